@@ -26,8 +26,8 @@ class Size(NamedTuple):
 class BoundedConnection(sqlite3.Connection):
     """Neither reads nor makes a value of more than `limits.STUDY` bytes; what is larger is an error of SQLite's."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.STUDY)
 
 
@@ -63,7 +63,7 @@ def computed_in(file: Path, own: str = "") -> str | None:
         sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
     """
     with opened(file) as connection:
-        found = connection.execute(
+        row = connection.execute(
             "SELECT name || ' is a view or a trigger' FROM sqlite_master WHERE type NOT IN ('table', 'index')"
             " AND NOT (type = 'trigger' AND tbl_name = ?)"
             # How SQLite keeps what made a table, however it was spelt.
@@ -74,7 +74,7 @@ def computed_in(file: Path, own: str = "") -> str | None:
             " LIMIT 1",
             [own],
         ).fetchone()
-    return None if found is None else str(found[0])
+    return None if row is None else str(row[0])
 
 
 def size(connection: sqlite3.Connection, tables: Mapping[str, tuple[str, Sequence[Any]]]) -> Size:
@@ -96,11 +96,11 @@ def size(connection: sqlite3.Connection, tables: Mapping[str, tuple[str, Sequenc
         length = " + ".join(f"ifnull(length({cell}), 0)" for cell in cells) or "0"
         bare = [f"replace(replace(replace({_quoted(name)}, ',', ''), '[', ''), '{{', '')" for name in names]
         rest = " + ".join(f"ifnull(length(CAST({cell} AS BLOB)), 0)" for cell in bare) or "0"
-        found = connection.execute(
+        totals = connection.execute(
             f"SELECT count(*), total({length}), total({rest}) FROM {_quoted(table)} WHERE {condition}",
             values,
         ).fetchone()
-        total = Size(total.rows + found[0], total.bytes + int(found[1]), total.values + int(found[1] - found[2]))
+        total = Size(total.rows + totals[0], total.bytes + int(totals[1]), total.values + int(totals[1] - totals[2]))
     return total
 
 

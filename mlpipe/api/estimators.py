@@ -258,7 +258,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         if isinstance(X, pd.DataFrame) and isinstance(y, str):
             targets = X[y]
         if targets is None:
-            targets = [Path(one).parent.name for one in items if isinstance(one, str | Path)]
+            targets = [Path(item).parent.name for item in items if isinstance(item, str | Path)]
         _require_same_length(items, targets)
         known = self.predict(items)
         return float(accuracy_score(*_alike(targets, known), sample_weight=sample_weight))
@@ -363,7 +363,7 @@ class ImageSegmenter(_Estimator):
             home, words = self._make_home(), [f"task.root='{Path(X).expanduser().absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
-            masks = [] if masks is None or isinstance(masks, str) else [_as_mask(one) for one in masks]
+            masks = [] if masks is None or isinstance(masks, str) else [_as_mask(mask) for mask in masks]
             # A column that there is not, or no masks at all, are refused as `y` itself.
             table, _ = table_of(X, list(range(len(masks))) if masks else y)
             home = self._make_home()
@@ -405,10 +405,10 @@ class ImageSegmenter(_Estimator):
         return float(jaccard_score(*flat, average="macro"))
 
 
-def _as_mask(one: Any) -> Any:
+def _as_mask(mask: Any) -> Any:
     """A mask whose values fit 8 bit, as such; other things as they are."""
-    is_other = isinstance(one, np.ndarray) and one.dtype.kind in "biu" and one.dtype != np.uint8 and one.size
-    return one.astype(np.uint8) if is_other and one.min() >= 0 and one.max() <= 255 else one
+    is_other = isinstance(mask, np.ndarray) and mask.dtype.kind in "biu" and mask.dtype != np.uint8 and mask.size
+    return mask.astype(np.uint8) if is_other and mask.min() >= 0 and mask.max() <= 255 else mask
 
 
 def _values_of(mask: Any) -> npt.NDArray[Any]:
@@ -432,19 +432,19 @@ def images_of(x: Any) -> list[Any]:
     """
     if isinstance(x, str | Path):
         path = Path(x).expanduser()
-        found: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
+        items: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
     elif isinstance(x, pd.DataFrame):
-        found = x[_path_column(x)].tolist()
+        items = x[_path_column(x)].tolist()
     elif isinstance(x, np.ndarray) and x.dtype.kind in "OUS" and x.ndim <= 2:
-        found = x.ravel().tolist()
+        items = x.ravel().tolist()
     elif x.ndim in (3, 4) if isinstance(x, np.ndarray) else isinstance(x, Iterable) and not isinstance(x, _ALONE):
-        found = list(x)
+        items = list(x)
     else:
         got = f"an array of shape {list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
         raise DataError(problem("X", "is no list of images", got=got, fix=f"give {_ITEMS}"))
-    if not found:
+    if not items:
         raise DataError(problem("X", "holds no image", got=str(x) if isinstance(x, str | Path) else None))
-    return found
+    return items
 
 
 def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, Any]:
@@ -497,9 +497,9 @@ def _path_column(frame: pd.DataFrame) -> Any:
 def _alike(targets: Any, known: npt.NDArray[Any]) -> tuple[list[str], list[str]]:
     """Classes and predicted ones as texts that are equal where the classes are: 1, 1.0 and True are one number."""
     both = [np.asarray(targets), known]
-    if both[0].dtype != both[1].dtype and all(one.dtype.kind in "biuf" for one in both):
-        both = [one.astype(np.float64) for one in both]
-    first, second = ([str(value) for value in one.tolist()] for one in both)
+    if both[0].dtype != both[1].dtype and all(array.dtype.kind in "biuf" for array in both):
+        both = [array.astype(np.float64) for array in both]
+    first, second = ([str(value) for value in array.tolist()] for array in both)
     return first, second
 
 

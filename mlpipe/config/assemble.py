@@ -324,37 +324,39 @@ def _console_problems(section: Mapping[str, Any]) -> list[str]:
 def _trainer_problems(section: Any) -> list[str]:
     if not isinstance(section, dict):
         return [problem("trainer", "must be a mapping", got=section)]
-    found = [] if _is_default_trainer(section) else _trainer_arguments(section)
+    problems = [] if _is_default_trainer(section) else _trainer_arguments(section)
     epochs, key = section.get("max_epochs"), "trainer.max_epochs"
-    if any(one.startswith(f"{key}:") for one in found):
-        return found
+    if any(sentence.startswith(f"{key}:") for sentence in problems):
+        return problems
     if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
         fix = f"for example {key}=20" if epochs != -1 else f"give it an end, such as {key}=100 with cbs=early"
-        found.append(problem(key, "must be a whole number >= 1", got=epochs, fix=fix))
+        problems.append(problem(key, "must be a whole number >= 1", got=epochs, fix=fix))
     elif epochs >= 2**31:
-        found.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
+        problems.append(problem("trainer.max_epochs", "must be a whole number < 2147483648", got=epochs))
     steps = section.get("max_steps", -1)
-    if not any(one.startswith("trainer.max_steps:") for one in found) and (steps < 1 and steps != -1):
+    if not any(sentence.startswith("trainer.max_steps:") for sentence in problems) and (steps < 1 and steps != -1):
         fix = "leave it out: a training then ends with its epochs"
-        found.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
-    told = {one.partition(":")[0] for one in found}
-    return found + [one for one in _bounds_of_gradients(section) if one.partition(":")[0] not in told]
+        problems.append(problem("trainer.max_steps", "must be a whole number >= 1", got=steps, fix=fix))
+    wrong_keys = {sentence.partition(":")[0] for sentence in problems}
+    return problems + [
+        sentence for sentence in _bounds_of_gradients(section) if sentence.partition(":")[0] not in wrong_keys
+    ]
 
 
 def _bounds_of_gradients(section: Mapping[str, Any]) -> list[str]:
     """What Lightning takes of any value and fails of, or does nothing for, once a training has begun."""
-    found, parts, norm = [], section.get("accumulate_grad_batches", 1), section.get("gradient_clip_val")
+    problems, parts, norm = [], section.get("accumulate_grad_batches", 1), section.get("gradient_clip_val")
     if isinstance(parts, int | float) and parts < 1:
         fix = "1: every batch is a step of its own"
-        found.append(problem("trainer.accumulate_grad_batches", "must be a whole number >= 1", got=parts, fix=fix))
+        problems.append(problem("trainer.accumulate_grad_batches", "must be a whole number >= 1", got=parts, fix=fix))
     if isinstance(norm, int | float) and norm < 0:
         fix = "leave it out: gradients are then not bounded"
-        found.append(problem("trainer.gradient_clip_val", "must be a number >= 0 or null", got=norm, fix=fix))
+        problems.append(problem("trainer.gradient_clip_val", "must be a number >= 0 or null", got=norm, fix=fix))
     way = section.get("gradient_clip_algorithm")
     if way not in (None, "norm", "value"):
         key = "trainer.gradient_clip_algorithm"
-        found.append(problem(key, "must be one of norm, value", got=way, fix=f"write {key}=norm"))
-    return found
+        problems.append(problem(key, "must be one of norm, value", got=way, fix=f"write {key}=norm"))
+    return problems
 
 
 def _is_default_trainer(section: Mapping[str, Any]) -> bool:

@@ -81,7 +81,8 @@ def _spare_of_steps(preset: Mapping[str, Any], trees: Mapping[str, Any]) -> list
     fix = "name recipes with an exact head, such as those with optimizer=linear"
     stepped = [name for name in preset.get("spare") or () if not rules.is_exact(trees[name])]
     return [
-        problem("preset.spare", "is trained in steps, which take all the time", got=one, fix=fix) for one in stepped
+        problem("preset.spare", "is trained in steps, which take all the time", got=recipe_name, fix=fix)
+        for recipe_name in stepped
     ]
 
 

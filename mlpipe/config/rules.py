@@ -197,18 +197,20 @@ def _refit_rules(tree: Mapping[str, Any]) -> list[str]:
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
     # What `mml post` makes sets with is a key of its own.
     keys = ("source", "ensemble", "deploy_prior", *(["alpha"] * (name == "predict")))
-    given = [key for key in keys if mode.get(key) is not None]
-    if mode.get("samples") is not None and (given or mode["eval_on"] is not None):
-        other = f"mode.{given[0] if given else 'eval_on'}"
+    present_keys = [key for key in keys if mode.get(key) is not None]
+    if mode.get("samples") is not None and (present_keys or mode["eval_on"] is not None):
+        other = f"mode.{present_keys[0] if present_keys else 'eval_on'}"
         return [problem("mode.samples", f"draws images, {other} asks for predictions", fix="leave one of the two out")]
     if name == "predict" and mode.get("seed") and mode.get("samples") is None:
         return [problem("mode.seed", "is what images are drawn from", got=mode["seed"], fix="add mode.samples=64")]
     if name != "predict":
-        return [problem(f"mode.{key}", "is a key of mml predict", fix=f"mml predict mode.{key}=...") for key in given]
-    if given and "source" not in given:
+        return [
+            problem(f"mode.{key}", "is a key of mml predict", fix=f"mml predict mode.{key}=...") for key in present_keys
+        ]
+    if present_keys and "source" not in present_keys:
         fix = "add mode.source=DIR; the task's own images are predicted by mml predict and mixed by mml post"
-        return [problem(f"mode.{key}", "is for new images", fix=fix) for key in given]
-    if given and mode["eval_on"] is not None:
+        return [problem(f"mode.{key}", "is for new images", fix=fix) for key in present_keys]
+    if present_keys and mode["eval_on"] is not None:
         return [problem("mode.source", "cannot go with mode.eval_on", fix="leave one of the two out")]
     return []
 

@@ -142,20 +142,20 @@ def _by_leaf(leaf: str, value: str, context: Here, section: str) -> str:
     word = squashed(leaf)
     entry = _entries().get(word)
     of_mode = _entries().get(f"{context.mode}:{word}")
-    exact = [one for one in context.names if squashed(one.rpartition(".")[2]) == word and one not in _NOT_TO_SET]
-    own = [one for one in exact if one.startswith("mode.")]
+    exact = [key for key in context.names if squashed(key.rpartition(".")[2]) == word and key not in _NOT_TO_SET]
+    own = [key for key in exact if key.startswith("mode.")]
     if own and word not in _preferred_words():
         return written(f"{own[0]}={{}}", value, context)
     if of_mode:
         return written(of_mode, value, context)
-    if section and (inside := [one for one in exact if one.startswith(f"{section}.")]):
+    if section and (inside := [key for key in exact if key.startswith(f"{section}.")]):
         return written(f"{inside[0]}={{}}", value, context)
     if len(exact) == 1 and word not in _preferred_words():
         return written(f"{exact[0]}={{}}", value, context)
     if entry:
         return written(entry, value, context)
     if exact:
-        return f"write {' or '.join(_filled_template(f'{one}={{}}', value, ()) for one in exact[:4])}"
+        return f"write {' or '.join(_filled_template(f'{key}={{}}', value, ()) for key in exact[:4])}"
     if leaf in context.groups or leaf in catalog.ALIASES:
         return written(f"{leaf}={{}}", value, context)
     return _fix_of_other_option(leaf, value, section)
@@ -292,7 +292,7 @@ def _aliased(key: str) -> str:
 
 
 def _leaves(context: Here) -> list[str]:
-    return [one.rpartition(".")[2] for one in context.names]
+    return [key.rpartition(".")[2] for key in context.names]
 
 
 @functools.cache

@@ -112,8 +112,8 @@ def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array) 
     if "thresholds" in decided:
         criterion = decided["thresholds"]["criterion"]
         cuts = threshold.class_thresholds(values, targets, criterion=criterion, prior=moved_to)
-        named = {name: None if cut is None else cut.cut for name, cut in zip(ensemble.classes, cuts, strict=True)}
-        decided["thresholds"] = {"criterion": criterion, "cuts": named, "prevalence": moved_to.tolist()}
+        class_cuts = {name: None if cut is None else cut.cut for name, cut in zip(ensemble.classes, cuts, strict=True)}
+        decided["thresholds"] = {"criterion": criterion, "cuts": class_cuts, "prevalence": moved_to.tolist()}
     return decided
 
 
@@ -171,8 +171,8 @@ def _sets(
     arguments: dict[str, Any] = {"alpha": alpha, "score": like.score, "free_rank": like.free_rank}
     if like.penalty:
         arguments["penalty"] = like.penalty
-    made = conformal.conformal(values, targets, **arguments, **promise)
-    return {**made.as_plain(), **({} if prior is None else {"prior": prior})}
+    sets = conformal.conformal(values, targets, **arguments, **promise)
+    return {**sets.as_plain(), **({} if prior is None else {"prior": prior})}
 
 
 def _rows_that_chose(ensemble: EnsembleRecord, path: Path) -> predictions.Predictions | None:

@@ -50,13 +50,13 @@ def setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def parameters(many: int) -> str:
+def parameters(count: int) -> str:
     """How many parameters a network has: `11.18 M`, of small ones all digits.
 
     Args:
-        many: The number.
+        count: The number.
     """
-    return f"{many / 1e6:.2f} M" if many >= 10_000 else str(many)
+    return f"{count / 1e6:.2f} M" if count >= 10_000 else str(count)
 
 
 def rounded(value: float) -> float:

@@ -254,8 +254,8 @@ def _corrected_of(rates: Floats, targets: Integers, observed: Floats, point: Flo
 
 
 def _weighed_of(rates: Floats, targets: Integers, observed: Floats, point: Floats) -> Floats:
-    found = _weighed(rates * (counts_of(targets, len(observed)) / len(targets)), observed)
-    return observed if found is None else found
+    estimate = _weighed(rates * (counts_of(targets, len(observed)) / len(targets)), observed)
+    return observed if estimate is None else estimate
 
 
 # What each method estimates of a draw, near what it estimates of all rows, without what a report should say.

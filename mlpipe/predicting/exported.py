@@ -109,23 +109,23 @@ class Whole(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Probabilities or numbers, and calibrated logits where there are some, float32."""
-        whole, seen = self._mixture, pixels.movedim(-1, 1)
+        whole, images = self._mixture, pixels.movedim(-1, 1)
         members: list[Tensor] = []
         features: list[Tensor] = []
-        networks, inputs = iter(self.networks), self._inputs(seen)
+        networks, inputs = iter(self.networks), self._inputs(images)
         for parts, changes in zip(whole.members, self._changes, strict=True):
-            found = [
-                self._part_rows(part, next(networks), change, seen, inputs[_input_key(part.preprocessing)], features)
+            part_rows = [
+                self._part_rows(part, next(networks), change, images, inputs[_input_key(part.preprocessing)], features)
                 for part, change in zip(parts, changes, strict=True)
             ]
-            members.append(self._rows.combine(found, [1 / len(found)] * len(found), whole.of_folds))
+            members.append(self._rows.combine(part_rows, [1 / len(part_rows)] * len(part_rows), whole.of_folds))
         mixed = self._rows.combine(members, whole.weights, whole.of_members)
         if self._final_change is not None:
             mixed = self._final_change(mixed)
-        given = {"values": self._rows.values(mixed), "logits": mixed}
+        outputs = {"values": self._rows.values(mixed), "logits": mixed}
         if features:
-            given[FEATURES] = torch.cat([one.float() for one in features], 1)
-        return tuple(given[name].float() for name in self.names)
+            outputs[FEATURES] = torch.cat([tensor.float() for tensor in features], 1)
+        return tuple(outputs[name].float() for name in self.names)
 
     def _inputs(self, images: Tensor) -> dict[Hashable, Tensor]:
         """What networks are given, once for all that see the same."""
@@ -142,16 +142,16 @@ class Whole(nn.Module):
         part: Part,
         network: nn.Module,
         change: Change | None,
-        seen: Tensor,
+        images: Tensor,
         inputs: Tensor,
         features: list[Tensor],
     ) -> Tensor:
-        given = inputs.half() if self._half else inputs
+        values = inputs.half() if self._half else inputs
         if self._features:
-            given = network.features(given)  # type: ignore[operator]
-            features.append(given)
-        outputs = network(given)[TARGET]
-        rows = self._rows.placed(outputs, tuple(seen.shape[2:]), tuple(inputs.shape[2:]))
+            values = network.features(values)  # type: ignore[operator]
+            features.append(values)
+        outputs = network(values)[TARGET]
+        rows = self._rows.placed(outputs, tuple(images.shape[2:]), tuple(inputs.shape[2:]))
         return rows if change is None or self._mixture.from_raw else change(rows)
 
 

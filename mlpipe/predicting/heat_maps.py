@@ -195,16 +195,16 @@ def _layer(scores: _Scores, images: Tensor, asked: Tensor) -> _Layer | None:
         ConfigError: When there is no such layer.
     """
     for place in range(len(images)):
-        found, has_answer = _layer_of(scores, images[place : place + 1], asked[place : place + 1])
-        if found is not None:
-            return found
+        layer, has_answer = _layer_of(scores, images[place : place + 1], asked[place : place + 1])
+        if layer is not None:
+            return layer
         if has_answer:
             wrong = "has no layer whose outputs lie on the image and that its answer depends on"
             raise ConfigError(problem("heat maps", f"the network {wrong}"))
     return None
 
 
-def _layer_of(scores: _Scores, image: Tensor, asked: Tensor) -> tuple[_Layer | None, bool]:
+def _layer_of(scores: _Scores, image: Tensor, numbers: Tensor) -> tuple[_Layer | None, bool]:
     """The layer of one image, and whether the answer depends on the image at all."""
     calls: dict[nn.Module, int] = {}
     reached: list[tuple[_Layer, list[bool]]] = []
@@ -219,13 +219,13 @@ def _layer_of(scores: _Scores, image: Tensor, asked: Tensor) -> tuple[_Layer | N
         output.register_hook(lambda gradient: depends.append(_is_spread(planes(gradient))))
 
     with _hooks(module.register_forward_hook(seen) for name, module in scores.body.named_modules() if _is_layer(name)):
-        scores.asked = asked
+        scores.asked = numbers
         pixels = image.clone().requires_grad_()
         scores(pixels).sum().backward()
     # A layer that is called at several depths stands for none of them.
     once = 2 if scores.is_mirrored else 1
-    found = [layer for layer, depends in reached if any(depends) and calls[layer.module] <= once]
-    return (found[-1] if found else None), pixels.grad is not None and bool(pixels.grad.any())
+    layers = [layer for layer, depends in reached if any(depends) and calls[layer.module] <= once]
+    return (layers[-1] if layers else None), pixels.grad is not None and bool(pixels.grad.any())
 
 
 def _is_layer(name: str) -> bool:

@@ -44,32 +44,32 @@ def write_quantized(
 
         def get_next(self) -> dict[str, Any] | None:
             """The next one; None after the last."""
-            one = next(self._left, None)
-            return None if one is None else {"pixels": np.ascontiguousarray(one[np.newaxis])}
+            image = next(self._left, None)
+            return None if image is None else {"pixels": np.ascontiguousarray(image[np.newaxis])}
 
     with TemporaryDirectory(prefix="mlpipe-int8-") as name:
-        prepared, made = Path(name) / "prepared.onnx", Path(name) / "made.onnx"
+        prepared, quantized_path = Path(name) / "prepared.onnx", Path(name) / "made.onnx"
         level = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-            there = onnx.load(str(prepared))
+            prepared_model = onnx.load(str(prepared))
             quantize_static(
                 str(prepared),
-                str(made),
+                str(quantized_path),
                 Reader(),
                 op_types_to_quantize=list(_QUANTIZED),
-                nodes_to_exclude=[*_in_double(there), *(_last(there) if exact_end else ())],
+                nodes_to_exclude=[*_in_double(prepared_model), *(_last(prepared_model) if exact_end else ())],
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
             )
         finally:
             logging.getLogger().setLevel(level)
-        model = onnx.load(str(made))
-    kept = [one for one in model.metadata_props if one.key != onnx_files.METADATA]
+        model = onnx.load(str(quantized_path))
+    properties = [entry for entry in model.metadata_props if entry.key != onnx_files.METADATA]
     del model.metadata_props[:]
-    model.metadata_props.extend(kept)
+    model.metadata_props.extend(properties)
     own = model.metadata_props.add()
     own.key, own.value = onnx_files.METADATA, onnx_files.text(facts)
     with files.durable(target) as temporary:
@@ -96,12 +96,12 @@ def _last(model: Any) -> list[str]:
     layers = [node for node in model.graph.node if node.op_type in _QUANTIZED and node.name not in double]
     # Walked from the end, a node leads to a layer where something that it gives does.
     leading = set[str]()
-    found = []
+    names = []
     own = {node.name for node in layers}
     for node in reversed(model.graph.node):
         leads = bool(leading & set(node.output))
         if node.name in own and not leads:
-            found.append(node.name)
+            names.append(node.name)
         if leads or node.name in own:
             leading |= set(node.input)
-    return found
+    return names

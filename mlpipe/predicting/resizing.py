@@ -146,7 +146,7 @@ class _Neighbours(NamedTuple):
 
 
 def _neighbours(before: Any, after: Any) -> _Neighbours:
-    old, new = (torch.arange(many, dtype=torch.float64) for many in (before, after))
+    old, new = (torch.arange(size, dtype=torch.float64) for size in (before, after))
     scale = 1 / ((new[-1] + 1) / (old[-1] + 1))
     places = ((new + 0.5) * scale - 0.5).float()
     low = torch.floor(places)
@@ -161,8 +161,8 @@ def _linear(images: Tensor, down: _Neighbours, across: _Neighbours) -> Tensor:
     values = images.double() if is_byte else images.float()
     if is_byte:
         down, across = (
-            one._replace(of_first=_as_weight(one.of_first), of_second=_as_weight(one.of_second))
-            for one in (down, across)
+            neighbours._replace(of_first=_as_weight(neighbours.of_first), of_second=_as_weight(neighbours.of_second))
+            for neighbours in (down, across)
         )
     parts = [
         values.index_select(3, place) * share

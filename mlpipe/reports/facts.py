@@ -113,16 +113,16 @@ class TaskFacts:
         """
         return _recipe_name(self.board, recipe)
 
-    def members(self, shown: Shown) -> list[ModelRecord]:
+    def members(self, subject: Shown) -> list[ModelRecord]:
         """The records of folds that what is shown is made of; none where they are gone.
 
         Args:
-            shown: What is shown.
+            subject: What is shown.
         """
-        if shown.ensemble is None:
-            return self.recipes[shown.recipe]
-        of = {name for member in shown.ensemble.members for name in member["records"]}
-        return [one for folds in self.recipes.values() for one in folds if one.id in of]
+        if subject.ensemble is None:
+            return self.recipes[subject.recipe]
+        of = {name for member in subject.ensemble.members for name in member["records"]}
+        return [record for folds in self.recipes.values() for record in folds if record.id in of]
 
     @cached_property
     def groups(self) -> dict[str, str]:

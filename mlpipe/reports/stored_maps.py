@@ -30,43 +30,43 @@ class Stored:
 
     def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
         """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
-        for one, task, split in self.found:
-            if one.has(task, split, sample):
-                return one.values(task, split, sample), one.true_values(task, split, sample)
+        for file, task, split in self.found:
+            if file.has(task, split, sample):
+                return file.values(task, split, sample), file.true_values(task, split, sample)
         return None
 
     def target(self, sample: str) -> maps.Values | None:
         """True values of a sample alone; None where it has none."""
-        for one, task, split in self.found:
-            if one.has(task, split, sample):
-                return one.true_values(task, split, sample)
+        for file, task, split in self.found:
+            if file.has(task, split, sample):
+                return file.true_values(task, split, sample)
         return None
 
     def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
         """Predicted and true class numbers of a sample; None where nothing is stored."""
-        for one, task, split in self.found:
-            if one.has(task, split, sample):
-                predicted = one.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
-                return predicted, one.true(task, split, sample)
+        for file, task, split in self.found:
+            if file.has(task, split, sample):
+                predicted = file.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
+                return predicted, file.true(task, split, sample)
         return None
 
 
-def of_shown(facts: TaskFacts, shown: Shown, stack: ExitStack) -> Stored | None:
+def of_shown(facts: TaskFacts, subject: Shown, stack: ExitStack) -> Stored | None:
     """The maps of what is shown, opened; None where they are gone.
 
     Args:
         facts: The task.
-        shown: What is shown of it.
+        subject: What is shown of it.
         stack: Closes them.
     """
-    if shown.ensemble is None:
-        return _held_out(facts, facts.recipes[shown.recipe], stack)
-    path = facts.project.ensembles_dir(facts.name) / f"{shown.ensemble.id}{maps.SUFFIX}"
-    split = "test" if shown.test is not None else "val"
+    if subject.ensemble is None:
+        return _held_out(facts, facts.recipes[subject.recipe], stack)
+    path = facts.project.ensembles_dir(facts.name) / f"{subject.ensemble.id}{maps.SUFFIX}"
+    split = "test" if subject.test is not None else "val"
     return Stored([(stack.enter_context(Maps(path)), facts.name, split)]) if path.is_file() else None
 
 
-def targets(facts: TaskFacts, shown: Shown, stack: ExitStack) -> tuple[Images, Images] | None:
+def targets(facts: TaskFacts, subject: Shown, stack: ExitStack) -> tuple[Images, Images] | None:
     """Target images that were learned from, and those of the rows that are shown, in their order.
 
     Of the first some are taken that are spread over all of them. None where a file is gone, or there is more than is read in
@@ -74,27 +74,27 @@ def targets(facts: TaskFacts, shown: Shown, stack: ExitStack) -> tuple[Images, I
 
     Args:
         facts: The task.
-        shown: What is shown of it.
+        subject: What is shown of it.
         stack: Closes the files.
     """
-    rows, used = shown.rows, facts.members(shown)
-    judged, held_out = of_shown(facts, shown, stack), _held_out(facts, used, stack) if used else None
+    rows, used = subject.rows, facts.members(subject)
+    judged, held_out = of_shown(facts, subject, stack), _held_out(facts, used, stack) if used else None
     if rows is None or judged is None or held_out is None or np.nansum(rows.targets) > _MOST_VALUES:
         return None
-    tested = set(rows.ids) if shown.test is not None else set[str]()
-    ids = [] if facts.task is None else [one for one in facts.task.samples.ids if one not in tested]
+    tested = set(rows.ids) if subject.test is not None else set[str]()
+    ids = [] if facts.task is None else [sample_id for sample_id in facts.task.samples.ids if sample_id not in tested]
     ids = ids[:: max(1, len(ids) // _MOST_IMAGES)]
     return _there(held_out, ids), _there(judged, rows.ids)
 
 
 def _there(stored: Stored, ids: Sequence[str]) -> Images:
-    return (image for one in ids if (image := stored.target(one)) is not None)
+    return (image for sample_id in ids if (image := stored.target(sample_id)) is not None)
 
 
 def _held_out(facts: TaskFacts, of: Sequence[ModelRecord], stack: ExitStack) -> Stored | None:
     """The maps of what each fold held out; None where one is gone."""
-    paths = [facts.project.predictions_file(facts.name, one.id).with_suffix(maps.SUFFIX) for one in of]
+    paths = [facts.project.predictions_file(facts.name, record.id).with_suffix(maps.SUFFIX) for record in of]
     if not paths or not all(path.is_file() for path in paths):
         return None
     opened = [stack.enter_context(Maps(path)) for path in paths]
-    return Stored([(file, one.task, one.held_out) for file, one in zip(opened, of, strict=True)])
+    return Stored([(file, record.task, record.held_out) for file, record in zip(opened, of, strict=True)])

@@ -426,9 +426,9 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
 def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[float]:
     """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
     parts = repeats.groups_by_repeat(held_out, [part.sample_ids for part in held_out])
-    found = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
-    known = [value for one in found if (value := _defined(one)) is not None]
-    return known if len(known) == len(found) else []
+    repeat_scores = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
+    known = [value for score in repeat_scores if (value := _defined(score)) is not None]
+    return known if len(known) == len(repeat_scores) else []
 
 
 def _defined(value: float | None) -> float | None:
@@ -516,8 +516,8 @@ def _score(of: Predictions, name: str, kind: str) -> float | None:
 
 
 def _spread(name: str, folds: list[ModelRecord], split: str, metric: str) -> dict[str, float | None]:
-    found = (_defined(record.scores.get(split, {}).get(metric)) for record in folds)
-    return _mean_and_deviation(name, [value for value in found if value is not None])
+    values = (_defined(record.scores.get(split, {}).get(metric)) for record in folds)
+    return _mean_and_deviation(name, [value for value in values if value is not None])
 
 
 def _mean_and_deviation(name: str, values: Sequence[float]) -> dict[str, float | None]:

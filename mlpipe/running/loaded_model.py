@@ -231,8 +231,8 @@ class Model:
         return model_card.as_html(self.card())
 
     def __repr__(self) -> str:
-        told = f"; {_who(self._predictor.stored)}" if isinstance(self._predictor, Predictor) else ""
-        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}{told}>"
+        suffix = f"; {_who(self._predictor.stored)}" if isinstance(self._predictor, Predictor) else ""
+        return f"<Model of {self.task}: {self.kind}, {counted(len(self.classes), 'output')}{suffix}>"
 
     def _predicted(
         self, x: Any, deploy_prior: Any, *, alpha: float | None = None, only_values: bool

@@ -630,24 +630,24 @@ def stored_models(
     if (path / records.RECORD_FILE).is_file():
         record, project = records.load(path), Project(path.absolute().parents[3])
         return Stored(project, record.pivot, None, [(record.recipe, [record], 1.0)], data_dir, tuple(trust))
-    name, _, wanted = where.partition("#")
+    name, _, reference = where.partition("#")
     is_latest = where == _LATEST and not (out_dir / _LATEST).is_dir()
     if is_latest and (last := continuing.last_project(out_dir)) is not None:
         name = last.name
-    if wanted and not wanted.startswith("ens-"):
-        one = references.record(where, keys.record, out_dir)
-        members = [(one.record.recipe, [one.record], 1.0)]
-        return Stored(one.project, one.record.pivot, None, members, data_dir, tuple(trust))
+    if reference and not reference.startswith("ens-"):
+        location = references.record(where, keys.record, out_dir)
+        members = [(location.record.recipe, [location.record], 1.0)]
+        return Stored(location.project, location.record.pivot, None, members, data_dir, tuple(trust))
     project = references.project(name, keys.where, out_dir)
     trained = records.load_all(project)
     if not trained:
         raise ProjectError(problem(keys.where, "nothing is trained in this project", got=name, fix="mml train"))
-    pivots = list(dict.fromkeys(one.pivot for one in sorted(trained, key=lambda one: -one.number)))
+    pivots = list(dict.fromkeys(model.pivot for model in sorted(trained, key=lambda model: -model.number)))
     if task_name is not None and task_name not in pivots:
         raise ProjectError(
             problem("task", "nothing is trained on it here", got=task_name, fix=f"use {listing(pivots)}")
         )
-    pivot, wanted_ensemble = task_name or pivots[0], wanted or ensemble
+    pivot, wanted_ensemble = task_name or pivots[0], reference or ensemble
     if is_latest and wanted_ensemble is None and new_rows.newest_of_all(project, pivot) is not None:
         wanted_ensemble = _LATEST
     chosen = None

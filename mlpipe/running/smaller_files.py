@@ -185,9 +185,9 @@ def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
     config, pivot = predictor.config(predictor.stored.records[0].id), predictor.pivot
     pack = tasks.pack_of(config, pivot)
     batches = TaskBatches(config.recipe, pivot, pack, np.array(images.rows), 0, predictor.part.places(pivot, pack))
-    given, outputs, targets, ids = iter(images.given), [], [], list[str]()
+    inputs, outputs, targets, ids = iter(images.given), [], [], list[str]()
     for batch in batches:
-        values = [torch.from_numpy(_run(session, ["values"], next(given))[0]) for _ in batch.ids]
+        values = [torch.from_numpy(_run(session, ["values"], next(inputs))[0]) for _ in batch.ids]
         # Values lie in the images already; true boxes lie in what the network sees.
         own = replace(batch, inputs=batch.inputs[:0], target=None, places=None)
         outputs.append(predictor.part.kept(torch.cat(values), own, None).outputs)
@@ -195,8 +195,8 @@ def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
         assert true is not None
         targets.append(true)
         ids += batch.ids
-    found = np.concatenate(outputs).astype(np.float64)
-    return Rows(ids, np.concatenate(targets), found, found)
+    detections = np.concatenate(outputs).astype(np.float64)
+    return Rows(ids, np.concatenate(targets), detections, detections)
 
 
 def _session(path: Path) -> Any:

@@ -83,12 +83,12 @@ def with_split(run_config: RunConfig, file: Path) -> RunConfig:
     return replace(assemble({**run_config.tree, "split": section}), given=run_config.given)
 
 
-def split_section(section: Mapping[str, Any], given: frozenset[str], file: Path) -> dict[str, Any]:
+def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path) -> dict[str, Any]:
     """A section `split` with what was decided for a task.
 
     Args:
         section: The section.
-        given: The keys that the command names, which win.
+        keys: The keys that the command names, which win.
         file: The task's file.
     """
     decided = _decisions_in(file).get("split")
@@ -96,7 +96,7 @@ def split_section(section: Mapping[str, Any], given: frozenset[str], file: Path)
         return dict(section)
     of_task = decided["section"]
     is_same = of_task["_target_"] == section["_target_"]
-    own = [key for key in section if f"split.{key}" in given]
+    own = [key for key in section if f"split.{key}" in keys]
     if not is_same and any(key not in of_task for key in own):
         # Such a key, split.folds beside a validation part, belongs to the command's kind of split.
         return dict(section)

@@ -196,20 +196,20 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     ids = names["sample_id"].to_pylist()
     # For each row of the file whose values it gets, and which of them.
     source, places = np.full(len(ids), -1), np.zeros(len(ids), np.int64)
-    for number, (pair, given) in enumerate(calibrated.items()):
+    for number, (pair, matrix) in enumerate(calibrated.items()):
         rows = sorted(rows_of[pair], key=ids.__getitem__)
-        if len(rows) != len(given):
-            raise ProjectError(problem(str(path), f"has {counted(len(rows), 'row')} of {pair}, not {len(given)}"))
+        if len(rows) != len(matrix):
+            raise ProjectError(problem(str(path), f"has {counted(len(rows), 'row')} of {pair}, not {len(matrix)}"))
         source[rows], places[rows] = number, np.arange(len(rows))
     column = its.get_field_index("calibrated")
     its = its.set(column, pa.field("calibrated", pa.list_(pa.float32())))
     values, first = list(calibrated.values()), 0
-    with files.durable(path) as temporary, pq.ParquetWriter(temporary, its, write_page_checksum=True) as written:
+    with files.durable(path) as temporary, pq.ParquetWriter(temporary, its, write_page_checksum=True) as parquet_writer:
         # Some rows at a time: all of them with all they have would be there several times over.
         for batch in _batches(path, _ROW_GROUP):
             table, own = pa.Table.from_batches([batch]), slice(first, first + len(batch))
             filled = _filled(table, values, source[own], places[own])
-            written.write_table(table.set_column(column, its.field(column), filled), row_group_size=_ROW_GROUP)
+            parquet_writer.write_table(table.set_column(column, its.field(column), filled), row_group_size=_ROW_GROUP)
             first += len(batch)
 
 
@@ -227,19 +227,19 @@ def _filled(
         source: Which of them a row gets its values of; -1: none.
         places: The row in it.
     """
-    there = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
-    found = np.zeros_like(_matrix(table, "logits"))
-    if there.any():
-        found[there] = _matrix(table.take(pa.array(np.flatnonzero(there).tolist(), pa.int64())), "calibrated")
+    is_filled = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
+    matrix = np.zeros_like(_matrix(table, "logits"))
+    if is_filled.any():
+        matrix[is_filled] = _matrix(table.take(pa.array(np.flatnonzero(is_filled).tolist(), pa.int64())), "calibrated")
     for number in np.unique(source[source >= 0]):
-        found[source == number] = values[number][places[source == number]]
-    there |= source >= 0
+        matrix[source == number] = values[number][places[source == number]]
+    is_filled |= source >= 0
     # Missing rows are empty lists that are masked.
-    offsets = np.concatenate([[0], np.cumsum(there * found.shape[1])]).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(is_filled * matrix.shape[1])]).astype(np.int32)
     return pa.ListArray.from_arrays(
         _arrow_array(offsets, pa.int32()),
-        _arrow_array(np.ascontiguousarray(found[there], np.float32).ravel(), pa.float32()),
-        mask=pa.array((~there).tolist(), pa.bool_()),
+        _arrow_array(np.ascontiguousarray(matrix[is_filled], np.float32).ravel(), pa.float32()),
+        mask=pa.array((~is_filled).tolist(), pa.bool_()),
     )
 
 

@@ -178,8 +178,8 @@ def _require_journal(path: Path) -> None:
     """
     rows = values = 0
     try:
-        many = limits.require_ordinary(path)
-        if many <= limits.STUDY:
+        byte_count = limits.require_ordinary(path)
+        if byte_count <= limits.STUDY:
             with path.open("rb") as file:
                 while piece := file.read(_CHUNK):
                     rows += piece.count(b"\n")
@@ -187,7 +187,7 @@ def _require_journal(path: Path) -> None:
     except OSError as error:
         wrong = f"cannot be read ({first_line(error)})"
         raise ProjectError(problem("hpo.storage", wrong, got=str(path), fix="name another file")) from error
-    _require_little(str(path), sqlite.Size(rows, many, values))
+    _require_little(str(path), sqlite.Size(rows, byte_count, values))
 
 
 def _require_little(where: str, size: sqlite.Size) -> None:
@@ -197,13 +197,13 @@ def _require_little(where: str, size: sqlite.Size) -> None:
         ProjectError: Naming what is too much.
     """
     most = sqlite.Size(limits.STUDY_ROWS, limits.STUDY, limits.STUDY_VALUES)
-    for what, many, limit in zip(size._fields, size, most, strict=True):
-        if many > limit:
-            raise _too_much(where, f"{many:,} {what} of a study, more than the {limit:,} that are read")
+    for unit, count, limit in zip(size._fields, size, most, strict=True):
+        if count > limit:
+            raise _too_much(where, f"{count:,} {unit} of a study, more than the {limit:,} that are read")
 
 
-def _too_much(where: str, what: str) -> ProjectError:
-    return ProjectError(problem("hpo.storage", f"{masked(where)} holds {what}", fix=_ELSE))
+def _too_much(where: str, excess: str) -> ProjectError:
+    return ProjectError(problem("hpo.storage", f"{masked(where)} holds {excess}", fix=_ELSE))
 
 
 def _long_text(where: str) -> ProjectError:
@@ -277,7 +277,7 @@ def _lock(path: Path) -> JournalFileSymlinkLock:
 
     class Lock(JournalFileSymlinkLock):
         def acquire(self) -> bool:
-            place, seen, since = Path(self._lock_file), 0, time.monotonic()
+            place, last_change, since = Path(self._lock_file), 0, time.monotonic()
             while True:
                 try:
                     place.symlink_to(self._lock_target_file)
@@ -289,8 +289,8 @@ def _lock(path: Path) -> JournalFileSymlinkLock:
                     now = place.lstat().st_mtime_ns
                 except FileNotFoundError:
                     continue
-                if now != seen:
-                    seen, since = now, time.monotonic()
+                if now != last_change:
+                    last_change, since = now, time.monotonic()
                 if time.monotonic() - since > _LOCKED:
                     with suppress(RuntimeError):
                         self.release()

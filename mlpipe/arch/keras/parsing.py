@@ -197,12 +197,12 @@ def _without_marks(layers: Sequence[Any]) -> list[Any]:
         listed = node.get("inbound_nodes")
         calls = [call for call in listed if isinstance(call, Mapping)] if isinstance(listed, list) else []
         words = [call["kwargs"] for call in calls if isinstance(call.get("kwargs"), Mapping)]
-        found = [one.get("mask") for one in words]
+        arguments = [keywords.get("mask") for keywords in words]
         if not of_marks:
-            found = [call.get("args") for call in calls] + [
-                value for one in words for key, value in one.items() if key != "mask"
+            arguments = [call.get("args") for call in calls] + [
+                value for keywords in words for key, value in keywords.items() if key != "mask"
             ]
-        return [ref.layer for one in found for ref in _tensors_in(one)]
+        return [ref.layer for argument in arguments for ref in _tensors_in(argument)]
 
     marking = {
         name
@@ -255,8 +255,8 @@ def _tensors_in(value: Any) -> list[Ref]:
         config = value.get("config")
         if value.get("class_name") == _TENSOR:
             return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
-        return [ref for one in value.values() for ref in _tensors_in(one)]
-    return [ref for one in value for ref in _tensors_in(one)] if isinstance(value, list) else []
+        return [ref for item in value.values() for ref in _tensors_in(item)]
+    return [ref for item in value for ref in _tensors_in(item)] if isinstance(value, list) else []
 
 
 def _named_layers(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -392,12 +392,12 @@ def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call,
             calls.append(_new_call(node, kind, place, problems))
         elif isinstance(node, list):
             tensors = [node] if node and isinstance(node[0], str) else node
-            named: dict[str, Any] = {}
+            keywords: dict[str, Any] = {}
             for tensor in tensors:
                 if isinstance(tensor, list) and len(tensor) > 3 and isinstance(tensor[3], Mapping):
-                    named |= tensor[3]
+                    keywords |= tensor[3]
             placed = [ref for tensor in tensors for ref in _refs(tensor)]
-            calls.append(_call(kind, placed, (), named, place, problems))
+            calls.append(_call(kind, placed, (), keywords, place, problems))
         else:
             problems.append(problem(place, "is no call of a layer", got=node))
     return tuple(calls)
@@ -421,15 +421,15 @@ def _new_call(node: Mapping[str, Any], kind: str, place: str, problems: list[str
             continue
         refs += _refs(history)
     kwargs = node.get("kwargs")
-    named = dict(kwargs) if isinstance(kwargs, Mapping) else {}
-    return _call(kind, refs, tuple(constants), named, place, problems)
+    keywords = dict(kwargs) if isinstance(kwargs, Mapping) else {}
+    return _call(kind, refs, tuple(constants), keywords, place, problems)
 
 
 def _call(
     kind: str,
     placed: Sequence[Ref],
     constants: tuple[tuple[int, float], ...],
-    named: Mapping[str, Any],
+    keywords: Mapping[str, Any],
     place: str,
     problems: list[str],
 ) -> Call:
@@ -439,14 +439,14 @@ def _call(
     # Several tensors of one argument are the last one's, such as states.
     refs = [(min(number, len(arguments) - 1), ref) for number, ref in enumerate(placed)]
     rest: dict[str, Any] = {}
-    for key, value in named.items():
+    for key, value in keywords.items():
         tensors = _marked_tensors(value) if key in arguments else []
         refs += [(arguments.index(key), ref) for ref in tensors]
         if not tensors and not (key in known and isinstance(value, bool)):
             rest[key] = value
     inference = _is_inference_call(_effective_kwargs(kind, rest), place, problems)
-    flags = tuple((key, named[key]) for key in known if named.get(key) is True)
-    inputs = [ref for _, ref in sorted(refs, key=lambda one: one[0])] if arguments else list(placed)
+    flags = tuple((key, keywords[key]) for key in known if keywords.get(key) is True)
+    inputs = [ref for _, ref in sorted(refs, key=lambda pair: pair[0])] if arguments else list(placed)
     return Call(tuple(inputs), inference, constants, flags)
 
 

@@ -134,7 +134,11 @@ class _PerImage:
         with self.guard():
             changed = [self._one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
         # Of originals that happen to have one size some may be turned by a quarter: what follows takes a list, too.
-        return changed if isinstance(images, list) or len({one.shape for one in changed}) > 1 else np.stack(changed)
+        return (
+            changed
+            if isinstance(images, list) or len({changed_image.shape for changed_image in changed}) > 1
+            else np.stack(changed)
+        )
 
     def _one(self, image: Batch, seed: int) -> Batch:
         try:

@@ -158,20 +158,22 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
     return Always(step) if isinstance(transform, geometry.Always) else step
 
 
-def refuse_moving_inside(target: str, transform: Any, what: str) -> None:
+def refuse_moving_inside(target: str, transform: Any, target_noun: str) -> None:
     """Refuse what blends an image with a moved one, or moves some of its channels: nobody knows where its target is then.
 
     Args:
         target: What the configuration named.
         transform: What it gave.
-        what: Targets, for the sentence.
+        target_noun: Targets, for the sentence.
 
     Raises:
         DataError: When something inside of it does more than recolour.
     """
     if isinstance(transform, Inside) and not _recolours(target, transform):
         fix = "keep what changes colours only inside of it"
-        raise DataError(problem(_PIPELINE, f"{name_of(target)} moves parts of images, and not their {what}", fix=fix))
+        raise DataError(
+            problem(_PIPELINE, f"{name_of(target)} moves parts of images, and not their {target_noun}", fix=fix)
+        )
 
 
 def _recolours(target: str, transform: Any) -> bool:
@@ -183,7 +185,7 @@ def _recolours(target: str, transform: Any) -> bool:
     if isinstance(transform, Choice):
         if isinstance(transform, Drawn):
             return str(transform.transform["_target_"]).rpartition(".")[2] in _image_only()
-        return all(_recolours(*made(node)) for one in (*transform.pipelines, transform.otherwise) for node in one)
+        return all(_recolours(*made(node)) for steps in (*transform.pipelines, transform.otherwise) for node in steps)
     return type(transform).__name__ in _image_only() or name_of(target) in COLOURING
 
 
@@ -192,8 +194,8 @@ def _image_only() -> frozenset[str]:
     """Transforms of albumentations that change nothing but colours; dropped pixels stay where they are."""
     import albumentations
 
-    kinds = [one for one in vars(albumentations).values() if isinstance(one, type)]
-    colours = (one.__name__ for one in kinds if issubclass(one, albumentations.ImageOnlyTransform))
+    kinds = [kind for kind in vars(albumentations).values() if isinstance(kind, type)]
+    colours = (kind.__name__ for kind in kinds if issubclass(kind, albumentations.ImageOnlyTransform))
     return frozenset((*colours, "PixelDropout"))
 
 

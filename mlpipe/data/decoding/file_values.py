@@ -186,8 +186,8 @@ def by_opencv(content: bytes) -> Pixels:
 def unpremultiplied_colours(colours: Pixels, opacity: Pixels) -> Pixels:
     """Colours of 16 bits that were multiplied by their opacity, without that."""
 
-    def divided(strip: Pixels, seen: Pixels) -> Pixels:
-        share = np.maximum(seen.astype(np.uint64), 1)
+    def divided(strip: Pixels, opacity_strip: Pixels) -> Pixels:
+        share = np.maximum(opacity_strip.astype(np.uint64), 1)
         whole = (strip.astype(np.uint64) * 65535 + share // 2) // share
         return np.asarray(np.minimum(whole, 65535), np.uint16)
 
@@ -265,21 +265,21 @@ def pixels_in_range(values: Pixels, opacity: Pixels | None, channels: int, bits:
         raise ValueError(f"has values from {least:g} to {most:g}, outside task.value_range [{low:g}, {high:g}]")
     largest = 65535 if bits == 16 else 255
 
-    def of(strip: Pixels, seen: Pixels | None = None) -> Pixels:
-        found = (strip.astype(np.float64) - low) / (high - low)
-        share = None if seen is None else shares(seen)
+    def of(strip: Pixels, opacity_strip: Pixels | None = None) -> Pixels:
+        pixels = (strip.astype(np.float64) - low) / (high - low)
+        share = None if opacity_strip is None else shares(opacity_strip)
         if share is not None:
-            found = np.where(share > 0, found, 0.0)
+            pixels = np.where(share > 0, pixels, 0.0)
         if channels == 4:
-            found = np.broadcast_to(found, (*found.shape[:2], 3))
-            found = np.concatenate([found, np.ones_like(found[:, :, :1]) if share is None else share], axis=2)
+            pixels = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+            pixels = np.concatenate([pixels, np.ones_like(pixels[:, :, :1]) if share is None else share], axis=2)
         elif share is not None:
-            found = found * share + (how.background == "white") * (1.0 - share)
-        if channels == 1 and found.shape[2] == 3:
-            found = (found @ np.array(_LUMA))[:, :, np.newaxis]
-        if found.shape[2] < channels:
-            found = np.repeat(found, channels, axis=2)
-        return np.rint(np.clip(found, 0.0, 1.0) * largest).astype(np.uint16 if bits == 16 else np.uint8)
+            pixels = pixels * share + (how.background == "white") * (1.0 - share)
+        if channels == 1 and pixels.shape[2] == 3:
+            pixels = (pixels @ np.array(_LUMA))[:, :, np.newaxis]
+        if pixels.shape[2] < channels:
+            pixels = np.repeat(pixels, channels, axis=2)
+        return np.rint(np.clip(pixels, 0.0, 1.0) * largest).astype(np.uint16 if bits == 16 else np.uint8)
 
     return transparency.in_strips(of, values, *(() if opacity is None else (opacity,)))
 

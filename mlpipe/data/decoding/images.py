@@ -307,15 +307,17 @@ def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
         return transparency.array_of(_eight_bit(grey[:, :, 0]).convert(MODES[channels]))
     opacity = file_values.opacity_of(image, file.content)
     if opacity is not None and opacity.size and int(opacity.min()) < 255:
-        kept = 1 if file.header.channels == 1 else 3
+        colour_count = 1 if file.header.channels == 1 else 3
         return transparency.in_strips(
-            lambda strip, seen: transparency.in_channels(strip[:, :, :kept], seen, channels, how.background),
+            lambda strip, opacity_strip: transparency.in_channels(
+                strip[:, :, :colour_count], opacity_strip, channels, how.background
+            ),
             file_values.straight_alpha_image(image),
             opacity,
         )
-    whole, wanted = file_values.plain(image), MODES[channels]
+    whole, mode = file_values.plain(image), MODES[channels]
     # To convert what is in the mode already would copy it.
-    return transparency.array_of(whole if whole.mode == wanted else whole.convert(wanted))
+    return transparency.array_of(whole if whole.mode == mode else whole.convert(mode))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -16,35 +16,40 @@ Pixels = npt.NDArray[Any]
 _STRIP = 1 << 22
 
 
-def in_strips(change: Callable[..., Pixels], *given: Pixels | Image.Image) -> Pixels:
+def in_strips(change: Callable[..., Pixels], *sources: Pixels | Image.Image) -> Pixels:
     """What a function makes of each pixel by itself, some rows at a time: large images take little more than their pixels.
 
     Args:
         change: From rows of each array to as many rows.
-        given: Arrays, shape (height, width, ...), and loaded images, of one height; of an image a copy is made in strips too,
+        sources: Arrays, shape (height, width, ...), and loaded images, of one height; of an image a copy is made in strips too,
             of the whole of which Pillow makes two.
     """
-    sizes = [(one.height, one.width) if isinstance(one, Image.Image) else (len(one), one[:1].size) for one in given]
+    sizes = [
+        (source.height, source.width) if isinstance(source, Image.Image) else (len(source), source[:1].size)
+        for source in sources
+    ]
     height = sizes[0][0]
     rows = max(1, _STRIP // max(1, *(size for _, size in sizes)))
     if height <= rows:
-        return change(*(np.asarray(one) for one in given))
+        return change(*(np.asarray(source) for source in sources))
 
     def strip(first: int) -> Pixels:
         last = min(first + rows, height)
         return change(
             *(
-                np.asarray(one.crop((0, first, one.width, last))) if isinstance(one, Image.Image) else one[first:last]
-                for one in given
+                np.asarray(source.crop((0, first, source.width, last)))
+                if isinstance(source, Image.Image)
+                else source[first:last]
+                for source in sources
             )
         )
 
     begin = strip(0)
-    found = np.empty((height, *begin.shape[1:]), begin.dtype)
-    found[:rows] = begin
+    pixels = np.empty((height, *begin.shape[1:]), begin.dtype)
+    pixels[:rows] = begin
     for first in range(rows, height, rows):
-        found[first : first + rows] = strip(first)
-    return found
+        pixels[first : first + rows] = strip(first)
+    return pixels
 
 
 def array_of(image: Image.Image) -> Pixels:
@@ -66,8 +71,8 @@ def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
     most = int(np.iinfo(colours.dtype).max)
     behind = most if background == "white" else 0
 
-    def laid(strip: Pixels, seen: Pixels) -> Pixels:
-        share = seen.astype(np.uint64)
+    def laid(strip: Pixels, opacity_strip: Pixels) -> Pixels:
+        share = opacity_strip.astype(np.uint64)
         mixed = strip.astype(np.uint64) * share + behind * (most - share)
         return np.asarray((mixed + most // 2) // most, colours.dtype)
 

@@ -57,16 +57,18 @@ def constant(
     boxes = None if rows is None else boxes_of(rows)
     if boxes is None or not boxes.size or not (~np.isnan(boxes[..., 4])).any():
         return None
-    true, said = boxes_of(judged), []
+    true, detections = boxes_of(judged), []
     for number in np.unique(boxes[..., 4][~np.isnan(boxes[..., 4])]):
         tried = boxes[boxes[..., 4] == number]
         tried = tried[:: max(1, len(tried) // _MOST_TRIED)]
-        best = np.stack([_largest_overlaps(one, boxes) for one in tried])
+        best = np.stack([_largest_overlaps(box, boxes) for box in tried])
         place = int((best[..., None] >= OVERLAPS).mean(axis=(1, 2)).argmax())
         score = max(float((best[place] >= OVERLAPS[0]).mean()), LEAST_SCORE)
         scores = score * (1 - 1e-3 * _largest_overlaps(tried[place], true))
-        said.append(np.column_stack([np.tile(tried[place, :4], (len(true), 1)), scores, np.full(len(true), number)]))
-    return as_outputs(np.stack(said, axis=1)), "the most common box of each class"
+        detections.append(
+            np.column_stack([np.tile(tried[place, :4], (len(true), 1)), scores, np.full(len(true), number)])
+        )
+    return as_outputs(np.stack(detections, axis=1)), "the most common box of each class"
 
 
 def _largest_overlaps(box: Floats, boxes: Floats) -> Floats:

@@ -49,17 +49,17 @@ _LEAST = 0.5
 log = logging.getLogger("mlpipe")
 
 
-def score(outputs: Tensor, asked: Tensor) -> Tensor:
+def score(outputs: Tensor, classes: Tensor) -> Tensor:
     """How sure it is that there is any object of the class asked for: -log of the chance that none of its boxes is right.
 
     Its gradient by a box's log-odds is the box's score, so that places of all objects count, those of sure ones most.
 
     Args:
         outputs: Detections, shape (n, boxes, 6), NaN where there is none.
-        asked: The class number of each image, shape (n,).
+        classes: The class number of each image, shape (n,).
     """
-    found = outputs[..., 4].nan_to_num(0.0).clamp(0, _MOST_CERTAIN)
-    return -torch.where(outputs[..., 5] == asked[:, None], torch.log1p(-found), 0.0).sum(1)
+    scores = outputs[..., 4].nan_to_num(0.0).clamp(0, _MOST_CERTAIN)
+    return -torch.where(outputs[..., 5] == classes[:, None], torch.log1p(-scores), 0.0).sum(1)
 
 
 SCORE = score

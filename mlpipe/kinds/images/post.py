@@ -43,23 +43,25 @@ def constant(
     images = stored.images()
     if images is None:
         return None
-    seen, them = images
+    learned_images, them = images
     values, shapes, total = list[Floats](), set[tuple[int, ...]](), np.zeros(())
-    for one in seen:
-        shapes.add(one.shape)
-        values.append(one.astype(np.float64).reshape(len(one), -1).mean(axis=1))
-        total = total + one if len(shapes) == 1 else np.zeros(())
+    for image in learned_images:
+        shapes.add(image.shape)
+        values.append(image.astype(np.float64).reshape(len(image), -1).mean(axis=1))
+        total = total + image if len(shapes) == 1 else np.zeros(())
     if not values:
         return None
     sums = []
-    for one in them:
+    for image in them:
         mean = (
-            total / len(values) if shapes == {one.shape} else np.mean(values, axis=0).reshape(-1, *[1] * (one.ndim - 1))
+            total / len(values)
+            if shapes == {image.shape}
+            else np.mean(values, axis=0).reshape(-1, *[1] * (image.ndim - 1))
         )
-        off = (one - mean).reshape(len(one), -1)
+        off = (image - mean).reshape(len(image), -1)
         sums.append(np.concatenate([(off**2).sum(axis=1), np.abs(off).sum(axis=1)]))
-    what = "image" if len(shapes) == 1 else "value"
-    return (np.stack(sums), f"the mean {what} of those learned from") if len(sums) == len(judged) else None
+    noun = "image" if len(shapes) == 1 else "value"
+    return (np.stack(sums), f"the mean {noun} of those learned from") if len(sums) == len(judged) else None
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:

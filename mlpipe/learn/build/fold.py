@@ -68,7 +68,7 @@ def first_stage(
     """
     network, numerics, _ = first_network(job)
     plan = stages.of(job.recipe)
-    stage = next((one for one in plan if one.head is None), plan[0])
+    stage = next((candidate for candidate in plan if candidate.head is None), plan[0])
     stages.prepare(network, stage, stages.learning(network))
     recipe = stages.recipe_of(job.recipe, stage)
     data = _loaders(job, recipe, job.view, inputs_of(job, network, watch))

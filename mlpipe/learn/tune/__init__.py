@@ -36,10 +36,10 @@ def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:
         chosen: `Tuned.chosen`; empty for none.
     """
     if "lr_found" in chosen:
-        given, found = recipe.optimizer.params.get("lr"), chosen["lr_found"]
+        recipe_rate, rate = recipe.optimizer.params.get("lr"), chosen["lr_found"]
         # A stage names the recipe's rate where its option refers to it (`lr: ${optimizer.lr}`): it follows.
-        following = tuple(replace(one, lr=found) if one.lr == given else one for one in recipe.stages)
-        recipe = replace(with_rate(recipe, found), stages=following)
+        following = tuple(replace(stage, lr=rate) if stage.lr == recipe_rate else stage for stage in recipe.stages)
+        recipe = replace(with_rate(recipe, rate), stages=following)
     if "micro_batch" in chosen:
         sampling, before = recipe.sampling, recipe.trainer.get("accumulate_grad_batches") or 1
         params = {**sampling.params, "batch_size": int(chosen["micro_batch"])}

@@ -44,8 +44,8 @@ def short_trainer(recipe: Recipe, numerics: Numerics, steps: int, callback: Call
         callback: Watches them.
         accumulate: Batches in a step.
     """
-    taken = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm")
-    options = {key: value for key, value in recipe.trainer.items() if key in taken}
+    names = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm")
+    options = {key: value for key, value in recipe.trainer.items() if key in names}
     return pl.Trainer(
         **options,
         devices=1,

@@ -302,7 +302,9 @@ def _enumerated_values(command: _Said, key: str) -> list[str]:
     known_key = _find(command, key)
     if known_key is None:
         return []
-    option = next((one for one in command.options(known_key.group) if one in known_key.options), "")
+    option = next(
+        (option_name for option_name in command.options(known_key.group) if option_name in known_key.options), ""
+    )
     values: list[str] = []
     for part in known_key.values(option).split(" or "):
         if part in ("true", "false", "null", "auto"):
@@ -328,7 +330,9 @@ def _names_files(command: _Said, key: str) -> bool:
     known_key = _find(command, key)
     if known_key is None or known_key.leaf in _NO_FILES:
         return False
-    option = next((one for one in command.options(known_key.group) if one in known_key.options), "")
+    option = next(
+        (option_name for option_name in command.options(known_key.group) if option_name in known_key.options), ""
+    )
     return "text" in known_key.values(option) and bool(_OF_FILES.search(known_key.meaning(option)))
 
 
@@ -420,7 +424,7 @@ def _key_meaning(command: _Said, key: Key, *options: str) -> str:
     """What a key means, in its first sentence."""
     if not command.with_meanings:
         return ""
-    option = next((one for one in options if one in key.options), "")
+    option = next((option_name for option_name in options if option_name in key.options), "")
     return _first_clause(key.summary(option))
 
 

@@ -184,13 +184,13 @@ def _curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool)
             moved = moved + by_bias[:, None]
         # How the residual of each row and class changes.
         changed = weighted * (moved - np.einsum("kn,kn->n", probabilities, moved))
-        made = np.empty_like(step)
+        product = np.empty_like(step)
         if n_scales:
             of_scales = np.einsum("kn,kn->k", changed, scores)
-            made[0, :n_scales] = (of_scales if n_scales > 1 else of_scales.sum(keepdims=True)) + held * by_scale
+            product[0, :n_scales] = (of_scales if n_scales > 1 else of_scales.sum(keepdims=True)) + held * by_scale
         if fit_bias:
-            made[0, n_scales:] = changed.sum(axis=1) + by_bias.mean()
-        return made
+            product[0, n_scales:] = changed.sum(axis=1) + by_bias.mean()
+        return product
 
     own = weighted * (1 - probabilities)
     diagonal = np.full((1, n_scales + classes * fit_bias), held)

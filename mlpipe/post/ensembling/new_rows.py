@@ -266,8 +266,8 @@ def newest_of_all(project: Project, task: str) -> EnsembleRecord | None:
         project: The project.
         task: The task's name.
     """
-    newest = max((one.run for one in records.load_all(project, task)), default="")
-    return next((one for one in ensembles.load_all(project, task)[-1:] if one.run >= newest), None)
+    newest = max((record.run for record in records.load_all(project, task)), default="")
+    return next((ensemble for ensemble in ensembles.load_all(project, task)[-1:] if ensemble.run >= newest), None)
 
 
 def told(
@@ -286,7 +286,7 @@ def told(
         members: What `members_of` gave.
         other: What takes the newest ensemble, such as `mode.ensemble=latest`; empty where one record was asked for.
     """
-    several = [record for _, found, _ in members for record in found]
+    several = [record for _, member_records, _ in members for record in member_records]
     first, networks = several[0], counted(len(several), "network")
     if ensemble is not None:
         late = ""

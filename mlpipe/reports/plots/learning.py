@@ -90,19 +90,19 @@ def side_by_side(curves: Sequence[MeanCurve], score: str) -> Figure:
         curves: One for each recipe, as many as there are colours at most.
         score: The score's name.
     """
-    names = style.shortened_apart([one.name for one in curves], 40)
+    names = style.shortened_apart([curve.name for curve in curves], 40)
     rows = -(-len(names) // style.key_columns(names))
     figure, panel = style.axes(style.WIDTH, style.HEIGHT + 0.18 * rows)
-    for number, (one, label) in enumerate(zip(curves, names, strict=True)):
-        colour, epochs = style.SERIES[number % len(style.SERIES)], list(range(1, len(one.mean) + 1))
-        band = panel.fill_between(epochs, one.low, one.high, color=colour, alpha=0.12, linewidth=0)
-        style.tip(band, f"{one.name}: from the least to the most of its folds", series=one.name)
+    for number, (curve, label) in enumerate(zip(curves, names, strict=True)):
+        colour, epochs = style.SERIES[number % len(style.SERIES)], list(range(1, len(curve.mean) + 1))
+        band = panel.fill_between(epochs, curve.low, curve.high, color=colour, alpha=0.12, linewidth=0)
+        style.tip(band, f"{curve.name}: from the least to the most of its folds", series=curve.name)
         (drawn,) = panel.plot(
-            epochs, one.mean, color=colour, linestyle=style.DASHES[number % len(style.DASHES)], label=label
+            epochs, curve.mean, color=colour, linestyle=style.DASHES[number % len(style.DASHES)], label=label
         )
-        style.tip(drawn, one.name, series=one.name)
-        said = [f"{one.name}, epoch {epoch}: {value:.4g}" for epoch, value in zip(epochs, one.mean, strict=True)]
-        style.tips(panel, epochs, one.mean, said, series=one.name)
+        style.tip(drawn, curve.name, series=curve.name)
+        tips = [f"{curve.name}, epoch {epoch}: {value:.4g}" for epoch, value in zip(epochs, curve.mean, strict=True)]
+        style.tips(panel, epochs, curve.mean, tips, series=curve.name)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_xlabel("epoch")
     panel.set_ylabel(f"validation {score}")

@@ -66,29 +66,29 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
 
 
 @style.styled
-def curves(found: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
+def curves(class_curves: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
     """Curves of classes or labels; of many only the ones with the least area are named.
 
     Args:
-        found: The curves.
+        class_curves: The curves.
         x: What runs to the right.
         y: What runs up.
         chance: Draw the diagonal of guessing.
     """
-    ordered = sorted(found, key=lambda one: one.area)
-    named = ordered if len(found) <= MOST_CURVES else ordered[:MOST_CURVES]
-    names = style.shortened_apart([one.name for one in named], 24)
-    labels = [f"{name} {one.area:.3f}" for name, one in zip(names, named, strict=True)]
+    ordered = sorted(class_curves, key=lambda curve: curve.area)
+    legend_curves = ordered if len(class_curves) <= MOST_CURVES else ordered[:MOST_CURVES]
+    names = style.shortened_apart([curve.name for curve in legend_curves], 24)
+    labels = [f"{name} {curve.area:.3f}" for name, curve in zip(names, legend_curves, strict=True)]
     figure, panel = style.axes(style.WIDTH, 3.6 + 0.18 * -(-len(labels) // style.key_columns(labels)))
     if chance:
         panel.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
-    for one in ordered[len(named) : len(named) + _MOST_THIN]:
-        (drawn,) = panel.plot(one.x, one.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
-        style.tip(drawn, f"{one.name}: area {one.area:.3f}")
-    for number, (one, label) in enumerate(zip(named, labels, strict=True)):
+    for curve in ordered[len(legend_curves) : len(legend_curves) + _MOST_THIN]:
+        (drawn,) = panel.plot(curve.x, curve.y, color=style.MUTED, linewidth=0.7, alpha=0.5)
+        style.tip(drawn, f"{curve.name}: area {curve.area:.3f}")
+    for number, (curve, label) in enumerate(zip(legend_curves, labels, strict=True)):
         colour, dashes = style.SERIES[number % len(style.SERIES)], style.DASHES[number % len(style.DASHES)]
-        (drawn,) = panel.plot(one.x, one.y, color=colour, linestyle=dashes, label=label)
-        style.tip(drawn, f"{one.name}: area {one.area:.3f}", series=one.name)
+        (drawn,) = panel.plot(curve.x, curve.y, color=colour, linestyle=dashes, label=label)
+        style.tip(drawn, f"{curve.name}: area {curve.area:.3f}", series=curve.name)
     # Curves overlap too much to carry their names.
     style.key(figure)
     panel.set_xlabel(x)

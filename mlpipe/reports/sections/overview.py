@@ -49,21 +49,21 @@ def summary(facts: TaskFacts) -> Section:
     )
 
 
-def _tiles(facts: TaskFacts, found: Headline) -> Content | None:
+def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
     """The figures that a person looks for first."""
-    shown = facts.shown
-    assert shown is not None
-    told = WORDS[found.metric]
-    value = "" if found.value is None else told.figure(found.value, found.images)
-    words = [(f"{found.where} {found.metric}", value, _interval_text(found))]
-    if found.baseline is not None:
-        words.append(("the best constant prediction", told.figure(found.baseline, found.images), ""))
-    if shown.test is not None and shown.held_out is not None:
-        other = _out_of_fold_score(facts, shown, found.metric)
-        value = "" if other is None else told.figure(other, len(shown.held_out))
-        words.append((f"out-of-fold {found.metric}", value, "images that no fold learned from"))
-    counts = [(part, len(rows)) for part, rows in (("test", shown.test), ("out-of-fold", shown.held_out)) if rows]
-    words += [(f"{part} images", str(many), "") for part, many in counts]
+    subject = facts.shown
+    assert subject is not None
+    wording = WORDS[result.metric]
+    value = "" if result.value is None else wording.figure(result.value, result.images)
+    words = [(f"{result.where} {result.metric}", value, _interval_text(result))]
+    if result.baseline is not None:
+        words.append(("the best constant prediction", wording.figure(result.baseline, result.images), ""))
+    if subject.test is not None and subject.held_out is not None:
+        other = _out_of_fold_score(facts, subject, result.metric)
+        value = "" if other is None else wording.figure(other, len(subject.held_out))
+        words.append((f"out-of-fold {result.metric}", value, "images that no fold learned from"))
+    counts = [(part, len(rows)) for part, rows in (("test", subject.test), ("out-of-fold", subject.held_out)) if rows]
+    words += [(f"{part} images", str(count), "") for part, count in counts]
     models = sum(map(len, facts.recipes.values())) + len(facts.refits)
     words.append(("models trained", str(models), counted(len(facts.recipes), "recipe")))
     return tiles(words)

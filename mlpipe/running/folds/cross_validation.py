@@ -202,14 +202,16 @@ def same_files(recipe: Recipe, models: int) -> list[str]:
     if models == 1:
         return []
     sections = {"callbacks": recipe.callbacks}
-    sections |= {f"stages.list[{number}].callbacks": one.callbacks or {} for number, one in enumerate(recipe.stages)}
+    sections |= {
+        f"stages.list[{number}].callbacks": stage.callbacks or {} for number, stage in enumerate(recipe.stages)
+    }
     fix = "train one of them (mode.folds=[0], or split=holdout mode.nested=false)"
     return [
         problem(f"{section}.{name}", f"all {models} models write to {place}, the last one's files stay", fix=fix)
         for section, group in sections.items()
-        for name, one in group.items()
+        for name, callback in group.items()
         for key in _PLACES
-        if isinstance(place := one.params.get(key), str)
+        if isinstance(place := callback.params.get(key), str)
     ]
 
 

@@ -310,7 +310,7 @@ def _clean(search: Search, trial: Trial) -> None:
 
 def _is_run(search: Search, name: Any) -> bool:
     """Whether something is the name of a run of the project: a study of somebody else may say any place."""
-    return any(one.name == name for one in journal.all_runs(search.project))
+    return any(run.name == name for run in journal.all_runs(search.project))
 
 
 def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display: Any) -> list[float]:
@@ -452,7 +452,7 @@ def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list
 
 def _is_default(name: str, value: Any) -> bool:
     key = keys.find(name)
-    return key is not None and any(one.default and files.plain_yaml(one.default) == value for one in key.settings)
+    return key is not None and any(entry.default and files.plain_yaml(entry.default) == value for entry in key.settings)
 
 
 def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, BaseDistribution]:

@@ -20,16 +20,16 @@ Masks = Sequence[Tensor | None]
 
 def _allowed(scores: Tensor, masks: Masks, is_causal: bool, *, by_query: bool) -> Tensor | None:
     """Which step may look at which, shape (n or 1, queries, values); None: every one at all."""
-    found: Tensor | None = None
-    given = [(0, -1), (1, -2), (2, -2)] if by_query else [(1, -2)]
-    for number, axis in given:
+    attention_mask: Tensor | None = None
+    mask_axes = [(0, -1), (1, -2), (2, -2)] if by_query else [(1, -2)]
+    for number, axis in mask_axes:
         mask = masks[number] if number < len(masks) else None
         if mask is not None:
-            found = mask.unsqueeze(axis) if found is None else found & mask.unsqueeze(axis)
+            attention_mask = mask.unsqueeze(axis) if attention_mask is None else attention_mask & mask.unsqueeze(axis)
     if is_causal:
         earlier = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril().unsqueeze(0)
-        found = earlier if found is None else found & earlier
-    return found
+        attention_mask = earlier if attention_mask is None else attention_mask & earlier
+    return attention_mask
 
 
 class MultiHead(nn.Module):
@@ -80,8 +80,8 @@ class MultiHead(nn.Module):
         if allowed is not None:
             scores = scores.masked_fill(~allowed.unsqueeze(1), torch.finfo(scores.dtype).min)
         fits = F.dropout(scores.softmax(-1), self.dropout, self.training)
-        found: Tensor = self.output((fits @ values).transpose(1, 2).flatten(2))
-        return found.transpose(1, 2)
+        outputs: Tensor = self.output((fits @ values).transpose(1, 2).flatten(2))
+        return outputs.transpose(1, 2)
 
     def _apart(self, x: Tensor) -> Tensor:
         """Shape (n, heads, steps, numbers) of (n, steps, heads x numbers)."""
@@ -120,17 +120,17 @@ class Attention(nn.Module):
             sums = queries.unsqueeze(2) + keys.unsqueeze(1)
             if self.weight is None:
                 # Bahdanau's: a factor of each channel.
-                shown = torch.tanh(sums)
-                scores = (shown if self.scale is None else shown * self.scale).sum(-1)
+                activations = torch.tanh(sums)
+                scores = (activations if self.scale is None else activations * self.scale).sum(-1)
             else:
                 scores = self.weight * torch.tanh(sums if self.scale is None else sums * self.scale).sum(-1)
         allowed = _allowed(scores, masks, self.is_causal, by_query=False)
         if allowed is not None:
             scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-        found = F.dropout(scores.softmax(-1), self.dropout, self.training) @ value.transpose(1, 2)
+        outputs = F.dropout(scores.softmax(-1), self.dropout, self.training) @ value.transpose(1, 2)
         if masks and masks[0] is not None:
-            found = found * masks[0].unsqueeze(-1)
-        return found.transpose(1, 2)
+            outputs = outputs * masks[0].unsqueeze(-1)
+        return outputs.transpose(1, 2)
 
 
 def multi_head(keys: Keys, shapes: Sequence[Shape]) -> Made:

@@ -62,26 +62,26 @@ class ConvLstm(nn.Module):
         """
         options, steps = self.options, x.movedim(2, 0)
         outputs: list[Tensor] = []
-        wet, kept = _drawn(steps[0], options.dropout, self.training), None
+        wet, state_masks = _drawn(steps[0], options.dropout, self.training), None
         for step in steps.flip(0) if options.is_backwards else steps:
             entered = self._of_gates(self.given, step, wet)
             if not states:
                 # Zeros of the size of what the first convolution gives.
                 states = (torch.zeros_like(entered.chunk(4, 1)[0]),) * 2
-            if kept is None:
-                kept = _drawn(states[0], options.recurrent_dropout, self.training)
-            enter, forget, new, leave = (entered + self._of_gates(self.recurred, states[0], kept)).chunk(4, 1)
+            if state_masks is None:
+                state_masks = _drawn(states[0], options.recurrent_dropout, self.training)
+            enter, forget, new, leave = (entered + self._of_gates(self.recurred, states[0], state_masks)).chunk(4, 1)
             carried = options.gate(forget) * states[1] + options.gate(enter) * options.activation(new)
             states = (options.gate(leave) * options.activation(carried), carried)
             outputs.append(states[0])
-        found = torch.stack(outputs, 2) if options.whole else outputs[-1]
-        return (found, *states) if options.states else found
+        maps = torch.stack(outputs, 2) if options.whole else outputs[-1]
+        return (maps, *states) if options.states else maps
 
     def _of_gates(self, layer: PaddedConv, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """A convolution of maps of which each gate may see others."""
         if not masks:
-            found: Tensor = layer(x)
-            return found
+            maps: Tensor = layer(x)
+            return maps
         parts = [layer(x * mask).chunk(4, 1)[number] for number, mask in enumerate(masks)]
         return torch.cat(parts, 1)
 
@@ -115,7 +115,7 @@ def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
         dropout=share(keys, "dropout", 0.0),
         recurrent_dropout=share(keys, "recurrent_dropout", 0.0),
     )
-    given = PaddedConv(torch.zeros(4 * filters, channels, *kernel), bias, strides, dilation, 1, pads)
+    input_conv = PaddedConv(torch.zeros(4 * filters, channels, *kernel), bias, strides, dilation, 1, pads)
     recurred = PaddedConv(torch.zeros(4 * filters, filters, *kernel), False, (1,) * dims, (1,) * dims, 1, None)
     if len(shapes) > 1:
         check_states(keys, shapes[1:], (*shapes[1][:-1], filters), 2)
@@ -128,6 +128,6 @@ def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
         "kernel": Slot("given.weight", (*kernel, channels, 4 * filters), transposed_kernel, first),
         "recurrent_kernel": Slot("recurred.weight", (*kernel, filters, 4 * filters), transposed_kernel, second),
     }
-    return ConvLstm(given, recurred, options), slots | (
+    return ConvLstm(input_conv, recurred, options), slots | (
         {"bias": Slot("given.bias", (4 * filters,), same, start)} if bias else {}
     )

@@ -73,7 +73,7 @@ def of_call(kind: str, module: nn.Module, marked: Sequence[bool], shape: Shape, 
         return Marks(makes=True)
     if not any(marked):
         return Marks()
-    several = any(hasattr(one, "steps") and hasattr(one, "layers") for one in module.modules())
+    several = any(hasattr(submodule, "steps") and hasattr(submodule, "layers") for submodule in module.modules())
     if kind in _REFUSED or several or (kind == "TimeDistributed" and len(shape) > 2):
         fix = "set mask_zero to false, or leave Masking out"
         raise ConfigError(problem(place, "does not go by marked steps here", fix=fix))
@@ -98,8 +98,8 @@ def joined(masks: Sequence[Tensor | None], how: str) -> Tensor:
         masks: Shape (n, steps) each, True for steps that count; None: every step.
         how: `any` or `all`.
     """
-    given = torch.stack([mask for mask in masks if mask is not None])
-    return given.any(0) if how == "any" else given.all(0)
+    marks = torch.stack([mask for mask in masks if mask is not None])
+    return marks.any(0) if how == "any" else marks.all(0)
 
 
 class Masking(nn.Module):

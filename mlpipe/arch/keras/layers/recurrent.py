@@ -127,8 +127,8 @@ class Recurrent(nn.Module):
                     marks[number], after[0], torch.zeros_like(output) if self.options.zeros else output
                 )
             outputs.append(output)
-        found = torch.stack(outputs, 2) if self.options.whole else outputs[-1]
-        return (found, *states) if self.options.states else found
+        result = torch.stack(outputs, 2) if self.options.whole else outputs[-1]
+        return (result, *states) if self.options.states else result
 
     def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The states after a step, the output first, from what its input adds to the gates and the states before it."""

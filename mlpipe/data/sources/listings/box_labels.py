@@ -256,8 +256,8 @@ def _leads_out(path: Path, base: Path) -> bool:
 
     The file may be the link, or any folder on the way to it.
     """
-    on_the_way = itertools.takewhile(lambda one: one != base, (path, *path.parents))
-    return any(one.is_symlink() for one in on_the_way) and not path.resolve().is_relative_to(base.resolve())
+    on_the_way = itertools.takewhile(lambda place: place != base, (path, *path.parents))
+    return any(place.is_symlink() for place in on_the_way) and not path.resolve().is_relative_to(base.resolve())
 
 
 def _text(path: Path, base: Path) -> str:

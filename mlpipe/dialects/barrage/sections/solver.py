@@ -103,8 +103,8 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
     if name is None:
         state.options["lr_scheduler"] = "import_block"
         values = {"name": path, "interval": "step", "params": dict(block.get("params") or {})}
-        for one, value in values.items():
-            state.set(f"lr_scheduler.{one}", value)
+        for parameter, value in values.items():
+            state.set(f"lr_scheduler.{parameter}", value)
         state.set("optimizer.lr", 1.0)
         state.say(_RATE, "same", "lr_scheduler=import_block", "at every step, times optimizer.lr, which is 1")
         return
@@ -117,11 +117,11 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
     needed, optional = keras_names.SCHEDULES[name]
     prefix, before = f"{_RATE}.params", len(state.wrong)
     state.unknown_keys(prefix, params, (*needed, *optional))
-    for one in needed:
-        if one not in params:
-            state.refuse(f"{prefix}.{one}", "is needed", fix="add it")
-    for one, value in params.items():
-        _check_parameter(state, f"{prefix}.{one}", one, value)
+    for parameter in needed:
+        if parameter not in params:
+            state.refuse(f"{prefix}.{parameter}", "is needed", fix="add it")
+    for parameter, value in params.items():
+        _check_parameter(state, f"{prefix}.{parameter}", parameter, value)
     if len(state.wrong) > before:
         return
     if name == "PiecewiseConstantDecay" and not _is_valid_piecewise(params):
@@ -134,8 +134,8 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
         return
     state.options["lr_scheduler"] = option
     state.set("optimizer.lr", lr)
-    for one, value in values.items():
-        state.set(f"lr_scheduler.{one}", value)
+    for parameter, value in values.items():
+        state.set(f"lr_scheduler.{parameter}", value)
     state.say(_RATE, "same", f"lr_scheduler={option}", f"at every step; its first rate is {_first_rate(values)}")
 
 

@@ -72,9 +72,9 @@ def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cp
     """
     maps = params if isinstance(params, list) else [params] if params else []
     steps: Steps = []
-    for one in maps:
+    for item in maps:
         # What has no parameters may be its name alone.
-        entry = {one: None} if isinstance(one, str) else one
+        entry = {item: None} if isinstance(item, str) else item
         if not isinstance(entry, Mapping):
             state.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
             continue
@@ -230,8 +230,8 @@ def _rotate90(params: Any) -> Steps:
 def _quarter_turns(params: Any) -> Steps:
     """Turns by a number of quarters with the clock."""
     read = by_name(params, "k", "keep_size")
-    given = read.get("k", 1)
-    low, high = (0, 3) if given == "ALL" else map(int, range_of(given))
+    turns = read.get("k", 1)
+    low, high = (0, 3) if turns == "ALL" else map(int, range_of(turns))
     names = ((), ("Transpose", "HorizontalFlip"), ("HorizontalFlip", "VerticalFlip"), ("Transpose", "VerticalFlip"))
     quarters = dict.fromkeys(number % 4 for number in range(low, high + 1))
     return one_each([[step for name in names[number] for step in one_step(name)] for number in quarters])
@@ -536,11 +536,11 @@ def _equalize(*, by_channels: bool) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
         if params is not None and not isinstance(params, Mapping):
             raise WrongError("it has no parameters")
-        given = by_name(params, *(() if by_channels else ("to_colorspace", "from_colorspace")))
-        if given.get("from_colorspace", "RGB") != "RGB":
+        settings = by_name(params, *(() if by_channels else ("to_colorspace", "from_colorspace")))
+        if settings.get("from_colorspace", "RGB") != "RGB":
             raise WrongError("from_colorspace must be RGB")
-        if "to_colorspace" in given:
-            return imgaug_effects.lightness_equalized(given["to_colorspace"])
+        if "to_colorspace" in settings:
+            return imgaug_effects.lightness_equalized(settings["to_colorspace"])
         return one_step("Equalize", by_channels=by_channels)
 
     return read

@@ -106,27 +106,27 @@ def axes_of(value: Any) -> Any:
 
 def pixels_of(value: Any) -> Any:
     """A range of whole numbers, or one for x and y each."""
-    found = axes_of(value)
-    if isinstance(found, dict):
-        return {axis: [int(low), int(high)] for axis, (low, high) in found.items()}
-    return [int(found[0]), int(found[1])]
+    bounds = axes_of(value)
+    if isinstance(bounds, dict):
+        return {axis: [int(low), int(high)] for axis, (low, high) in bounds.items()}
+    return [int(bounds[0]), int(bounds[1])]
 
 
 def borders_of(key: str, value: Any) -> list[int]:
     """OpenCV's number of each border mode that is drawn from."""
     modes = list(BORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
-    modes = [_ALSO.get(str(one), one) for one in modes]
-    if not modes or not all(str(one) in BORDERS for one in modes):
+    modes = [_ALSO.get(str(mode), mode) for mode in modes]
+    if not modes or not all(str(mode) in BORDERS for mode in modes):
         raise WrongError(f"{key} must be ALL or one of {listing(BORDERS)}")
-    return [BORDERS[str(one)] for one in modes]
+    return [BORDERS[str(mode)] for mode in modes]
 
 
 def orders_of(value: Any) -> list[int]:
     """OpenCV's number of each interpolation that is drawn from; a list of orders is none of a range."""
     orders = list(ORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
-    if not orders or not all(type(one) is int and one in ORDERS for one in orders):
+    if not orders or not all(type(order) is int and order in ORDERS for order in orders):
         raise WrongError(f"order must be ALL or one of {listing(ORDERS)}")
-    return [ORDERS[one] for one in orders]
+    return [ORDERS[order] for order in orders]
 
 
 def ways_of(read: Mapping[str, Any]) -> list[dict[str, int]]:
@@ -152,21 +152,21 @@ def with_ranges(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> S
     """A transform that takes numbers where imgaug takes ranges."""
     same = {key: low for key, (low, high) in ranges.items() if low == high}
     others = {key: value for key, value in ranges.items() if key not in same}
-    (made,) = one_step(name, **same, **fixed)
+    (transform,) = one_step(name, **same, **fixed)
     return (
-        [{"_target_": path_of("augmentations", "with_drawn"), "transform": made, "ranges": others}]
+        [{"_target_": path_of("augmentations", "with_drawn"), "transform": transform, "ranges": others}]
         if others
-        else [made]
+        else [transform]
     )
 
 
-def by_chance(share: Any, each: Steps, shared: Steps) -> Steps:
+def by_chance(share: Any, channel_steps: Steps, shared: Steps) -> Steps:
     """Steps of channels by themselves for a share of the images, which imgaug calls `per_channel`, and of all for the rest."""
     chance = chance_of(share)
     if chance in (0.0, 1.0):
-        return each if chance else shared
+        return channel_steps if chance else shared
     target = path_of("augmentations", "some_of")
-    return [{"_target_": target, "pipelines": [each], "p": chance, "otherwise": shared}]
+    return [{"_target_": target, "pipelines": [channel_steps], "p": chance, "otherwise": shared}]
 
 
 def chance_of(value: Any) -> float:

@@ -202,3 +202,11 @@ def test_marks_change_what_comes_out() -> None:
 def test_what_goes_by_marks_in_another_way_is_refused(behind: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="does not go by marked steps here"):
         keras_json.load([{"class_name": "Masking", "config": {}}, behind], input_shapes=[STEPS])
+
+
+def test_one_layer_that_is_called_in_two_ways_is_refused() -> None:
+    """It is made for its first call: the second one looked at later steps, which it says it does not."""
+    given, layer = L.Input(STEPS), L.Attention()
+    model = keras.Model(given, [layer([given, given]), layer([given, given], use_causal_mask=True)])
+    with pytest.raises(ConfigError, match="called in two ways"):
+        keras_json.load(json.loads(model.to_json()))

@@ -263,6 +263,34 @@ def test_a_motion_at_no_angle_is_upright(angle: int, wanted: tuple[int, int]) ->
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == wanted
 
 
+@pytest.mark.parametrize(
+    ("angle", "angles", "direction"),
+    [
+        (None, [0, 360], [-1, 1]),
+        ([-45, 45], [45, 135], [-1, 1]),
+        ([-100, -95], [350, 355], [-1, 1]),
+        ([180, 300], [90, 210], [-1, 1]),
+        (300, [30, 30], [-1, 1]),
+        ([0, 720], [0, 360], [-1, 1]),
+    ],
+)
+def test_a_motion_at_any_angle_can_be_made(angle: Any, angles: list[float], direction: list[float]) -> None:
+    """albumentations takes angles from 0 to 360."""
+    (step,) = steps({"MotionBlur": {"k": 5} if angle is None else {"k": 5, "angle": angle}})
+    assert (step["angle_range"], step["direction_range"]) == (angles, direction)
+    built(step)
+
+
+def test_a_motion_turned_by_a_half_goes_the_other_way() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 15, 15, 3), dtype=np.uint8)
+    seed = np.array([1], np.uint64)
+    first, second = (
+        np.asarray(built(steps({"MotionBlur": {"k": 5, **one}})[0])(image, seed))
+        for one in ({"angle": [250, 280], "direction": [0.5, 0.5]}, {"angle": [70, 100], "direction": [-0.5, -0.5]})
+    )
+    np.testing.assert_array_equal(first, second)
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_quarters_are_turned_with_the_clock(number: int) -> None:
     made = [built(step) for step in steps({"Rot90": number})]

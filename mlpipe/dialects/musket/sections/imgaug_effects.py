@@ -13,6 +13,7 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     by_name,
     chance_of,
     children_of,
+    is_number,
     one_step,
     probability,
     range_of,
@@ -275,7 +276,9 @@ def _snowy(params: Any) -> Steps:
 def _canny(params: Any) -> Steps:
     read = by_name(params, "alpha", "hysteresis_thresholds")
     given = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
-    low, high = given if isinstance(given, list) and len(given) == 2 else (given, given)
+    # Two numbers are bounds of both; two that are ranges themselves are one of each.
+    of_each = isinstance(given, list) and len(given) == 2 and not any(map(is_number, given))
+    low, high = given if of_each else (given, given)
     return _own("outlines", alpha=range_of(read.get("alpha", [0.0, 1.0])), low=range_of(low), high=range_of(high))
 
 
@@ -485,8 +488,7 @@ def _centred(name: str) -> Callable[[Any], Steps]:
 def _solarize(params: Any) -> Steps:
     read = by_name(params, "p", "threshold")
     threshold = [bound / 255 for bound in range_of(read.get("threshold", 128))]
-    share = range_of(read.get("p", 1.0))[0]
-    return one_step("Solarize", threshold_range=threshold, p=share)
+    return one_step("Solarize", threshold_range=threshold, p=probability({"p": read.get("p", 1.0)}))
 
 
 _HUE, _TIMES = f"{_CHOICES}.hue_saturation", f"{_OWN}.times_hue_saturation"

@@ -203,3 +203,23 @@ def test_masks_stay_with_images_that_are_blended(given: dict[str, Any], moves: b
     masks = np.ones((3, 32, 36, 1), np.uint8)
     changed, same = paired.apply([paired.adapt(target, transform)], IMAGES, masks, SEEDS)
     assert (np.asarray(changed) != IMAGES).any() and (np.asarray(same) == masks).all()
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "low", "high"),
+    [
+        ([100, 200], [100, 200], [100, 200]),
+        (120, [120, 120], [120, 120]),
+        ([[50, 100], [150, 200]], [50, 100], [150, 200]),
+    ],
+)
+def test_two_thresholds_of_edges_are_bounds_of_both(thresholds: Any, low: list[float], high: list[float]) -> None:
+    (step,) = steps({"Canny": {"hysteresis_thresholds": thresholds}})
+    assert (step["low"], step["high"]) == (low, high)
+
+
+@pytest.mark.parametrize("share", [[0.2, 0.8], 1.5])
+def test_a_share_of_solarized_images_that_is_none_is_refused(share: Any) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {"Solarize": {"p": share}})
+    assert "a probability from 0 to 1 is needed" in str(state.wrong)

@@ -206,7 +206,8 @@ def _affine(params: Any) -> Steps:
         if key in read:
             values[key] = reading(read[key])
     if "rotate" in read:
-        values["rotate"] = range_of(read["rotate"])
+        # imgaug turns with the clock, albumentations against it.
+        values["rotate"] = [0.0 - bound for bound in reversed(range_of(read["rotate"]))]
     if "shear" in read:
         shear = axes_of(read["shear"])
         values["shear"] = {"x": [0.0, 0.0], "y": [0.0, 0.0]} | (shear if isinstance(shear, dict) else {"x": shear})

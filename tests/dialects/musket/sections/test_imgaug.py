@@ -291,6 +291,16 @@ def test_a_motion_turned_by_a_half_goes_the_other_way() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("given", [{"Affine": {"rotate": 90}}, {"Rotate": [90, 90]}])
+def test_images_are_rotated_with_the_clock(given: dict[str, Any]) -> None:
+    """As scikit-image's AffineTransform, which imgaug takes, has it."""
+    image = np.zeros((1, 15, 15, 3), np.uint8)
+    image[0, 2, 7] = 250
+    (step,) = map(built, steps(given))
+    turned = np.asarray(step(image, np.array([1], np.uint64)))[0, ..., 0]
+    assert np.argwhere(turned > 100).tolist() == [[7, 12]]
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_quarters_are_turned_with_the_clock(number: int) -> None:
     made = [built(step) for step in steps({"Rot90": number})]

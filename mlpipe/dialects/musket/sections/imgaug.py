@@ -211,6 +211,8 @@ def _affine(params: Any) -> Steps:
     if "shear" in read:
         shear = axes_of(read["shear"])
         values["shear"] = {"x": [0.0, 0.0], "y": [0.0, 0.0]} | (shear if isinstance(shear, dict) else {"x": shear})
+        # Along y it goes the other way round, as rotations do.
+        values["shear"]["y"] = [0.0 - bound for bound in reversed(values["shear"]["y"])]
     if read.get("backend", "auto") not in ("auto", "cv2", "skimage"):
         raise WrongError("backend must be auto, cv2 or skimage")
     if whether(read.get("fit_output")):

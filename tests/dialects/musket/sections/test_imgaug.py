@@ -301,6 +301,16 @@ def test_images_are_rotated_with_the_clock(given: dict[str, Any]) -> None:
     assert np.argwhere(turned > 100).tolist() == [[7, 12]]
 
 
+@pytest.mark.parametrize(("given", "place"), [({"ShearX": 45}, (2, 7)), ({"ShearY": 45}, (7, 12))])
+def test_images_are_sheared_with_the_clock(given: dict[str, Any], place: tuple[int, int]) -> None:
+    """The top goes right, the right side down: imgaug shears along y what scikit-image shears between two quarter turns."""
+    image = np.zeros((1, 15, 15, 3), np.uint8)
+    image[0, place[0], place[1]] = 250
+    (step,) = map(built, steps(given))
+    row, column = np.argwhere(np.asarray(step(image, np.array([1], np.uint64)))[0, ..., 0] > 100)[0]
+    assert (row, column) == ((2, 12) if place == (2, 7) else (12, 12))
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_quarters_are_turned_with_the_clock(number: int) -> None:
     made = [built(step) for step in steps({"Rot90": number})]

@@ -644,11 +644,8 @@ def _clouded(image: Batch, seed: int, *, cells: tuple[int, int], unevenness: flo
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     fine = spectral_noise(drawn, (height, width), value["grain"], max(height, width), "cubic")
     colour = smooth + value["brightness"] * (2 * fine - 1) / 5
-    fields = [
-        spectral_noise(drawn, (height, width), value["exponent"], int(drawn.integers(cells[0], cells[1] + 1)), "cubic")
-        for _ in range(int(drawn.integers(1, 4)))
-    ]
-    noise = np.max(fields, 0) if drawn.random() < 0.5 else np.mean(fields, 0)
+    longest = int(drawn.integers(cells[0], cells[1] + 1))
+    noise = spectral_noise(drawn, (height, width), value["exponent"], longest, "cubic")
     opacity = np.clip((value["least"] + value["more"] * noise) ** value["sparsity"] * value["density"], 0, 1)
     layer = np.clip(colour, 0, 255) * (brightest(image) / 255)
     found = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
@@ -678,7 +675,8 @@ def snow_flakes(
         speed: Bounds of the way's length, as a share of the longer side.
         blur: Bounds of the deviation of a Gaussian blur, as a share of the longer side.
         sigma: The least and the largest such deviation, in pixels.
-        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended; None: spots are added.
+        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended, without a Gaussian
+            blur; None: flakes glow, and cover what is darker.
 
     Raises:
         ConfigError: When bounds are none.
@@ -699,27 +697,37 @@ def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, 
     value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
     factor = min(max(1 - value["size"], 0.001), 1.0)
     sides = (max(1, int(height * factor)), max(1, int(width * factor)))
-    flakes = (drawn.random(sides) < value["density"]).astype(np.float32)
+    bright = 0.5 + np.abs(drawn.beta(0.5, 0.5, sides) - 0.5)
+    flakes = np.where(drawn.random(sides) < value["density"], bright, 0).astype(np.float32)
     # Where the gate is low there are few: most of it is near 1.
     gate = drawn.beta(1.0, max(1 - value["evenness"], 1e-3), (8, 8)).astype(np.float32)
     flakes *= np.clip(cv2.resize(gate, sides[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     field: Batch = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
-    deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
-    field = cv2.GaussianBlur(field, (0, 0), deviation)
-    length = max(int(value["speed"] * max(height, width)), 3) | 1
-    way: Batch = np.zeros((length, length), np.float32)
-    way[:, length // 2] = 1
-    turn = cv2.getRotationMatrix2D((length // 2, length // 2), value["angle"], 1.0)
-    way = cv2.warpAffine(way, turn, (length, length))
-    field = cv2.filter2D(field, -1, way / way.sum())
-    # More contrast makes some of them smaller, and all are made as bright as before.
-    field = np.clip(0.5 + (1 + 2 * (1 - value["alike"])) * (field - 0.5), 0, 1) if field.max() > 0.5 else field
-    field = field / max(float(field.max()), 1e-6)
+    if grey is None:
+        deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
+        field = cv2.GaussianBlur(field, (0, 0), deviation)
+    if (length := int(value["speed"] * max(height, width))) > 1:
+        field = cv2.filter2D(field, -1, _way(max(length, 3) | 1, value["angle"]))
     top = brightest(image)
     if grey is not None:
-        drops = field[:, :, np.newaxis]
+        drops = np.clip(1.3 * field, 0, 1)[:, :, np.newaxis]
         return as_type((1 - drops) * image + drops * float(drawn.uniform(*grey)) * (top / 255), image)
-    return as_type(image + (field * top * min(0.1 + 20 * value["speed"], 1.0))[:, :, np.newaxis], image)
+    # More contrast makes some of them smaller; all are brightened after it.
+    flat = 1 - value["alike"]
+    spots = (top * (1 + 5 * flat) * field.clip(0, 1) ** (1 + 2 * flat))[:, :, np.newaxis]
+    glow = np.clip(image + (0.1 + 20 * value["speed"]) * spots, 0, top)
+    return as_type(np.maximum(glow, (1 + 20 * value["speed"]) * spots), image)
+
+
+def _way(length: int, angle: float) -> Batch:
+    """How much of a flake is seen along its way, which stands upright at an angle of 0 and turns with the clock."""
+    import cv2
+
+    way: Batch = np.zeros((length, length), np.float32)
+    way[:, length // 2] = np.linspace(1, 0, length)
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), -angle, 1.0)
+    way = cv2.warpAffine(way, turn, (length, length))
+    return way / way.sum()
 
 
 def cells_of_one_colour(

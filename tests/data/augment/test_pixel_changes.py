@@ -224,3 +224,49 @@ def test_channels_that_are_not_named_stay() -> None:
 def test_what_does_not_fit_is_said(step: object, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         step()  # type: ignore[operator]
+
+
+def test_a_cloud_is_one_noise() -> None:
+    """Noise and one minus it are alike, so that half of the cloud is seen; the larger of several noises would be more."""
+    step = pixel_changes.clouds(
+        brightness=(200.0, 200.0), unevenness=0.0, more=(1.0, 1.0), sparsity=(1.0, 1.0), density=(1.0, 1.0)
+    )
+    assert abs(float(np.mean(step(np.zeros_like(GREY), MANY))) - 100) < 4
+
+
+STILL = {
+    "density": (1.0, 1.0), "evenness": (1.0, 1.0), "size": (0.0, 0.0), "alike": (1.0, 1.0), "speed": (0.0, 0.0),
+    "blur": (0.0, 0.0), "sigma": (0.01, 0.01),
+}  # fmt: skip
+
+
+def test_flakes_cover_what_is_darker_and_glow_on_what_is_not() -> None:
+    """Snow that falls on each pixel: imgaug's salt is the bright half of a beta distribution, of a mean of 1 / 2 + 1 / pi."""
+    step = pixel_changes.snow_flakes(**STILL)
+    found = np.asarray(step(np.zeros_like(GREY), MANY))
+    assert np.percentile(found, 2) >= 127 and abs(found.mean() - 255 * (0.5 + 1 / np.pi)) < 1
+    white = np.asarray(step(np.full_like(GREY, 230), MANY))
+    # A tenth of what falls is added, and 230 are covered by what is brighter.
+    salt = 255 * (0.5 + np.abs(np.random.default_rng(5).beta(0.5, 0.5, 200_000) - 0.5))
+    assert abs(white.mean() - np.maximum(np.minimum(230 + 0.1 * salt, 255), salt).mean()) < 1
+
+
+def test_drops_blend_by_how_bright_they_are() -> None:
+    found = pixel_changes.snow_flakes(**STILL, grey=(200.0, 200.0))(np.zeros_like(GREY), MANY)
+    salt = 0.5 + np.abs(np.random.default_rng(5).beta(0.5, 0.5, 200_000) - 0.5)
+    assert abs(float(np.mean(found)) - (200 * np.minimum(1.3 * salt, 1)).mean()) < 1
+
+
+def test_few_drops_that_fall_fast_are_hardly_seen() -> None:
+    """The way that a drop falls shares its brightness."""
+    fast = {**STILL, "density": (0.001, 0.001), "speed": (0.5, 0.5)}
+    found = np.asarray(pixel_changes.snow_flakes(**fast, grey=(255.0, 255.0))(np.zeros_like(GREY), MANY))
+    assert 0 < np.percentile(found.max((1, 2, 3)), 90) < 128
+
+
+def test_the_way_of_flakes_turns_with_the_clock() -> None:
+    way = pixel_changes._way(9, 45.0)
+    rows, columns = np.mgrid[:9, :9] - 4
+    # The brighter end is the upper one, which goes right.
+    assert (way * rows).sum() < -0.5 and (way * columns).sum() > 0.5
+    assert way.sum() == pytest.approx(1)

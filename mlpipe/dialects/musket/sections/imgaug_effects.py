@@ -34,9 +34,7 @@ DIFFERING = {
     **dict.fromkeys(("SimplexNoiseAlpha", "FrequencyNoiseAlpha", "Fog", "Clouds", "CloudLayer"), _NOISE),
     **dict.fromkeys(("BlendAlphaSimplexNoise", "BlendAlphaFrequencyNoise"), _NOISE),
     "WithHueAndSaturation": "hue ends at 0 and 255, where imgaug goes round",
-    **dict.fromkeys(
-        ("Snowflakes", "SnowflakesLayer", "Rain"), "of the same sizes, ways and density, blurred in another way"
-    ),
+    **dict.fromkeys(("Snowflakes", "SnowflakesLayer", "Rain"), _NOISE),
     "Canny": "edges and ground have one colour each, the size of the Sobel filter is 3",
     "KMeansColorQuantization": "clusters begin with colours of the image",
 }

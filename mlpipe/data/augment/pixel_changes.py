@@ -459,7 +459,7 @@ def _quantized(
     plane = converted(_bytes(image), "RGB", space) if space != "RGB" else _bytes(image)
     if by == "uniform":
         width = 256 / colours
-        found = np.floor(plane / width) * width + width / 2
+        found = plane if colours == 256 else np.rint(np.floor(plane / width) * width + width / 2)
     else:
         found = _clustered(plane, colours, most, seed)
     found = np.clip(found, 0, 255).astype(np.uint8)
@@ -735,6 +735,8 @@ def cells_of_one_colour(
     points: tuple[int, int] = (50, 500),
     rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
+    row_shares: Range | None = None,
+    column_shares: Range | None = None,
     dropped: Range = (0.0, 0.0),
     replaced: Range = (0.5, 1.0),
 ) -> Step:
@@ -744,6 +746,8 @@ def cells_of_one_colour(
         points: Between which bounds the number of points is drawn, which lie anywhere.
         rows: Bounds of the rows of a grid on which they lie instead.
         columns: Bounds of its columns.
+        row_shares: Bounds of its rows as shares of the height in pixels, in place of `rows` (RelativeRegularGridVoronoi).
+        column_shares: Bounds of its columns as shares of the width.
         dropped: Bounds of the share of the grid's points that are left out.
         replaced: Bounds of the share of cells that become one colour.
 
@@ -752,9 +756,13 @@ def cells_of_one_colour(
     """
     for name, bounds in (("points", points), ("rows", rows or (1, 1)), ("columns", columns or (1, 1))):
         check(f"cells_of_one_colour.{name}", bounds, 1, 10_000)
-    for name, share in (("dropped", dropped), ("replaced", replaced)):
-        check(f"cells_of_one_colour.{name}", share, 0, 1)
-    change = partial(_celled, points=points, rows=rows, columns=columns, dropped=dropped, replaced=replaced)
+    named = {"dropped": dropped, "replaced": replaced, "row_shares": row_shares, "column_shares": column_shares}
+    for name, share in named.items():
+        check(f"cells_of_one_colour.{name}", share or (0, 0), 0, 1)
+    counts, shares = (None if rows is None or columns is None else (rows, columns)), None
+    if row_shares is not None and column_shares is not None:
+        counts, shares = None, (row_shares, column_shares)
+    change = partial(_celled, points=points, counts=counts, shares=shares, dropped=dropped, replaced=replaced)
     return each(change)
 
 
@@ -763,19 +771,22 @@ def _celled(
     seed: int,
     *,
     points: tuple[int, int],
-    rows: tuple[int, int] | None,
-    columns: tuple[int, int] | None,
+    counts: tuple[tuple[int, int], tuple[int, int]] | None,
+    shares: tuple[Range, Range] | None,
     dropped: Range,
     replaced: Range,
 ) -> Batch:
     from scipy.spatial import cKDTree
 
     drawn, (height, width, channels) = np.random.default_rng([seed, 27]), image.shape
-    if rows is None or columns is None:
+    if counts is None and shares is None:
         places = drawn.random((int(drawn.integers(points[0], points[1] + 1)), 2)) * (height, width)
     else:
-        counts = [int(drawn.integers(low, high + 1)) for low, high in (rows, columns)]
-        axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(counts, (height, width), strict=True)]
+        sides = (height, width)
+        numbers = [int(drawn.integers(low, high + 1)) for low, high in counts or ()]
+        for side, bounds in zip(sides, shares or (), strict=False):
+            numbers.append(max(1, round(side * float(drawn.uniform(*bounds)))))
+        axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(numbers, sides, strict=True)]
         places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
         kept = drawn.random(len(places)) >= drawn.uniform(*dropped)
         places = places[kept] if kept.any() else places[:1]

@@ -146,6 +146,9 @@ def test_cells_of_a_grid_have_their_mean_colour() -> None:
         for column in range(0, 24, 4):
             mean = IMAGES[0, row : row + 4, column : column + 4].reshape(-1, 3).mean(0)
             assert np.abs(found[row : row + 4, column : column + 4] - mean).max() <= 0.5
+    # A quarter of 20 rows and of 24 columns.
+    same = pixel_changes.cells_of_one_colour(row_shares=(0.25, 0.25), column_shares=(0.25, 0.25), replaced=(1.0, 1.0))
+    assert (same(IMAGES[:1], SEEDS[:1])[0] == found).all()
     kept = pixel_changes.cells_of_one_colour(replaced=(0.0, 0.0))(IMAGES, SEEDS)
     assert (kept == IMAGES).all()
 
@@ -270,3 +273,11 @@ def test_the_way_of_flakes_turns_with_the_clock() -> None:
     # The brighter end is the upper one, which goes right.
     assert (way * rows).sum() < -0.5 and (way * columns).sum() > 0.5
     assert way.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(3, [43, 128, 213]), (256, list(range(256)))])
+def test_even_colours_are_the_middles_of_their_parts(count: int, wanted: list[int]) -> None:
+    """Rounded, as in imgaug, where all 256 stay as they are."""
+    image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    found = pixel_changes.fewer_colours(count=(count, count), by="uniform")(image, SEEDS[:1])
+    assert np.unique(np.asarray(found)).tolist() == wanted

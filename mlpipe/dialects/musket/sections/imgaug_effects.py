@@ -381,6 +381,13 @@ def _grid_voronoi(params: Any) -> Steps:
     return _own("cells_of_one_colour", rows=rows, columns=columns, dropped=dropped, replaced=replaced)
 
 
+def _relative_voronoi(params: Any) -> Steps:
+    read = by_name(params, "n_rows_frac", "n_cols_frac", "p_drop_points", "p_replace", "max_size", "interpolation")
+    rows, columns = (range_of(read.get(name, [0.05, 0.15])) for name in ("n_rows_frac", "n_cols_frac"))
+    dropped, replaced = range_of(read.get("p_drop_points", [0.0, 0.5])), range_of(read.get("p_replace", [0.5, 1.0]))
+    return _own("cells_of_one_colour", row_shares=rows, column_shares=columns, dropped=dropped, replaced=replaced)
+
+
 def _moved(axis: str, percent: str, px: str) -> Callable[[Any, Callable[[Any], Steps]], Steps]:
     """An affine transform along one axis."""
 
@@ -534,11 +541,12 @@ OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Rain": _rain,
     "UniformVoronoi": _uniform_voronoi,
     "RegularGridVoronoi": _grid_voronoi,
+    "RelativeRegularGridVoronoi": _relative_voronoi,
     "CenterCropToFixedSize": _centred("CenterCrop"),
     "CenterPadToFixedSize": _centred("PadIfNeeded"),
 }
 NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
-    "WithColorspace": _with_space,
+    **dict.fromkeys(("WithColorspace", "InColorspace"), _with_space),
     "WithChannels": _with_channels,
     "WithHueAndSaturation": _with_hue,
     "Alpha": _IMAGE,

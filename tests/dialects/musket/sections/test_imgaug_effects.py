@@ -44,6 +44,8 @@ CHANGING = [
     {"MultiplySaturation": 0.3},
     {"RemoveSaturation": [0.5, 0.8]},
     {"AddToHue": [40, 60]},
+    {"InColorspace": {"to_colorspace": "HSV", "children": [CHILD]}},
+    {"RelativeRegularGridVoronoi": {"n_rows_frac": [0.1, 0.2], "n_cols_frac": 0.1}},
     {"AddToSaturation": {"value": [-50, -30]}},
     {"BilateralBlur": {"d": [4, 6], "sigma_color": [100, 200]}},
     {"MeanShiftBlur": {"spatial_radius": [5, 8]}},

@@ -867,13 +867,14 @@ def spectral_noise(
         drawn: Where it is drawn from.
         sides: Height and width.
         exponent: Of the frequency; the lower, the smoother.
-        longest: The longer side that the noise is made with, before it is enlarged.
+        longest: The longer side that the noise is made with, before it is enlarged; no side is made with less than 4.
         how: `nearest`, `linear` or `cubic` enlargement.
 
     Returns:
         Shape (height, width).
     """
-    rows, columns = _reduced(sides, longest)
+    # Of fewer places nothing but the mean and one wave would be left.
+    rows, columns = (max(4, count) for count in _reduced(sides, longest))
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(rows) * rows, np.fft.fftfreq(columns) * columns, indexing="ij"))
     frequencies[0, 0] = 1.0
     amplitudes = frequencies**exponent

@@ -281,3 +281,11 @@ def test_even_colours_are_the_middles_of_their_parts(count: int, wanted: list[in
     image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     found = pixel_changes.fewer_colours(count=(count, count), by="uniform")(image, SEEDS[:1])
     assert np.unique(np.asarray(found)).tolist() == wanted
+
+
+def test_noise_of_a_spectrum_is_made_with_four_places_at_least() -> None:
+    """With one, of which imgaug's sizes may be, it was zero everywhere."""
+    for sides in ((32, 40), (2, 40)):
+        field = pixel_changes.spectral_noise(np.random.default_rng(0), sides, -2.0, 1, "nearest")
+        assert field.shape == sides and field.min() == 0 and field.max() == 1
+        assert len(np.unique(field)) == (16 if sides[0] > 4 else 8)

@@ -726,8 +726,9 @@ def _way(length: int, angle: float) -> Batch:
     way: Batch = np.zeros((length, length), np.float32)
     way[:, length // 2] = np.linspace(1, 0, length)
     turn = cv2.getRotationMatrix2D((length // 2, length // 2), -angle, 1.0)
-    way = cv2.warpAffine(way, turn, (length, length))
-    return way / way.sum()
+    turned: Batch = cv2.warpAffine(way, turn, (length, length))
+    turned /= turned.sum()
+    return turned
 
 
 def cells_of_one_colour(

@@ -158,6 +158,7 @@ MARKED = {
     "joined": lambda x: L.LSTM(3)(L.Concatenate()([x, L.Dense(2)(x)])),
     "ended": lambda x: L.GlobalMaxPooling1D()(L.Conv1D(4, 2)(x)),
     "flat": lambda x: L.Dense(2)(L.Flatten()(x)),
+    "products": lambda x: L.GlobalAveragePooling1D()(L.Dot(2)([x, x])),
 }
 
 

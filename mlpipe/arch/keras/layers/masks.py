@@ -29,7 +29,7 @@ _KEEPING = frozenset(
     )
 )
 # Keras would go by marks there in a way that there is none of here.
-_REFUSED = ("Softmax", "Dot", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_REFUSED = ("Softmax", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,10 @@ def test_masks_that_are_numbers_have_one_for_each_pixel() -> None:
     """Read as colours they would be three maps, and the network gives one."""
     found = translated({"function": "MSE"}, net("linear", 1))
     assert found.native["task"]["target_channels"] == 1 and found.native["task"]["channels"] == 3
+    # What a file says of its colours as rmldnn takes them anyway is no other thing.
+    for key in ("grayscale", "target_grayscale"):
+        said = translated({"function": "MSE"}, net("linear", 1), **{key: False})
+        assert said.native["task"]["target_channels"] == 1 and said.native["task"]["channels"] == 3
 
 
 def test_a_hinge_is_of_the_logit_that_a_network_ends_in() -> None:

@@ -243,6 +243,13 @@ class _Builder:
             self._marked.add(outputs[0])
         activation = self._activations.get(spec.name)
         self.graph.steps.append(Step(spec.name, layer.module, inputs, outputs, activation, marks=marks))
+        if call.flags != spec.calls[0].flags:
+            wrong, flags = (
+                "is called in two ways, of which it can have one",
+                dict(call.flags) or dict(spec.calls[0].flags),
+            )
+            fix = "use two layers"
+            raise ConfigError(problem(f"arch.layers: {spec.name} ({spec.kind})", wrong, got=listing(flags), fix=fix))
         if call.inference:
             if not all(other_call.inference for other_call in spec.calls):
                 wrong = "is called with training=False and without"

@@ -121,8 +121,8 @@ def converted(image: Batch, of: str, to: str) -> Batch:
     plane = _bytes(image)
     for code in (_SPACES[of][1], _SPACES[to][0]):
         if code:
-            source = plane[..., 0] if code == "GRAY2RGB" else plane
-            plane = cv2.cvtColor(np.ascontiguousarray(source), getattr(cv2, f"COLOR_{code}"))
+            given = plane[..., 0] if code == "GRAY2RGB" else plane
+            plane = cv2.cvtColor(np.ascontiguousarray(given), getattr(cv2, f"COLOR_{code}"))
             plane = np.repeat(plane[:, :, np.newaxis], 3, 2) if plane.ndim == 2 else plane
     return _as_before(plane, image)
 
@@ -191,7 +191,7 @@ def _times(
         first, second = drawn.uniform(*factor, 2).tolist()
         factors = [first, second if drawn.random() < per_channel else first]
     else:
-        factors = [float(drawn.uniform(*(bounds or (1.0, 1.0)))) for bounds in (hue, saturation)]
+        factors = [float(drawn.uniform(*(one or (1.0, 1.0)))) for one in (hue, saturation)]
     plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
     # Hue is an angle of 180 steps, of which imgaug makes 255.
     turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
@@ -222,13 +222,13 @@ def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_s
 
     drawn = np.random.default_rng([seed, 14])
     diameter = int(drawn.integers(math.ceil(d[0]), math.floor(d[1]) + 1))
-    of_colours, of_pixels = (float(drawn.uniform(*bounds)) for bounds in (sigma_color, sigma_space))
+    of_colours, of_pixels = (float(drawn.uniform(*one)) for one in (sigma_color, sigma_space))
     if diameter <= 1:
         return image
     if image.shape[2] not in (1, 3):
         raise ConfigError(problem(f"{KEY}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
-    pixels = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
-    return _as_before(pixels.reshape(image.shape), image)
+    found = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
+    return _as_before(found.reshape(image.shape), image)
 
 
 def mean_shift_blur(*, spatial: Range = (5, 40), colour: Range = (5, 40)) -> Step:
@@ -251,9 +251,9 @@ def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> 
 
     of_three("mean_shift_blur", image)
     drawn = np.random.default_rng([seed, 15])
-    near, alike = (float(drawn.uniform(*bounds)) for bounds in (spatial, colour))
-    pixels: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
-    return _as_before(pixels, image)
+    near, alike = (float(drawn.uniform(*one)) for one in (spatial, colour))
+    found: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
+    return _as_before(found, image)
 
 
 def convolved(*, matrix: list[list[float]]) -> Step:
@@ -273,8 +273,8 @@ def convolved(*, matrix: list[list[float]]) -> Step:
 def _convolved(image: Batch, seed: int, *, kernel: Batch) -> Batch:
     import cv2
 
-    values = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-    return as_type(values.reshape(image.shape), image)
+    found = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return as_type(found.reshape(image.shape), image)
 
 
 def added_noise(
@@ -396,8 +396,8 @@ def grid(
 def spread(coarse: Batch, height: int, width: int) -> Batch:
     """Values of cells, shape (rows, columns, ...), for each pixel that lies in them."""
     rows, columns = coarse.shape[:2]
-    values: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
-    return values
+    found: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
+    return found
 
 
 def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, int] = (2, 2)) -> Step:
@@ -422,8 +422,8 @@ def _pooled(image: Batch, seed: int, *, of: str, size: tuple[int, int]) -> Batch
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
     ways: dict[str, Callable[..., Any]] = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}
     reduce = ways[of]
-    cells = as_type(reduce(blocks, axis=(1, 3)), image)
-    return cells.repeat(side, 0).repeat(side, 1)[:height, :width]
+    found = as_type(reduce(blocks, axis=(1, 3)), image)
+    return found.repeat(side, 0).repeat(side, 1)[:height, :width]
 
 
 def fewer_colours(
@@ -459,11 +459,11 @@ def _quantized(
     plane = converted(_bytes(image), "RGB", space) if space != "RGB" else _bytes(image)
     if by == "uniform":
         width = 256 / colours
-        pixels = np.floor(plane / width) * width + width / 2
+        found = plane if colours == 256 else np.rint(np.floor(plane / width) * width + width / 2)
     else:
-        pixels = _clustered(plane, colours, most, seed)
-    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-    return _as_before(converted(pixels, space, "RGB") if space != "RGB" else pixels, image)
+        found = _clustered(plane, colours, most, seed)
+    found = np.clip(found, 0, 255).astype(np.uint8)
+    return _as_before(converted(found, space, "RGB") if space != "RGB" else found, image)
 
 
 def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch:
@@ -480,19 +480,16 @@ def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch
     for _ in range(10):
         nearest = np.argmin(((pixels[:, np.newaxis] - centres) ** 2).sum(2), 1)
         centres = np.array(
-            [
-                pixels[nearest == cluster].mean(0) if (nearest == cluster).any() else centres[cluster]
-                for cluster in range(len(centres))
-            ]
+            [pixels[nearest == one].mean(0) if (nearest == one).any() else centres[one] for one in range(len(centres))]
         )
     whole = plane.reshape(-1, channels).astype(np.float32)
     # One colour after the other, as pixels times colours may be many.
     best, distance = np.zeros(len(whole), np.int64), np.full(len(whole), np.inf)
-    for number, centre in enumerate(centres):
+    for one, centre in enumerate(centres):
         to_it = ((whole - centre) ** 2).sum(1)
-        best, distance = np.where(to_it < distance, number, best), np.minimum(distance, to_it)
-    image: Batch = np.rint(centres[best]).reshape(plane.shape)
-    return image
+        best, distance = np.where(to_it < distance, one, best), np.minimum(distance, to_it)
+    found: Batch = np.rint(centres[best]).reshape(plane.shape)
+    return found
 
 
 def cut_out(
@@ -525,7 +522,7 @@ def _cut_out(
     image: Batch, seed: int, *, count: tuple[int, int], size: Range, squared: bool, fill: Range, per_channel: float
 ) -> Batch:
     drawn, (height, width, channels) = np.random.default_rng([seed, 21]), image.shape
-    copy = image.copy()
+    found = image.copy()
     for _ in range(int(drawn.integers(count[0], count[1] + 1))):
         shares = drawn.uniform(*size, 2)
         sides = [min(height, width) * shares[0]] * 2 if squared else [height * shares[0], width * shares[1]]
@@ -534,8 +531,8 @@ def _cut_out(
             (max(0, round(at - side / 2)), max(0, round(at + side / 2))) for at, side in zip(middle, sides, strict=True)
         )
         value = drawn.uniform(*fill, channels if drawn.random() < per_channel else 1)
-        copy[top:bottom, left:right] = as_type(value * (brightest(image) / 255), image)
-    return copy
+        found[top:bottom, left:right] = as_type(value * (brightest(image) / 255), image)
+    return found
 
 
 def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> Step:
@@ -556,7 +553,7 @@ def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> St
 def _snowy(image: Batch, seed: int, *, below: Range, factor: Range) -> Batch:
     of_three("snowy_ground", image)
     drawn = np.random.default_rng([seed, 22])
-    threshold, times = (float(drawn.uniform(*bounds)) for bounds in (below, factor))
+    threshold, times = (float(drawn.uniform(*one)) for one in (below, factor))
     plane = converted(_bytes(image), "RGB", "HLS")
     lightness = plane[..., 1].astype(np.float64)
     plane[..., 1] = np.clip(np.where(lightness < threshold, lightness * times, lightness), 0, 255).astype(np.uint8)
@@ -585,7 +582,7 @@ def _outlined(image: Batch, seed: int, *, alpha: Range, low: Range, high: Range)
 
     drawn = np.random.default_rng([seed, 23])
     share = float(drawn.uniform(*alpha))
-    lower, upper = sorted(float(drawn.uniform(*bounds)) for bounds in (low, high))
+    lower, upper = sorted(float(drawn.uniform(*one)) for one in (low, high))
     plane = _bytes(image)
     grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else plane[..., 0]
     edges = cv2.Canny(np.ascontiguousarray(grey), lower, upper) > 0
@@ -631,9 +628,9 @@ def clouds(
         ("sparsity", sparsity, math.inf), ("density", density, math.inf),
     ):  # fmt: skip
         check(f"clouds.{name}", bounds, 0, most)
-    ranges = {"brightness": brightness, "grain": grain, "least": least, "more": more, "exponent": exponent}
+    named = {"brightness": brightness, "grain": grain, "least": least, "more": more, "exponent": exponent}
     change = partial(
-        _clouded, cells=cells, unevenness=unevenness, bounds={**ranges, "sparsity": sparsity, "density": density}
+        _clouded, cells=cells, unevenness=unevenness, bounds={**named, "sparsity": sparsity, "density": density}
     )
     return each(change)
 
@@ -642,20 +639,17 @@ def _clouded(image: Batch, seed: int, *, cells: tuple[int, int], unevenness: flo
     import cv2
 
     drawn, (height, width, _) = np.random.default_rng([seed, 24]), image.shape
-    value = {name: float(drawn.uniform(*interval)) for name, interval in bounds.items()}
+    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
     coarse = value["brightness"] + drawn.normal(0, unevenness, (8, 8))
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     fine = spectral_noise(drawn, (height, width), value["grain"], max(height, width), "cubic")
     colour = smooth + value["brightness"] * (2 * fine - 1) / 5
-    fields = [
-        spectral_noise(drawn, (height, width), value["exponent"], int(drawn.integers(cells[0], cells[1] + 1)), "cubic")
-        for _ in range(int(drawn.integers(1, 4)))
-    ]
-    noise = np.max(fields, 0) if drawn.random() < 0.5 else np.mean(fields, 0)
+    longest = int(drawn.integers(cells[0], cells[1] + 1))
+    noise = spectral_noise(drawn, (height, width), value["exponent"], longest, "cubic")
     opacity = np.clip((value["least"] + value["more"] * noise) ** value["sparsity"] * value["density"], 0, 1)
     layer = np.clip(colour, 0, 255) * (brightest(image) / 255)
-    blend = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
-    return as_type(blend, image)
+    found = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
+    return as_type(found, image)
 
 
 def snow_flakes(
@@ -681,48 +675,60 @@ def snow_flakes(
         speed: Bounds of the way's length, as a share of the longer side.
         blur: Bounds of the deviation of a Gaussian blur, as a share of the longer side.
         sigma: The least and the largest such deviation, in pixels.
-        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended; None: spots are added.
+        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended, without a Gaussian
+            blur; None: flakes glow, and cover what is darker.
 
     Raises:
         ConfigError: When bounds are none.
     """
     check("snow_flakes.grey", grey or (0, 0), 0, 255)
-    ranges = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
-    for name, bounds in ranges.items():
+    named = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
+    for name, bounds in named.items():
         check(f"snow_flakes.{name}", bounds, 0, 1)
     check("snow_flakes.angle", angle, -360, 360)
     check("snow_flakes.sigma", sigma, 0.01, _LARGEST_WINDOW)
-    return each(partial(_snowed, bounds={**ranges, "angle": angle}, sigma=sigma, grey=grey))
+    return each(partial(_snowed, bounds={**named, "angle": angle}, sigma=sigma, grey=grey))
 
 
 def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, grey: Range | None) -> Batch:
     import cv2
 
     drawn, (height, width, _) = np.random.default_rng([seed, 26]), image.shape
-    value = {name: float(drawn.uniform(*interval)) for name, interval in bounds.items()}
+    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
     factor = min(max(1 - value["size"], 0.001), 1.0)
     sides = (max(1, int(height * factor)), max(1, int(width * factor)))
-    flakes = (drawn.random(sides) < value["density"]).astype(np.float32)
+    bright = 0.5 + np.abs(drawn.beta(0.5, 0.5, sides) - 0.5)
+    flakes = np.where(drawn.random(sides) < value["density"], bright, 0).astype(np.float32)
     # Where the gate is low there are few: most of it is near 1.
     gate = drawn.beta(1.0, max(1 - value["evenness"], 1e-3), (8, 8)).astype(np.float32)
     flakes *= np.clip(cv2.resize(gate, sides[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     field: Batch = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
-    deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
-    field = cv2.GaussianBlur(field, (0, 0), deviation)
-    length = max(int(value["speed"] * max(height, width)), 3) | 1
-    way: Batch = np.zeros((length, length), np.float32)
-    way[:, length // 2] = 1
-    turn = cv2.getRotationMatrix2D((length // 2, length // 2), value["angle"], 1.0)
-    way = cv2.warpAffine(way, turn, (length, length))
-    field = cv2.filter2D(field, -1, way / way.sum())
-    # More contrast makes some of them smaller, and all are made as bright as before.
-    field = np.clip(0.5 + (1 + 2 * (1 - value["alike"])) * (field - 0.5), 0, 1) if field.max() > 0.5 else field
-    field = field / max(float(field.max()), 1e-6)
+    if grey is None:
+        deviation = min(max(max(height, width) * value["blur"], sigma[0]), sigma[1])
+        field = cv2.GaussianBlur(field, (0, 0), deviation)
+    if (length := int(value["speed"] * max(height, width))) > 1:
+        field = cv2.filter2D(field, -1, _way(max(length, 3) | 1, value["angle"]))
     top = brightest(image)
     if grey is not None:
-        drops = field[:, :, np.newaxis]
+        drops = np.clip(1.3 * field, 0, 1)[:, :, np.newaxis]
         return as_type((1 - drops) * image + drops * float(drawn.uniform(*grey)) * (top / 255), image)
-    return as_type(image + (field * top * min(0.1 + 20 * value["speed"], 1.0))[:, :, np.newaxis], image)
+    # More contrast makes some of them smaller; all are brightened after it.
+    flat = 1 - value["alike"]
+    spots = (top * (1 + 5 * flat) * field.clip(0, 1) ** (1 + 2 * flat))[:, :, np.newaxis]
+    glow = np.clip(image + (0.1 + 20 * value["speed"]) * spots, 0, top)
+    return as_type(np.maximum(glow, (1 + 20 * value["speed"]) * spots), image)
+
+
+def _way(length: int, angle: float) -> Batch:
+    """How much of a flake is seen along its way, which stands upright at an angle of 0 and turns with the clock."""
+    import cv2
+
+    way: Batch = np.zeros((length, length), np.float32)
+    way[:, length // 2] = np.linspace(1, 0, length)
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), -angle, 1.0)
+    turned: Batch = cv2.warpAffine(way, turn, (length, length))
+    turned /= turned.sum()
+    return turned
 
 
 def cells_of_one_colour(
@@ -730,6 +736,8 @@ def cells_of_one_colour(
     points: tuple[int, int] = (50, 500),
     rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
+    row_shares: Range | None = None,
+    column_shares: Range | None = None,
     dropped: Range = (0.0, 0.0),
     replaced: Range = (0.5, 1.0),
 ) -> Step:
@@ -739,6 +747,8 @@ def cells_of_one_colour(
         points: Between which bounds the number of points is drawn, which lie anywhere.
         rows: Bounds of the rows of a grid on which they lie instead.
         columns: Bounds of its columns.
+        row_shares: Bounds of its rows as shares of the height in pixels, in place of `rows` (RelativeRegularGridVoronoi).
+        column_shares: Bounds of its columns as shares of the width.
         dropped: Bounds of the share of the grid's points that are left out.
         replaced: Bounds of the share of cells that become one colour.
 
@@ -747,9 +757,13 @@ def cells_of_one_colour(
     """
     for name, bounds in (("points", points), ("rows", rows or (1, 1)), ("columns", columns or (1, 1))):
         check(f"cells_of_one_colour.{name}", bounds, 1, 10_000)
-    for name, share in (("dropped", dropped), ("replaced", replaced)):
-        check(f"cells_of_one_colour.{name}", share, 0, 1)
-    change = partial(_celled, points=points, rows=rows, columns=columns, dropped=dropped, replaced=replaced)
+    named = {"dropped": dropped, "replaced": replaced, "row_shares": row_shares, "column_shares": column_shares}
+    for name, share in named.items():
+        check(f"cells_of_one_colour.{name}", share or (0, 0), 0, 1)
+    counts, shares = (None if rows is None or columns is None else (rows, columns)), None
+    if row_shares is not None and column_shares is not None:
+        counts, shares = None, (row_shares, column_shares)
+    change = partial(_celled, points=points, counts=counts, shares=shares, dropped=dropped, replaced=replaced)
     return each(change)
 
 
@@ -758,22 +772,25 @@ def _celled(
     seed: int,
     *,
     points: tuple[int, int],
-    rows: tuple[int, int] | None,
-    columns: tuple[int, int] | None,
+    counts: tuple[tuple[int, int], tuple[int, int]] | None,
+    shares: tuple[Range, Range] | None,
     dropped: Range,
     replaced: Range,
 ) -> Batch:
     from scipy.spatial import cKDTree
 
     drawn, (height, width, channels) = np.random.default_rng([seed, 27]), image.shape
-    if rows is None or columns is None:
+    if counts is None and shares is None:
         places = drawn.random((int(drawn.integers(points[0], points[1] + 1)), 2)) * (height, width)
     else:
-        counts = [int(drawn.integers(low, high + 1)) for low, high in (rows, columns)]
-        axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(counts, (height, width), strict=True)]
+        sides = (height, width)
+        numbers = [int(drawn.integers(low, high + 1)) for low, high in counts or ()]
+        for side, bounds in zip(sides, shares or (), strict=False):
+            numbers.append(max(1, round(side * float(drawn.uniform(*bounds)))))
+        axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(numbers, sides, strict=True)]
         places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-        mask = drawn.random(len(places)) >= drawn.uniform(*dropped)
-        places = places[mask] if mask.any() else places[:1]
+        kept = drawn.random(len(places)) >= drawn.uniform(*dropped)
+        places = places[kept] if kept.any() else places[:1]
     grid_of_pixels = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1) + 0.5
     nearest = cKDTree(places).query(grid_of_pixels.reshape(-1, 2))[1]
     flat = image.reshape(-1, channels).astype(np.float64)
@@ -781,8 +798,8 @@ def _celled(
     sums = np.stack([np.bincount(nearest, flat[:, channel], len(places)) for channel in range(channels)], 1)
     means = sums / np.maximum(sizes, 1)[:, np.newaxis]
     chosen = drawn.random(len(places)) < drawn.uniform(*replaced)
-    colours = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
-    return as_type(colours.reshape(image.shape), image)
+    found = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
+    return as_type(found.reshape(image.shape), image)
 
 
 def even_tiles(
@@ -810,13 +827,13 @@ def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per
     import cv2
 
     drawn, plane = np.random.default_rng([seed, 28]), _bytes(image)
-    apart, channels, equalizer = drawn.random() < per_channel, [], None
+    apart, found, made = drawn.random() < per_channel, [], None
     for channel in range(image.shape[2]):
-        if equalizer is None or apart:
+        if made is None or apart:
             side = int(drawn.integers(tiles[0], tiles[1] + 1))
-            equalizer = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
-        channels.append(equalizer.apply(np.ascontiguousarray(plane[..., channel])))
-    return _as_before(np.stack(channels, 2), image)
+            made = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
+        found.append(made.apply(np.ascontiguousarray(plane[..., channel])))
+    return _as_before(np.stack(found, 2), image)
 
 
 def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:
@@ -851,13 +868,14 @@ def spectral_noise(
         drawn: Where it is drawn from.
         sides: Height and width.
         exponent: Of the frequency; the lower, the smoother.
-        longest: The longer side that the noise is made with, before it is enlarged.
+        longest: The longer side that the noise is made with, before it is enlarged; no side is made with less than 4.
         how: `nearest`, `linear` or `cubic` enlargement.
 
     Returns:
         Shape (height, width).
     """
-    rows, columns = _reduced(sides, longest)
+    # Of fewer places nothing but the mean and one wave would be left.
+    rows, columns = (max(4, count) for count in _reduced(sides, longest))
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(rows) * rows, np.fft.fftfreq(columns) * columns, indexing="ij"))
     frequencies[0, 0] = 1.0
     amplitudes = frequencies**exponent
@@ -912,8 +930,8 @@ def _enlarged(field: Batch, sides: tuple[int, int], how: str) -> Batch:
     if field.shape == sides:
         return field
     ways = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-    values: Batch = np.clip(cv2.resize(field, (sides[1], sides[0]), interpolation=ways[how]), 0, 1)
-    return values
+    found: Batch = np.clip(cv2.resize(field, (sides[1], sides[0]), interpolation=ways[how]), 0, 1)
+    return found
 
 
 FUNCTIONS: tuple[Callable[..., Step], ...] = (

@@ -9,7 +9,7 @@ from mlpipe.data import task, visible_files
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings import file_headers, pixel_rules
-from mlpipe.data.sources.listings.class_folders import class_notes, class_of, images_in, is_below, unshared_classes
+from mlpipe.data.sources.listings.class_folders import below_tag, class_notes, class_of, images_in, unshared_classes
 from mlpipe.data.sources.listings.pixel_rules import PixelSettings
 from mlpipe.data.sources.source import finished
 from mlpipe.data.spelling import plain, plain_all, same_text_problems
@@ -69,7 +69,7 @@ def folders(
         source[part] = str(base)
         own: Part = "train" if part == "train" else "test"
         files = images_in(base, f"task.{part}", strict)
-        below = [file for file in files if tag is None or not labelled or is_below(file, tag)]
+        below = files if tag is None or not labelled else below_tag(files, tag, base)
         if other := len(files) - len(below):
             passed.append(f"{counted(other, 'image')} of {base} in no folder below {tag!r} left out of the {own} part")
         entries += [

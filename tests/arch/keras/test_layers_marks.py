@@ -158,6 +158,7 @@ MARKED = {
     "joined": lambda x: L.LSTM(3)(L.Concatenate()([x, L.Dense(2)(x)])),
     "ended": lambda x: L.GlobalMaxPooling1D()(L.Conv1D(4, 2)(x)),
     "flat": lambda x: L.Dense(2)(L.Flatten()(x)),
+    "products": lambda x: L.GlobalAveragePooling1D()(L.Dot(2)([x, x])),
 }
 
 
@@ -202,3 +203,36 @@ def test_marks_change_what_comes_out() -> None:
 def test_what_goes_by_marks_in_another_way_is_refused(behind: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="does not go by marked steps here"):
         keras_json.load([{"class_name": "Masking", "config": {}}, behind], input_shapes=[STEPS])
+
+
+def test_one_layer_that_is_called_in_two_ways_is_refused() -> None:
+    """It is made for its first call: the second one looked at later steps, which it says it does not."""
+    given, layer = L.Input(STEPS), L.Attention()
+    model = keras.Model(given, [layer([given, given]), layer([given, given], use_causal_mask=True)])
+    with pytest.raises(ConfigError, match="called in two ways"):
+        keras_json.load(json.loads(model.to_json()))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_keras_3_goes_by_no_marks_where_states_are_given(tmp_path: Path, kind: str) -> None:
+    """But hands them on."""
+    given = L.Input(STEPS)
+    steps = L.Masking(0.0)(given)
+    _, *states = getattr(L, kind)(4, return_state=True)(steps)
+    found = getattr(L, kind)(4, return_sequences=True)(steps, initial_state=states)
+    agree(keras.Model(given, L.GlobalAveragePooling1D()(found)), tmp_path, [marked()])
+
+
+def test_marked_steps_are_in_no_statistics_of_a_batch() -> None:
+    given = L.Input(STEPS)
+    model = keras.Model(given, L.BatchNormalization(momentum=0.5)(L.Masking(0.0)(given)))
+    graph = keras_json.load(json.loads(model.to_json())).train()
+    x = marked()
+    wanted = keras.ops.convert_to_numpy(model(x, training=True))
+    found = graph(torch.from_numpy(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    counted = x[(x != 0).any(-1)]
+    state = graph.state_dict()
+    mean, variance = (next(value for key, value in state.items() if key.endswith(end)) for end in ("_mean", "_var"))
+    np.testing.assert_allclose(mean, counted.mean(0) / 2, atol=1e-6)
+    np.testing.assert_allclose(variance, 0.5 + counted.var(0, ddof=1) / 2, atol=1e-6)

@@ -146,6 +146,9 @@ def test_cells_of_a_grid_have_their_mean_colour() -> None:
         for column in range(0, 24, 4):
             mean = IMAGES[0, row : row + 4, column : column + 4].reshape(-1, 3).mean(0)
             assert np.abs(found[row : row + 4, column : column + 4] - mean).max() <= 0.5
+    # A quarter of 20 rows and of 24 columns.
+    same = pixel_changes.cells_of_one_colour(row_shares=(0.25, 0.25), column_shares=(0.25, 0.25), replaced=(1.0, 1.0))
+    assert (same(IMAGES[:1], SEEDS[:1])[0] == found).all()
     kept = pixel_changes.cells_of_one_colour(replaced=(0.0, 0.0))(IMAGES, SEEDS)
     assert (kept == IMAGES).all()
 
@@ -224,3 +227,65 @@ def test_channels_that_are_not_named_stay() -> None:
 def test_what_does_not_fit_is_said(step: object, wrong: str) -> None:
     with pytest.raises(ConfigError, match=wrong):
         step()  # type: ignore[operator]
+
+
+def test_a_cloud_is_one_noise() -> None:
+    """Noise and one minus it are alike, so that half of the cloud is seen; the larger of several noises would be more."""
+    step = pixel_changes.clouds(
+        brightness=(200.0, 200.0), unevenness=0.0, more=(1.0, 1.0), sparsity=(1.0, 1.0), density=(1.0, 1.0)
+    )
+    assert abs(float(np.mean(step(np.zeros_like(GREY), MANY))) - 100) < 4
+
+
+STILL = {
+    "density": (1.0, 1.0), "evenness": (1.0, 1.0), "size": (0.0, 0.0), "alike": (1.0, 1.0), "speed": (0.0, 0.0),
+    "blur": (0.0, 0.0), "sigma": (0.01, 0.01),
+}  # fmt: skip
+
+
+def test_flakes_cover_what_is_darker_and_glow_on_what_is_not() -> None:
+    """Snow that falls on each pixel: imgaug's salt is the bright half of a beta distribution, of a mean of 1 / 2 + 1 / pi."""
+    step = pixel_changes.snow_flakes(**STILL)
+    found = np.asarray(step(np.zeros_like(GREY), MANY))
+    assert np.percentile(found, 2) >= 127 and abs(found.mean() - 255 * (0.5 + 1 / np.pi)) < 1
+    white = np.asarray(step(np.full_like(GREY, 230), MANY))
+    # A tenth of what falls is added, and 230 are covered by what is brighter.
+    salt = 255 * (0.5 + np.abs(np.random.default_rng(5).beta(0.5, 0.5, 200_000) - 0.5))
+    assert abs(white.mean() - np.maximum(np.minimum(230 + 0.1 * salt, 255), salt).mean()) < 1
+
+
+def test_drops_blend_by_how_bright_they_are() -> None:
+    found = pixel_changes.snow_flakes(**STILL, grey=(200.0, 200.0))(np.zeros_like(GREY), MANY)
+    salt = 0.5 + np.abs(np.random.default_rng(5).beta(0.5, 0.5, 200_000) - 0.5)
+    assert abs(float(np.mean(found)) - (200 * np.minimum(1.3 * salt, 1)).mean()) < 1
+
+
+def test_few_drops_that_fall_fast_are_hardly_seen() -> None:
+    """The way that a drop falls shares its brightness."""
+    fast = {**STILL, "density": (0.001, 0.001), "speed": (0.5, 0.5)}
+    found = np.asarray(pixel_changes.snow_flakes(**fast, grey=(255.0, 255.0))(np.zeros_like(GREY), MANY))
+    assert 0 < np.percentile(found.max((1, 2, 3)), 90) < 128
+
+
+def test_the_way_of_flakes_turns_with_the_clock() -> None:
+    way = pixel_changes._way(9, 45.0)
+    rows, columns = np.mgrid[:9, :9] - 4
+    # The brighter end is the upper one, which goes right.
+    assert (way * rows).sum() < -0.5 and (way * columns).sum() > 0.5
+    assert way.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(3, [43, 128, 213]), (256, list(range(256)))])
+def test_even_colours_are_the_middles_of_their_parts(count: int, wanted: list[int]) -> None:
+    """Rounded, as in imgaug, where all 256 stay as they are."""
+    image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    found = pixel_changes.fewer_colours(count=(count, count), by="uniform")(image, SEEDS[:1])
+    assert np.unique(np.asarray(found)).tolist() == wanted
+
+
+def test_noise_of_a_spectrum_is_made_with_four_places_at_least() -> None:
+    """With one, of which imgaug's sizes may be, it was zero everywhere."""
+    for sides in ((32, 40), (2, 40)):
+        field = pixel_changes.spectral_noise(np.random.default_rng(0), sides, -2.0, 1, "nearest")
+        assert field.shape == sides and field.min() == 0 and field.max() == 1
+        assert len(np.unique(field)) == (16 if sides[0] > 4 else 8)

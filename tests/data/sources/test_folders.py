@@ -38,6 +38,18 @@ def test_with_a_tag_it_is_the_folder_right_below_the_tag(tmp_path: Path) -> None
         sources.folders(train=str(tmp_path / "all"), train_tag="other")
 
 
+def test_folders_above_the_data_are_no_tags(tmp_path: Path) -> None:
+    """So that the same data is the same task wherever it lies: below a folder named `test`, all of it was tested on."""
+    root = tmp_path / "test" / "data"
+    for seed, part in enumerate(("train", "test")):
+        make_pictures(root / part, {"dark": 3, "light": 2}, seed=seed)
+    task = sources.folders(train=str(root), test=str(root), train_tag="train", test_tag="test")
+    assert task.classes == ("dark", "light") and task.part_sizes() == {"train": 5, "test": 5}
+    # The folder of the data may be the one of that name.
+    own = sources.folders(train=str(root / "train"), train_tag="train")
+    assert own.classes == ("dark", "light")
+
+
 def test_tags_tell_the_parts_of_one_folder_apart(tmp_path: Path) -> None:
     for number, part in enumerate(("learned", "judged")):
         for label, left in (("cat", 0), ("dog", 100)):

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mlpipe.arch.keras.layers.norms import StepsBatchNorm
 from mlpipe.arch.keras.layers.reading import Keys, Shape
 from mlpipe.arch.keras.layers.shapes import Activate
 from mlpipe.errors import ConfigError, problem
 
+# Of these Keras 3 gives marks to none that is given states, too.
+_OF_STATES = ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
 # What goes by marks: its module takes them as `masks`, one for each input; and whether marks of the first go on behind it.
 USING = (
-    *("LSTM", "GRU", "SimpleRNN", "Bidirectional", "MultiHeadAttention", "Attention", "AdditiveAttention"),
+    *(*_OF_STATES, "MultiHeadAttention", "Attention", "AdditiveAttention"),
     "GlobalAveragePooling1D",
 )
 _MERGING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
@@ -26,7 +29,7 @@ _KEEPING = frozenset(
     )
 )
 # Keras would go by marks there in a way that there is none of here.
-_REFUSED = ("Softmax", "Dot", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+_REFUSED = ("Softmax", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,12 @@ def of_call(kind: str, module: nn.Module, marked: Sequence[bool], shape: Shape, 
         raise ConfigError(problem(place, "does not go by marked steps here", fix=fix))
     if kind in USING:
         keeps = bool(getattr(module, "keeps_marks", False)) and marked[0]
-        return Marks(uses=True, keeps=keeps)
+        return Marks(uses=keras == 2 or kind not in _OF_STATES or len(marked) == 1, keeps=keeps)
+    if kind == "BatchNormalization" and keras == 3:
+        # In training; of another axis than the channels there is none that goes by marks.
+        if not isinstance(module, StepsBatchNorm):
+            raise ConfigError(problem(place, "does not go by marked steps here", fix="set its axis to -1"))
+        return Marks(uses=True, keeps=True)
     if kind in _MERGING or kind == "Concatenate":
         if keras == 3 and kind in _MERGING and not all(marked):
             return Marks()

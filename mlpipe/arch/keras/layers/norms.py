@@ -16,7 +16,6 @@ from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 from mlpipe.errors import counted
 
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-_BATCH: dict[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 _INSTANCE = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
 
 
@@ -36,6 +35,38 @@ class AlongAxis(nn.Module):
         """A tensor of the same shape."""
         y: Tensor = self.norm(x.movedim(self.place, 1))
         return y.movedim(1, self.place)
+
+
+class StepsBatchNorm(nn.BatchNorm1d):
+    """A batch normalisation along steps, of which some may count for nothing: they are in no mean and no variance."""
+
+    def forward(self, x: Tensor, *, masks: Sequence[Tensor | None] = ()) -> Tensor:
+        """A tensor of the same shape, (n, channels, steps).
+
+        Args:
+            x: The numbers.
+            masks: For `x` True for steps that count, (n, steps).
+        """
+        mask = masks[0] if masks else None
+        if mask is None or not self.training or self.running_mean is None or self.running_var is None:
+            return super().forward(x)
+        whole, counts = x.to(self.running_mean.dtype), mask.unsqueeze(1)
+        count = counts.sum().clamp(min=1)
+        mean = (whole * counts).sum((0, 2)) / count
+        apart = whole - mean.view(-1, 1)
+        variance = (apart.square() * counts).sum((0, 2)) / count
+        with torch.no_grad():
+            share = self.momentum or 0.0
+            self.running_mean.lerp_(mean, share)
+            # As torch has it elsewhere, n / (n - 1) times that of the batch.
+            self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
+        normed = apart * torch.rsqrt(variance + self.eps).view(-1, 1)
+        if self.affine:
+            normed = normed * self.weight.view(-1, 1) + self.bias.view(-1, 1)
+        return normed.to(x.dtype)
+
+
+_BATCH: dict[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: StepsBatchNorm, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 
 
 class LayerNorm(nn.Module):

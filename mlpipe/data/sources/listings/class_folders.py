@@ -116,9 +116,14 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     return image_files
 
 
-def is_below(file: Path, tag: str) -> bool:
-    """Whether a file lies in a folder that is right below, or deeper in, the one named `tag`."""
-    return bool(_tagged(file, tag))
+def below_tag(files: Sequence[Path], tag: str, base: Path) -> list[Path]:
+    """The files that lie in a folder right below, or deeper in, the one named `tag`.
+
+    That is a folder inside of `base`, or `base` itself, where there is one, so that folders above it, which somebody may move
+    it between, change nothing; else one above it.
+    """
+    inside = [file for file in files if any(place >= len(base.parts) - 1 for place in _tagged(file, tag))]
+    return inside or [file for file in files if _tagged(file, tag)]
 
 
 def _tagged(file: Path, tag: str) -> list[int]:

@@ -206,10 +206,13 @@ def _affine(params: Any) -> Steps:
         if key in read:
             values[key] = reading(read[key])
     if "rotate" in read:
-        values["rotate"] = range_of(read["rotate"])
+        # imgaug turns with the clock, albumentations against it.
+        values["rotate"] = [0.0 - bound for bound in reversed(range_of(read["rotate"]))]
     if "shear" in read:
         shear = axes_of(read["shear"])
         values["shear"] = {"x": [0.0, 0.0], "y": [0.0, 0.0]} | (shear if isinstance(shear, dict) else {"x": shear})
+        # Along y it goes the other way round, as rotations do.
+        values["shear"]["y"] = [0.0 - bound for bound in reversed(values["shear"]["y"])]
     if read.get("backend", "auto") not in ("auto", "cv2", "skimage"):
         raise WrongError("backend must be auto, cv2 or skimage")
     if whether(read.get("fit_output")):
@@ -509,10 +512,23 @@ def _motion_blur(params: Any) -> Steps:
     read = by_name(params, "k", "angle", "direction")
     low, high = range_of(read.get("k", 5))
     odd = [max(3, int(low) | 1), max(3, int(high) | 1)]
-    # imgaug's line stands upright at an angle of 0, that of albumentations lies.
-    angle = [90 + bound for bound in range_of(read.get("angle", [0, 360]))]
-    direction = range_of(read.get("direction", [-1.0, 1.0]))
+    angle, direction = _line_of(range_of(read.get("angle", [0, 360])), range_of(read.get("direction", [-1.0, 1.0])))
     return one_step("MotionBlur", blur_limit=odd, angle_range=angle, direction_range=direction, allow_shifted=False)
+
+
+def _line_of(angle: list[float], direction: list[float]) -> tuple[list[float], list[float]]:
+    """Angles from 0 to 360 of the line of a motion, and the direction along it.
+
+    imgaug's line stands upright at an angle of 0, that of albumentations lies. Turned by a half it goes the other way.
+    """
+    width = angle[1] - angle[0]
+    if width >= 360:
+        return [0.0, 360.0], direction
+    for half in (False, True):
+        first = (angle[0] + (270 if half else 90)) % 360
+        if first + width <= 360:
+            return [first, first + width], [-bound for bound in reversed(direction)] if half else direction
+    raise WrongError("angles must span at most 180 degrees, or all of them")
 
 
 def _jpeg(params: Any) -> Steps:

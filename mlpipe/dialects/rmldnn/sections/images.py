@@ -23,7 +23,7 @@ def translate_target_images(state: State) -> None:
     state.options["task"] = "image_folders"
     is_grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
     # A mask that is compared as numbers has one of them for each pixel, whatever the file's colours.
-    grey_target = bool(data.get("target_grayscale", data.get("grayscale", data.get("target_is_mask", False))))
+    grey_target = bool(data.get("target_grayscale", data.get("grayscale")) or data.get("target_is_mask"))
     made_grey = any(makes_grey(transform) for transform in listed_of(state, "target"))
     _paths(state, may_be_own=is_grey == grey_target and not made_grey)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():

@@ -263,6 +263,54 @@ def test_a_motion_at_no_angle_is_upright(angle: int, wanted: tuple[int, int]) ->
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == wanted
 
 
+@pytest.mark.parametrize(
+    ("angle", "angles", "direction"),
+    [
+        (None, [0, 360], [-1, 1]),
+        ([-45, 45], [45, 135], [-1, 1]),
+        ([-100, -95], [350, 355], [-1, 1]),
+        ([180, 300], [90, 210], [-1, 1]),
+        (300, [30, 30], [-1, 1]),
+        ([0, 720], [0, 360], [-1, 1]),
+    ],
+)
+def test_a_motion_at_any_angle_can_be_made(angle: Any, angles: list[float], direction: list[float]) -> None:
+    """albumentations takes angles from 0 to 360."""
+    (step,) = steps({"MotionBlur": {"k": 5} if angle is None else {"k": 5, "angle": angle}})
+    assert (step["angle_range"], step["direction_range"]) == (angles, direction)
+    built(step)
+
+
+def test_a_motion_turned_by_a_half_goes_the_other_way() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (1, 15, 15, 3), dtype=np.uint8)
+    seed = np.array([1], np.uint64)
+    first, second = (
+        np.asarray(built(steps({"MotionBlur": {"k": 5, **one}})[0])(image, seed))
+        for one in ({"angle": [250, 280], "direction": [0.5, 0.5]}, {"angle": [70, 100], "direction": [-0.5, -0.5]})
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("given", [{"Affine": {"rotate": 90}}, {"Rotate": [90, 90]}])
+def test_images_are_rotated_with_the_clock(given: dict[str, Any]) -> None:
+    """As scikit-image's AffineTransform, which imgaug takes, has it."""
+    image = np.zeros((1, 15, 15, 3), np.uint8)
+    image[0, 2, 7] = 250
+    (step,) = map(built, steps(given))
+    turned = np.asarray(step(image, np.array([1], np.uint64)))[0, ..., 0]
+    assert np.argwhere(turned > 100).tolist() == [[7, 12]]
+
+
+@pytest.mark.parametrize(("given", "place"), [({"ShearX": 45}, (2, 7)), ({"ShearY": 45}, (7, 12))])
+def test_images_are_sheared_with_the_clock(given: dict[str, Any], place: tuple[int, int]) -> None:
+    """The top goes right, the right side down: imgaug shears along y what scikit-image shears between two quarter turns."""
+    image = np.zeros((1, 15, 15, 3), np.uint8)
+    image[0, place[0], place[1]] = 250
+    (step,) = map(built, steps(given))
+    row, column = np.argwhere(np.asarray(step(image, np.array([1], np.uint64)))[0, ..., 0] > 100)[0]
+    assert (row, column) == ((2, 12) if place == (2, 7) else (12, 12))
+
+
 @pytest.mark.parametrize("number", range(5))
 def test_quarters_are_turned_with_the_clock(number: int) -> None:
     made = [built(step) for step in steps({"Rot90": number})]

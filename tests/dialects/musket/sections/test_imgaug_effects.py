@@ -44,6 +44,8 @@ CHANGING = [
     {"MultiplySaturation": 0.3},
     {"RemoveSaturation": [0.5, 0.8]},
     {"AddToHue": [40, 60]},
+    {"InColorspace": {"to_colorspace": "HSV", "children": [CHILD]}},
+    {"RelativeRegularGridVoronoi": {"n_rows_frac": [0.1, 0.2], "n_cols_frac": 0.1}},
     {"AddToSaturation": {"value": [-50, -30]}},
     {"BilateralBlur": {"d": [4, 6], "sigma_color": [100, 200]}},
     {"MeanShiftBlur": {"spatial_radius": [5, 8]}},
@@ -203,3 +205,23 @@ def test_masks_stay_with_images_that_are_blended(given: dict[str, Any], moves: b
     masks = np.ones((3, 32, 36, 1), np.uint8)
     changed, same = paired.apply([paired.adapt(target, transform)], IMAGES, masks, SEEDS)
     assert (np.asarray(changed) != IMAGES).any() and (np.asarray(same) == masks).all()
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "low", "high"),
+    [
+        ([100, 200], [100, 200], [100, 200]),
+        (120, [120, 120], [120, 120]),
+        ([[50, 100], [150, 200]], [50, 100], [150, 200]),
+    ],
+)
+def test_two_thresholds_of_edges_are_bounds_of_both(thresholds: Any, low: list[float], high: list[float]) -> None:
+    (step,) = steps({"Canny": {"hysteresis_thresholds": thresholds}})
+    assert (step["low"], step["high"]) == (low, high)
+
+
+@pytest.mark.parametrize("share", [[0.2, 0.8], 1.5])
+def test_a_share_of_solarized_images_that_is_none_is_refused(share: Any) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {"Solarize": {"p": share}})
+    assert "a probability from 0 to 1 is needed" in str(state.wrong)

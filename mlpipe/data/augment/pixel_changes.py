@@ -121,8 +121,8 @@ def converted(image: Batch, of: str, to: str) -> Batch:
     plane = _bytes(image)
     for code in (_SPACES[of][1], _SPACES[to][0]):
         if code:
-            given = plane[..., 0] if code == "GRAY2RGB" else plane
-            plane = cv2.cvtColor(np.ascontiguousarray(given), getattr(cv2, f"COLOR_{code}"))
+            source = plane[..., 0] if code == "GRAY2RGB" else plane
+            plane = cv2.cvtColor(np.ascontiguousarray(source), getattr(cv2, f"COLOR_{code}"))
             plane = np.repeat(plane[:, :, np.newaxis], 3, 2) if plane.ndim == 2 else plane
     return _as_before(plane, image)
 
@@ -191,7 +191,7 @@ def _times(
         first, second = drawn.uniform(*factor, 2).tolist()
         factors = [first, second if drawn.random() < per_channel else first]
     else:
-        factors = [float(drawn.uniform(*(one or (1.0, 1.0)))) for one in (hue, saturation)]
+        factors = [float(drawn.uniform(*(bounds or (1.0, 1.0)))) for bounds in (hue, saturation)]
     plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
     # Hue is an angle of 180 steps, of which imgaug makes 255.
     turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
@@ -222,13 +222,13 @@ def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_s
 
     drawn = np.random.default_rng([seed, 14])
     diameter = int(drawn.integers(math.ceil(d[0]), math.floor(d[1]) + 1))
-    of_colours, of_pixels = (float(drawn.uniform(*one)) for one in (sigma_color, sigma_space))
+    of_colours, of_pixels = (float(drawn.uniform(*bounds)) for bounds in (sigma_color, sigma_space))
     if diameter <= 1:
         return image
     if image.shape[2] not in (1, 3):
         raise ConfigError(problem(f"{KEY}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
-    found = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
-    return _as_before(found.reshape(image.shape), image)
+    pixels = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
+    return _as_before(pixels.reshape(image.shape), image)
 
 
 def mean_shift_blur(*, spatial: Range = (5, 40), colour: Range = (5, 40)) -> Step:
@@ -251,9 +251,9 @@ def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> 
 
     of_three("mean_shift_blur", image)
     drawn = np.random.default_rng([seed, 15])
-    near, alike = (float(drawn.uniform(*one)) for one in (spatial, colour))
-    found: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
-    return _as_before(found, image)
+    near, alike = (float(drawn.uniform(*bounds)) for bounds in (spatial, colour))
+    pixels: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
+    return _as_before(pixels, image)
 
 
 def convolved(*, matrix: list[list[float]]) -> Step:
@@ -273,8 +273,8 @@ def convolved(*, matrix: list[list[float]]) -> Step:
 def _convolved(image: Batch, seed: int, *, kernel: Batch) -> Batch:
     import cv2
 
-    found = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-    return as_type(found.reshape(image.shape), image)
+    values = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return as_type(values.reshape(image.shape), image)
 
 
 def added_noise(
@@ -396,8 +396,8 @@ def grid(
 def spread(coarse: Batch, height: int, width: int) -> Batch:
     """Values of cells, shape (rows, columns, ...), for each pixel that lies in them."""
     rows, columns = coarse.shape[:2]
-    found: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
-    return found
+    values: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
+    return values
 
 
 def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, int] = (2, 2)) -> Step:
@@ -422,8 +422,8 @@ def _pooled(image: Batch, seed: int, *, of: str, size: tuple[int, int]) -> Batch
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
     ways: dict[str, Callable[..., Any]] = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}
     reduce = ways[of]
-    found = as_type(reduce(blocks, axis=(1, 3)), image)
-    return found.repeat(side, 0).repeat(side, 1)[:height, :width]
+    cells = as_type(reduce(blocks, axis=(1, 3)), image)
+    return cells.repeat(side, 0).repeat(side, 1)[:height, :width]
 
 
 def fewer_colours(
@@ -459,11 +459,11 @@ def _quantized(
     plane = converted(_bytes(image), "RGB", space) if space != "RGB" else _bytes(image)
     if by == "uniform":
         width = 256 / colours
-        found = plane if colours == 256 else np.rint(np.floor(plane / width) * width + width / 2)
+        pixels = plane if colours == 256 else np.rint(np.floor(plane / width) * width + width / 2)
     else:
-        found = _clustered(plane, colours, most, seed)
-    found = np.clip(found, 0, 255).astype(np.uint8)
-    return _as_before(converted(found, space, "RGB") if space != "RGB" else found, image)
+        pixels = _clustered(plane, colours, most, seed)
+    pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    return _as_before(converted(pixels, space, "RGB") if space != "RGB" else pixels, image)
 
 
 def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch:
@@ -480,16 +480,19 @@ def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch
     for _ in range(10):
         nearest = np.argmin(((pixels[:, np.newaxis] - centres) ** 2).sum(2), 1)
         centres = np.array(
-            [pixels[nearest == one].mean(0) if (nearest == one).any() else centres[one] for one in range(len(centres))]
+            [
+                pixels[nearest == cluster].mean(0) if (nearest == cluster).any() else centres[cluster]
+                for cluster in range(len(centres))
+            ]
         )
     whole = plane.reshape(-1, channels).astype(np.float32)
     # One colour after the other, as pixels times colours may be many.
     best, distance = np.zeros(len(whole), np.int64), np.full(len(whole), np.inf)
-    for one, centre in enumerate(centres):
+    for number, centre in enumerate(centres):
         to_it = ((whole - centre) ** 2).sum(1)
-        best, distance = np.where(to_it < distance, one, best), np.minimum(distance, to_it)
-    found: Batch = np.rint(centres[best]).reshape(plane.shape)
-    return found
+        best, distance = np.where(to_it < distance, number, best), np.minimum(distance, to_it)
+    image: Batch = np.rint(centres[best]).reshape(plane.shape)
+    return image
 
 
 def cut_out(
@@ -522,7 +525,7 @@ def _cut_out(
     image: Batch, seed: int, *, count: tuple[int, int], size: Range, squared: bool, fill: Range, per_channel: float
 ) -> Batch:
     drawn, (height, width, channels) = np.random.default_rng([seed, 21]), image.shape
-    found = image.copy()
+    copy = image.copy()
     for _ in range(int(drawn.integers(count[0], count[1] + 1))):
         shares = drawn.uniform(*size, 2)
         sides = [min(height, width) * shares[0]] * 2 if squared else [height * shares[0], width * shares[1]]
@@ -531,8 +534,8 @@ def _cut_out(
             (max(0, round(at - side / 2)), max(0, round(at + side / 2))) for at, side in zip(middle, sides, strict=True)
         )
         value = drawn.uniform(*fill, channels if drawn.random() < per_channel else 1)
-        found[top:bottom, left:right] = as_type(value * (brightest(image) / 255), image)
-    return found
+        copy[top:bottom, left:right] = as_type(value * (brightest(image) / 255), image)
+    return copy
 
 
 def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> Step:
@@ -553,7 +556,7 @@ def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> St
 def _snowy(image: Batch, seed: int, *, below: Range, factor: Range) -> Batch:
     of_three("snowy_ground", image)
     drawn = np.random.default_rng([seed, 22])
-    threshold, times = (float(drawn.uniform(*one)) for one in (below, factor))
+    threshold, times = (float(drawn.uniform(*bounds)) for bounds in (below, factor))
     plane = converted(_bytes(image), "RGB", "HLS")
     lightness = plane[..., 1].astype(np.float64)
     plane[..., 1] = np.clip(np.where(lightness < threshold, lightness * times, lightness), 0, 255).astype(np.uint8)
@@ -582,7 +585,7 @@ def _outlined(image: Batch, seed: int, *, alpha: Range, low: Range, high: Range)
 
     drawn = np.random.default_rng([seed, 23])
     share = float(drawn.uniform(*alpha))
-    lower, upper = sorted(float(drawn.uniform(*one)) for one in (low, high))
+    lower, upper = sorted(float(drawn.uniform(*bounds)) for bounds in (low, high))
     plane = _bytes(image)
     grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else plane[..., 0]
     edges = cv2.Canny(np.ascontiguousarray(grey), lower, upper) > 0
@@ -628,9 +631,9 @@ def clouds(
         ("sparsity", sparsity, math.inf), ("density", density, math.inf),
     ):  # fmt: skip
         check(f"clouds.{name}", bounds, 0, most)
-    named = {"brightness": brightness, "grain": grain, "least": least, "more": more, "exponent": exponent}
+    ranges = {"brightness": brightness, "grain": grain, "least": least, "more": more, "exponent": exponent}
     change = partial(
-        _clouded, cells=cells, unevenness=unevenness, bounds={**named, "sparsity": sparsity, "density": density}
+        _clouded, cells=cells, unevenness=unevenness, bounds={**ranges, "sparsity": sparsity, "density": density}
     )
     return each(change)
 
@@ -639,7 +642,7 @@ def _clouded(image: Batch, seed: int, *, cells: tuple[int, int], unevenness: flo
     import cv2
 
     drawn, (height, width, _) = np.random.default_rng([seed, 24]), image.shape
-    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
+    value = {name: float(drawn.uniform(*interval)) for name, interval in bounds.items()}
     coarse = value["brightness"] + drawn.normal(0, unevenness, (8, 8))
     smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     fine = spectral_noise(drawn, (height, width), value["grain"], max(height, width), "cubic")
@@ -648,8 +651,8 @@ def _clouded(image: Batch, seed: int, *, cells: tuple[int, int], unevenness: flo
     noise = spectral_noise(drawn, (height, width), value["exponent"], longest, "cubic")
     opacity = np.clip((value["least"] + value["more"] * noise) ** value["sparsity"] * value["density"], 0, 1)
     layer = np.clip(colour, 0, 255) * (brightest(image) / 255)
-    found = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
-    return as_type(found, image)
+    blend = (1 - opacity)[:, :, np.newaxis] * image + (opacity * layer)[:, :, np.newaxis]
+    return as_type(blend, image)
 
 
 def snow_flakes(
@@ -682,19 +685,19 @@ def snow_flakes(
         ConfigError: When bounds are none.
     """
     check("snow_flakes.grey", grey or (0, 0), 0, 255)
-    named = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
-    for name, bounds in named.items():
+    ranges = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
+    for name, bounds in ranges.items():
         check(f"snow_flakes.{name}", bounds, 0, 1)
     check("snow_flakes.angle", angle, -360, 360)
     check("snow_flakes.sigma", sigma, 0.01, _LARGEST_WINDOW)
-    return each(partial(_snowed, bounds={**named, "angle": angle}, sigma=sigma, grey=grey))
+    return each(partial(_snowed, bounds={**ranges, "angle": angle}, sigma=sigma, grey=grey))
 
 
 def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, grey: Range | None) -> Batch:
     import cv2
 
     drawn, (height, width, _) = np.random.default_rng([seed, 26]), image.shape
-    value = {name: float(drawn.uniform(*one)) for name, one in bounds.items()}
+    value = {name: float(drawn.uniform(*interval)) for name, interval in bounds.items()}
     factor = min(max(1 - value["size"], 0.001), 1.0)
     sides = (max(1, int(height * factor)), max(1, int(width * factor)))
     bright = 0.5 + np.abs(drawn.beta(0.5, 0.5, sides) - 0.5)
@@ -789,8 +792,8 @@ def _celled(
             numbers.append(max(1, round(side * float(drawn.uniform(*bounds)))))
         axes = [(np.arange(count) + 0.5) * side / count for count, side in zip(numbers, sides, strict=True)]
         places = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
-        kept = drawn.random(len(places)) >= drawn.uniform(*dropped)
-        places = places[kept] if kept.any() else places[:1]
+        mask = drawn.random(len(places)) >= drawn.uniform(*dropped)
+        places = places[mask] if mask.any() else places[:1]
     grid_of_pixels = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1) + 0.5
     nearest = cKDTree(places).query(grid_of_pixels.reshape(-1, 2))[1]
     flat = image.reshape(-1, channels).astype(np.float64)
@@ -798,8 +801,8 @@ def _celled(
     sums = np.stack([np.bincount(nearest, flat[:, channel], len(places)) for channel in range(channels)], 1)
     means = sums / np.maximum(sizes, 1)[:, np.newaxis]
     chosen = drawn.random(len(places)) < drawn.uniform(*replaced)
-    found = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
-    return as_type(found.reshape(image.shape), image)
+    colours = np.where(chosen[nearest][:, np.newaxis], means[nearest], flat)
+    return as_type(colours.reshape(image.shape), image)
 
 
 def even_tiles(
@@ -827,13 +830,13 @@ def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per
     import cv2
 
     drawn, plane = np.random.default_rng([seed, 28]), _bytes(image)
-    apart, found, made = drawn.random() < per_channel, [], None
+    apart, channels, equalizer = drawn.random() < per_channel, [], None
     for channel in range(image.shape[2]):
-        if made is None or apart:
+        if equalizer is None or apart:
             side = int(drawn.integers(tiles[0], tiles[1] + 1))
-            made = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
-        found.append(made.apply(np.ascontiguousarray(plane[..., channel])))
-    return _as_before(np.stack(found, 2), image)
+            equalizer = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
+        channels.append(equalizer.apply(np.ascontiguousarray(plane[..., channel])))
+    return _as_before(np.stack(channels, 2), image)
 
 
 def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:
@@ -930,8 +933,8 @@ def _enlarged(field: Batch, sides: tuple[int, int], how: str) -> Batch:
     if field.shape == sides:
         return field
     ways = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
-    found: Batch = np.clip(cv2.resize(field, (sides[1], sides[0]), interpolation=ways[how]), 0, 1)
-    return found
+    values: Batch = np.clip(cv2.resize(field, (sides[1], sides[0]), interpolation=ways[how]), 0, 1)
+    return values
 
 
 FUNCTIONS: tuple[Callable[..., Step], ...] = (

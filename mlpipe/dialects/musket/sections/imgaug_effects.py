@@ -45,11 +45,11 @@ def _own(name: str, **parameters: Any) -> Steps:
 
 
 def _spaces(value: Any) -> list[str]:
-    given = value if isinstance(value, list) else [value]
-    found = [_SPACES.get(str(one).lower()) for one in given]
-    if not found or None in found:
+    names = value if isinstance(value, list) else [value]
+    spaces = [_SPACES.get(str(space_name).lower()) for space_name in names]
+    if not spaces or None in spaces:
         raise WrongError(f"a colour space is one of {listing(_SPACES.values())}")
-    return [str(one) for one in found]
+    return [str(space) for space in spaces]
 
 
 def _change_space(params: Any) -> Steps:
@@ -101,10 +101,10 @@ def _total_dropout(params: Any) -> Steps:
 
 def _dropped_channels(params: Any) -> Steps:
     read = by_name(params, "p", "nb_keep_channels")
-    share, kept = range_of(read.get("p", 0.1)), read.get("nb_keep_channels", 1)
-    if type(kept) is not int or kept < 0:
+    share, count = range_of(read.get("p", 0.1)), read.get("nb_keep_channels", 1)
+    if type(count) is not int or count < 0:
         raise WrongError("nb_keep_channels must be a whole number")
-    return _own("dropped_channels", p=share, kept=kept)
+    return _own("dropped_channels", p=share, kept=count)
 
 
 def _with_space(inner: Inner, params: Any) -> Steps:
@@ -117,11 +117,11 @@ def _with_space(inner: Inner, params: Any) -> Steps:
 
 def _with_channels(inner: Inner, params: Any) -> Steps:
     children, read = children_of(params, "channels")
-    given = read.get("channels")
-    if given is None:
+    setting = read.get("channels")
+    if setting is None:
         return inner(children)
-    channels = given if isinstance(given, list) else [given]
-    if not channels or not all(type(one) is int and one >= 0 for one in channels):
+    channels = setting if isinstance(setting, list) else [setting]
+    if not channels or not all(type(channel) is int and channel >= 0 for channel in channels):
         raise WrongError("channels must be numbers from 0")
     return [{"_target_": f"{_CHOICES}.on_channels", "channels": channels, "pipeline": inner(children)}]
 
@@ -153,9 +153,9 @@ def _one_of_both(name: str, key: str, default: list[float], step: str, *, less: 
     """Hue or saturation alone; `less` takes the factor from 1."""
 
     def read(params: Any) -> Steps:
-        given = by_name(params, key, "from_colorspace")
-        _only_rgb(given)
-        low, high = range_of(given.get(key, default))
+        settings = by_name(params, key, "from_colorspace")
+        _only_rgb(settings)
+        low, high = range_of(settings.get(key, default))
         return [{"_target_": step, name: [1 - high, 1 - low] if less else [low, high]}]
 
     return read
@@ -181,7 +181,7 @@ def _convolve(params: Any) -> Steps:
         return []
     if not isinstance(matrix, list) or not all(isinstance(row, list) for row in matrix):
         raise WrongError("matrix must have rows of numbers")
-    return _own("convolved", matrix=[[float(one) for one in row] for row in matrix])
+    return _own("convolved", matrix=[[float(number) for number in row] for row in matrix])
 
 
 def _laplace(params: Any) -> Steps:
@@ -192,8 +192,8 @@ def _laplace(params: Any) -> Steps:
 
 def _poisson(params: Any) -> Steps:
     read = by_name(params, "lam", "per_channel")
-    scale, each = range_of(read.get("lam", 0)), chance_of(read.get("per_channel"))
-    return _own("added_noise", of="poisson", scale=scale, per_channel=each)
+    scale, chance = range_of(read.get("lam", 0)), chance_of(read.get("per_channel"))
+    return _own("added_noise", of="poisson", scale=scale, per_channel=chance)
 
 
 def _replaced(by: str, *, coarse: bool = False, each: bool = False) -> Callable[[Any], Steps]:
@@ -201,17 +201,17 @@ def _replaced(by: str, *, coarse: bool = False, each: bool = False) -> Callable[
 
     def read(params: Any) -> Steps:
         sizes = ("size_px", "size_percent", "min_size") if coarse else ()
-        given = by_name(params, "p", *sizes, *(() if each else ("per_channel",)))
-        values: dict[str, Any] = {"p": range_of(given.get("p", 0.02 if coarse else 0)), "by": by}
-        if coarse and {"size_px", "size_percent"} <= set(given):
+        settings = by_name(params, "p", *sizes, *(() if each else ("per_channel",)))
+        values: dict[str, Any] = {"p": range_of(settings.get("p", 0.02 if coarse else 0)), "by": by}
+        if coarse and {"size_px", "size_percent"} <= set(settings):
             raise WrongError("size_percent and size_px say the same, keep one of them")
-        if "size_px" in given:
-            values["cells"] = whole_range(given["size_px"])
+        if "size_px" in settings:
+            values["cells"] = whole_range(settings["size_px"])
         elif coarse:
-            values["size"] = range_of(given.get("size_percent", 0.1))
-        if "min_size" in given:
-            values["least"] = whole_number(given["min_size"])
-        return _own("replaced_pixels", **values, per_channel=1.0 if each else chance_of(given.get("per_channel")))
+            values["size"] = range_of(settings.get("size_percent", 0.1))
+        if "min_size" in settings:
+            values["least"] = whole_number(settings["min_size"])
+        return _own("replaced_pixels", **values, per_channel=1.0 if each else chance_of(settings.get("per_channel")))
 
     return read
 
@@ -220,28 +220,28 @@ def _replace_elementwise(params: Any) -> Steps:
     read = by_name(params, "mask", "replacement", "per_channel")
     if not {"mask", "replacement"} <= set(read):
         raise WrongError("mask and replacement are needed")
-    values, each = range_of(read["replacement"]), chance_of(read.get("per_channel"))
-    return _own("replaced_pixels", p=range_of(read["mask"]), by="range", values=values, per_channel=each)
+    values, chance = range_of(read["replacement"]), chance_of(read.get("per_channel"))
+    return _own("replaced_pixels", p=range_of(read["mask"]), by="range", values=values, per_channel=chance)
 
 
 def _pooling(of: str) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
-        given = by_name(params, "kernel_size", "keep_size")
-        if not whether(given.get("keep_size", True)):
+        settings = by_name(params, "kernel_size", "keep_size")
+        if not whether(settings.get("keep_size", True)):
             raise WrongError("keep_size must be true: all images are resized behind it in any case")
-        return _own("pooled", of=of, size=whole_range(given.get("kernel_size", 2)))
+        return _own("pooled", of=of, size=whole_range(settings.get("kernel_size", 2)))
 
     return read
 
 
 def _quantization(by: str) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
-        given = by_name(params, "n_colors", "from_colorspace", "to_colorspace", "max_size", "interpolation")
-        _only_rgb(given)
+        settings = by_name(params, "n_colors", "from_colorspace", "to_colorspace", "max_size", "interpolation")
+        _only_rgb(settings)
         usual = ["RGB", "Lab"] if by == "kmeans" else ["RGB"]
-        to = _spaces(given.get("to_colorspace") or usual)
-        most = given.get("max_size", 128 if by == "kmeans" else None)
-        count = whole_range(given.get("n_colors", [2, 16]), 2)
+        to = _spaces(settings.get("to_colorspace") or usual)
+        most = settings.get("max_size", 128 if by == "kmeans" else None)
+        count = whole_range(settings.get("n_colors", [2, 16]), 2)
         return _own("fewer_colours", count=count, by=by, to=to, most=None if most is None else whole_number(most))
 
     return read
@@ -273,10 +273,10 @@ def _snowy(params: Any) -> Steps:
 
 def _canny(params: Any) -> Steps:
     read = by_name(params, "alpha", "hysteresis_thresholds")
-    given = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
+    thresholds = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
     # Two numbers are bounds of both; two that are ranges themselves are one of each.
-    of_each = isinstance(given, list) and len(given) == 2 and not any(map(is_number, given))
-    low, high = given if of_each else (given, given)
+    of_each = isinstance(thresholds, list) and len(thresholds) == 2 and not any(map(is_number, thresholds))
+    low, high = thresholds if of_each else (thresholds, thresholds)
     return _own("outlines", alpha=range_of(read.get("alpha", [0.0, 1.0])), low=range_of(low), high=range_of(high))
 
 
@@ -392,21 +392,21 @@ def _moved(axis: str, percent: str, px: str) -> Callable[[Any, Callable[[Any], S
     """An affine transform along one axis."""
 
     def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
-        given = by_name(params, "percent", "px", "order", "cval", "mode", "fit_output", "backend")
-        if ("percent" in given) == ("px" in given):
+        settings = by_name(params, "percent", "px", "order", "cval", "mode", "fit_output", "backend")
+        if ("percent" in settings) == ("px" in settings):
             raise WrongError("percent or px is needed, one of them")
-        key, name = ("percent", percent) if "percent" in given else ("px", px)
-        others = {one: value for one, value in given.items() if one not in ("percent", "px")}
-        return affine({name: {axis: given[key]}, **others})
+        key, name = ("percent", percent) if "percent" in settings else ("px", px)
+        others = {parameter: value for parameter, value in settings.items() if parameter not in ("percent", "px")}
+        return affine({name: {axis: settings[key]}, **others})
 
     return read
 
 
 def _turned(axis: str | None, target: str, key: str, default: Any) -> Callable[[Any, Callable[[Any], Steps]], Steps]:
     def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
-        given = by_name(params, key, "order", "cval", "mode", "fit_output", "backend")
-        value = given.pop(key, default)
-        return affine({target: value if axis is None else {axis: value}, **given})
+        settings = by_name(params, key, "order", "cval", "mode", "fit_output", "backend")
+        value = settings.pop(key, default)
+        return affine({target: value if axis is None else {axis: value}, **settings})
 
     return read
 
@@ -428,39 +428,41 @@ def _blend(over: str, *keys: str, **usual: Any) -> Callable[[Inner, Any], Steps]
     """A blend of two versions of an image, written with imgaug's names of any of its versions."""
 
     def read(inner: Inner, params: Any) -> Steps:
-        given = by_name(params, *keys, "first", "second", "foreground", "background", "per_channel")
+        settings = by_name(params, *keys, "first", "second", "foreground", "background", "per_channel")
         for old, new in (("first", "foreground"), ("second", "background")):
-            if old in given and new in given:
+            if old in settings and new in settings:
                 raise WrongError(f"{old} and {new} say the same, keep one of them")
         values: dict[str, Any] = {**usual}
         if over in ("image", "pixels"):
-            values["alpha"] = range_of(given.get("factor", usual.get("alpha", 0)))
+            values["alpha"] = range_of(settings.get("factor", usual.get("alpha", 0)))
         else:
-            _noise(given, values)
+            _noise(settings, values)
         versions = [(("first", "foreground")), (("second", "background"))]
         for name, names in zip(("first", "second"), versions, strict=True):
-            value = next((given[one] for one in names if given.get(one) is not None), None)
+            value = next((settings[key] for key in names if settings.get(key) is not None), None)
             if value is not None:
                 values[name] = inner(value)
-        each = chance_of(given.get("per_channel"))
-        return [{"_target_": f"{_CHOICES}.blended", "over": over, **values, **({"per_channel": each} if each else {})}]
+        chance = chance_of(settings.get("per_channel"))
+        return [
+            {"_target_": f"{_CHOICES}.blended", "over": over, **values, **({"per_channel": chance} if chance else {})}
+        ]
 
     return read
 
 
-def _noise(given: Mapping[str, Any], values: dict[str, Any]) -> None:
-    if "exponent" in given:
-        values["exponent"] = range_of(given["exponent"])
+def _noise(settings: Mapping[str, Any], values: dict[str, Any]) -> None:
+    if "exponent" in settings:
+        values["exponent"] = range_of(settings["exponent"])
     for key, name in (("size_px_max", "cells"), ("iterations", "iterations")):
-        if key in given:
-            values[name] = whole_range(given[key])
-    if "aggregation_method" in given:
-        ways = given["aggregation_method"]
+        if key in settings:
+            values[name] = whole_range(settings[key])
+    if "aggregation_method" in settings:
+        ways = settings["aggregation_method"]
         values["join"] = ways if isinstance(ways, list) else ["max", "min", "avg"] if ways == "ALL" else [ways]
         if not set(values["join"]) <= {"max", "min", "avg"}:
             raise WrongError("aggregation_method must be max, min or avg")
-    if "sigmoid" in given:
-        values["sharp"] = chance_of(given["sigmoid"])
+    if "sigmoid" in settings:
+        values["sharp"] = chance_of(settings["sigmoid"])
 
 
 _OF_NOISE = ("size_px_max", "iterations", "aggregation_method", "sigmoid")
@@ -480,10 +482,10 @@ def _kept_in_size(inner: Inner, params: Any) -> Steps:
 
 def _centred(name: str) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
-        given = by_name(params, "width", "height", *(("pad_mode",) if name == "PadIfNeeded" else ()))
-        width, height = whole_number(given["width"]), whole_number(given["height"])
+        settings = by_name(params, "width", "height", *(("pad_mode",) if name == "PadIfNeeded" else ()))
+        width, height = whole_number(settings["width"]), whole_number(settings["height"])
         if name == "PadIfNeeded":
-            border = BORDERS[str(given.get("pad_mode", "constant"))]
+            border = BORDERS[str(settings.get("pad_mode", "constant"))]
             return one_step(name, min_width=width, min_height=height, position="center", border_mode=border)
         return one_step(name, width=width, height=height, pad_if_needed=True)
 

@@ -409,7 +409,7 @@ def test_fewer_folds_are_tuned_where_more_epochs_of_them_fit(
         by_recipe.setdefault(record.recipe, []).append(record)
     *others, (tuned,) = by_recipe.values()
     assert tuned.fold == 0 and tuned.epochs == 4
-    assert [[record.fold for record in folds] for folds in others] == [[0, 1, -1]] * 3
+    assert [[record.fold for record in folds] for folds in others] == [[0, 1, -1]] * 4
     (ensemble,) = ensembles.load_all(project, "digits")
     held_out = predictions.load(project.predictions_file("digits", tuned.id), "digits", "val")
     chose = predictions.load(project.ensembles_dir("digits") / f"{ensemble.id}.parquet", "digits", "val")
@@ -478,10 +478,12 @@ def test_an_interrupted_preset_goes_on_with_what_it_decided(
     assert len(records.load_all(project, "digits")) == 1
     assert main(["train", "continue=latest"]) == 0
     found = records.load_all(project, "digits")
-    assert len(found) == 11 and len({record.run for record in found}) == 1
+    assert len(found) == 14 and len({record.run for record in found}) == 1
     assert len({record.recipe for record in found}) == 5
     stored = json.loads((project.run_dir(found[0].run) / "preset.json").read_text())
-    assert list(stored) == ["probe", "larger", "mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
+    assert (
+        list(stored) == ["probe", "larger", "mirrored", "larger_mirrored", "tuned"] and stored["tuned"]["epochs"] == 1
+    )
     assert stored["larger"]["scale"] == 2.0
     assert len(ensembles.load_all(project, "digits")) == 1
 

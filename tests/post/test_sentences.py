@@ -377,7 +377,7 @@ DEFAULTS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = 
         (MANY, KNOWN),
         {"alpha": 0.1, "score": "lac", "class_conditional": False, "prior": None},
     ),
-    (conformal.conformal, (MANY, KNOWN), {"penalty": 0.01, "free_rank": 5, "noise": None, "seed": 0}),
+    (conformal.conformal, (MANY, KNOWN), {"penalty": 0.01, "free_rank": 5, "noise": None}),
     (conformal.residual_halfwidths, (MANY, OTHER), {"alpha": 0.1}),
     (
         ensemble.select,

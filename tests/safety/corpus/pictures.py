@@ -140,7 +140,7 @@ CASES = [
     Hostile("a class folder that turns the writing round", lambda work: _renamed(work, "a\u202eb"), "rename the class"),
     Hostile("3.6 billion pixels in 100 bytes", _folder("a/x.png", _BOMB), "more than 178,956,970 pixels"),
     Hostile("a picture without pixels", _folder("a/x.png", _png_of(0, 0)), "a/x.png"),
-    Hostile("1.4 GB of 16-bit colours in a few bytes", _folder("a/x.png", _deep_bomb()), "1,431,553,032 bytes"),
+    Hostile("1.4 GB of 16-bit colours in a few bytes", _folder("a/x.png", _deep_bomb()), "2,863,106,064 bytes"),
     Hostile("zero bytes", _folder("a/x.png", b""), "the file is empty"),
     Hostile("a PNG cut off", _folder("a/x.png", _saved("png")[:200]), "a/x.png"),
     Hostile("a JPEG cut off", _folder("a/x.jpg", _saved("jpeg")[:300]), "a/x.jpg"),

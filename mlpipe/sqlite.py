@@ -49,12 +49,12 @@ def opened(file: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def computed_in(file: Path, own: str = "") -> str | None:
+def computed_in(file: Path, own: Sequence[str] = ()) -> str | None:
     """What an SQLite file computes when its tables are asked, perhaps without end.
 
     Args:
         file: The file, which is there.
-        own: A table whose triggers do not count.
+        own: Tables whose triggers and computed columns do not count.
 
     Returns:
         Its name and what it is: a view, a trigger, a virtual table, or a column that is computed; None where it has none.
@@ -62,17 +62,18 @@ def computed_in(file: Path, own: str = "") -> str | None:
     Raises:
         sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
     """
+    places = ", ".join("?" * len(own))
     with opened(file) as connection:
         row = connection.execute(
             "SELECT name || ' is a view or a trigger' FROM sqlite_master WHERE type NOT IN ('table', 'index')"
-            " AND NOT (type = 'trigger' AND tbl_name = ?)"
+            f" AND NOT (type = 'trigger' AND tbl_name IN ({places}))"
             # How SQLite keeps what made a table, however it was spelt.
             " UNION ALL SELECT name || ' is a virtual table' FROM sqlite_master"
             " WHERE type = 'table' AND sql NOT LIKE 'CREATE TABLE %'"
             " UNION ALL SELECT one.name || '.' || cell.name || ' is a computed column'"
             " FROM sqlite_master AS one, pragma_table_xinfo(one.name) AS cell WHERE one.type = 'table' AND cell.hidden <> 0"
-            " LIMIT 1",
-            [own],
+            f" AND one.name NOT IN ({places}) LIMIT 1",
+            [*own, *own],
         ).fetchone()
     return None if row is None else str(row[0])
 

@@ -78,4 +78,4 @@ def test_a_trigger_that_lies_beside_an_sqlite_file_counts(beside: str, tmp_path:
         for name in ("m.db", f"m.db-{beside}"):
             shutil.copy(tmp_path / name, tmp_path / "copy")
     assert sqlite.computed_in(tmp_path / "copy" / "m.db") == "t is a view or a trigger"
-    assert sqlite.computed_in(tmp_path / "copy" / "m.db", own="runs") is None
+    assert sqlite.computed_in(tmp_path / "copy" / "m.db", own=["runs"]) is None

@@ -236,7 +236,7 @@ def test_stages_and_negatives_of_a_data_set_of_folders(tmp_path: Path, monkeypat
     summary = cfg.fit(ds, subsample=0.5, foldsToExecute=[0])
     assert len(summary["stages"]) == 3 and summary["subsample"] == 0.5
     assert sorted(path.name for path in Path("weights").iterdir()) == [f"best-0.{stage}.weights" for stage in range(3)]
-    (record,) = cfg._chosen(None)
+    (record,) = cfg._records_of_folds(None)
     assert record.counts["train"] == 9
     Path("summary.yaml").unlink()
     with pytest.raises(DataError, match="start_from_stage"):

@@ -163,15 +163,18 @@ def _file_of(address: str) -> Path | None:
     return Path(unquote(address.removeprefix("sqlite:///"))) if address.startswith("sqlite:///") else None
 
 
+_OWN_TABLES = ("secrets", "spans")
+
+
 def require_tables(file: Path) -> None:
     """Refuse a project's file with views or triggers, which compute what is asked of its tables, perhaps without end.
 
-    MLflow itself has a trigger on a table that no training writes.
+    MLflow itself has a trigger on one table and a computed column in another, which no training writes.
 
     Raises:
         ConfigError: When it has one.
     """
-    if (odd := sqlite.computed_in(file, own="secrets")) is not None:
+    if (odd := sqlite.computed_in(file, own=_OWN_TABLES)) is not None:
         wrong = f"{file} is none that a training wrote: {odd}"
         raise ConfigError(problem("logging=mlflow", wrong, fix="move it away"))
 

@@ -26,29 +26,29 @@ _MOST_VALUES, _MOST_IMAGES = 100_000_000, 200
 class Stored:
     """Maps of predictions: each file with the name and the split of its rows."""
 
-    found: list[tuple[Maps, str, str]]
+    files: list[tuple[Maps, str, str]]
 
     def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
         """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
-        for file, task, split in self.found:
-            if file.has(task, split, sample):
-                return file.values(task, split, sample), file.true_values(task, split, sample)
-        return None
+        place = self._place(sample)
+        return None if place is None else (place[0].values(*place[1]), place[0].true_values(*place[1]))
 
     def target(self, sample: str) -> maps.Values | None:
         """True values of a sample alone; None where it has none."""
-        for file, task, split in self.found:
-            if file.has(task, split, sample):
-                return file.true_values(task, split, sample)
-        return None
+        place = self._place(sample)
+        return None if place is None else place[0].true_values(*place[1])
 
     def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
         """Predicted and true class numbers of a sample; None where nothing is stored."""
-        for file, task, split in self.found:
-            if file.has(task, split, sample):
-                predicted = file.chances(task, split, sample).argmax(axis=0).astype(np.uint8)
-                return predicted, file.true(task, split, sample)
-        return None
+        place = self._place(sample)
+        if place is None:
+            return None
+        return place[0].chances(*place[1]).argmax(axis=0).astype(np.uint8), place[0].true(*place[1])
+
+    def _place(self, sample: str) -> tuple[Maps, tuple[str, str, str]] | None:
+        """The file that has a sample, and what it calls it."""
+        rows = ((file, (task, split, sample)) for file, task, split in self.files)
+        return next(((file, row) for file, row in rows if file.has(*row)), None)
 
 
 def of_shown(facts: TaskFacts, subject: Shown, stack: ExitStack) -> Stored | None:

@@ -252,11 +252,16 @@ def _unmarked(node: Any, dropped: set[str]) -> Any:
 def _tensors_in(value: Any) -> list[Ref]:
     """The tensors of Keras 3 in an argument, however deep."""
     if isinstance(value, Mapping):
-        config = value.get("config")
         if value.get("class_name") == _TENSOR:
-            return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
+            return _history_of(value)
         return [ref for item in value.values() for ref in _tensors_in(item)]
     return [ref for item in value for ref in _tensors_in(item)] if isinstance(value, list) else []
+
+
+def _history_of(tensor: Mapping[str, Any]) -> list[Ref]:
+    """What gives a tensor that Keras 3 marks; nothing where it does not say."""
+    config = tensor.get("config")
+    return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
 
 
 def _named_layers(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -408,18 +413,17 @@ def _new_call(node: Mapping[str, Any], kind: str, place: str, problems: list[str
     refs: list[Ref] = []
     constants: list[tuple[int, float]] = []
     for item in _flat(node.get("args", [])):
-        config = item.get("config") if isinstance(item, Mapping) else None
-        history = config.get("keras_history") if isinstance(config, Mapping) else None
         if item is None:
             continue
         if isinstance(item, int | float) and not isinstance(item, bool):
             constants.append((len(refs) + len(constants), float(item)))
             continue
-        if not isinstance(item, Mapping) or item.get("class_name") != _TENSOR or not _refs(history):
+        giving = _history_of(item) if isinstance(item, Mapping) and item.get("class_name") == _TENSOR else []
+        if not giving:
             fix = "give layers tensors only"
             problems.append(problem(place, "an argument is no tensor of a layer", got=item, fix=fix))
             continue
-        refs += _refs(history)
+        refs += giving
     kwargs = node.get("kwargs")
     keywords = dict(kwargs) if isinstance(kwargs, Mapping) else {}
     return _call(kind, refs, tuple(constants), keywords, place, problems)
@@ -453,8 +457,7 @@ def _call(
 def _marked_tensors(value: Any) -> list[Ref]:
     """Tensors of an argument, as either Keras writes them."""
     if isinstance(value, Mapping):
-        config = value.get("config")
-        return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
+        return _history_of(value)
     if isinstance(value, list) and value and not isinstance(value[0], str):
         return [ref for item in value for ref in _marked_tensors(item)]
     return _refs(value)

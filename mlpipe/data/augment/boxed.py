@@ -31,7 +31,7 @@ from mlpipe.data.augment.paired import (
     through,
 )
 from mlpipe.data.augment.random_choices import Choice
-from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, once, uniform
+from mlpipe.data.augment.samples import PIPELINE, AlternatingFlip, Images, Seeds, once, uniform
 from mlpipe.errors import DataError, problem
 from mlpipe.names import name_of
 
@@ -46,7 +46,6 @@ Moves = npt.NDArray[np.float64]
 
 # The smallest part of a box that must stay in the image, and its smallest side in pixels.
 LEAST_SHARE, LEAST_SIDE = 0.2, 1.0
-_PIPELINE = "augmentations.cpu.pipeline"
 
 
 def adapt(target: str, transform: Any) -> BoxStep:
@@ -64,20 +63,20 @@ def adapt(target: str, transform: Any) -> BoxStep:
     name = type(transform).__name__
     is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
     if "albumentations" in transforms.origins(transform):
-        transforms.refuse_normalising(transform, _PIPELINE)
+        transforms.refuse_normalising(transform, PIPELINE)
         _refuse_unmoved(transform)
         # Of those that recolour only the library warns when it gives them boxes.
         moves = "bboxes" in transform.available_keys
         seeded = _with_boxes(transform) if moves else transforms.Seeded(transform)
         return _PerImage(name, partial(_by_albumentations, seeded, moves))
     if is_torchvision:
-        transforms.refuse_normalising(transform, _PIPELINE)
+        transforms.refuse_normalising(transform, PIPELINE)
         return _PerImage(name, partial(_by_torchvision, transform))
     own = name_of(target)
     refuse_moving_inside(target, transform, "boxes")
     if own not in (*MOVING, *COLOURING, *SAMPLING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move boxes too"
-        raise DataError(problem(_PIPELINE, "does not say what happens to boxes", got=target, fix=fix))
+        raise DataError(problem(PIPELINE, "does not say what happens to boxes", got=target, fix=fix))
     transforms.refuse_targets(transform)
     step = _Own(transform, _MOVES.get(own), _parameters(transform))
     if isinstance(transform, AlternatingFlip):
@@ -327,7 +326,7 @@ class _PerImage:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
             after, left = self.change(np.array(image, order="C"), numbered, seed)
         except _unfit_errors() as error:
-            raise transforms.unfit_images_error(self.name, _PIPELINE, image, error) from error
+            raise transforms.unfit_images_error(self.name, PIPELINE, image, error) from error
         after = transforms.checked(self.name, image, after)
         new_boxes = np.asarray(left, np.float64).reshape(-1, 5)
         rows = np.concatenate([new_boxes[:, :4], boxes[new_boxes[:, 4].astype(int), 4:]], axis=1)
@@ -348,10 +347,10 @@ def _refuse_unmoved(transform: Any) -> None:
         for part in transform.transforms:
             _refuse_unmoved(part)
     elif isinstance(transform, RandomGridShuffle):
-        raise DataError(problem(_PIPELINE, "tears objects apart", got=type(transform).__name__, fix="leave it out"))
+        raise DataError(problem(PIPELINE, "tears objects apart", got=type(transform).__name__, fix="leave it out"))
     elif isinstance(transform, DualTransform) and "bboxes" not in transform.available_keys:
         fix = "use one that moves boxes, or leave it out"
-        raise DataError(problem(_PIPELINE, "does not move boxes", got=type(transform).__name__, fix=fix))
+        raise DataError(problem(PIPELINE, "does not move boxes", got=type(transform).__name__, fix=fix))
 
 
 def _with_boxes(transform: Any) -> transforms.Seeded:

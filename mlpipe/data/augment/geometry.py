@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.augment.samples import Batch, Images, Seeds, Step, uniform
+from mlpipe.data.augment.samples import PIPELINE, Batch, Images, Seeds, Step, uniform
 from mlpipe.errors import ConfigError, DataError, did_you_mean, problem
 
-_PIPELINE = "augmentations.cpu.pipeline"
 # OpenCV turns and recolours at most so many channels at a time.
 _CHANNELS = 4
 # What a change of colours is for, where targets are images too.
@@ -68,7 +67,7 @@ def _flipped(images: Images, seeds: Seeds, *, p: float, axes: list[int] | None) 
     spatial = range(images.ndim - 2)
     if odd := [axis for axis in axes or () if axis not in spatial]:
         fix = f"count them from 0 to {len(spatial) - 1}"
-        raise DataError(problem(_PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
+        raise DataError(problem(PIPELINE, "random_flips names an axis that is not there", got=odd, fix=fix))
     flipped = images.copy()
     for axis in spatial if axes is None else axes:
         chosen = uniform(seeds, axis) < p
@@ -111,7 +110,7 @@ def _middle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[i
     (rows, columns), (width, height) = image.shape[:2], size
     if rows < height or columns < width:
         wrong = f"center_crop to {width} x {height} cannot take an image of {columns} x {rows} pixels"
-        raise DataError(problem(_PIPELINE, wrong, fix="resize before it, or crop less"))
+        raise DataError(problem(PIPELINE, wrong, fix="resize before it, or crop less"))
     top, left = (rows - height) // 2, (columns - width) // 2
     return image[top : top + height, left : left + width]
 
@@ -207,7 +206,7 @@ def convert_color(*, code: str, on: On = "images") -> Step:
     if number is None:
         codes = [name.removeprefix("COLOR_") for name in dir(cv2) if name.startswith("COLOR_")]
         fix = did_you_mean(code, codes, otherwise="for example RGB2GRAY")
-        raise ConfigError(problem(_PIPELINE, "convert_color has no such code", got=code, fix=fix))
+        raise ConfigError(problem(PIPELINE, "convert_color has no such code", got=code, fix=fix))
     return Always(_step_of_images(partial(_converted, code=code, number=number), 0), on)
 
 
@@ -218,7 +217,7 @@ def _converted(image: Batch, draws: npt.NDArray[Any], exact: bool, *, code: str,
         changed = cv2.cvtColor(np.ascontiguousarray(image), number)
     except cv2.error as error:
         wrong = f"convert_color {code} cannot take images of shape {image.shape} and type {image.dtype}"
-        raise DataError(problem(_PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
+        raise DataError(problem(PIPELINE, wrong, fix="use another code, or put it elsewhere")) from error
     return np.asarray(changed).reshape(*changed.shape[:2], -1)
 
 
@@ -235,7 +234,7 @@ def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, ">
         ConfigError: When the deviation is 0.
     """
     if std == 0:
-        raise ConfigError(problem(_PIPELINE, "normalize divides by std", got=std, fix="use another number"))
+        raise ConfigError(problem(PIPELINE, "normalize divides by std", got=std, fix="use another number"))
     factor, offset = np.float32(1 / std), np.float32(mean * white / std)
     return Always(_step_of_images(partial(_scaled, factor=factor, offset=offset), 0), on)
 
@@ -263,7 +262,7 @@ def _image_by_image(
 
 def _size(name: str, size: Sequence[int]) -> tuple[int, int]:
     if len(size) != 2 or min(size) < 1:
-        raise ConfigError(problem(_PIPELINE, f"{name} takes width and height", got=size, fix="for example [64, 64]"))
+        raise ConfigError(problem(PIPELINE, f"{name} takes width and height", got=size, fix="for example [64, 64]"))
     return size[0], size[1]
 
 

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data.augment.patches import RandomPatches
-from mlpipe.data.augment.samples import Batch, Images, Seeds, Step
+from mlpipe.data.augment.samples import PIPELINE, Batch, Images, Seeds, Step
 from mlpipe.errors import DataError, problem
 
-_PIPELINE = "augmentations.cpu.pipeline"
 _OURS = "leave it out: mlpipe normalises and converts images itself"
 # They would change the range of values without changing the type, or the type on purpose.
 _NORMALISING = frozenset(
@@ -46,7 +45,7 @@ def adapt(transform: Any) -> Step:
     if not libraries & {"albumentations", "torch"}:
         step: Step = transform
         return step
-    refuse_normalising(transform, _PIPELINE)
+    refuse_normalising(transform, PIPELINE)
     if "albumentations" in libraries:
         import cv2
 
@@ -70,10 +69,10 @@ def refuse_targets(transform: Any) -> None:
     """
     if isinstance(transform, RandomPatches):
         fix = "use task=image_folders, whose targets are images, or random_erasing"
-        raise DataError(problem(_PIPELINE, "random_patches makes targets, and the task has its own", fix=fix))
+        raise DataError(problem(PIPELINE, "random_patches makes targets, and the task has its own", fix=fix))
     if (on := getattr(transform, "on", None)) not in (None, "images"):
         fix = "leave `on` out; it is for tasks whose targets are images"
-        raise DataError(problem(_PIPELINE, "the task has no target images to change", got=f"on: {on}", fix=fix))
+        raise DataError(problem(PIPELINE, "the task has no target images to change", got=f"on: {on}", fix=fix))
 
 
 def origins(transform: Any) -> set[str]:
@@ -145,7 +144,7 @@ class _PerImage:
             # A copy of its own: some transforms write into what they are given, and the cache is shared.
             return checked(self.name, image, self.change(np.array(image, order="C"), seed))
         except self.errors as error:
-            raise unfit_images_error(self.name, _PIPELINE, image, error) from error
+            raise unfit_images_error(self.name, PIPELINE, image, error) from error
 
 
 def checked(name: str, image: Batch, after: Any) -> Batch:
@@ -164,9 +163,9 @@ def checked(name: str, image: Batch, after: Any) -> Batch:
             f"an array of shape {after.shape}" if isinstance(after, np.ndarray) else f"a {type(after).__name__}"
         )
         wrong = f"{name} gives {description} for an image of shape {image.shape}"
-        raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
+        raise DataError(problem(PIPELINE, wrong, fix="leave it out or use another one"))
     if after.dtype != image.dtype:
-        raise DataError(problem(_PIPELINE, f"{name} turns {image.dtype} pixels into {after.dtype}", fix=_OURS))
+        raise DataError(problem(PIPELINE, f"{name} turns {image.dtype} pixels into {after.dtype}", fix=_OURS))
     return after
 
 

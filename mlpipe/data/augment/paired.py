@@ -19,7 +19,7 @@ from mlpipe.data.augment import geometry, pixel_changes
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.random_choices import Choice, Drawn, Inside, made
-from mlpipe.data.augment.samples import AlternatingFlip, Images, Seeds, Step, mix, once
+from mlpipe.data.augment.samples import PIPELINE, AlternatingFlip, Images, Seeds, Step, mix, once
 from mlpipe.data.preprocessing import Interpolation, resized
 from mlpipe.data.sources.targets.target_files import SAME, Scale
 from mlpipe.errors import DataError, problem
@@ -27,7 +27,6 @@ from mlpipe.names import name_of
 
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
-_PIPELINE = "augmentations.cpu.pipeline"
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
 # Steps of mlpipe by their names.
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
@@ -142,14 +141,14 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
     name, noun = type(transform).__name__, "targets" if of_images else "masks"
     is_torchvision = any(base.__module__.startswith("torchvision.transforms.v2") for base in type(transform).__mro__)
     if "albumentations" in transforms.origins(transform) or is_torchvision:
-        transforms.refuse_normalising(transform, _PIPELINE)
+        transforms.refuse_normalising(transform, PIPELINE)
         change = _albumentations_change if "albumentations" in transforms.origins(transform) else _torchvision_change
         return _PerPair(name, change(transform, of_images), of_images)
     own = name_of(target)
     refuse_moving_inside(target, transform, noun)
     if own not in (*MOVING, *COLOURING, *SAMPLING):
         fix = f"use a transform of albumentations or of torchvision.transforms.v2, which move {noun} too"
-        raise DataError(problem(_PIPELINE, f"does not say what happens to {noun}", got=target, fix=fix))
+        raise DataError(problem(PIPELINE, f"does not say what happens to {noun}", got=target, fix=fix))
     step = _own_step(own, transform, of_images)
     if own == RESIZE and transform.on is not None:
         return Apart(step, transform.on)
@@ -172,7 +171,7 @@ def refuse_moving_inside(target: str, transform: Any, target_noun: str) -> None:
     if isinstance(transform, Inside) and not _recolours(target, transform):
         fix = "keep what changes colours only inside of it"
         raise DataError(
-            problem(_PIPELINE, f"{name_of(target)} moves parts of images, and not their {target_noun}", fix=fix)
+            problem(PIPELINE, f"{name_of(target)} moves parts of images, and not their {target_noun}", fix=fix)
         )
 
 
@@ -216,7 +215,7 @@ def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
             wrong = f"{name} does not move images and targets of different sizes alike"
             fix = "use flips, rotate90, rotate, random_rotate and colours there"
             raise DataError(
-                problem(_PIPELINE, wrong, fix=f"{fix}; where both begin with one size, put it before the resize")
+                problem(PIPELINE, wrong, fix=f"{fix}; where both begin with one size, put it before the resize")
             )
         apart = apart or (name_of(target) == RESIZE and transform.on is not None)
 
@@ -272,7 +271,7 @@ def _own_step(name: str, transform: Any, of_images: bool) -> PairStep:
     on = getattr(transform, "on", None)
     if not of_images and name == RESIZE and on is not None:
         fix = "leave `on` out: masks have the size of their images"
-        raise DataError(problem(_PIPELINE, "resizes images or masks alone", got=f"on: {on}", fix=fix))
+        raise DataError(problem(PIPELINE, "resizes images or masks alone", got=f"on: {on}", fix=fix))
     if not of_images:
         transforms.refuse_targets(transform)
     of_others = partial(transform, exact=True) if name in SAMPLING and not of_images else transform
@@ -312,14 +311,14 @@ class _PerPair:
             # Copies of its own: some transforms write into what they are given, and the cache is shared.
             moved, partner = self.change(np.array(image, order="C"), np.array(plain, order="C"), seed)
         except _unfit_errors() as error:
-            raise transforms.unfit_images_error(self.name, _PIPELINE, image, error) from error
+            raise transforms.unfit_images_error(self.name, PIPELINE, image, error) from error
         moved, partner = transforms.checked(self.name, image, moved), np.asarray(partner)
         if self.of_images and partner.ndim == 2 and other.shape[2] == 1:
             partner = partner[:, :, np.newaxis]
         if partner.shape != (*moved.shape[:2], *plain.shape[2:]) or partner.dtype != other.dtype:
             noun = "target" if self.of_images else "mask"
             wrong = f"{self.name} gives a {noun} of shape {partner.shape} for an image of shape {moved.shape}"
-            raise DataError(problem(_PIPELINE, wrong, fix="leave it out or use another one"))
+            raise DataError(problem(PIPELINE, wrong, fix="leave it out or use another one"))
         return moved, partner if self.of_images else partner[:, :, np.newaxis]
 
 
@@ -364,7 +363,7 @@ def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, 
     if of_images and home not in (_GEOMETRY, _COLOUR):
         fix = "list its parts one by one, or use a transform of albumentations"
         wrong = "does not say what happens to targets"
-        raise DataError(problem(_PIPELINE, wrong, got=type(transform).__name__, fix=fix))
+        raise DataError(problem(PIPELINE, wrong, got=type(transform).__name__, fix=fix))
     # What is wrapped as a mask keeps its colours.
     kind = tv_tensors.Image if of_images and home == _GEOMETRY else tv_tensors.Mask
     return partial(_by_torchvision, transform, kind)

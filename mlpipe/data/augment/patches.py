@@ -7,10 +7,8 @@ from typing import Annotated
 
 import numpy as np
 
-from mlpipe.data.augment.samples import Batch, Images, Seeds, uniform
+from mlpipe.data.augment.samples import PIPELINE, Batch, Images, Seeds, uniform
 from mlpipe.errors import DataError, counted, problem
-
-_PIPELINE = "augmentations.cpu.pipeline"
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class RandomPatches:
             if target.shape[2] != image.shape[2]:
                 wrong = f"random_patches makes targets of {counted(image.shape[2], 'channel')}, the task's have {target.shape[2]}"
                 fix = "leave the targets out (task.train_targets=null): images are their own"
-                raise DataError(problem(_PIPELINE, wrong, fix=fix))
+                raise DataError(problem(PIPELINE, wrong, fix=fix))
             inside = self.inside(image.shape[0], image.shape[1], seeds[place : place + 1])[:, :, np.newaxis]
             nothing = np.zeros((), image.dtype)
             inputs.append(np.where(inside, nothing, image))
@@ -63,7 +61,7 @@ class RandomPatches:
         """
         if min(height, width) < self.size:
             wrong = f"random_patches of {self.size} pixels do not fit into an image of {width} x {height}"
-            raise DataError(problem(_PIPELINE, wrong, fix="use a smaller size"))
+            raise DataError(problem(PIPELINE, wrong, fix="use a smaller size"))
         mask = np.zeros((height, width), bool)
         for number in range(self.number):
             top = int(uniform(seed, 2 * number)[0] * (height - self.size + 1))

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe.data.augment.samples import Batch, Step
+from mlpipe.data.augment.samples import PIPELINE, Batch, Step
 from mlpipe.errors import ConfigError, listing, problem
 
-KEY = "augmentations.cpu.pipeline"
 Range = tuple[float, float]
 # OpenCV's conversions from and to RGB.
 _SPACES = {
@@ -80,7 +79,7 @@ def check(name: str, bounds: Sequence[float], least: float = -math.inf, most: fl
     if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
         limits = {(True, True): "", (True, False): f" <= {most:g}", (False, True): f" >= {least:g}"}
         limit = limits.get((math.isinf(least), math.isinf(most)), f" from {least:g} to {most:g}")
-        raise ConfigError(problem(f"{KEY}: {name}", f"must be two bounds{limit}", got=list(bounds)))
+        raise ConfigError(problem(f"{PIPELINE}: {name}", f"must be two bounds{limit}", got=list(bounds)))
 
 
 def of_three(name: str, image: Batch) -> None:
@@ -95,7 +94,7 @@ def of_three(name: str, image: Batch) -> None:
     """
     if image.shape[2] != 3:
         wrong = "is for three channels"
-        raise ConfigError(problem(f"{KEY}: {name}", wrong, got=image.shape[2], fix="leave it out"))
+        raise ConfigError(problem(f"{PIPELINE}: {name}", wrong, got=image.shape[2], fix="leave it out"))
 
 
 def _bytes(image: Batch) -> Batch:
@@ -147,7 +146,7 @@ def colour_space(*, to: list[Space], of: Space = "RGB", alpha: Range = (1.0, 1.0
 def _check_spaces(name: str, spaces: Sequence[str]) -> None:
     if not spaces or not set(spaces) <= set(_SPACES):
         wrong = f"must be one of {listing(_SPACES)}"
-        raise ConfigError(problem(f"{KEY}: {name}", wrong, got=list(spaces)))
+        raise ConfigError(problem(f"{PIPELINE}: {name}", wrong, got=list(spaces)))
 
 
 def _of_space(image: Batch, seed: int, *, to: Sequence[str], of: str, alpha: Range) -> Batch:
@@ -226,7 +225,7 @@ def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_s
     if diameter <= 1:
         return image
     if image.shape[2] not in (1, 3):
-        raise ConfigError(problem(f"{KEY}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
+        raise ConfigError(problem(f"{PIPELINE}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
     pixels = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
     return _as_before(pixels.reshape(image.shape), image)
 
@@ -266,7 +265,7 @@ def convolved(*, matrix: list[list[float]]) -> Step:
         ConfigError: When it is no matrix.
     """
     if not matrix or len({len(row) for row in matrix}) != 1 or not matrix[0]:
-        raise ConfigError(problem(f"{KEY}: convolved.matrix", "must have rows of one length", got=matrix))
+        raise ConfigError(problem(f"{PIPELINE}: convolved.matrix", "must have rows of one length", got=matrix))
     return each(partial(_convolved, kernel=np.array(matrix, np.float64)))
 
 

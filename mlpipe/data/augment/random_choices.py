@@ -16,6 +16,7 @@ from mlpipe.data.augment.pixel_changes import (
     Space,
     as_type,
     brightest,
+    check,
     converted,
     each,
     grid,
@@ -23,11 +24,10 @@ from mlpipe.data.augment.pixel_changes import (
     of_three,
     spread,
 )
-from mlpipe.data.augment.samples import Batch, Step, apply, mix
+from mlpipe.data.augment.samples import PIPELINE, Batch, Step, apply, mix
 from mlpipe.errors import ConfigError, listing, problem
 
 _HOME = "albumentations."
-_KEY = "augmentations.cpu.pipeline"
 # What the configuration named and what it gave, to a step.
 Adapt = Callable[[str, Any], Any]
 
@@ -57,7 +57,7 @@ def some_of(
     most = len(pipelines) if most is None else most
     if not least <= most <= len(pipelines):
         wrong = f"least and most must be at most {len(pipelines)} pipelines, in this order"
-        raise ConfigError(problem(f"{_KEY}: some_of", wrong, got=[least, most], fix="lower them"))
+        raise ConfigError(problem(f"{PIPELINE}: some_of", wrong, got=[least, most], fix="lower them"))
     choice = SomeOf(pipelines, otherwise or [], least, most, p, shuffled)
     return choice.adapted(_adapted_step)
 
@@ -77,8 +77,7 @@ def with_drawn(
         ConfigError: When it is no such transform, or a range has no two bounds.
     """
     for name, bounds in ranges.items():
-        if len(bounds) != 2 or bounds[0] > bounds[1]:
-            raise ConfigError(problem(f"{_KEY}: with_drawn.ranges.{name}", "must be two bounds", got=bounds))
+        check(f"with_drawn.ranges.{name}", bounds)
     return Drawn(transform, ranges, _adapted_step).adapted(_adapted_step)
 
 
@@ -245,7 +244,7 @@ def _blended(
     if first.shape != second.shape:
         fix = "leave out what changes the size of images"
         wrong = "both pipelines must give images of one size"
-        raise ConfigError(problem(f"{_KEY}: blended", wrong, got=[first.shape, second.shape], fix=fix))
+        raise ConfigError(problem(f"{PIPELINE}: blended", wrong, got=[first.shape, second.shape], fix=fix))
     share = shares(np.random.default_rng([seed, 25]), first.shape)
     return as_type(share * first + (1 - share) * second, image)
 
@@ -306,11 +305,13 @@ def _on_channels(
 ) -> Batch:
     if not channels or max(channels) >= image.shape[2]:
         wrong = f"images have the channels {listing(range(image.shape[2]))}"
-        raise ConfigError(problem(f"{_KEY}: on_channels.channels", wrong, got=list(channels)))
+        raise ConfigError(problem(f"{PIPELINE}: on_channels.channels", wrong, got=list(channels)))
     part = pipelines[0](image[:, :, list(channels)])
     if part.shape[:2] != image.shape[:2]:
         fix = "leave out what changes the size of images"
-        raise ConfigError(problem(f"{_KEY}: on_channels", "all channels must have one size", got=part.shape, fix=fix))
+        raise ConfigError(
+            problem(f"{PIPELINE}: on_channels", "all channels must have one size", got=part.shape, fix=fix)
+        )
     changed = image.copy()
     changed[:, :, list(channels)] = part
     return changed
@@ -365,8 +366,7 @@ def edges(
     Raises:
         ConfigError: When the shares are none.
     """
-    if not 0 <= alpha[0] <= alpha[1] <= 1:
-        raise ConfigError(problem(f"{_KEY}: edges.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    check("edges.alpha", alpha, 0, 1)
     return each(partial(_with_edges, alpha=alpha, direction=direction))
 
 
@@ -408,8 +408,7 @@ def gray(*, alpha: tuple[float, float] = (0.0, 1.0)) -> Step:
     Raises:
         ConfigError: When the shares are none.
     """
-    if not 0 <= alpha[0] <= alpha[1] <= 1:
-        raise ConfigError(problem(f"{_KEY}: gray.alpha", "must be two shares from 0 to 1", got=list(alpha)))
+    check("gray.alpha", alpha, 0, 1)
     return each(partial(_greyed, alpha=alpha))
 
 
@@ -441,8 +440,7 @@ def dropped_cells(
         ConfigError: When bounds are none.
     """
     for name, bounds, most in (("p", p, 1.0), ("size", size, 1.0), ("cells", cells or (1, 1), math.inf)):
-        if not 0 <= bounds[0] <= bounds[1] <= most:
-            raise ConfigError(problem(f"{_KEY}: dropped_cells.{name}", "must be two bounds", got=list(bounds)))
+        check(f"dropped_cells.{name}", bounds, 0, most)
     change = partial(_without_cells, p=p, size=size, cells=cells, least=least, per_channel=per_channel)
     return each(change)
 
@@ -494,8 +492,7 @@ def linear_contrast(
     Raises:
         ConfigError: When bounds are none.
     """
-    if not 0 <= alpha[0] <= alpha[1]:
-        raise ConfigError(problem(f"{_KEY}: linear_contrast.alpha", "must be two bounds >= 0", got=list(alpha)))
+    check("linear_contrast.alpha", alpha, 0)
     return each(partial(_contrasted, alpha=alpha, per_channel=per_channel))
 
 
@@ -526,9 +523,7 @@ def hue_saturation(
         ConfigError: When bounds are none.
     """
     for name, bounds in (("value", value), ("hue", hue or (0, 0)), ("saturation", saturation or (0, 0))):
-        if not -255 <= bounds[0] <= bounds[1] <= 255:
-            wrong = "must be two bounds from -255 to 255"
-            raise ConfigError(problem(f"{_KEY}: hue_saturation.{name}", wrong, got=list(bounds)))
+        check(f"hue_saturation.{name}", bounds, -255, 255)
     return each(partial(_of_other_hue, value=value, hue=hue, saturation=saturation, per_channel=per_channel))
 
 
@@ -581,8 +576,7 @@ def gamma_contrast(
     Raises:
         ConfigError: When bounds are none.
     """
-    if not 0 <= gamma[0] <= gamma[1]:
-        raise ConfigError(problem(f"{_KEY}: gamma_contrast.gamma", "must be two bounds >= 0", got=list(gamma)))
+    check("gamma_contrast.gamma", gamma, 0)
     return each(partial(_curved, stream=9, curve=_power, bounds=[gamma], per_channel=per_channel))
 
 
@@ -607,8 +601,7 @@ def sigmoid_contrast(
         ConfigError: When bounds are none.
     """
     for name, bounds in (("gain", gain), ("cutoff", cutoff)):
-        if bounds[0] > bounds[1]:
-            raise ConfigError(problem(f"{_KEY}: sigmoid_contrast.{name}", "must be two bounds", got=list(bounds)))
+        check(f"sigmoid_contrast.{name}", bounds)
     return each(partial(_curved, stream=10, curve=_sigmoid, bounds=[gain, cutoff], per_channel=per_channel))
 
 
@@ -628,8 +621,7 @@ def log_contrast(
     Raises:
         ConfigError: When bounds are none.
     """
-    if not 0 <= gain[0] <= gain[1]:
-        raise ConfigError(problem(f"{_KEY}: log_contrast.gain", "must be two bounds >= 0", got=list(gain)))
+    check("log_contrast.gain", gain, 0)
     return each(partial(_curved, stream=11, curve=_logarithm, bounds=[gain], per_channel=per_channel))
 
 
@@ -691,6 +683,6 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         if path in own:
             return path, own[path](**params)
     except (TypeError, ValueError) as error:
-        raise ConfigError(problem(f"{_KEY}: {target}", f"cannot be made ({error})", fix="correct it")) from error
+        raise ConfigError(problem(f"{PIPELINE}: {target}", f"cannot be made ({error})", fix="correct it")) from error
     fix = "name a transform of albumentations"
-    raise ConfigError(problem(f"{_KEY}._target_", "is not allowed inside of another", got=target, fix=fix))
+    raise ConfigError(problem(f"{PIPELINE}._target_", "is not allowed inside of another", got=target, fix=fix))

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, problem
 
-_PIPELINE = "augmentations.cpu.pipeline"
+# The key of the pipeline that steps of the CPU stand in, for sentences.
+PIPELINE = "augmentations.cpu.pipeline"
 # How often a window of random shape is drawn anew when it does not fit, as in torchvision.
 _TRIES = 10
 Batch = npt.NDArray[Any]
@@ -81,7 +82,7 @@ def random_resized_crop(
     Raises:
         ConfigError: For a scale or ratio that is no range.
     """
-    check_ranges("random_resized_crop", _PIPELINE, scale, ratio)
+    check_ranges("random_resized_crop", PIPELINE, scale, ratio)
     return partial(_resized_crop, size=size, scale=scale, ratio=ratio)
 
 
@@ -179,7 +180,7 @@ def _turned(images: Batch, seeds: Seeds) -> Batch:
     height, width = images.shape[1:3]
     if height != width:
         fix = "put it after random_resized_crop, or use preprocessing.resize=squash"
-        raise DataError(problem(_PIPELINE, f"rotate90 takes square images, not {width} x {height} pixels", fix=fix))
+        raise DataError(problem(PIPELINE, f"rotate90 takes square images, not {width} x {height} pixels", fix=fix))
     turns = (uniform(seeds, 0) * 4).astype(int)
     turned = images.copy()
     for number in (1, 2, 3):
@@ -230,7 +231,7 @@ def random_erasing(
     Raises:
         ConfigError: For a scale or ratio that is no range.
     """
-    check_ranges("random_erasing", _PIPELINE, scale, ratio)
+    check_ranges("random_erasing", PIPELINE, scale, ratio)
     return partial(_erased, p=p, scale=scale, ratio=ratio)
 
 

@@ -82,8 +82,7 @@ class Collating:
         """The batch of some rows, whose images are at hand, with the targets of the task."""
         if isinstance(images, list) and not self._pack.ragged:
             fix = "choose transforms with a fixed output size, or preprocessing=original, which resizes behind them"
-            key = "augmentations.cpu.pipeline"
-            raise DataError(problem(key, "its transforms give images of several sizes", fix=fix))
+            raise DataError(problem(samples.PIPELINE, "its transforms give images of several sizes", fix=fix))
         # Originals may happen to have one size, which need not be the network's.
         if isinstance(images, list) or self._pack.ragged:
             images = _images_of_one_size(images, self._pack)

@@ -199,7 +199,7 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
         if not _is_orphan(search, frozen):
             continue
         run = frozen.user_attrs.get(studies.RUN)
-        has_run = run is None or (_is_run(search, run) and (search.project.run_dir(run) / journal.PLAN_FILE).is_file())
+        has_run = run is None or _is_run(search, run)
         trial = optuna.trial.Trial(study, frozen._trial_id)
         if has_run and set(trial.params) == set(search.space):
             _take(search, trial)

@@ -3,41 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch.keras.layers import activations
-from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.convolutions import Made, PaddedConv, same, transposed_kernel
 from mlpipe.arch.keras.layers.noise import share
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
-from mlpipe.arch.keras.layers.recurrent import ForgetBias, check_states
-
-
-@dataclass(frozen=True)
-class Options:
-    """How it goes through its sequence, as `recurrent.Options`.
-
-    Attributes:
-        activation: Of what is written.
-        gate: Of the gates.
-        is_backwards: Begin with the last step.
-        whole: Give the maps of all steps.
-        states: Give the last states, too.
-        dropout: The share of inputs that is dropped, the same ones at every step, for each gate anew.
-        recurrent_dropout: Alike, of the states.
-    """
-
-    activation: Activation
-    gate: Activation
-    is_backwards: bool
-    whole: bool
-    states: bool
-    dropout: float
-    recurrent_dropout: float
+from mlpipe.arch.keras.layers.recurrent import ForgetBias, Options, check_states
 
 
 class ConvLstm(nn.Module):
@@ -46,7 +20,7 @@ class ConvLstm(nn.Module):
     Args:
         given: The convolution of what goes in, with a block of maps for each gate.
         recurred: That of the states.
-        options: How it goes.
+        options: How it goes; what is dropped is drawn for each gate.
     """
 
     def __init__(self, given: PaddedConv, recurred: PaddedConv, options: Options) -> None:
@@ -104,11 +78,9 @@ def conv_lstm(keys: Keys, shapes: Sequence[Shape], dims: int) -> Made:
         keys.only(key, False)
     keys.value("unroll", False)
     pads = None if keys.choice("padding", ("valid", "same"), "valid") == "same" else ((0, 0),) * dims
-    gate = keys.value("recurrent_activation", "hard_sigmoid" if keys.keras == 2 else "sigmoid")
-    place = f"{keys.place}: recurrent_activation"
     options = Options(
-        activations.named(keys.value("activation", "tanh"), f"{keys.place}: activation", keys.keras),
-        activations.named(gate, place, keys.keras),
+        keys.function("activation", "tanh"),
+        keys.function("recurrent_activation", "hard_sigmoid" if keys.keras == 2 else "sigmoid"),
         is_backwards=keys.flag("go_backwards", False),
         whole=keys.flag("return_sequences", False),
         states=keys.flag("return_state", False),

@@ -153,9 +153,13 @@ class Keys:
         """The initializer of a weight."""
         return initializers.read(self.value(key, default), f"{self.place}: {key}")
 
+    def function(self, key: str, default: Any = _REQUIRED) -> Activation:
+        """The activation that a key names."""
+        return activations.named(self.value(key, default), f"{self.place}: {key}", self.keras)
+
     def activation(self) -> Activation | None:
         """The function that is applied to the layer's output; None: none."""
-        function = activations.named(self.value("activation", "linear"), f"{self.place}: activation", self.keras)
+        function = self.function("activation", "linear")
         return None if function.name == "linear" else function
 
     def rank(self, shape: Shape, dims: int) -> int:

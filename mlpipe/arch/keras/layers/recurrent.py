@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.convolutions import Made, same, transposed_kernel
 from mlpipe.arch.keras.layers.initializers import Initializer
@@ -277,10 +276,10 @@ def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
         keys.only(key, False)
     keys.value("unroll", False)
     has_gates, by_gate = layer.GATES > 1, keys.value("implementation", 2) == 1
-    activation, recurrent_dropout = _activation(keys, "activation", "tanh"), share(keys, "recurrent_dropout", 0.0)
+    activation, recurrent_dropout = keys.function("activation", "tanh"), share(keys, "recurrent_dropout", 0.0)
     options = Options(
         activation,
-        _activation(keys, "recurrent_activation", "sigmoid") if has_gates else activation,
+        keys.function("recurrent_activation", "sigmoid") if has_gates else activation,
         is_backwards=keys.flag("go_backwards", False),
         whole=keys.flag("return_sequences", False),
         states=keys.flag("return_state", False),
@@ -381,7 +380,3 @@ def _reversed_layer(layer: Any) -> Any:
     if not isinstance(layer, dict) or not isinstance(config, dict):
         return layer
     return {**layer, "config": {**config, "go_backwards": not config.get("go_backwards", False)}}
-
-
-def _activation(keys: Keys, key: str, default: str) -> Activation:
-    return activations.named(keys.value(key, default), f"{keys.place}: {key}", keys.keras)

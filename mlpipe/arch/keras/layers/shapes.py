@@ -363,7 +363,7 @@ def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:
 
 def activation(keys: Keys, shape: Shape) -> nn.Module:
     """Activation; some files give the axis of a softmax with it."""
-    function = activations.named(keys.value("activation"), f"{keys.place}: activation", keys.keras)
+    function = keys.function("activation")
     if function.name in ("softmax", "logsoftmax"):
         return softmax(keys, shape, function.name == "logsoftmax")
     keys.value("axis", -1)

@@ -228,9 +228,10 @@ class InfoScheduler(Scheduler):
             log.info(f"look at: {path} and {project.plots_dir()}")
         from mlpipe.running import leaderboard
 
-        pivot = self._pivot.name
-        own = [row for row in board if row["task"] == pivot] or board
-        leaderboard.final(self.context, own[0]["task"], self.run_config.data_dir, with_figures=True)
+        named = {row["task"] for row in board}
+        task = self._pivot.name if self._pivot.name in named else board[0]["task"]
+        own = [row for row in board if row["task"] == task]
+        leaderboard.final(self.context, task, self.run_config.data_dir, with_figures=True, board=own)
 
     def _seeds(self, joined: dict[str, Any], board: list[dict[str, Any]]) -> None:
         """Each seed by itself of a row that is of several."""

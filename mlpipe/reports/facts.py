@@ -154,23 +154,31 @@ def gather(project: Project, data_dir: Path, positive: str | None = None) -> lis
     return [_facts(project, data_dir, name, by_task[name], positive) for name in ordered]
 
 
-def of_task(project: Project, data_dir: Path, name: str) -> TaskFacts | None:
+def of_task(
+    project: Project, data_dir: Path, name: str, board: Sequence[dict[str, Any]] | None = None
+) -> TaskFacts | None:
     """One task; None where it has no records.
 
     Args:
         project: The project.
         data_dir: The folder of all tasks.
         name: The task.
+        board: Its rows of the leaderboard, where they are known; None: they are made.
 
     Raises:
         ProjectError: When a record or predictions are damaged.
     """
     stored = records.load_all(project, name)
-    return _facts(project, data_dir, name, stored) if stored else None
+    return _facts(project, data_dir, name, stored, board=board) if stored else None
 
 
 def _facts(
-    project: Project, data_dir: Path, name: str, models: Sequence[ModelRecord], positive: str | None = None
+    project: Project,
+    data_dir: Path,
+    name: str,
+    models: Sequence[ModelRecord],
+    positive: str | None = None,
+    board: Sequence[dict[str, Any]] | None = None,
 ) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     # Images and solutions of one task have no score in common: the newest kind is what is told of.
@@ -182,7 +190,8 @@ def _facts(
     of_all = {recipe: records.newest_refit(group, recipes[recipe]) for recipe, group in groups.items()}
     refits = {recipe: refit for recipe, refit in of_all.items() if refit is not None}
     stored = [ensemble for ensemble in ensembles.load_all(project, name) if ensemble.kind == kind]
-    board = [row for row in tables.leaderboard(project, name) if row["metric"] == post_kind.of(kind).HEADLINE]
+    rows = tables.leaderboard(project, name) if board is None else board
+    board = [row for row in rows if row["metric"] == post_kind.of(kind).HEADLINE]
     try:
         task, missing = tasks.load(data_dir / name / "task.json"), ""
     except DataError as error:

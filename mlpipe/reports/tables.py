@@ -154,7 +154,8 @@ def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
     """Durably write the leaderboard of one task, keeping the rows of the project's other tasks."""
     path = project.reports_dir() / "leaderboard.csv"
     tasks = {row["task"] for row in board}
-    everything = [*board, *(row for row in leaderboard(project) if row["task"] not in tasks)]
+    others = sorted({record.pivot for record in records.load_all(project)} - tasks)
+    everything = [*board, *(row for name in others for row in leaderboard(project, name))]
     files.write_text(path, files.csv_text(everything))
     return path
 

@@ -116,7 +116,13 @@ def figures(record: EnsembleRecord, count: int) -> str:
 
 
 def final(
-    context: RunContext, task: str, data_dir: Path, old_sentences: Collection[str] = (), *, with_figures: bool = False
+    context: RunContext,
+    task: str,
+    data_dir: Path,
+    old_sentences: Collection[str] = (),
+    *,
+    with_figures: bool = False,
+    board: Sequence[dict[str, Any]] | None = None,
 ) -> None:
     """Say what predicts in the end and how well, as the report does; before there are predictions, the newest score.
 
@@ -126,9 +132,10 @@ def final(
         data_dir: The folder of all tasks.
         old_sentences: Sentences that a person has read already.
         with_figures: Whether every figure of the ensemble that predicts stands above.
+        board: The task's rows of the leaderboard, where they are known.
     """
     tell = _teller(context)
-    of_task = facts.of_task(context.project, data_dir, task)
+    of_task = facts.of_task(context.project, data_dir, task, board)
     outcome = None if of_task is None else headline(of_task)
     if outcome is None or not outcome.short:
         short = "" if of_task is None else tables.headline(of_task.board)

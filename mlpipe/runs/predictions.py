@@ -286,7 +286,7 @@ def _read(path: Path, task: str, split: str) -> pa.Table:
                 table.slice(start, length) for start, length in _true_runs([pair == (task, split) for pair in pairs])
             ]
         columns = stored.schema_arrow
-    return pa.concat_tables(parts) if parts else columns.empty_table()
+    return pa.concat_tables(parts) if parts else pa.Table.from_batches([], columns)
 
 
 def _require_columns(stored_schema: pa.Schema) -> None:

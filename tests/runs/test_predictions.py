@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,16 @@ def test_round_trip_in_the_order_of_ids(tmp_path: Path) -> None:
     assert rows.targets.tolist() == [-1, 2, 1, 0, 2, 1, 0]
     assert (rows.logits == LOGITS[::-1]).all()
     assert rows.calibrated is None
+
+
+def test_a_split_without_rows_is_read_without_pandas(tmp_path: Path) -> None:
+    """What `mml info` would wait for: pyarrow imports it for an array that is made of nothing."""
+    write(tmp_path / "p.parquet")
+    code = "import sys; from pathlib import Path; from mlpipe.runs import predictions; "
+    code += "rows = predictions.load(Path(sys.argv[1]), 't', 'test'); print(len(rows), 'pandas' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path / "p.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", "False"]
 
 
 def test_columns(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_a_cap_is_the_most_that_is_tried(tmp_path: Path) -> None:
     assert found.chosen == {"micro_batch": 4, "accumulate": 6}
 
 
+@pytest.mark.program
 def test_a_batch_of_all_images_is_left_as_it_is(tmp_path: Path) -> None:
     """It was split, or refused where no number up to that of the images divides it."""
     one = job(tmp_path, "sampling.batch_size=31")
@@ -106,6 +107,7 @@ def test_a_batch_of_all_images_is_left_as_it_is(tmp_path: Path) -> None:
     assert batch_size.batch_size().find(one, Watch()).chosen == {"micro_batch": 31, "accumulate": 1}
 
 
+@pytest.mark.program
 def test_a_batch_with_images_more_than_once_is_split_into_parts_that_were_tried(tmp_path: Path) -> None:
     """Twelve at a time were tried, and one of 24 was promised to fit."""
     one = job(tmp_path, "sampling=balanced", "sampling.batch_size=24", "sampling.sample_count=48")

@@ -1,4 +1,4 @@
-"""The sets, the tables and the bars of the scripts that compare presets and measure recipes; nothing is trained here."""
+"""The sets, the table and the bars of the script that compares presets; nothing is trained here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Imports a script as it finds its neighbours when it is run."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield importlib.import_module
-    for name in ("open_sets", "bench_presets", "portfolio"):
+    for name in ("open_sets", "bench_presets"):
         sys.modules.pop(name, None)
 
 
@@ -114,26 +114,3 @@ def test_results_are_gone_on_with(scripts: Any, tmp_path: Path, monkeypatch: pyt
         bench.main()
     assert asked == [("digits", split, 60.0, way) for split in (0, 1) for way in ("fast", "logistic")]
     assert len([json.loads(line) for line in out.read_text().splitlines()]) == 4
-
-
-def test_a_portfolio_is_gone_on_with(scripts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    portfolio = scripts("portfolio")
-    asked: list[tuple[Any, ...]] = []
-
-    def measured(recipe: str, name: str, split: int, size: int, seconds: float) -> dict[str, float]:
-        asked.append((recipe, name, split, size, seconds))
-        if recipe == "tuned":
-            raise RuntimeError("train: no time")
-        return {"log_loss": 0.1 * (split + 1), "accuracy": 0.9, "seconds": 50.0}
-
-    monkeypatch.setattr(portfolio, "measured", measured)
-    out = tmp_path / "portfolio.csv"
-    words = ["portfolio.py", "--sets", "made_few", "--times", "60", "--sizes", "64", "--out", str(out), "--recipes"]
-    for recipes in (["probe", "tuned"], ["probe", "mixed"]):
-        monkeypatch.setattr(sys, "argv", [*words, *recipes])
-        portfolio.main()
-    # What failed has no row, what is there is not measured again.
-    assert [one[0] for one in asked] == ["probe"] * 3 + ["tuned"] + ["mixed"] * 3
-    rows = portfolio.read(out)
-    assert [one["recipe"] for one in rows] == ["mixed", "probe"] and list(rows[0]) == list(portfolio.COLUMNS)
-    assert (rows[1]["images"], rows[1]["classes"], rows[1]["log_loss"]) == ("42", "4", "0.2")

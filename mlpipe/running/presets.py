@@ -476,9 +476,10 @@ class PresetScheduler(Scheduler):
         share = self._share_seconds(name)
         if epochs == 0:
             least = min(_LEAST_EPOCHS, most)
+            needed = least * shape.folds * shape.epoch() + shape.predicting() + self._head_seconds(name, shape)
             log.info(
                 f"{name}: left out, {clock(max(left, 0))} are left and {counted(least, 'epoch')} of "
-                f"{counted(shape.folds, 'fold')} take about {clock(least * shape.folds * shape.epoch())}"
+                f"{counted(shape.folds, 'fold')} with their predictions take about {clock(needed)}"
             )
             return {"epochs": 0, "seconds": 0.0}
         trained = replace(shape, folds=folds)
@@ -629,8 +630,12 @@ class PresetScheduler(Scheduler):
 
     def _fitting_epochs(self, name: str, shape: Shape, reserved: float = 0.0) -> int:
         """How many epochs of a recipe fit into its share of what is left, less what is reserved."""
-        heads = self._exact_heads(name) * shape.folds * self._fold_seconds()
-        return epochs_within(self._share_seconds(name, reserved) - heads, shape, self._most_epochs(name))
+        seconds = self._share_seconds(name, reserved) - self._head_seconds(name, shape)
+        return epochs_within(seconds, shape, self._most_epochs(name))
+
+    def _head_seconds(self, name: str, shape: Shape) -> float:
+        """Seconds of the exact heads from which a recipe's folds start."""
+        return self._exact_heads(name) * shape.folds * self._fold_seconds()
 
     def _share_seconds(self, name: str, reserved: float = 0.0) -> float:
         """Seconds of what is left that a recipe may take: those that are trained in steps share it."""

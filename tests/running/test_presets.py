@@ -195,6 +195,26 @@ def test_a_recipe_for_spare_time_takes_no_epochs_from_a_network_that_is_trained_
     assert (sentence in told) == is_left_out
 
 
+@pytest.mark.parametrize(("left", "epochs"), [(29.0, 0), (30.5, 2)])
+def test_a_network_that_is_left_out_takes_longer_than_what_is_left(
+    left: float, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, lines = planned(*[np.arange(12 * fold, 12 * fold + 12) for fold in range(5)]), list[str]()
+    scheduler._limit, scheduler._trees = 60.0, {"tuned": {}, "post": {}}
+    scheduler._plans = {}
+    # Two epochs of five folds take 20 s, beginning and predicting these folds 7.5 s, and the heads that they start from 2.5 s.
+    scheduler._shape = replace(Shape(60, 0, 5, 0.2, 1.0, 0.0), train_second=2.0 / (48 * 1.1))
+    monkeypatch.setattr(PresetScheduler, "_is_exact", lambda self, name: False)
+    monkeypatch.setattr(PresetScheduler, "_exact_heads", lambda self, name: 1)
+    monkeypatch.setattr(PresetScheduler, "_fold_seconds", lambda self: 0.5)
+    monkeypatch.setattr(PresetScheduler, "_most_epochs", lambda self, name: 20)
+    monkeypatch.setattr(PresetScheduler, "_remaining_seconds", lambda self: left)
+    monkeypatch.setattr(presets.log, "info", lines.append)
+    assert scheduler._decide("tuned")["epochs"] == epochs
+    sentence = "tuned: left out, 29 s are left and 2 epochs of 5 folds with their predictions take about 30 s"
+    assert (lines == [sentence]) == (epochs == 0)
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [

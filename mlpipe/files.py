@@ -1,4 +1,4 @@
-"""Durable writes, hashes and safe names: a file is either the old one or the new one, never half of it."""
+"""Atomic file writes, hashes, safe names, and the readers of JSON, YAML and CSV."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from mlpipe import limits
 from mlpipe.errors import TOO_LARGE, DiskFull, ProjectError, problem
 
 _CHUNK = 1 << 20
-# The place in front of a text that a spreadsheet would compute, which it does not with a plain number, or that is marked.
+# Matches before a text that a spreadsheet would evaluate as a formula (plain signed numbers are safe) or that has a mark already.
 COMPUTED = re.compile(r"(?i)\A(?=[=+\-@\t\r'])(?![+-](?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\Z|[+-](?:inf|infinity|nan)\Z)")
-# Types of values of which a list is written at once.
+# Lists of only these types are encoded in one call.
 _SCALARS = {str, int, float, bool, type(None)}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_WORDS = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|\d+ requested and \d+ written|database or disk is full"
     r"|inline_container.*unexpected pos|PytorchStreamWriter failed writing"
 )
-# Where libyaml takes what PyYAML does not, or takes it for something else: tabs, ends of lines and marks of byte order that only
-# some readers know, question marks (in flows), directives, empty tags, comments right after the sign of a block.
+# Constructs that libyaml and PyYAML parse differently: tabs, unusual line breaks and byte order marks, question marks (in flow
+# style), directives, empty tags, comments directly after a block scalar indicator.
 _ODD = re.compile(r"[\t\r\x85\u2028\u2029\ufeff?]|^%|!(?=[\s,\]}]|\Z)|[|>][0-9+-]*#", re.M)
 _FLOAT, _INT, _MERGE = (f"tag:yaml.org,2002:{kind}" for kind in ("float", "int", "merge"))
-# Numbers as in YAML 1.2 and as Hydra reads them, so that `lr: 1e-4` is one in every file.
+# Numbers as in YAML 1.2 and Hydra, so that `lr: 1e-4` is a float in every file (a text in YAML 1.1).
 _NUMBER = re.compile(
     r"""[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?[0-9]+(?:_[0-9]+)*[eE][-+]?[0-9]+
@@ -54,10 +54,10 @@ _NUMBER = re.compile(
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, says that a disk or a quota is full, be it of one file.
+    """Return whether an error or one of its causes means that a disk, a quota or a file size limit is full.
 
-    Libraries that write by themselves say so in words: Rust and C++ in those of the system, NumPy and torch by how much
-    they wrote, SQLite in its own.
+    Libraries with their own writers do not raise `OSError`, so that their messages are searched: Rust and C++ libraries
+    repeat the system's message, NumPy and torch name the number of bytes written, SQLite has a message of its own.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -70,7 +70,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def why_full(error: BaseException) -> str:
-    """What was full where `disk_is_full` says that something was: the disk, a quota, or one file, in a few words."""
+    """Return a few words that say which limit was reached, for an error for which `disk_is_full` is true."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, DiskFull):
@@ -86,13 +86,13 @@ def why_full(error: BaseException) -> str:
 
 @contextmanager
 def durable(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success fsync it, rename it to `path`, fsync the folder.
+    """Write a file atomically: yield a temporary path beside `path`; on success fsync it, rename it, and fsync the folder.
 
     Args:
-        path: The file to make or replace. Its folder is created when missing.
+        path: The file to create or replace. Missing parent folders are created.
 
     Raises:
-        OSError: When the folder cannot be written; the old file, if any, is untouched.
+        OSError: If the folder is not writable; an old file stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_name(path))
@@ -107,20 +107,20 @@ def durable(path: Path) -> Iterator[Path]:
 
 
 def temporary_name(path: Path) -> str:
-    """A name beside `path` for what is not finished, which tells the process that makes it and its machine."""
+    """Return the name of an unfinished file beside `path`; it contains the process number and the machine."""
     return f".{path.name}.tmp-{os.getpid()}-{machine()}{secrets.token_hex(4)}"
 
 
 @cache
 def machine() -> str:
-    """Eight hexadecimal digits that tell where a process's number means the same process: host, boot and container."""
+    """Return eight hexadecimal digits of host, boot and container: within these a process number is unambiguous."""
     boot, numbers = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     parts = [platform.node(), boot.read_text("utf-8") if boot.exists() else ""]
     return digest([*parts, str(numbers.readlink()) if numbers.is_symlink() else ""])[:8]
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable (a rename is only on disk once its folder is)."""
+    """Fsync a folder, without which a rename in it may be lost in a crash."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -140,28 +140,28 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Durably write `content` as indented JSON; NaN and infinity become null, which every reader accepts."""
+    """Durably write `content` as indented JSON; NaN and infinity become null, because JSON has neither."""
     write_text(path, json_text(content))
 
 
 def json_text(content: Any) -> str:
-    """`content` as `write_json` writes it."""
+    """Return the text that `write_json` writes for `content`."""
     return _indented(content, "\n") + "\n"
 
 
 def _indented(value: Any, start: str) -> str:
-    """What `json.dumps` gives with an indent of 1; with an indent that leaves its encoder in C, which is faster.
+    """Return the text of `json.dumps(indent=1)`, but faster: with an indent, `json.dumps` does not use its C encoder.
 
     Args:
         value: The data.
-        start: A line's end and the indent of the line that `value` begins in.
+        start: A newline and the indentation of the line on which `value` starts.
     """
     item: Callable[[], Any] | None = getattr(value, "item", None)
     if item is not None and not isinstance(value, str):
         value = item()
     inner = start + " "
     if isinstance(value, dict) and value:
-        # A key as JSON says it, which may be a number here.
+        # The JSON encoder turns keys that are numbers into texts.
         rows = (f"{_compact_json({key: 0})[1:-2]} {_indented(entry, inner)}" for key, entry in value.items())
         return f"{{{inner}{f',{inner}'.join(rows)}{start}}}"
     if not isinstance(value, list | tuple) or not value:
@@ -184,30 +184,30 @@ def _compact_json(value: Any, between: str = ",") -> str:
 
 
 def read_json(path: Path, most: int = limits.STORED) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Args:
         path: The file.
-        most: The most bytes that it may have.
+        most: The largest accepted size in bytes.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or is larger.
-        ValueError: When it is not JSON, or is nested too deeply to be read.
+        OSError: If the file cannot be opened, is not a regular file, or is larger.
+        ValueError: If the content is not JSON or is nested too deeply.
     """
     return plain_json(limits.text(path, most))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Rows as CSV with a header; what a row lacks is empty.
+    """Return rows as CSV text with a header; missing cells are empty.
 
-    A text that a spreadsheet would compute is marked as one: see `marked`.
+    Texts that a spreadsheet would evaluate get a mark, see `marked`.
 
     Args:
-        rows: A mapping from column to value for each.
-        columns: The columns in their order; None: those of the first row, and without any row an empty text.
+        rows: A mapping from column to value for each row.
+        columns: The columns in order; None: those of the first row (an empty text if there are no rows).
 
     Raises:
-        ValueError: When a row has a column that is not among them.
+        ValueError: If a row has a column that is not in `columns`.
     """
     if columns is None and not rows:
         return ""
@@ -219,13 +219,13 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = 
 
 
 def csv_table(table: Iterable[Sequence[Any]]) -> str:
-    """Lines of cells as CSV, the header among them; a text that a spreadsheet would compute is marked as one: see `marked`.
+    """Return lines of cells, including the header, as CSV text; texts that a spreadsheet would evaluate get a mark, see `marked`.
 
     Args:
         table: The cells of each line.
     """
     out, lines = io.StringIO(), []
-    # A line ends with both letters, so that a text with one of them is put into quotes; lines of the file end with one.
+    # With "\r\n" as terminator the writer quotes cells that contain either character; the file itself uses "\n".
     writer = csv.writer(out, lineterminator="\r\n")
     for row in table:
         writer.writerow([marked(cell) for cell in row])
@@ -236,11 +236,11 @@ def csv_table(table: Iterable[Sequence[Any]]) -> str:
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that this or another program wrote, each cell by its column's name.
+    """Read the rows of a CSV file of any program, as dictionaries by column name.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.STORED`.
-        ValueError: When it is no UTF-8 or no CSV, has a column twice, or a row has another number of cells.
+        OSError: If the file cannot be opened, is not a regular file, or is larger than `limits.STORED`.
+        ValueError: If it is not UTF-8 or not CSV, a column name occurs twice, or a row has a wrong number of cells.
     """
     try:
         lines = list(csv.reader(io.StringIO(limits.text(path, limits.STORED).removeprefix("\ufeff"), newline="")))
@@ -255,50 +255,51 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
 
 
 def marked(value: Any) -> Any:
-    """A cell of a table for people: a text that a spreadsheet would compute has an apostrophe in front, numbers stay.
+    """Return a cell that is safe in spreadsheets: a text that would be evaluated as a formula gets a leading apostrophe.
 
-    One that begins with an apostrophe has another one, so that whoever takes one away from the front of a cell has the text
-    again (`unmarked`). https://owasp.org/www-community/attacks/CSV_Injection
+    A text with a leading apostrophe gets another one, so that `unmarked` restores every text. Numbers stay as they are.
+    https://owasp.org/www-community/attacks/CSV_Injection
     """
     return COMPUTED.sub("'", value) if isinstance(value, str) else value
 
 
 def unmarked(text: str) -> str:
-    """The text of a cell that `marked` wrote."""
+    """Return the text of a cell that `marked` wrote: the inverse of `marked`."""
     return text.removeprefix("'")
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file, as `plain_yaml` reads it.
+    """Read a YAML file, see `plain_yaml`.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.TEXT`.
-        ValueError: As `plain_yaml`, or when it is not UTF-8.
+        OSError: If the file cannot be opened, is not a regular file, or is larger than `limits.TEXT`.
+        ValueError: As in `plain_yaml`, or if the file is not UTF-8.
     """
     return plain_yaml(limits.text(path))
 
 
 def plain_yaml(text: str) -> Any:
-    """The plain data of a YAML text: numbers and dates as Hydra reads them, no key twice, small when all is written out.
+    """Parse a YAML text into plain data; numbers and dates are resolved as in Hydra.
 
     Raises:
-        ValueError: When it is not YAML, has a key twice in one mapping, holds more than `limits.NODES` values, more than
-            `limits.KEYS` keys or itself, has a number beyond all, or is nested too deeply.
+        ValueError: If the text is not YAML, has a duplicate key, contains itself through an alias, is nested too deeply, has a
+            number of too many digits, or has more than `limits.KEYS` keys or, with all aliases expanded, more than
+            `limits.NODES` values.
     """
-    # A command asks for the same file several times, and reading one takes long.
+    # A command reads the same file several times, and parsing is slow.
     return copy.deepcopy(_read_yaml(text))
 
 
 @lru_cache(maxsize=4)
 def _read_yaml(text: str) -> Any:
     if text.count(":") > limits.KEYS:
-        # Known before it is read.
+        # No need to parse it first.
         raise ValueError(f"it holds more than {limits.KEYS:,} keys")
     for make in _loaders(text):
         try:
             return _constructed(make, text)
         except (yaml.YAMLError, UnicodeError) as error:
-            # The last parser, PyYAML's own, says best what is wrong, and decides what is.
+            # PyYAML's own parser, the last one, has the best messages and the final say.
             failed = error
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
@@ -308,18 +309,18 @@ def _read_yaml(text: str) -> Any:
 
 
 def _loaders(text: str) -> list[Any]:
-    """The loaders to try; PyYAML's parser alone where the other may differ."""
+    """Return the loaders to try in order; only PyYAML's own if libyaml might parse the text differently."""
     return _LOADERS[-1:] if _ODD.search(text) else _LOADERS
 
 
 def _constructed(make: Any, text: str) -> Any:
-    """The plain data of a text, by one of `_LOADERS`."""
+    """Parse a text with one of `_LOADERS`."""
     loader = make(text)
     try:
         node = loader.get_single_node()
         if node is None:
             return None
-        # Before anything is made of it: merges of merges grow while they are written out.
+        # Counted before construction, because merges of merges grow exponentially when they are expanded.
         _count(node, {}, set())
         return loader.construct_document(node)
     finally:
@@ -327,10 +328,10 @@ def _constructed(make: Any, text: str) -> Any:
 
 
 def yaml_nodes(text: str) -> yaml.Node | None:
-    """The nodes of a YAML text, which know their lines; None: it is empty.
+    """Parse a YAML text into nodes, which have line numbers; None for an empty text.
 
     Raises:
-        ValueError: As `plain_yaml`.
+        ValueError: As in `plain_yaml`.
     """
     loader = None
     try:
@@ -344,7 +345,7 @@ def yaml_nodes(text: str) -> yaml.Node | None:
 
 
 def yaml_text(content: Any, **options: Any) -> str:
-    """Plain data as YAML that `plain_yaml`, and every reader of YAML 1.1, reads as what it is; keys in their order.
+    """Return plain data as YAML that `plain_yaml` and every YAML 1.1 reader parse alike; keys keep their order.
 
     Args:
         content: The data.
@@ -354,7 +355,7 @@ def yaml_text(content: Any, **options: Any) -> str:
 
 
 class _Composer(Composer):
-    """Makes nodes of what a parser gives, and stops at the first value that is too much or too deep."""
+    """A composer that raises as soon as there are too many nodes or too many levels."""
 
     _nodes = _depth = 0
 
@@ -461,11 +462,11 @@ def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def open_own(path: Path) -> TextIO:
-    """A file of ours, opened to append UTF-8 text; one that is a link would lead to somebody else's.
+    """Open a file of the project to append UTF-8 text; symbolic links are refused, since they may lead out of the project.
 
     Raises:
-        ProjectError: When it is a link or no ordinary file.
-        OSError: When it cannot be opened.
+        ProjectError: If it is a link or not a regular file.
+        OSError: If it cannot be opened.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         wrong = "is a link or no ordinary file, so that nothing is written to it"
@@ -475,14 +476,14 @@ def open_own(path: Path) -> TextIO:
 
 
 def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
-    """Links below a folder that lead out of it; none is followed.
+    """Return the symbolic links below a folder that point out of it, without following any.
 
     Args:
-        folder: The folder; it may be a link itself, as its owner made it.
-        leaving: Names of folders directly below that are not looked at.
+        folder: The folder, which may itself be a link.
+        leaving: Names of direct sub-folders to skip.
     """
     home, links, waiting = folder.resolve(), list[Path](), [folder]
-    # The kind of an entry comes with its name: a file costs no call of its own.
+    # scandir reports the type of each entry, so that files need no further system call.
     while waiting:
         place = waiting.pop()
         try:
@@ -501,7 +502,7 @@ def links_out(folder: Path, leaving: Sequence[str] = ()) -> list[Path]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and fsync, so that what was logged happened."""
+    """Append one line and fsync, so that a logged event survives a crash."""
     with open_own(path) as handle:
         handle.write(line.rstrip("\n") + "\n")
         handle.flush()
@@ -509,12 +510,12 @@ def append_line(path: Path, line: str) -> None:
 
 
 def digest_bytes(content: bytes) -> str:
-    """The 128-bit BLAKE2b hash of some bytes, in hexadecimal."""
+    """Return the 128-bit BLAKE2b hash of bytes, in hexadecimal."""
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def digest_file(path: Path) -> str:
-    """The 128-bit BLAKE2b hash of a file's content, read in pieces."""
+    """Return the 128-bit BLAKE2b hash of a file's content, in hexadecimal."""
     state = hashlib.blake2b(digest_size=16)
     with path.open("rb") as handle:
         while piece := handle.read(_CHUNK):
@@ -523,37 +524,37 @@ def digest_file(path: Path) -> str:
 
 
 def digest(value: Any) -> str:
-    """A hash of plain data (None, bool, numbers, text, lists, dictionaries) that ignores the order of keys."""
+    """Return a hash of plain data (None, bool, numbers, text, lists, dictionaries), independent of the order of keys."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return digest_bytes(canonical.encode("utf-8"))
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
-    """Durably write `content` as JSON, with a `checksum` of the rest in it."""
+    """Durably write `content` as JSON with a `checksum` of all other keys."""
     plain = json.loads(json_text(content))
     write_json(path, {**plain, "checksum": digest(plain)})
 
 
 def seal_is_broken(stored: dict[str, Any]) -> bool | None:
-    """Whether what `write_sealed` wrote was changed since; None where it has no checksum."""
+    """Return whether the content of a file of `write_sealed` was changed; None if it has no checksum."""
     if "checksum" not in stored:
         return None
     return bool(stored["checksum"] != digest({key: value for key, value in stored.items() if key != "checksum"}))
 
 
 def safe_name(text: str) -> str:
-    """`text` as a name that is safe for a file: letters, digits, `.`, `_`, `-`, `+`; never empty or hidden."""
+    """Return `text` as a safe file name of letters, digits and `._+-`: at most 80 characters, never empty or hidden."""
     name = re.sub(r"[^A-Za-z0-9._+-]+", "_", text).strip("._") or "unnamed"
     return name[:80]
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be stored; names of files may hold bytes that are no text."""
+    """Return whether a text can be encoded; file names may contain bytes that are not UTF-8."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def nearest_existing(path: Path) -> Path:
-    """`path` itself or the first of its parents that exists."""
+    """Return `path` itself or its nearest existing parent."""
     current = path.absolute()
     while not current.exists():
         current = current.parent
@@ -561,7 +562,7 @@ def nearest_existing(path: Path) -> Path:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether a file can really be made in `folder` (or, when it does not exist yet, in its nearest parent)."""
+    """Return whether a file can be created in `folder` (or its nearest existing parent), by trying it."""
     existing = nearest_existing(folder)
     if not existing.is_dir():
         return False
@@ -575,7 +576,7 @@ def is_writable(folder: Path) -> bool:
 
 
 def _count(node: yaml.Node, known: dict[int, tuple[int, int]], above: set[int]) -> tuple[int, int]:
-    """How many values a node holds, and how many pairs of key and value, when aliases and merges are written out."""
+    """Return the number of values and of key-value pairs of a node with all aliases and merges expanded."""
     if isinstance(node, yaml.ScalarNode):
         return 1, 0
     if id(node) in above:

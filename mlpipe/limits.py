@@ -1,6 +1,6 @@
-"""Limits of what is read of files that anybody may have written, and the one way to read a file whole.
+"""Limits for reading files of unknown origin, and the functions that read a whole file within them.
 
-`docs/safety.md` has them as a table. None of them is near what people have; each is below what stops a machine.
+`docs/safety.md` lists the limits in a table. Each is far above real data and low enough to protect the machine.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ except ImportError:
     # Windows has none.
     resource = None  # type: ignore[assignment]
 
-# Bytes of a text that people write: recipes, options, code, lists of names.
+# Bytes of a text file that people write: recipes, options, code, lists of names.
 TEXT = 64 << 20
 # Bytes of a JSON file that this program writes; a task of a million samples has 200 MB.
 STORED = 2 << 30
-# Bytes of one that knows no samples, such as a record: a few bytes of JSON are a hundred in memory.
+# Bytes of a JSON file without samples, such as a record: a few bytes of JSON take a hundred in memory.
 RECORD = 64 << 20
 # Bytes of one encoded image.
 IMAGE = 2 << 30
-# Values of a YAML file with its aliases and merges written out; a few aliases of aliases can stand for billions.
+# Values of a YAML file with all aliases and merges expanded; a few nested aliases can expand to billions.
 NODES = 100_000
-# Keys of a YAML file; ten thousand of them take seconds to read.
+# Keys of a YAML file; ten thousand take seconds to parse.
 KEYS = 30_000
-# Levels of a YAML file: deeper than any configuration, and far from the end of Python's stack.
+# Levels of a YAML file: deeper than any configuration, and far below Python's recursion limit.
 DEPTH = 150
-# Levels of a JSON file; Keras writes networks that are nested in each other.
+# Levels of a JSON file; Keras nests networks in networks.
 JSON_DEPTH = 500
-# Digits of a whole number, in whichever base; no key takes so many.
+# Digits of an integer in any base; no key needs so many.
 DIGITS = 400
 # Settings of one recipe or of one command line.
 SETTINGS = 5_000
@@ -49,19 +49,19 @@ COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 SCANS, SCANNED_IMAGES = 100, 20
 # Letters of the name of a class, and the runs of one sweep.
 NAME, JOBS = 1_000, 10_000
-# Layers of a network of Keras, each of which is built, and groups of an HDF5 file that hold nothing.
+# Layers of a Keras network, all of which are built, and empty groups of an HDF5 file.
 LAYERS, EMPTY_GROUPS = 5_000, 1_000
-# Boxes of one image: every image of a task has room for as many as the one with the most.
+# Boxes of one image: the arrays of a task have room for the largest number in every image.
 BOXES = 10_000
-# Bytes of one study of a search, its rows or the lines of its journal, and the values in them.
+# Bytes of a study (a hyperparameter search), its rows or journal lines, and the values in them.
 STUDY, STUDY_ROWS, STUDY_VALUES = 256 << 20, 500_000, 10_000_000
-# What is packed, or only declared, may have so many bytes; beyond them so many times those that are stored.
+# Bytes that compressed or merely declared content may unpack to; beyond them, the allowed ratio of unpacked to stored bytes.
 UNPACKED, GROWTH = 1 << 30, 100
-# The same of an archive: a picture of nothing is decoded to several times what is unpacked.
+# The same for archives, whose pictures are decoded to several times their unpacked size.
 ARCHIVE = 256 << 20
-# Deflate stores a byte that is repeated in so little, as in a volume of class numbers.
+# The highest ratio of Deflate, reached by repeated bytes, as in a volume of class numbers.
 DEFLATED = 1_100
-# What NumPy raises for files of arrays, packed ones too, that are damaged; headers of arrays are read as Python.
+# Exceptions of NumPy for damaged .npy and .npz files; it parses array headers as Python literals.
 DAMAGED_ARRAY = (
     OSError,
     ValueError,
@@ -71,16 +71,15 @@ DAMAGED_ARRAY = (
     tokenize.TokenError,
     RecursionError,
 )
-# Seconds that a file of somebody else may compute for each sample, and a regular expression for all paths of a task, and for each
-# of them beside that.
+# Seconds that foreign code may compute per sample; that a regular expression may take for all paths of a task, plus per path.
 SECONDS, MATCHING, MATCHING_EACH = 60, 20, 2e-5
-# Addresses that the system's library sets aside for each thread that it starts, whether they are used or not.
+# Address space that the C library reserves for each thread, used or not.
 _OF_THREAD = 160 << 20
 _ONE_AT_A_TIME = threading.RLock()
 
 
 class ForeignFileError(OSError):
-    """A file that is not read: it is no ordinary one, or larger than its kind ever is."""
+    """A file is not read, because it is not a regular file or is too large."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(errno.EINVAL, reason)
@@ -90,70 +89,70 @@ class ForeignFileError(OSError):
 
 
 def require_ordinary(path: Path, most: int | None = None) -> int:
-    """Refuse what is no ordinary file, such as a pipe or a device, before a library opens it and waits.
+    """Refuse pipes, devices and other special files, before a library opens one and blocks.
 
     Args:
-        path: The file; a link counts as what it leads to.
-        most: The most bytes that it may have; None: any number.
+        path: The file; links are followed.
+        most: The largest accepted size in bytes; None: no limit.
 
     Returns:
-        Its size in bytes.
+        The size in bytes.
 
     Raises:
-        OSError: When it is not there, is no ordinary file, or is larger.
+        OSError: If the file does not exist, is not a regular file, or is larger.
     """
     return _ordinary_size(os.stat(path), most)  # noqa: PTH116
 
 
 def content(path: Path, most: int) -> bytes:
-    """All bytes of a file.
+    """Read all bytes of a file.
 
     Args:
-        path: The file; a link counts as what it leads to.
-        most: The most bytes that it may have.
+        path: The file; links are followed.
+        most: The largest accepted size in bytes.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file (a pipe or a device never ends), or is larger.
+        OSError: If the file cannot be opened, is not a regular file (a pipe or a device may never end), or is larger.
     """
-    # Without waiting: a pipe that nobody writes into would never open.
+    # O_NONBLOCK: opening a pipe without a writer would block forever.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         size = _ordinary_size(os.fstat(handle), most)
-        # A number, since a file that grows meanwhile never ends.
+        # At most `size` bytes, since the file may grow meanwhile.
         return file.read(size)
 
 
 def text(path: Path, most: int = TEXT) -> str:
-    """The text of a UTF-8 file.
+    r"""Read a UTF-8 text file; line ends become "\n".
 
     Raises:
-        OSError: As `content`.
-        UnicodeDecodeError: When it is not UTF-8.
+        OSError: As in `content`.
+        UnicodeDecodeError: If it is not UTF-8.
     """
     return content(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def require_growth(stored: int, unpacked: int, name: str, most: int | None = None) -> None:
-    """Refuse what is small and stands for more than it could honestly hold.
+    """Refuse content whose declared size is implausibly large for its stored size, such as a zip bomb.
 
     Args:
-        stored: The bytes that are there.
-        unpacked: The bytes that it says to be.
-        name: Its name, for the sentence.
-        most: How many times as large it may be; None: `GROWTH`.
+        stored: The stored bytes.
+        unpacked: The declared bytes.
+        name: The name for the error.
+        most: The largest accepted ratio; None: `GROWTH`.
 
     Raises:
-        ValueError: When it grows by more than that beyond `UNPACKED`.
+        ValueError: If the declared size exceeds both `UNPACKED` and the ratio.
     """
     if unpacked > UNPACKED and unpacked > (GROWTH if most is None else most) * stored:
         raise ValueError(f"{name} would have {unpacked:,} bytes, of which {stored:,} are stored")
 
 
 def require_members(archive: zipfile.ZipFile) -> None:
-    """Refuse an open zip that is far larger unpacked than packed, one of its members or all of them together.
+    """Refuse a zip with an implausible ratio of unpacked to packed size, of one member or of all together.
 
     Raises:
-        ValueError: Naming the member.
+        ValueError: With the member's name.
     """
     members = archive.infolist()
     for member in members:
@@ -164,7 +163,7 @@ def require_members(archive: zipfile.ZipFile) -> None:
 
 
 def machine_memory() -> int:
-    """Bytes of the machine's memory; 0 where the system does not say."""
+    """Return the machine's memory in bytes; 0 if unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -173,12 +172,12 @@ def machine_memory() -> int:
 
 @contextmanager
 def memory(stored: int) -> Iterator[None]:
-    """Let this process grow by `UNPACKED` at most meanwhile, or by `GROWTH` times the bytes of what it works with.
+    """Limit how much this process's memory grows inside the block: `UNPACKED`, or `GROWTH` times the stored bytes if more.
 
-    What needs more fails as where memory ran out. Where the system cannot say how large the process is, nothing is limited.
+    Larger allocations fail as if memory had run out. Without /proc nothing is limited.
 
     Args:
-        stored: The bytes of a file and of what it is given.
+        stored: The bytes of the file and of its other input.
     """
     with _ONE_AT_A_TIME:
         try:
@@ -201,15 +200,15 @@ def memory(stored: int) -> Iterator[None]:
 
 @contextmanager
 def seconds(most: float) -> Iterator[None]:
-    """Let what Python computes meanwhile, as a regular expression does, take so many seconds at most.
+    """Limit the time of Python code inside the block, such as a regular expression.
 
-    Outside of the main thread, and where there is no such clock, nothing is limited.
+    Outside the main thread, and on systems without an interval timer, nothing is limited.
 
     Args:
         most: The seconds.
 
     Raises:
-        TimeoutError: When they are over.
+        TimeoutError: When the time is over.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield

@@ -17,8 +17,8 @@ from mlpipe.errors import listing
 PAGE = catalog.docs_dir() / "keys.md"
 _HEAD = """# All keys
 
-All groups, options and keys of the configuration, written by `scripts/keys.py` from the files in `conf/` and the docstrings of the
-code that they name. `mml help` shows the same: `mml help optimizer`, `mml help optimizer.lr`, `mml help learning rate`.
+All groups, options and keys of the configuration, written by `scripts/keys.py` from the files in `conf/` and the docstrings of
+the code that they name. `mml help` shows the same: `mml help optimizer`, `mml help optimizer.lr`, `mml help learning rate`.
 `mml train --cfg job` shows the configuration of a command.
 
 Choose a group's option with `GROUP=OPTION`; the default is in bold. Set a key with `KEY=VALUE`. A default such as

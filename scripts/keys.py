@@ -17,10 +17,12 @@ from mlpipe.errors import listing
 PAGE = catalog.docs_dir() / "keys.md"
 _HEAD = """# All keys
 
-Written by `scripts/keys.py` from the files in `conf/` and the docstrings of what they name. On the command line `mml help` has
-the same: `mml help optimizer`, `mml help optimizer.lr`, `mml help learning rate`; `mml train --cfg job` shows the configuration
-of a command. A group's option is chosen by `GROUP=OPTION`, the one in bold where nothing is said; a key is set by `KEY=VALUE`.
-A default such as `${recommend.lr}` is another key's value: tasks recommend what suits them. *needed*: there is no default.
+All groups, options and keys of the configuration, written by `scripts/keys.py` from the files in `conf/` and the docstrings of
+the code that they name. `mml help` shows the same: `mml help optimizer`, `mml help optimizer.lr`, `mml help learning rate`.
+`mml train --cfg job` shows the configuration of a command.
+
+Choose a group's option with `GROUP=OPTION`; the default is in bold. Set a key with `KEY=VALUE`. A default such as
+`${recommend.lr}` is another key's value, which a task recommends. *needed*: there is no default.
 """
 
 

@@ -227,7 +227,7 @@ def timm(
         extra_channels: What pretrained weights of channels beyond the third are: timm's repetition, `zero`, or those of
             the third (`copy_last`).
         pre_logits: False leaves out the hidden layers that some networks (VGG) have after the pooling.
-        weights_strict: False takes what fits of a file of weights, however little that is.
+        weights_strict: False loads what fits of a file of weights, however little that is.
 
     Raises:
         MlpipeError: When a download fails; the sentence names the ways out.

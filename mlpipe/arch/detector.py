@@ -183,7 +183,7 @@ def yolo(
         name: What records call the network.
         pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
         weights: A file of weights of the whole network, or of the backbone alone, that replaces `pretrained`.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         strides: How many pixels a cell of each grid has on a side, fine grids first.
         width: Channels of the maps that the heads see.

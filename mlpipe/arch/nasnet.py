@@ -78,10 +78,10 @@ def mobile(
     Args:
         heads: What each target gets; the program gives it.
         pixels: What the images are like; the program gives it.
-        name: What records call it.
+        name: The network's name in records.
         pretrained: Must be false: timm has no weights of it.
         weights: A file of weights of the whole network.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         pool: How feature maps are pooled.
         drop_rate: Dropout before the head.

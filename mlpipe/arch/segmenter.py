@@ -114,7 +114,7 @@ def unet(
         name: What records call the network.
         pretrained: Whether the encoder starts from timm's weights, downloaded or from its cache.
         weights: A file of weights of the whole network, or of the encoder alone, that replaces `pretrained`.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         depth: How often the encoder halves the image.
         attention: `scse`: squeeze and excitation of channels and places in the decoder (Roy et al. 2018).

@@ -175,7 +175,7 @@ def fasterrcnn(
         name: Torchvision's name.
         pretrained: Whether the body starts from torchvision's ImageNet weights, downloaded or from its cache.
         weights: A file of weights of the whole network, or of its body alone, that replaces `pretrained`.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         min_score: Detections with a smaller score are left out.
         nms_iou: Of two boxes of a class that overlap by more, the one with the smaller score is left out.
         freeze: True or `backbone`: the body does not learn.

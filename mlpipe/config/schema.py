@@ -218,7 +218,7 @@ class Stage:
         initial_weights: A file of weights that it starts from, in place of those of the stages before.
         start_from: The number, from 0, of an earlier stage with `keep` whose best weights it starts from, in place of those
             of the stage right before; null: those.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         negatives: How many negative images it learns for each positive one, 0: none; None: all.
         val_negatives: The same for its validation images.
         carry: Go on with the optimizer of the stage before, its rate included where the stage names none.

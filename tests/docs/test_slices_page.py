@@ -26,7 +26,7 @@ def test_the_table_has_every_key() -> None:
     signature = signatures.read("mlpipe.data.volumes.slices.slice_set")
     assert signature is not None
     table = PAGE[PAGE.index("## Slices") : PAGE.index("## The network")]
-    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(signature.parameters) - {"padded_sizes"}
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(signature.parameters)
 
 
 def test_the_table_of_the_task_has_its_own_keys() -> None:

@@ -50,9 +50,9 @@ def image_folders(
 
     Args:
         train: The folder (or archive) of the training images.
-        train_targets: That of their targets; None: each image is its own target.
+        train_targets: The folder of the training targets; None: each image is its own target.
         test: The folder (or archive) of the test images.
-        test_targets: That of theirs; None beside `train_targets`: they have none, and can be predicted only.
+        test_targets: The folder of the test targets; None beside `train_targets`: test images are only predicted.
         target_suffix: What a target's name has more than its image's, before the ending, such as `_clean`.
         pairing: `name`, or `order`: the first image with the first target, both sorted by their paths.
         labelled: False: no image has a target; the network is applied to them only.

@@ -39,9 +39,9 @@ def mask_folders(
 
     Args:
         train: The folder (or archive) of the training images.
-        train_masks: That of their masks.
+        train_masks: The folder of the training masks.
         test: The folder (or archive) of the test images.
-        test_masks: That of their masks; None: they have none, and can be predicted only.
+        test_masks: The folder of the test masks; None: test images have none, and are only predicted.
         mask_suffix: As for `masks`.
         pairing: As for `masks`.
         classes: As for `masks`; needed where there are no masks at all.

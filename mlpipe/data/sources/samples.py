@@ -47,9 +47,9 @@ def samples(
 
     Args:
         train: The file or folder of training samples.
-        train_targets: That of their class numbers, masks or images.
+        train_targets: The file or folder of their class numbers, masks or images.
         test: The file or folder of test samples.
-        test_targets: That of theirs.
+        test_targets: The file or folder of the test targets.
         labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
             targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that size, or of
             samples with two axes all as many times as high and as wide, numbers to predict; each sample is its own

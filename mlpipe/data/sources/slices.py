@@ -52,7 +52,7 @@ def slices(
         train: The file of the training volume, its channels first, or without an axis of channels.
         train_targets: The file of its class numbers, of its spatial shape; a single channel in front may be there.
         test: The file of a test volume.
-        test_targets: That of its class numbers; None: it is only predicted.
+        test_targets: The file of its class numbers; None: it is only predicted.
         dataset: The name of the array in the files of volumes, where they hold several.
         target_dataset: The same for the files of class numbers.
         classes: The names of the classes; None: as for `masks`.
@@ -63,7 +63,7 @@ def slices(
         name: The task's name before the hash; None takes the file's.
         max_unreadable: As for `folder`; what cannot be read is an error.
         allow_overlap: As for `folder`.
-        data_dir: Where what was seen of files is remembered; None: nowhere.
+        data_dir: The folder in which facts about files are remembered; None: none.
 
     Raises:
         ConfigError: When slice sets are wrong, or their slices are not of one size.

@@ -193,7 +193,7 @@ def mml(
     Args:
         samples: The task's samples.
         folds: How many folds.
-        stratify: Split each class by itself (mml-core's `ensure_balancing`).
+        stratify: Split each class separately (mml-core's `ensure_balancing`).
         test_fraction: As for `kfold`.
         seed: Decides the folds; 42 in mml-core.
         test_seed: As for `kfold`.

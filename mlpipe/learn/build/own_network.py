@@ -79,7 +79,7 @@ def own(
         trust: Folders outside the current one, and modules, whose code may run.
         pretrained: What the function is told of weights.
         weights: A file of weights of the whole network, or of the function's module.
-        weights_strict: False takes what fits of that file, however little that is.
+        weights_strict: False loads what fits of that file, however little that is.
         in_chans: Channels of the network; None: as the images.
         pool: How feature maps are pooled.
         drop_rate: Dropout before the head.

@@ -61,8 +61,8 @@ def early_train(
         patience: Epochs without an improvement before the stop.
         min_delta: The least change that is an improvement.
         watch: `train/loss`, or with metrics.while_training `train/METRIC`.
-        watch_direction: Whether less or more of it is better.
-        baseline: What the first epochs have to be better than; None: anything is.
+        watch_direction: Whether lower (min) or higher (max) values are better.
+        baseline: The value that the first epochs must improve on; None: none.
     """
     stop = TrainingStop(monitor=watch, mode=watch_direction, patience=patience, min_delta=min_delta, check_finite=False)
     begin_at(stop, baseline)

@@ -28,9 +28,9 @@ def early(
         patience: Epochs without an improvement before the stop.
         min_delta: The least change that is an improvement.
         watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
-        watch_direction: Whether less or more of it is better; None: what is better for that
-            metric, of a function of your own as metrics.direction.
-        baseline: What the first epochs have to be better than; None: anything is.
+        watch_direction: Whether lower (min) or higher (max) values are better; None: as usual for that
+            metric, for a function of your own as metrics.direction.
+        baseline: The value that the first epochs must improve on; None: none.
     """
     watched, mode = watch or monitor, direction_of(watch, watch_direction, direction)
     stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)

@@ -32,7 +32,7 @@ def dice(
     Args:
         labels: What is known of the training images.
         smooth: Added above and below; 1 is usual where many images have nothing but background.
-        eps: What the denominator is at least.
+        eps: The smallest value of the denominator.
         per_image: Of each image instead of all pixels of a batch together.
         square: Squared probabilities in the denominator.
         over: The mean over classes that a batch has pixels of, or over `all`.
@@ -87,7 +87,7 @@ def overlap(
     Args:
         labels: What is known of the training images.
         of: `dice` or `jaccard`.
-        eps: What is added to the denominator.
+        eps: Added to the denominator.
         class_weights: As for `ce`, in the mean over classes.
     """
     refuse_unless(_has_masks, "overlap", labels)
@@ -135,7 +135,7 @@ def dice_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) -> 
         shared: I, the sum of products.
         total: P + T.
         smooth: s.
-        eps: What the denominator is at least.
+        eps: The smallest value of the denominator.
     """
     return (2 * shared + smooth) / (total + smooth).clamp(min=eps)
 

@@ -36,8 +36,8 @@ def yolov3(
         match_iou: An object is also learned by anchors of its cells whose shape overlaps its own by at least this; None:
             by the best anchor alone, as in the paper.
         box_weight: What the term of boxes is multiplied by.
-        object_weight: What that of objectness is multiplied by.
-        class_weight: What that of classes is multiplied by.
+        object_weight: The weight of the objectness term.
+        class_weight: The weight of the class term.
     """
     refuse_unless(lambda its: "yolov3" in its.losses, "yolov3", labels)
     return Yolov3(box, ignore_iou, match_iou, (box_weight, object_weight, class_weight))

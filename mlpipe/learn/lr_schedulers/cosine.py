@@ -88,7 +88,7 @@ def cosine_decay(
         decay_steps: Optimizer steps of the (first) half cosine.
         min_ratio: The last rate as a share of the first.
         period_factor: How much longer each half cosine is than the one before; None: there is one.
-        peak_factor: What the height of each half cosine is multiplied by to get that of the next one.
+        peak_factor: The height of each half cosine relative to the one before.
         warmup_epochs: Length of the warm-up.
     """
 
@@ -123,8 +123,8 @@ def linear_cosine(
         interval: Whether it moves on at every step or epoch.
         decay_steps: Optimizer steps until the line is at its end.
         half_waves: How many half waves the cosine has until then, twice Keras' `num_periods`.
-        alpha: What the line ends at, as a share of the first rate.
-        beta: What is added throughout, as a share of the first rate.
+        alpha: The end of the line, as a share of the first learning rate.
+        beta: An offset throughout, as a share of the first learning rate.
     """
 
     def factor(epoch: float) -> float:

@@ -52,7 +52,7 @@ def plateau(
         threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
         cooldown: Epochs after a drop in which none is counted.
         watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`; or `lr`, the rate.
-        watch_direction: Whether less or more of it is better; None: what is better for that metric.
+        watch_direction: Whether lower (min) or higher (max) values are better; None: as usual for that metric.
     """
     return ReduceLROnPlateau(
         optimizer,

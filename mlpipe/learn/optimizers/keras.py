@@ -182,7 +182,7 @@ def adagrad(
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        initial_accumulator_value: What the sums of squares begin with.
+        initial_accumulator_value: The initial value of the sums of squares.
         epsilon: Added to them.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
@@ -359,7 +359,7 @@ def ftrl(
         groups: Parameter groups.
         lr: Learning rate.
         learning_rate_power: How the rate falls with the sum of squares; 0 keeps it.
-        initial_accumulator_value: What the sums of squares begin with.
+        initial_accumulator_value: The initial value of the sums of squares.
         l1_regularization_strength: Penalty of the absolute value.
         l2_regularization_strength: Penalty of the square, of the sum that is minimised.
         l2_shrinkage_regularization_strength: Penalty of the square, of the loss.

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import timm as timm_library
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mlpipe.arch import adapt, initial_weights, names, stage_features, timm_body
 from mlpipe.arch import weights as weight_files
@@ -125,6 +126,8 @@ class Classifier(nn.Module):
         mirrored: Whether features are the mean of those of an image and its mirror image.
         timm_options: What timm made its backbone with, beside the name; empty for another backbone.
         stages: What gives the features of every stage of its backbone; None: it has those that the backbone gives.
+        drop_rate: The dropout before the heads in training; its backbone sees to it, but where that is in evaluation mode, as
+            a frozen one is.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class Classifier(nn.Module):
         self.mirrored = False
         self.timm_options: dict[str, Any] = {}
         self.stages: StageFeatures | None = None
+        self.drop_rate = 0.0
         self.backbone = backbone
         self.heads = nn.ModuleDict({name: nn.Linear(features, head.size) for name, head in heads.items()})
         for name, values in (("mean", mean), ("std", std)):
@@ -166,6 +170,8 @@ class Classifier(nn.Module):
             images: Shape (n, channels, height, width), 0 to the pixels' peak; or what `features` gave for them.
         """
         features = self.features(images) if images.ndim > 2 else images
+        if self.drop_rate and self.training and not self.backbone.training:
+            features = functional.dropout(features, self.drop_rate)
         outputs = {name: head(features) for name, head in self.heads.items()}
         for name in self._scaled:
             outputs[name] = outputs[name].float() * getattr(self, f"{name}_std") + getattr(self, f"{name}_mean")
@@ -255,9 +261,13 @@ def timm(
     else:
         features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)
     network = Classifier(backbone, features, heads, mean, std)
-    network.timm_options, network.stages = options, stages
+    network.timm_options, network.stages, network.drop_rate = options, stages, drop_rate
     if weights is not None:
-        network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict))
+        begin = initial_weights.of_file(weights, weights_strict)
+        network.begun = initial_weights.load(network, begin)
+        if extra_channels != "timm" and count > 3:
+            three, _ = body(name, False, {**options, "in_chans": 3}, None)
+            _widen_with_file(backbone, three, begin, extra_channels)
     elif source:
         network.begun = initial_weights.pretrained_report(network, source)
     adapt.freeze(network, freeze)
@@ -282,6 +292,15 @@ def body(name: str, pretrained: bool | str, options: dict[str, Any], fallback: s
     if pretrained is True:
         return _downloaded(name, options, fallback)
     return _extra_backbone(str(pretrained), name, options), f"the local extra {pretrained}"
+
+
+def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, how: timm_body.Filling) -> None:
+    """Fill the channels beyond the third of a network whose weights are of a file, where that is of three channels."""
+    whole = nn.ModuleDict({"backbone": three})
+    taken = initial_weights.fitted(weight_files.read(begin.file), whole, begin)
+    if not taken.channels:
+        whole.load_state_dict(taken.state, strict=False)
+        timm_body.widen(backbone, three, how)
 
 
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:

@@ -100,6 +100,7 @@ def mobile(
     shift = 0.0 if pixels.normalization == "unit" else pixels.peak / 2
     scale = pixels.peak if pixels.normalization == "unit" else pixels.peak / 2
     network = Classifier(body, _FEATURES, heads, [shift] * channels, [scale] * channels)
+    network.drop_rate = drop_rate
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)

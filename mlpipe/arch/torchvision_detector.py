@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import detection
+from torchvision import models
+from torchvision.models import WeightsEnum, detection
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
@@ -19,6 +21,8 @@ from mlpipe.errors import ConfigError, problem
 
 # The channels of images that its bodies are made for; images of one are repeated.
 _CHANNELS = 3
+# Held while torchvision is kept from downloading.
+_MAKING = threading.Lock()
 
 
 class TorchvisionDetector(nn.Module):
@@ -160,7 +164,7 @@ def fasterrcnn(
         "fasterrcnn_resnet50_fpn",
         "fasterrcnn_resnet50_fpn_v2",
     ],
-    pretrained: bool = False,
+    pretrained: bool | Literal["form"] = False,
     weights: str | None = None,
     weights_strict: bool = True,
     min_score: Annotated[float, ">= 0", "< 1"] = 0.01,
@@ -173,7 +177,9 @@ def fasterrcnn(
         heads: What the target gets; the program gives it.
         pixels: What the images are like; the program gives it.
         name: Torchvision's name.
-        pretrained: Whether the body starts from torchvision's ImageNet weights, downloaded or from its cache.
+        pretrained: Whether the body starts from torchvision's ImageNet weights, downloaded or from its cache. Of such a body the
+            first layers and all batch statistics do not learn, and ssdlite's is wider at its end. `form`: random weights in
+            that form, for weights that follow.
         weights: A file of weights of the whole network, or of its body alone, that replaces `pretrained`.
         weights_strict: False loads what fits of that file, however little that is.
         min_score: Detections with a smaller score are left out.
@@ -194,7 +200,7 @@ def retinanet(
     pixels: Pixels,
     *,
     name: Literal["retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"],
-    pretrained: bool = False,
+    pretrained: bool | Literal["form"] = False,
     weights: str | None = None,
     weights_strict: bool = True,
     min_score: Annotated[float, ">= 0", "< 1"] = 0.01,
@@ -227,7 +233,7 @@ def fcos(
     pixels: Pixels,
     *,
     name: Literal["fcos_resnet50_fpn"],
-    pretrained: bool = False,
+    pretrained: bool | Literal["form"] = False,
     weights: str | None = None,
     weights_strict: bool = True,
     min_score: Annotated[float, ">= 0", "< 1"] = 0.01,
@@ -260,7 +266,7 @@ def ssd(
     pixels: Pixels,
     *,
     name: Literal["ssdlite320_mobilenet_v3_large", "ssd300_vgg16"],
-    pretrained: bool = False,
+    pretrained: bool | Literal["form"] = False,
     weights: str | None = None,
     weights_strict: bool = True,
     min_score: Annotated[float, ">= 0", "< 1"] = 0.01,
@@ -293,6 +299,23 @@ def ssd(
     return network
 
 
+@contextmanager
+def _random_bodies() -> Iterator[None]:
+    """Let torchvision take random weights where it would download those of a body, and make all else as for these."""
+
+    def random_state(weights: WeightsEnum, *_: Any, **__: Any) -> Mapping[str, Any]:
+        network: nn.Module = models.get_model(type(weights).__name__.removesuffix("_Weights").lower())
+        return network.state_dict()
+
+    with _MAKING:
+        download = WeightsEnum.get_state_dict
+        WeightsEnum.get_state_dict = random_state
+        try:
+            yield
+        finally:
+            WeightsEnum.get_state_dict = download
+
+
 def _thresholds(min_score: float, nms_iou: float) -> dict[str, Any]:
     return {"score_thresh": min_score, "nms_thresh": nms_iou, "detections_per_img": boxes.MOST}
 
@@ -302,7 +325,7 @@ def _built(
     pixels: Pixels,
     name: str,
     options: dict[str, Any],
-    pretrained: bool,
+    pretrained: bool | Literal["form"],
     weights: str | None,
     strict: bool,
     freeze: bool | str,
@@ -312,14 +335,17 @@ def _built(
     if pixels.channels not in (1, _CHANNELS):
         wrong = f"{name} takes images of one channel or three, the task's have {pixels.channels}"
         raise ConfigError(problem("arch", wrong, fix="use arch=yolo, or task.channels=3"))
-    is_downloaded = pretrained and weights is None
-    body = "DEFAULT" if is_downloaded else None
+    is_downloaded = pretrained is True and weights is None
+    body = "DEFAULT" if pretrained and weights is None else None
     try:
-        model = detection.__dict__[name](weights=None, weights_backbone=body, num_classes=head.size + 1, **options)
+        with _random_bodies() if body and not is_downloaded else nullcontext():
+            model = detection.__dict__[name](weights=None, weights_backbone=body, num_classes=head.size + 1, **options)
     except Exception as error:
         if not is_downloaded:
             raise
         raise classifier.unavailable(name, error) from error
+    if pixels.normalization == "unit":
+        model.transform.image_mean, model.transform.image_std = [0.0] * _CHANNELS, [1.0] * _CHANNELS
     network = TorchvisionDetector(model, target, pixels.peak)
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, strict))

@@ -229,6 +229,27 @@ def check(
     )
 
 
+def with_random_weights(target: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a network that give it random weights, for weights that follow or are not needed.
+
+    Pretrained ones of some networks have another form: what names the network then takes `form` in place of true.
+
+    Args:
+        target: What names it.
+        params: The recipe's parameters.
+    """
+    signature = signatures.read(names.current(target))
+    parameter = signature.parameters.get("pretrained") if signature is not None else None
+    has_forms = (
+        signature is not None
+        and parameter is not None
+        and parameter.annotation is not None
+        and "form" in signatures.choices(parameter.annotation, signature.module)
+    )
+    is_pretrained = params.get("pretrained") not in (False, None) and params.get("weights") is None
+    return {**params, "pretrained": "form" if has_forms and is_pretrained else False, "weights": None}
+
+
 def of_option(group: str, name: str) -> Component:
     """The component of an option that a key selects, not a group: its file is read as it is.
 

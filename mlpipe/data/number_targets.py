@@ -34,8 +34,8 @@ def strata(targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def damage(targets: npt.NDArray[Any], outputs: int) -> str:
-    """Nothing: every number may be one."""
-    return ""
+    """A sentence where a number is infinite."""
+    return "has targets that are infinite" if np.isinf(targets).any() else ""
 
 
 def unremovable(outputs: int) -> str:

@@ -378,7 +378,7 @@ def make(
     Classes of a stored task (`has_new_classes=False`) keep their names: the task may be older than what is asked of names now.
 
     Raises:
-        DataError: When ids or classes repeat, or are no names.
+        DataError: When ids or classes repeat, or are no names, or targets are impossible for the kind.
     """
     ordered = sorted(rows, key=lambda row: row.id)
     ids = tuple(row.id for row in ordered)
@@ -396,14 +396,18 @@ def make(
         wrong = f"a name has more than {limits.NAME:,} letters"
         raise DataError(problem("task.classes", wrong, got=long[0], fix="shorten it"))
     of_kind = kind_data.of(kind)
-    targets = np.array([row.target for row in ordered], of_kind.DTYPE)
+    targets = np.array([row.target for row in ordered], of_kind.DTYPE).reshape(
+        of_kind.shape(len(ordered), len(classes))
+    )
+    if wrong := of_kind.damage(targets, len(classes)):
+        raise DataError(problem(name, wrong, fix="correct the targets"))
     weights = np.array([row.weight for row in ordered], np.float64)
     folds = np.array([row.fold for row in ordered], np.int64)
     orders = np.array([row.order for row in ordered], np.float64)
     samples = Samples(
         ids,
         tuple(row.part for row in ordered),
-        targets.reshape(of_kind.shape(len(ordered), len(classes))),
+        targets,
         tuple(row.digest for row in ordered),
         tuple(row.group for row in ordered) if any(row.group for row in ordered) else (),
         weights if (weights != 1.0).any() else None,

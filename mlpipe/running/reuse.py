@@ -13,6 +13,7 @@ import numpy as np
 from mlpipe import files
 from mlpipe.config import blueprint, objectives, snapshot
 from mlpipe.config.assemble import assemble
+from mlpipe.config.components import with_random_weights
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, ProjectError, counted, did_you_mean, listing, problem
@@ -233,8 +234,9 @@ def _with_model(tree: dict[str, Any], chosen: Located, own_arch: Collection[str]
         settings = {key: arch[key] for key in arch if f"arch.{key}" in own_arch}
         arch = {**stored, **settings}
     # Whether the body is frozen is this run's matter, whatever the model was trained with.
-    decided = {"pretrained": False, "weights": None, "freeze": tree["mode"]["freeze"] or tree["arch"].get("freeze")}
-    arch |= {key: value for key, value in decided.items() if key in arch}
+    arch |= {key: value for key, value in with_random_weights(str(arch["_target_"]), arch).items() if key in arch}
+    if "freeze" in arch:
+        arch["freeze"] = tree["mode"]["freeze"] or tree["arch"].get("freeze")
     return {**new, "arch": arch}
 
 

@@ -194,3 +194,23 @@ def test_layers_are_counted_from_the_pixels() -> None:
     assert layers["backbone.patch_embed.proj.weight"] == 0
     assert layers["backbone.blocks.5.norm1.weight"] == layers["backbone.norm.weight"] == 6
     assert adapt.layer_numbers(nn.Linear(1, 1), coarse=True) is None
+
+
+@pytest.mark.parametrize(
+    "given", [{"freeze": True}, {"freeze": 1}, {"freeze": False}, {"freeze": True, "pool": "stages"}]
+)
+def test_dropout_before_the_head_is_there_once_whatever_learns(given: dict[str, Any]) -> None:
+    """A frozen body is in evaluation mode, where its own dropout did nothing: `arch.drop_rate` was given in vain."""
+    network = build(drop_rate=0.5, **given).train()
+    adapt.keep_frozen_in_eval(network)
+    seen: list[torch.Tensor] = []
+    network.heads["target"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for _ in range(8):
+        network(images(16))
+    whole = build(**given).train()
+    adapt.keep_frozen_in_eval(whole)
+    never = (whole.features(images(16)) == 0).float().mean().item()
+    dropped = (torch.cat(seen) == 0).float().mean().item()
+    assert dropped == pytest.approx(0.5 + never / 2, abs=0.05)
+    network.eval()(images(2))
+    torch.testing.assert_close(seen[-1], network.features(images(2)))

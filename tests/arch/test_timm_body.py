@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,26 @@ def test_further_channels_are_zeros_or_the_third_one(how: Any, last: int | None)
     assert torch.equal(found[:, :3], given)
     for number in (3, 4):
         assert torch.equal(found[:, number], given[:, last] if last is not None else torch.zeros_like(given[:, 0]))
+
+
+@pytest.mark.parametrize(("how", "last"), [("zero", None), ("copy_last", 2), ("timm", 0)])
+@pytest.mark.parametrize("stored", [3, 4])
+def test_so_they_are_of_a_file(how: Any, last: int | None, stored: int, tmp_path: Path) -> None:
+    """A file of weights was adapted as timm does it, whatever `arch.extra_channels` said; one of as many channels is kept."""
+    source = timm.create_model("test_resnet", in_chans=stored, num_classes=0)
+    torch.save(source.state_dict(), tmp_path / "x.pth")
+    named: dict[str, Any] = {"name": "test_resnet", "weights": str(tmp_path / "x.pth"), "extra_channels": how}
+    network = classifier.timm({"target": Head(2)}, Pixels(4, 32), **named)
+    found, given = network.backbone.conv1[0].weight, source.conv1[0].weight
+    if stored == 4:
+        assert torch.equal(found, given)
+    elif how == "timm":
+        torch.testing.assert_close(found, torch.cat([given, given[:, :1]], 1) * 3 / 4)
+    else:
+        fourth = torch.zeros_like(given[:, :1]) if last is None else given[:, 2:]
+        assert torch.equal(found, torch.cat([given, fourth], 1))
+    assert torch.equal(network.backbone.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
+    assert "adapted" in network.begun or stored == 4
 
 
 @pytest.mark.program

@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision import models
 from torchvision.models import detection
 
-from mlpipe.arch import boxes, torchvision_detector
+from mlpipe.arch import boxes, torchvision_detector, weights
 from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.arch.torchvision_detector import TorchvisionDetector
+from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError
+from mlpipe.learn.build.network import without_weights
 
 NAN = math.nan
 SIDE = 64
@@ -110,6 +113,49 @@ def test_its_weights_are_stored_once_and_the_body_can_be_frozen() -> None:
     assert not any(one.requires_grad for one in own.backbone.parameters())
     own(pixels(), TARGET)["target"].sum().backward()
     assert all(one.grad is not None for one in own.heads.parameters())
+
+
+@pytest.mark.parametrize("word", ["fasterrcnn", "ssd", *LARGE])
+def test_a_pretrained_body_is_built_again_without_a_download(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchvision makes a pretrained body otherwise (frozen normalisations, a wider end), and a record has weights of that."""
+
+    def downloaded(weights: models.WeightsEnum, *given: Any, **named: Any) -> Any:
+        torch.manual_seed(5)
+        return models.get_model(type(weights).__name__.removesuffix("_Weights").lower()).state_dict()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.WeightsEnum, "get_state_dict", downloaded)
+        trained = built(word, pretrained=True).eval()
+    arch = Component(
+        "arch", f"mlpipe.arch.torchvision_detector.{word}", {"name": NAMES[word], "pretrained": True, "weights": None}
+    )
+    again = without_weights(arch)
+    assert again.params["pretrained"] == "form"
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda *given, **named: pytest.fail("a download"))
+    network = again.build({"target": Head(3, most=boxes.MOST)}, Pixels(3, SIDE)).eval()
+    match = weights.load(network, trained.state_dict())
+    assert not (match.missing or match.unexpected or match.misshapen), match.sentence()
+    with torch.no_grad():
+        for own, other in zip(trained(pixels()).values(), network(pixels()).values(), strict=True):
+            torch.testing.assert_close(own, other, equal_nan=True)
+    learning = [[name for name, one in each.named_parameters() if one.requires_grad] for each in (trained, network)]
+    assert learning[0] == learning[1]
+    plain = without_weights(Component("arch", arch.target, {**arch.params, "weights": "x.pt"}))
+    assert plain.params["pretrained"] is False and plain.params["weights"] is None
+
+
+def test_pixels_of_unit_range_are_not_normalised() -> None:
+    own = built("fasterrcnn")
+    make, head = torchvision_detector.fasterrcnn, Head(3, most=boxes.MOST)
+    unit = make({"target": head}, Pixels(3, SIDE, normalization="unit"), name=NAMES["fasterrcnn"])  # type: ignore[arg-type]
+    seen = {}
+    for key, network in (("model", own), ("unit", unit)):
+        network.backbone.register_forward_pre_hook(lambda _, given, key=key: seen.update({key: given[0]}))
+        network.eval()(pixels())
+    shares = pixels().float() / 255
+    torch.testing.assert_close(seen["unit"], shares)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    torch.testing.assert_close(seen["model"], (shares - mean) / std)
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -8,7 +8,9 @@ import warnings
 import numpy as np
 import pytest
 
-from mlpipe.data import number_targets
+from mlpipe.data import kind, number_targets
+from mlpipe.data.task import Row, make
+from mlpipe.errors import DataError
 
 
 def test_mean_and_deviation_are_of_what_is_known() -> None:
@@ -35,3 +37,20 @@ def test_what_is_never_known_has_a_mean_all_the_same() -> None:
         assert (mean.tolist(), spread.tolist()) == ([2.0, 0.0], [1.0, 1.0])
         none = number_targets.unit(np.empty((0, 2)))
     assert [part.tolist() for part in none] == [[0.0, 0.0], [1.0, 1.0]]
+
+
+def test_infinite_numbers_are_no_targets() -> None:
+    for of_kind in ("regression", "segmentation", "images"):
+        part = kind.of(of_kind)
+        assert part.damage(np.array([[0.5, np.nan], [-3e300, 2.0]]), 2) == ""
+        assert part.damage(np.array([[0.5, np.inf]]), 2) == "has targets that are infinite"
+    labels = kind.of("multilabel")
+    assert labels.damage(np.array([[0, 1], [np.nan, 1.0]]), 2) == ""
+    assert (
+        labels.damage(np.array([[0, -1.0], [0.5, 1]]), 2) == "has labels that are neither 0, 1 nor unknown: -1.0, 0.5"
+    )
+    rows = [Row("a", "train", (1.0, -1.0), "x"), Row("b", "train", (0.0, 1.0), "y")]
+    with pytest.raises(
+        DataError, match="pets: has labels that are neither 0, 1 nor unknown: -1.0; correct the targets"
+    ):
+        make("pets", ["cat", "dog"], rows, kind="multilabel", channels=1, source={"type": "none"})

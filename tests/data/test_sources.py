@@ -116,7 +116,7 @@ def test_an_image_in_two_parts(tmp_path: Path) -> None:
     make_pictures(tmp_path / "parted" / "train", {"a": 3, "b": 3})
     (tmp_path / "parted" / "test" / "a").mkdir(parents=True)
     shutil.copy(tmp_path / "parted" / "train" / "a" / "000.jpg", tmp_path / "parted" / "test" / "a" / "other.jpg")
-    with pytest.raises(DataError, match=r"1 validation or test images are in the training part too \(train/a/000.jpg"):
+    with pytest.raises(DataError, match=r"1 validation or test image is in the training part too \(train/a/000.jpg"):
         sources.folder(root=str(tmp_path / "parted"))
     assert sources.folder(root=str(tmp_path / "parted"), allow_overlap=True).part_sizes() == {"train": 6, "test": 1}
 
@@ -164,6 +164,28 @@ def test_unlabelled_images_beside_class_folders(tmp_path: Path) -> None:
     assert told in made.notes
     shutil.rmtree(root / "P2")
     assert sources.folder(root=str(root)).classes == ("P1", "Unlabelled")
+
+
+@pytest.mark.parametrize(
+    ("beside", "fault"),
+    [
+        (("train", "val", "scraps/all"), "in train, val, but scraps beside them, which is no part"),
+        (("val", "test"), "in test, val, but no folder named train"),
+        (("dev", "test"), None),
+        (("train", "val"), None),
+        (("train", "bus", "car"), None),
+    ],
+)
+def test_parts_do_not_become_classes(beside: tuple[str, ...], fault: str | None, tmp_path: Path) -> None:
+    """A folder of leftovers made the classes scraps, train and val of it, without a word."""
+    for seed, place in enumerate(beside):
+        make_pictures(tmp_path / place, {"dark": 2, "light": 2}, seed=seed)
+    if fault is not None:
+        with pytest.raises(DataError, match=fault):
+            sources.folder(root=str(tmp_path))
+        return
+    expected = ("dark", "light") if beside == ("train", "val") else tuple(sorted(beside))
+    assert sources.folder(root=str(tmp_path)).classes == expected
 
 
 def test_the_training_part_fixes_the_classes(tmp_path: Path) -> None:

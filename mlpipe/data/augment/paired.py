@@ -7,6 +7,7 @@ that whatever a step fills up with zeros is a pixel that does not count (`mlpipe
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ COLOURING = (
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
 SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)
+# What transforms of albumentations call the number that they fill masks with.
+_MASK_FILLS = ("fill_mask", "mask_drop_value")
 # What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
 _OF_ANY_SIZE = (
     *("horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "rotate", "random_rotate", RESIZE),
@@ -334,9 +337,24 @@ def _stacked(images: list[Any]) -> Images:
 
 def _albumentations_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """The change of a pair by a transform of albumentations, to which every partner is a mask."""
+    # What is given stays as it is: the same object may be adapted again.
+    transform = copy.deepcopy(transform)
     if of_images:
         _interpolate_alike(transform)
+    else:
+        _fill_with_shifted_classes(transform)
     return partial(_by_albumentations, transforms.Seeded(transform))
+
+
+def _fill_with_shifted_classes(transform: Any) -> None:
+    """Let a transform of albumentations, and all inside it, fill masks with the classes that it names, shifted as masks are."""
+    for name in _MASK_FILLS:
+        # Zero, from outside as by default, is what counts nowhere.
+        if isinstance(value := getattr(transform, name, None), int | float) and value:
+            setattr(transform, name, (int(value) + 1) % 256)
+    inner = getattr(transform, "transforms", None)
+    for part in inner if isinstance(inner, list | tuple) else ():
+        _fill_with_shifted_classes(part)
 
 
 def _interpolate_alike(transform: Any) -> None:
@@ -355,10 +373,23 @@ def _by_albumentations(seeded: transforms.Seeded, image: Any, other: Any, seed: 
     return both["image"], both["mask"]
 
 
+def _fill_masks_with_nothing(transform: Any) -> None:
+    """Let a transform of torchvision, and all inside it, fill masks with what counts nowhere, whatever images are filled with."""
+    from torchvision import tv_tensors
+
+    if isinstance(fill := getattr(transform, "_fill", None), dict):
+        transform._fill = {**fill, tv_tensors.Mask: 0}
+    # Of those that hold others only some hold them as modules.
+    inner = getattr(transform, "transforms", None)
+    for part in (*(inner if isinstance(inner, list | tuple) else ()), *transform.children()):
+        _fill_masks_with_nothing(part)
+
+
 def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
     """The change of a pair by a transform of torchvision: one that moves moves both, one of colours changes images."""
     from torchvision import tv_tensors
 
+    _fill_masks_with_nothing(transform)
     home = type(transform).__module__
     if of_images and home not in (_GEOMETRY, _COLOUR):
         fix = "list its parts one by one, or use a transform of albumentations"

@@ -50,12 +50,14 @@ def arrays(
     Args:
         file: The .npz, or the .npy of images.
         images: The name of the images in the .npz; None: images, x, data, or x_train and so on.
-        targets: The name of the targets in the .npz, or the .npy file of the targets.
+        targets: The name of the targets in the .npz, `z` or `z_train` for z_train, z_test and so on; or the .npy file of the
+            targets.
         kind: What is predicted; None: whole numbers of shape (n,) are classes, 0 and 1 of shape (n, labels) are labels.
         classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
             `classes` in the .npz, else the numbers that training images have.
         missing: Which class numbers, or names, mean that an image has no class: a list, False for none of them; None: -1 and
-            NaN, among names empty ones. Such images are predicted only. True: names such as `nan` and `None` too.
+            NaN, among names empty ones. Such images are predicted only. True: names such as `nan` and `None` too. Labels and
+            numbers to predict are unknown where they are NaN, or a number of the list.
         groups: The name of an array of shape (n,) in the .npz: samples of one group are never split.
         layout: Where the channels are; None: the last axis when it is the only one of 16 or less, else the second.
         value_range: What becomes 0 and 1 for floating-point images, and for whole numbers other than uint8 and uint16.
@@ -184,9 +186,15 @@ def _keys(path: Path, stored: _Arrays, images: str | None, targets: str | None) 
         for part in _PARTS:
             key = next((name for stem in IMAGES if (name := f"{stem}_{part}") in stored), None)
             if key is not None:
-                known = next((name for stem in TARGETS if (name := f"{stem}_{part}") in stored), None)
+                stems = TARGETS if targets is None else (targets.removesuffix("_train"),)
+                known = next((name for stem in stems if (name := f"{stem}_{part}") in stored), None)
                 by_part[part] = (key, known)
         if "train" in by_part:
+            if targets is not None and by_part["train"][1] is None:
+                ends = [name.removesuffix("_train") for name in stored if name.endswith("_train")]
+                fix = did_you_mean(targets, ends, otherwise="name the array of each part NAME_train, NAME_test, ...")
+                wrong = f"{path.name} has no {targets.removesuffix('_train')}_train for {by_part['train'][0]}"
+                raise DataError(problem("task.targets", wrong, got=targets, fix=fix))
             return by_part
     images_key = images or next((name for name in (*IMAGES, path.stem) if name in stored), None)
     if images_key is None or images_key not in stored:

@@ -60,7 +60,7 @@ def csv(
         path: The column of paths; None: the first of path, file, filename, image, image_id, ... that is there.
         target: The column of the target, or the columns of several labels or numbers; None: target, label or class.
         separator: What separates labels in one column; empty or blank: any blanks.
-        classes: The classes or labels in their order; None: those of the training rows, sorted.
+        classes: The classes or labels in their order; None: those of the training rows, sorted. Of several columns their names.
         missing: True: cells such as `nan`, `NA`, `N/A`, `None` and `null` have no value, False: they are names like any other, a
             list: these cells have none; an empty cell never has one. Rows without a label are unlabelled. None: several
             such labels, or one that is no word, are an error that asks.

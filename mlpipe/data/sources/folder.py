@@ -48,7 +48,8 @@ def folder(
         group: A regular expression with one group, looked for in each image's path below the root: images with the
             same text there (a patient, a site) are never split. It must match the paths of training images.
         max_unreadable: How many unreadable images may be left out; checked when they are decoded.
-        allow_overlap: Accept validation or test images that are in the training part too.
+        allow_overlap: Accept validation or test images that are in the training part too, and test images that are in the
+            validation part, which folds learn from.
         data_dir: The folder for unpacked archives and remembered facts about files; None: neither.
 
     Raises:

@@ -242,11 +242,10 @@ def finished(task: Task, allow_overlap: bool) -> Task:
     """The task under its final name, which ends in a hash of everything in it.
 
     Raises:
-        DataError: When validation or test images, or groups, are in the training part too, and that is not allowed.
+        DataError: When images, or groups, of a part that is judged are learned too, and that is not allowed.
     """
     if not allow_overlap:
-        wrong = [checks.overlap_problem(pairs)] if (pairs := checks.overlap(task.samples)) else []
-        wrong += checks.group_overlap_problems(task.samples)
+        wrong = [*checks.overlap_problems(task.samples), *checks.group_overlap_problems(task.samples)]
         if wrong:
             raise DataError(wrong)
     rules = [rule for place in (task.source, task.source.get("targets", {})) if (rule := place.get("decoding"))]

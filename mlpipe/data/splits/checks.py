@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from mlpipe.data import kind as kind_data
 from mlpipe.data.splits.assignment import Ints, grouped
 from mlpipe.data.splits.methods import TEST, Split
 from mlpipe.data.splits.variants import View
-from mlpipe.data.task import Samples, Task, has_target
+from mlpipe.data.task import Part, Samples, Task, has_target
 from mlpipe.errors import counted, listing, problem
 
 _ALLOWED = "accept it with split.rare=allow"
@@ -254,40 +254,63 @@ def _fewer_folds_advice(*, nested: bool, is_single: bool) -> str:
     return "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", "
 
 
-def overlap(samples: Samples) -> list[tuple[str, str]]:
-    """Pairs of ids (training, validation or test) whose source bytes are identical."""
-    training = {
-        digest: name
-        for digest, name, part in zip(samples.digests, samples.ids, samples.parts, strict=True)
-        if part == "train"
-    }
-    return [
-        (training[digest], name)
-        for digest, name, part in zip(samples.digests, samples.ids, samples.parts, strict=True)
-        if part in ("val", "test") and digest in training
-    ]
+# The parts whose images a model learns that is judged on those of a part: a validation part joins the folds, each of which
+# learns from the others, and every fold learns the extra part.
+_LEARNED_BESIDE: Mapping[str, tuple[Part, ...]] = {
+    "extra": ("train",),
+    "val": ("train", "extra"),
+    "test": ("train", "extra", "val"),
+}
+_PARTS_IN_WORDS: Mapping[str, str] = {
+    "train": "the training part too",
+    "extra": "the extra part too, which every fold learns",
+    "val": "the validation part too, which folds may learn from",
+}
 
 
-def overlap_problem(pairs: Sequence[tuple[str, str]]) -> str:
-    """The sentence for images that are in the training part and in another one."""
-    examples = listing([f"{name} = {other}" for name, other in pairs], most=3)
+def overlap_problems(samples: Samples) -> list[str]:
+    """A sentence for each part that is learned and has images of which other parts have the same bytes."""
     fix = "remove them, or accept them with task.allow_overlap=true"
-    return problem("task", f"{len(pairs)} validation or test images are in the training part too ({examples})", fix=fix)
+    problems = []
+    for learned, pairs in _shared(samples, samples.digests).items():
+        examples = listing([f"{name} = {other}" for name, other, _ in pairs], most=3)
+        parts = {part for _, _, part in pairs}
+        images = "test" if parts == {"test"} and learned != "train" else "validation or test"
+        images += " (or extra)" if "extra" in parts else ""
+        amount = counted(len(pairs), f"{images} image is", f"{images} images are")
+        wrong = f"{amount} in {_PARTS_IN_WORDS[learned]} ({examples})"
+        problems.append(problem("task", wrong, fix=fix))
+    return problems
+
+
+def _shared(samples: Samples, keys: Sequence[str]) -> dict[str, list[tuple[str, str, Part]]]:
+    """By part that is learned: the id of an image in it, that of one of the same key in another part, and that part.
+
+    Args:
+        samples: The task's samples.
+        keys: A key for each; empty: it is like no other.
+    """
+    by_part: dict[str, dict[str, str]] = {}
+    for key, name, part in zip(keys, samples.ids, samples.parts, strict=True):
+        by_part.setdefault(part, {})[key] = name
+    pairs: dict[str, list[tuple[str, str, Part]]] = {}
+    for key, name, part in zip(keys, samples.ids, samples.parts, strict=True):
+        others = (other for other in _LEARNED_BESIDE.get(part, ()) if key in by_part.get(other, {}))
+        if key and (learned := next(others, None)):
+            pairs.setdefault(learned, []).append((by_part[learned][key], name, part))
+    return pairs
 
 
 def group_overlap_problems(samples: Samples) -> list[str]:
-    """A sentence when groups of the training part have images in the validation or test part too."""
-    if not samples.groups:
-        return []
-    parts = np.array(samples.parts)
-    groups = np.array(samples.groups)
-    training = set(groups[parts == "train"].tolist()) - {""}
-    torn = sorted(training & set(groups[np.isin(parts, ("val", "test"))].tolist()))
-    if not torn:
-        return []
+    """A sentence for each part that is learned and has groups with images in other parts."""
     fix = "give each group one part, or accept it with task.allow_overlap=true"
-    wrong = f"{counted(len(torn), 'group is', 'groups are')} in the training part and in another one ({listing(torn, most=3)})"
-    return [problem("task", wrong, fix=fix)]
+    group_of, problems = dict(zip(samples.ids, samples.groups, strict=False)), []
+    for learned, pairs in (_shared(samples, samples.groups) if samples.groups else {}).items():
+        torn = sorted({group_of[name] for _, name, _ in pairs})
+        where = _PARTS_IN_WORDS[learned].replace(" too", " and in another one", 1)
+        wrong = f"{counted(len(torn), 'group is', 'groups are')} in {where} ({listing(torn, most=3)})"
+        problems.append(problem("task", wrong, fix=fix))
+    return problems
 
 
 def learned_images_notes(task: Task, split: Split, other: Task) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.data.number_targets import damage, shape, strata, unknown, unremovable
+from mlpipe.data.number_targets import shape, strata, unknown, unremovable
+from mlpipe.errors import listing
 
-__all__ = ["damage", "shape", "strata", "unknown", "unremovable"]
+__all__ = ["shape", "strata", "unknown", "unremovable"]
 
 DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.float64, True, False, True, None
 
@@ -17,3 +18,9 @@ DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.float64, True, False, Tru
 def counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
     """For how many each label holds, shape (outputs,)."""
     return np.asarray((targets == 1).sum(axis=0), np.int64)
+
+
+def damage(targets: npt.NDArray[Any], outputs: int) -> str:
+    """A sentence where a number is neither 0, 1 nor NaN."""
+    odd = np.unique(targets[~np.isnan(targets) & ~np.isin(targets, (0, 1))])
+    return f"has labels that are neither 0, 1 nor unknown: {listing(odd.tolist(), most=3)}" if len(odd) else ""

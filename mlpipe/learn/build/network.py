@@ -16,6 +16,7 @@ from mlpipe import kinds
 from mlpipe.arch import initial_weights
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.arch.initial_weights import Start
+from mlpipe.config import components
 from mlpipe.config.components import Component
 from mlpipe.config.schema import Recipe
 from mlpipe.data import sources
@@ -139,7 +140,7 @@ def without_weights(arch: Component) -> Component:
     Args:
         arch: The recipe's section.
     """
-    return Component(arch.slot, arch.target, {**arch.params, "pretrained": False, "weights": None})
+    return Component(arch.slot, arch.target, components.with_random_weights(arch.target, arch.params))
 
 
 def started_network(

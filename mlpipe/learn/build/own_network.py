@@ -110,6 +110,7 @@ def own(
     body = Body(module, pool, drop_rate, parts)
     mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
+    network.drop_rate = drop_rate
     if weights is not None:
         network.begun = initial_weights.load(network, initial_weights.of_file(weights, weights_strict, most_missing=0))
     adapt.freeze(network, freeze)

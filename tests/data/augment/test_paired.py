@@ -51,6 +51,40 @@ def test_pixels_keep_their_class(name: str, transform: Any) -> None:
     assert (moved[filled] == 0).all()
 
 
+FILLING: list[tuple[str, Any]] = [
+    ("torchvision.transforms.v2.RandomRotation", v2.RandomRotation(40, fill=7)),
+    ("torchvision.transforms.v2.Pad", v2.Pad(4, fill=(7, 8, 9))),
+    (
+        "torchvision.transforms.v2.Compose",
+        v2.Compose([v2.RandomApply([v2.RandomAffine(40, fill=7)], p=1.0), v2.RandomHorizontalFlip()]),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "transform"), FILLING, ids=lambda value: value if isinstance(value, str) else "")
+def test_what_images_are_filled_with_is_no_class(name: str, transform: Any) -> None:
+    images, masks, seeds = samples()
+    moved, labels = paired.apply([paired.adapt(name, transform)], images, masks, seeds)
+    # No image has the number that its first channel is filled with: all are multiples of 3.
+    outside = np.asarray(moved)[..., 0] == 7
+    assert outside.any()
+    assert (np.asarray(labels)[..., 0][outside] == IGNORED).all()
+    assert (np.asarray(moved)[~outside][:, 0] == np.asarray(labels)[~outside][:, 0] * 3).all()
+
+
+@pytest.mark.parametrize(("fill", "label"), [(0, IGNORED), (3, 3), (IGNORED, IGNORED)])
+def test_masks_are_filled_with_the_class_that_a_transform_names(fill: int, label: int) -> None:
+    images, masks, seeds = samples()
+    pad = albumentations.Pad(padding=4, fill=0, fill_mask=fill)
+    step = paired.adapt("albumentations.Pad", pad)
+    # The same object, once more.
+    again = paired.adapt("albumentations.Compose", albumentations.Compose([pad]))
+    for each in (step, again):
+        moved, labels = paired.apply([each], images, masks, seeds)
+        assert np.array_equal(np.asarray(labels)[:, 4:-4, 4:-4], masks) and np.asarray(moved)[:, :4].max() == 0
+        assert (np.asarray(labels)[:, :4] == label).all() and (np.asarray(labels)[:, :, -4:] == label).all()
+
+
 def test_windows_of_any_shape_take_the_nearest_pixel() -> None:
     # Left half 10, right half 20: wherever the window lies, the image's edge is where the mask's is, to one pixel.
     masks = np.full((8, 40, 40, 1), 1, np.uint8)

@@ -138,3 +138,52 @@ def test_the_range_that_a_sentence_names_is_one_that_works(tmp_path: Path, image
     ends = float(named[1]), float(named[2])
     assert ends == (images.min(), images.max())
     assert sources.arrays(file=str(tmp_path / "a.npz"), value_range=ends).part_sizes() == {"train": 2, "test": 2}
+
+
+def test_labels_that_are_none_are_refused_and_may_mean_unknown(tmp_path: Path) -> None:
+    # -1 is what CheXpert has for a label that nobody is sure of: a loss of labels would take it for one.
+    labels = np.array([[0, 1], [1, -1], [0, 0], [1, 0], [1, 1], [-1, 1]])
+    file = saved(tmp_path, images=GREY, targets=labels)
+    with pytest.raises(DataError) as refused:
+        sources.arrays(file=file, kind="multilabel")
+    fix = "save 0 and 1; task.missing=[...] names numbers that mean unknown, as NaN does"
+    assert list(refused.value.problems) == [
+        f"a.npz, row 1 of train, column 1: is no label, got -1.0; {fix}",
+        f"a.npz, row 5 of train, column 0: is no label, got -1.0; {fix}",
+    ]
+    made = sources.arrays(file=file, kind="multilabel", missing=[-1])
+    np.testing.assert_array_equal(made.samples.targets, np.where(labels < 0, np.nan, labels))
+    assert made.class_counts().tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "sentence"),
+    [
+        ({"targets": [1.0, np.inf, 2.0, 3.0, 4.0, 5.0]}, "regression", "row 1 of train, column 0: is no finite number"),
+        ({"targets": list("ababab")}, "regression", "targets of train are no numbers, got '<U1'"),
+        (
+            {"x_train": GREY[:4], "y_train": np.eye(4), "x_test": GREY[4:], "y_test": np.eye(2)},
+            "multilabel",
+            "targets of test have 2 columns, those of train 4; give all parts as many",
+        ),
+    ],
+)
+def test_numbers_that_cannot_be_predicted(tmp_path: Path, given: dict[str, Any], kind: Any, sentence: str) -> None:
+    arrays = given if "x_train" in given else {"images": GREY, **given}
+    with pytest.raises(DataError) as refused:
+        sources.arrays(file=saved(tmp_path, **arrays), kind=kind)
+    assert any(sentence in text for text in refused.value.problems), refused.value.problems
+
+
+@pytest.mark.parametrize("name", ["other", "other_train"])
+def test_targets_of_parts_are_those_that_are_named(tmp_path: Path, name: str) -> None:
+    file = saved(
+        tmp_path, x_train=GREY[:4], y_train=[0, 1, 0, 1], other_train=[1, 1, 0, 0],
+        x_test=GREY[4:], y_test=[0, 1], other_test=[1, 0],
+    )  # fmt: skip
+    made = sources.arrays(file=file, targets=name)
+    by_id = dict(zip(made.samples.ids, made.samples.targets.tolist(), strict=True))
+    assert [by_id[f"train/000000{row}"] for row in range(4)] == [1, 1, 0, 0]
+    assert [by_id[f"test/000000{row}"] for row in range(2)] == [1, 0]
+    with pytest.raises(DataError, match="a.npz has no others_train for x_train, got 'others'; did you mean 'other'"):
+        sources.arrays(file=file, targets="others")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 
 from mlpipe.data import sources
 from mlpipe.data.sources.listings import table_files
+from mlpipe.data.sources.targets import table_targets
 from mlpipe.data.splits import methods
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError
@@ -403,3 +405,43 @@ def test_a_time_that_is_none_is_named(pictures: Path) -> None:
         "t.csv line 3, column day: is no date or time, got 'yesterday'; "
         "write 2024-03-31, 2024-03-31 14:05:00, or numbers in all rows"
     ]
+
+
+def test_labels_and_numbers_of_several_columns_come_in_the_order_that_is_named(pictures: Path) -> None:
+    file = table(pictures, "path,a,b", "0.png,0,1", "1.png,1,", "2.png,1,0", "3.png,0,0")
+    made = sources.csv(file=file, target=["a", "b"], classes=["b", "a"])
+    assert made.classes == ("b", "a") and made.samples.targets[:, 1].tolist() == [0, 1, 1, 0]
+    numbers = sources.csv(file=file, target=["a", "b"], classes=["b", "a"], kind="regression")
+    assert numbers.classes == ("b", "a") and numbers.samples.targets[[0, 2], 0].tolist() == [1, 0]
+    with pytest.raises(DataError, match="labels and numbers are named after their columns"):
+        sources.csv(file=file, target=["a", "b"], classes=["cat", "dog"])
+    with pytest.raises(DataError, match="task.separator: is for labels, task.kind is classification"):
+        sources.csv(file=file, target="a", kind="classification", separator="|")
+
+
+def test_numbers_are_those_of_pandas(pictures: Path) -> None:
+    """Python reads 1_0 as ten: a table says a text there, which is no number to predict, and names no fold."""
+    cells = ["1_0", "1e1", " 10", "+10", "10.", "1,0", "ten", ".5"]
+    for cell in cells:
+        said = pd.to_numeric(pd.Series([cell.strip()]), errors="coerce")[0]
+        known = table_targets.number(cell.strip())
+        assert (np.nan if known is None else known) == pytest.approx(said, nan_ok=True), cell
+    file = table(pictures, "path,score", "0.png,1_0", "1.png,2")
+    said = problems(lambda: sources.csv(file=file, target="score", kind="regression"))
+    assert said == ["t.csv line 2, column score: must be a number or empty (unknown), got '1_0'; correct it"]
+
+
+@pytest.mark.parametrize(("mark", "strange"), [(",", "'0,5'"), (".", "'1..5'")])
+def test_numbers_with_commas_or_a_slip_are_not_a_class_each(mark: str, strange: str, tmp_path: Path) -> None:
+    rows = []
+    for index in range(30):
+        Image.fromarray(np.full((4, 4), index * 8, np.uint8)).save(tmp_path / f"{index}.png")
+        rows.append(f"{index}.png;{index}{mark}5")
+    if mark == ".":
+        rows[1] = "1.png;1..5"
+    said = problems(lambda: sources.csv(file=table(tmp_path, "path;age", *rows), target="age"))
+    assert len(said) == 1 and said[0].startswith(
+        f"task.kind: column age holds {30 if mark == ',' else 29} different numbers, and {strange}; correct it"
+    )
+    named = [row if index % 2 else row.replace(";", ";No. ") for index, row in enumerate(rows)]
+    assert len(sources.csv(file=table(tmp_path, "path;age", *named), target="age").classes) == 30

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlpipe.data.splits import checks, methods, variants
 from mlpipe.data.splits.methods import TEST
-from mlpipe.data.task import Row, Task, make
+from mlpipe.data.task import Part, Row, Task, make
 from tests.data.samples import make_samples, make_task
 from tests.data.splits.test_methods import few, folds
 
@@ -43,10 +43,34 @@ def test_overlap_pairs_identical_images_of_different_parts_only() -> None:
     samples = make_samples(
         [0, 1, 0, 1, -1], ["same", "own", "same", "same", "same"], ["train", "train", "val", "test", "unlabelled"]
     )
-    assert checks.overlap(samples) == [("0000", "0002"), ("0000", "0003")]
-    assert checks.overlap(dataclasses.replace(samples, digests=tuple("abcde"))) == []
-    sentence = checks.overlap_problem(checks.overlap(samples))
-    assert "2 validation or test images" in sentence and "0000 = 0002" in sentence and "allow_overlap" in sentence
+    assert checks.overlap_problems(dataclasses.replace(samples, digests=tuple("abcde"))) == []
+    (sentence,) = checks.overlap_problems(samples)
+    assert sentence == (
+        "task: 2 validation or test images are in the training part too (0000 = 0002, 0000 = 0003); "
+        "remove them, or accept them with task.allow_overlap=true"
+    )
+
+
+def test_what_folds_learn_from_is_not_judged_either() -> None:
+    """A validation part joins the folds, and every fold learns the extra part: a test image of either was learned."""
+    parts: list[Part] = ["train", "val", "test", "test", "extra", "extra"]
+    samples = make_samples([0] * 6, list("abbcca"), parts)
+    fold = methods.with_extra(samples, methods.kfold(samples, folds=2, rare="allow")).fold
+    learned = {samples.digests[row] for row in np.flatnonzero(fold >= 0)}
+    assert {samples.digests[row] for row in np.flatnonzero(fold == TEST)} <= learned
+    fix = "remove them, or accept them with task.allow_overlap=true"
+    assert checks.overlap_problems(samples) == [
+        f"task: 1 test image is in the validation part too, which folds may learn from (0001 = 0002); {fix}",
+        f"task: 1 test image is in the extra part too, which every fold learns (0004 = 0003); {fix}",
+        f"task: 1 validation or test (or extra) image is in the training part too (0000 = 0005); {fix}",
+    ]
+    grouped = dataclasses.replace(samples, digests=tuple("abcdef"), groups=("p", "q", "q", "r", "r", ""))
+    fix = "give each group one part, or accept it with task.allow_overlap=true"
+    assert checks.group_overlap_problems(grouped) == [
+        f"task: 1 group is in the validation part and in another one, which folds may learn from (q); {fix}",
+        f"task: 1 group is in the extra part and in another one, which every fold learns (r); {fix}",
+    ]
+    assert checks.overlap_problems(grouped) == []
 
 
 def test_groups_of_the_training_part_that_are_elsewhere_too() -> None:

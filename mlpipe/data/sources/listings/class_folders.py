@@ -68,6 +68,7 @@ def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: lis
         if part == "train" and not any(True for _ in images_below(entry))
     ]
     wrong = [problem(str(base / name), "has no images", fix="add images or remove the folder") for name in empty]
+    wrong += _lost_parts(base)
     if not wrong and len(classes) < 2:
         fix = "a classification task needs at least two class folders"
         wrong.append(problem("task.root", f"has {len(classes)} class folder with images", got=str(base), fix=fix))
@@ -76,6 +77,24 @@ def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: lis
         fix = did_you_mean(label, classes, otherwise=f"the training part has {listing(classes)}")
         wrong.append(problem(f"{part}/{label}", "is a class that the training part does not have", fix=fix))
     return wrong
+
+
+def _lost_parts(base: Path) -> list[str]:
+    """A sentence where folders of several parts would count as classes, for what lies beside them or for want of `train`."""
+    folders = visible_files.folders(base)
+    others = [entry.name for entry in folders if entry.name.lower() not in PART_FOLDERS]
+    parts = {
+        PART_FOLDERS[entry.name.lower()]: entry.name
+        for entry in folders
+        if entry.name not in others and any(images_below(label) for label in visible_files.folders(entry))
+    }
+    names = [name for part, name in parts.items() if part != "unlabelled"]
+    if len(names) < 2 or (not others and "train" in parts):
+        return []
+    fault = f"has folders of classes in {listing(names)}, but "
+    fault += f"{listing(others, most=5)} beside them, which is no part" if others else "no folder named train"
+    fix = "call what is learned train, and move away what is no part"
+    return [problem("task.root", fault, got=str(base), fix=fix)]
 
 
 def class_notes(classes: Sequence[str]) -> list[str]:

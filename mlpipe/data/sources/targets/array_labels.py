@@ -77,7 +77,7 @@ def labels_of(
         targets: Those of each part that has them.
         kind: What is predicted.
         classes: The names; None: those of the targets.
-        missing: Which of them mean that there is no class.
+        missing: Which of them mean that there is no class, or that a label or number is unknown.
 
     Raises:
         DataError: With a sentence for everything that does not fit.
@@ -85,7 +85,7 @@ def labels_of(
     if "train" not in targets:
         raise DataError(problem(path.name, "has no targets of training images", fix="add them, or task.targets=NAME"))
     if kind != "classification":
-        wide = {part: np.asarray(values, np.float64).reshape(len(values), -1) for part, values in targets.items()}
+        wide = _columns(path, targets, kind, missing)
         width = wide["train"].shape[1]
         names = classes or [f"output{index}" if kind == "regression" else f"label{index}" for index in range(width)]
         if len(names) != width:
@@ -107,6 +107,37 @@ def labels_of(
         fix = "a classification task needs two classes; task.missing=false makes every number one"
         raise DataError(problem(path.name, f"has the classes {description}", fix=fix))
     return Labels(numbering.names, {part: numbering.classes(values) for part, values in targets.items()}, notes, kind)
+
+
+def _columns(path: Path, targets: Mapping[str, Array], kind: str, missing: Missing) -> dict[str, Array]:
+    """Labels or numbers to predict, float64, shape (n, outputs) for each part, NaN where one is unknown."""
+    if odd := [part for part, values in targets.items() if values.dtype.kind not in "iubf"]:
+        fix = "save numbers, or use task.kind=classification"
+        raise DataError(
+            problem(path.name, f"targets of {odd[0]} are no numbers", got=str(targets[odd[0]].dtype), fix=fix)
+        )
+    columns = {part: np.asarray(values, np.float64).reshape(len(values), -1) for part, values in targets.items()}
+    width, is_labels = columns["train"].shape[1], kind == "multilabel"
+    wrong: list[str] = []
+    for part, values in columns.items():
+        if values.shape[1] != width:
+            fault = f"targets of {part} have {counted(values.shape[1], 'column')}, those of train {width}"
+            wrong.append(problem(path.name, fault, fix="give all parts as many"))
+            continue
+        unknown = np.isnan(values) | np.isin(values, sorted(class_numbers.none_of(missing.said)))
+        columns[part] = np.where(unknown, np.nan, values)
+        fits = np.isin(values, (0, 1)) if is_labels else np.isfinite(values)
+        fault, fix = "is no finite number", "save a number, or NaN where it is unknown"
+        if is_labels:
+            fault, fix = "is no label", "save 0 and 1; task.missing=[...] names numbers that mean unknown, as NaN does"
+        wrong += [
+            problem(
+                f"{path.name}, row {row} of {part}, column {column}", fault, got=float(values[row, column]), fix=fix
+            )
+            for row, column in np.argwhere(~fits & ~unknown).tolist()
+        ]
+    raise_some(wrong)
+    return columns
 
 
 def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] | None, missing: Missing) -> Labels:

@@ -155,10 +155,20 @@ def _inexact_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
 
 
 def _no_class_numbers(missing: bool | Sequence[Any] | None) -> frozenset[int]:
-    if missing is False:
+    return frozenset({NONE}) if missing is None or missing is True else none_of(missing)
+
+
+def none_of(missing: bool | Sequence[Any] | None) -> frozenset[int]:
+    """The numbers that `task.missing` lists; empty where it lists none.
+
+    Args:
+        missing: A list of numbers, or anything else that the key may be.
+
+    Raises:
+        DataError: When the list has something else than numbers.
+    """
+    if missing is None or isinstance(missing, bool):
         return frozenset()
-    if missing is None or missing is True:
-        return frozenset({NONE})
     try:
         return frozenset(int(float(entry)) for entry in missing if entry is not None and entry == entry)
     except (ValueError, TypeError) as error:

@@ -14,6 +14,8 @@ from mlpipe.data.task import NO_TARGET, Part
 from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
+# The share of cells like numbers from which a column is taken to be meant as one of numbers.
+_MOST_CELLS = 0.9
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def find_targets(
         target: The column, or columns, or None for the usual names.
         kind: What is predicted, or None for the rule of `csv`.
         separator: What separates labels in one column; empty or blank: any blanks.
-        classes: The classes or labels in their order, or None.
+        classes: The classes or labels, or columns of labels or numbers, in their order, or None.
         parts: Each row's part, None where it is open; labels must occur in a training row.
         missing: Which cells mean that there is no label.
 
@@ -62,6 +64,11 @@ def find_targets(
     if len(columns) > 1 and separator is not None:
         raise DataError(problem("task.separator", "is for one column of labels", got=separator, fix="leave it out"))
     decided, names = kind or _kind(table, columns, separator, missing), plain_all(classes)
+    if separator is not None and decided != "multilabel":
+        fix = "leave it out, or use task.kind=multilabel"
+        raise DataError(problem("task.separator", f"is for labels, task.kind is {decided}", got=separator, fix=fix))
+    if names is not None and (decided == "regression" or (decided == "multilabel" and len(columns) > 1)):
+        columns = _columns_in_order(columns, names)
     if decided == "regression":
         return _numbers(table, columns, missing)
     if decided == "classification":
@@ -92,6 +99,14 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
     return columns
 
 
+def _columns_in_order(columns: list[str], names: Sequence[str]) -> list[str]:
+    """Columns of labels or numbers, which are named after them, in the order of `task.classes`."""
+    if sorted(columns) != sorted(names):
+        fix = f"leave it out, or name {listing(columns)} in the order that you want"
+        raise DataError(problem("task.classes", "labels and numbers are named after their columns", got=names, fix=fix))
+    return list(names)
+
+
 def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> str:
     """The kind that the cells show.
 
@@ -108,15 +123,21 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
         raise DataError(
             problem("task.kind", "columns of numbers other than 0 and 1 need it", fix="add task.kind=regression")
         )
-    values = numbers[0]
-    if values and all(value is not None for value in values):
-        distinct = set(values)
-        if any(value != int(value) for value in distinct if value is not None) or len(distinct) > max(
-            20, len(values) / 10
-        ):
-            wrong = f"column {columns[0]} holds {len(distinct)} different numbers"
-            fix = "add task.kind=regression, or task.kind=classification if each is a class of its own"
-            raise DataError(problem("task.kind", wrong, fix=fix))
+    cells = [cell for cell in table.column(columns[0]) if not missing.means(cell)]
+    values = [value for value in numbers[0] if value is not None]
+    # With decimal commas, or a few cells that are no numbers, each number would be a class.
+    alike = [cell for cell in cells if number(cell.replace(",", ".", 1)) is not None]
+    is_of_numbers = len(values) == len(cells) > 0
+    has_many = len(set(values) if is_of_numbers else set(alike)) > max(20, len(cells) / 10)
+    if is_of_numbers and (has_many or any(not value.is_integer() for value in values)):
+        wrong = f"column {columns[0]} holds {len(set(values))} different numbers"
+        fix = "add task.kind=regression, or task.kind=classification if each is a class of its own"
+        raise DataError(problem("task.kind", wrong, fix=fix))
+    if not is_of_numbers and has_many and len(alike) >= _MOST_CELLS * len(cells):
+        strange = next(cell for cell in cells if number(cell) is None)
+        wrong = f"column {columns[0]} holds {len(set(alike))} different numbers, and {strange!r}"
+        fix = "correct it and add task.kind=regression, or task.kind=classification if each is a class of its own"
+        raise DataError(problem("task.kind", wrong, fix=fix))
     return "classification"
 
 
@@ -247,7 +268,9 @@ def _matrix(
 
 
 def number(cell: str) -> float | None:
-    """A cell as a finite number, None when it is none."""
+    """A cell as a finite number, None when it is none; `1_000`, which Python reads as a number, is a text in tables."""
+    if "_" in cell:
+        return None
     try:
         value = float(cell)
     except ValueError:

@@ -26,10 +26,12 @@ from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
 from mlpipe import files, limits
 from mlpipe.api.commands import run
+from mlpipe.data import task as tasks
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.csv import PATHS
+from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import ConfigError, DataError, counted, problem
 from mlpipe.running.loaded_model import Model, encoded, load
 
@@ -390,7 +392,7 @@ class ImageSegmenter(_Estimator):
         return list(frame["mask"])
 
     def score(self, X: Any, y: Any) -> float:  # noqa: N803
-        """The mean over classes of intersection over union, of the pixels of all images together.
+        """The mean over classes of intersection over union, of the pixels of all images together that `task.ignore_index` leaves.
 
         Args:
             X: As of `predict`.
@@ -402,7 +404,15 @@ class ImageSegmenter(_Estimator):
         true = [_values_of(_as_mask(mask)) for mask in masks]
         pairs = list(zip(true, self.predict(items), strict=True))
         flat = [np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1)]
-        return float(jaccard_score(*flat, average="macro"))
+        ignored = self._ignored_value()
+        counting = np.ones(len(flat[0]), bool) if ignored is None else flat[0] != ignored
+        present = sorted({*np.unique(flat[0][counting]).tolist(), *np.unique(flat[1][counting]).tolist()} - {ignored})
+        return float(jaccard_score(*(side[counting] for side in flat), labels=present, average="macro"))
+
+    def _ignored_value(self) -> int | None:
+        """The value of pixels that count nowhere in the masks that were learned from; None: all count."""
+        of = tasks.load(self._where / "data" / self.model_.task / "task.json")
+        return mask_files.stored_values((of.bases or (of,))[0].source["masks"]).ignored
 
 
 def _as_mask(mask: Any) -> Any:

@@ -245,7 +245,8 @@ class InfoScheduler(Scheduler):
         from mlpipe.reports import more_data
 
         pivot = self._pivot.name.partition("+")[0]
-        estimates, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed)
+        groups = self._pivot.samples.group_of() or None
+        estimates, notes = more_data.more_data(self.context.project, pivot, self.run_config.seed, groups)
         self.context.facts["more_data"] = [estimate.as_plain() for estimate in estimates]
         sentences = [*(sentence for estimate in estimates for sentence in estimate.sentences()), *notes]
         how = f"train parts of it: mml train -m 'task={pivot}+subset?0.25,{pivot}+subset?0.5,{pivot}'"

@@ -19,6 +19,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration import shrinkage as holding
 from mlpipe.post.decision_options import DecisionOptions, positive_problems, prior_problems, scaling_notes
 from mlpipe.post.ensembling import choice, evaluation, member_mixture, members
+from mlpipe.post.ensembling.ensemble import split_rows
 from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Candidates, Member
@@ -193,7 +194,8 @@ class PostprocessScheduler(Scheduler):
 
     def _choosing_test_rows(self, rows: predictions.Predictions) -> list[str]:
         """The test rows that choose where they do, the same for a soup as for what follows it."""
-        return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed)[0]
+        units = member_mixture.in_groups(rows.sample_ids, self._task.samples.group_of() or None)
+        return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed, units)[0]
 
     def _mean_of_folds(self, run: Run | None) -> None:
         # Test images that chose a soup are no estimate of it.
@@ -350,14 +352,16 @@ class PostprocessScheduler(Scheduler):
         for note in target_prior.notes:
             log.warning(f"{record.id}: {note}")
         fit_prior, kind = self._fit_prior(record, target_prior), record.kind
+        # Images of a patient are alike: those that a fit saw would say that it is better than it is of other patients.
+        units = member_mixture.in_groups(val.sample_ids, self._task.samples.group_of() or None)
         try:
-            plain = self._fitting.learn(val.logits, val.targets, kind, fit_prior, names=record.classes)
+            plain = self._fitting.learn(val.logits, val.targets, kind, fit_prior, names=record.classes, groups=units)
         except DataError as error:
             log.warning(f"{record.id}: left as it is, because {error.problems[0]}")
             self._forget(record)
             return
         crossed, missed = member_mixture.cross_fitted(
-            val.logits.astype(np.float64), val.targets, kind, self._fitting, fit_prior
+            val.logits.astype(np.float64), val.targets, kind, self._fitting, fit_prior, groups=units
         )
         # As they are stored, in half of the memory.
         others = {
@@ -437,7 +441,14 @@ class PostprocessScheduler(Scheduler):
             unlabelled_logits=unlabelled.logits if len(unlabelled) else None,
             method=self._quantifier,
             seed=self.run_config.seed,
+            groups=self._rate_groups(rates, unlabelled),
         )
+
+    def _rate_groups(self, *parts: predictions.Predictions) -> tuple[Any, Any] | None:
+        """What rows belong together, of labelled rows and of those whose prevalence is estimated."""
+        groups = self._task.samples.group_of()
+        first, second = (np.array([groups.get(name, name) for name in part.sample_ids]) for part in parts)
+        return (first, second) if groups else None
 
     def _prior_list(self) -> list[float] | None:
         return list(self._prior) if isinstance(self._prior, list) else None
@@ -457,12 +468,12 @@ class PostprocessScheduler(Scheduler):
         # Test rows that chose members are no estimate: with select_on=test only the others are.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
-        decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed)
+        decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed, groups)
         if kinds.of(kind).has_classes:
             predicting = [predictor for member in used for predictor in member.predicting]
             pairs = [members.held_out_and_unlabelled(self.context.project, predictor) for predictor in predicting]
             known = [pair for pair in pairs if pair is not None]
-            decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed)
+            decide["prevalence"] = evaluation.prevalence(final, known, self._task.classes, seed, groups)
         if self._positive is not None:
             decide["positive"] = str(self._positive)
         record = EnsembleRecord(
@@ -537,8 +548,9 @@ class PostprocessScheduler(Scheduler):
         candidates, times, slow = self._quick_members(pool.members)
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
-        chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed)
-        search = choice.member_search(kind, rows.targets, share, seed, self._search)
+        units = member_mixture.in_groups(rows.ids, groups)
+        chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed, units)
+        search = choice.member_search(kind, rows.targets, share, seed, self._search, units)
         if self._most_ms is not None:
             search = choice.within(search, times, self._most_ms)
         selection = choice.Chooser(kind, self._stage, self._fitting, groups, search, chose).choose(candidates)
@@ -626,11 +638,13 @@ def _entry(member: Member, weight: float) -> dict[str, Any]:
     return entry if member.refit is None else {**entry, "refit": member.refit.id}
 
 
-def _halves(ids: Sequence[str], targets: Any, share: float, seed: int) -> tuple[list[str], list[str]]:
+def _halves(
+    ids: Sequence[str], targets: Any, share: float, seed: int, groups: Any = None
+) -> tuple[list[str], list[str]]:
     """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
     labelled_rows = np.flatnonzero(has_target(targets))
-    chosen = np.random.default_rng(seed).choice(len(labelled_rows), int(share * len(labelled_rows)), replace=False)
-    others = np.setdiff1d(np.arange(len(labelled_rows)), chosen)
+    units = None if groups is None else groups[labelled_rows]
+    chosen, others = split_rows(len(labelled_rows), share, np.random.default_rng(seed), units)
     return [ids[row] for row in labelled_rows[np.sort(chosen)]], [ids[row] for row in labelled_rows[others]]
 
 

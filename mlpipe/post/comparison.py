@@ -233,11 +233,7 @@ def fold_comparisons(first: Contender, second: Contender, kind: str) -> list[Com
 
 def _ensemble_contender(project: Project, ensemble: EnsembleRecord) -> Contender:
     path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
-    prior = (
-        np.asarray(ensemble.prior["values"])
-        if ensemble.prior.get("kind") != "val" and ensemble.prior.get("values")
-        else None
-    )
+    prior = None if ensemble.other_prevalence is None else np.asarray(ensemble.other_prevalence)
     splits = (predictions.load(path, ensemble.task, split) for split in ("val", "test", "unlabelled"))
     held_out, test, unlabelled = (members.as_rows(rows) if len(rows) else None for rows in splits)
     unlabelled = _moved_rows(unlabelled, held_out, prior)

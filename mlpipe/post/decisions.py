@@ -15,63 +15,93 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
+from mlpipe.post.rows import stratified_folds
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 
 # The parts of an ensemble's file that may hold the rows which chose it: out-of-fold ones, or some of the test rows.
 CHOSE = ("val", "chose")
+_FOLDS = 5
 _WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cost": "cost"}
 
 
 def thresholds(
     rows: Rows,
-    evaluation: Rows,
+    evaluation: Rows | None,
     options: DecisionOptions,
     classes: Sequence[str],
     prevalence: Array | None,
     prior: Array | None,
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The cuts that are best on the rows that chose, and what deciding by them is worth on others, as plain data.
 
     Args:
         rows: The rows that chose.
-        evaluation: Rows on which the decisions are measured.
+        evaluation: Rows on which the decisions are measured; None: those that chose, each by the cuts of rows of other folds.
         options: What to decide by.
         classes: The names of the outputs.
         prevalence: For classes, the shares that the probabilities are meant for, shape (classes,); None: for labels.
-        prior: The prevalence that cuts are to be best at; None: that of the rows that chose.
+        prior: The prevalence that cuts are to be best at, shape (outputs,); None: that of the rows that chose.
+        groups: The group of each sample, all of whose rows are in one fold; None: every row by itself.
     """
-    arguments = options.threshold_options()
-    if prevalence is None:
-        cuts = threshold.label_thresholds(rows.calibrated, rows.targets, **arguments)
-    else:
-        cuts = threshold.class_thresholds(rows.calibrated, rows.targets, prior=prior, **arguments)
-    plain = [None if cut is None else cut.cut for cut in cuts]
+    arguments = {**options.threshold_options(), "prior": prior}
+    choose = threshold.label_thresholds if prevalence is None else threshold.class_thresholds
+
+    def cuts_of(values: Array, targets: Array) -> list[float | None]:
+        return [None if cut is None else cut.cut for cut in choose(values, targets, **arguments)]
+
+    def decision_outputs(values: Array, cuts: Sequence[float | None]) -> Array:
+        """Outputs whose metrics are those of the decisions, shape (n, outputs)."""
+        if prevalence is not None:
+            return np.eye(len(classes))[threshold.decide_by_cuts(values, cuts, prevalence)]
+        return np.asarray(0.5 * (1 + np.tanh(values / 2)) - np.array([0.5 if cut is None else cut for cut in cuts]))
+
+    plain = cuts_of(rows.calibrated, rows.targets)
     facts: dict[str, Any] = {"criterion": options.threshold, "cuts": dict(zip(classes, plain, strict=True))}
     if prevalence is not None:
         facts["prevalence"] = np.asarray(prevalence).tolist()
-    known = metrics.labelled(evaluation.targets)
-    if not known.any():
+    judged = rows if evaluation is None else evaluation
+    known = metrics.labelled(judged.targets)
+    values, targets = judged.calibrated[known], judged.targets[known]
+    ids = [judged.ids[place] for place in np.flatnonzero(known).tolist()]
+    folds = held_out_folds(targets, ids, groups) if evaluation is None else []
+    if not known.any() or (evaluation is None and not folds):
         return facts
-    values, targets = evaluation.calibrated[known], evaluation.targets[known]
+    outputs = decision_outputs(values, plain)
+    for held in folds:
+        # Cuts are the best of those that these rows allow, and so flatter themselves on them.
+        outputs[held] = decision_outputs(values[held], cuts_of(values[~held], targets[~held]))
+    facts |= {"is_cross_validated": True} if folds else {}
     if prevalence is None:
-        measured = _label_scores(values, targets, plain, options)
-    else:
-        name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
-        decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
-        measured = {"measure": name, **_score_pair(class_metrics.METRICS[name], decided, values, targets)}
-    return {**facts, "measured": measured}
+        return {**facts, "measured": _label_scores(outputs, values, targets, options)}
+    name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
+    return {
+        **facts,
+        "measured": {"measure": name, **_score_pair(class_metrics.METRICS[name], outputs, values, targets)},
+    }
+
+
+def held_out_folds(targets: Array, ids: Sequence[str], groups: Mapping[str, str] | None) -> list[Array]:
+    """The rows of each fold of a cross-validation as masks, shape (n,); none where all rows are of one group.
+
+    Args:
+        targets: Class numbers, shape (n,), which each fold has its share of; or those of other kinds, (n, ...).
+        ids: The rows' sample ids.
+        groups: The group of each sample; None: every row by itself.
+    """
+    strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+    units = None if groups is None else np.array([groups.get(name, name) for name in ids])
+    fold = stratified_folds(strata, _FOLDS, 0, units)
+    numbers = np.unique(fold)
+    return [fold == number for number in numbers] if len(numbers) > 1 else []
 
 
 def _score_pair(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[str, float]:
     return {"by_cuts": measure(decided, targets), "without": measure(plain, targets)}
 
 
-def _label_scores(
-    values: Array, targets: Array, cuts: Sequence[float | None], options: DecisionOptions
-) -> dict[str, Any]:
-    least = np.array([0.5 if cut is None else cut for cut in cuts])
-    decided = 0.5 * (1 + np.tanh(values / 2)) - least
+def _label_scores(decided: Array, values: Array, targets: Array, options: DecisionOptions) -> dict[str, Any]:
     if options.threshold == "f1":
         return {"measure": "macro_f1", **_score_pair(label_metrics.macro_f1, decided, values, targets)}
     if options.threshold == "cost":
@@ -276,5 +306,6 @@ def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
     if measured := stored.get("measured"):
         word = _WORDS[measured["measure"]]
         by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))
-        sentence += f"; deciding by them: {word} {by_cuts}, without them {without}"
+        how = " (each image by the thresholds of others)" if stored.get("is_cross_validated") else ""
+        sentence += f"; deciding by them: {word} {by_cuts}{how}, without them {without}"
     return sentence

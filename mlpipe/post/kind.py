@@ -6,7 +6,7 @@ for each sample. Targets are class numbers (n,), -1 for none; or (n, outputs) wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -67,8 +67,12 @@ class Ensembling(Protocol):
         options: DecisionOptions,
         classes: Sequence[str],
         seed: int,
+        groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Decisions, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data."""
+        """Decisions, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data.
+
+        Without an estimate thresholds are measured by cross-validation, in which `groups` of samples stay together.
+        """
         ...
 
 

@@ -70,6 +70,7 @@ def fit_learning_curve(
     level: float = 0.9,
     draws: int = 500,
     seed: int = 0,
+    groups: npt.ArrayLike | None = None,
 ) -> LearningCurve:
     """Fit a curve to errors measured at several training sizes on the same test rows.
 
@@ -82,6 +83,7 @@ def fit_learning_curve(
         level: Of the band.
         draws: Bootstrap draws for the band.
         seed: Of the draws.
+        groups: What test rows belong together, shape (rows,), which are drawn together; None: every row by itself.
 
     Raises:
         ConfigError: A family is unknown.
@@ -91,7 +93,7 @@ def fit_learning_curve(
     if unknown or not families:
         fix = did_you_mean(str(unknown[:1]), get_args(Family), otherwise=f"families: {listing(get_args(Family))}")
         raise ConfigError(problem("families", "unknown family", got=list(families), fix=fix))
-    counts, means, spread, drawn = _error_statistics(sizes, errors, variances, draws, seed)
+    counts, means, spread, drawn = _error_statistics(sizes, errors, variances, draws, seed, groups)
     weights = 1 / spread
     missed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
@@ -111,7 +113,12 @@ def fit_learning_curve(
 
 
 def _error_statistics(
-    sizes: npt.ArrayLike, errors: npt.ArrayLike, variances: npt.ArrayLike | None, draws: int, seed: int
+    sizes: npt.ArrayLike,
+    errors: npt.ArrayLike,
+    variances: npt.ArrayLike | None,
+    draws: int,
+    seed: int,
+    groups: npt.ArrayLike | None,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Ascending sizes, mean errors, their variances, and mean errors of draws (draws, sizes)."""
     counts, values = np.asarray(sizes, np.float64), np.asarray(errors, np.float64)
@@ -125,15 +132,21 @@ def _error_statistics(
         raise DataError(problem("learning curve", "finite errors of each size needed", got=values.shape, fix=fix))
     order, rng = np.argsort(counts), np.random.default_rng(seed)
     if values.ndim == 2:
-        rows = len(values)
-        means = values.mean(axis=0)
+        units = np.arange(len(values)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        row_counts = np.bincount(units)
+        rows, means = len(row_counts), values.mean(axis=0)
+        sums = np.zeros((rows, len(counts)))
+        np.add.at(sums, units, values)
         # Without a single error (or with nothing else) the variance would be zero and the weight infinite: it is that of one
         # error more or less, as large as the largest, in whatever unit errors are.
         largest = np.abs(values).max(axis=0)
         largest = np.where(largest > 0, largest, largest.max() or 1.0)
-        spread = largest**2 * np.maximum((values / largest).var(axis=0, ddof=1) if rows > 1 else 1.0, 1 / rows) / rows
+        # What each row, or group, adds to the mean, as if it were the error of one of so many.
+        share = rows / len(values)
+        own = (sums * share + means * (1 - share * row_counts[:, None])) / largest
+        spread = largest**2 * np.maximum(own.var(axis=0, ddof=1) if rows > 1 else 1.0, 1 / rows) / rows
         picks = np.stack([np.bincount(rng.integers(0, rows, rows), minlength=rows) for _ in range(draws)])
-        drawn = picks @ values / rows
+        drawn = picks @ sums / (picks @ row_counts)[:, None]
     else:
         if variances is None:
             fix = "give `variances`, or the errors of each test row"

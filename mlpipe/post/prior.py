@@ -57,6 +57,7 @@ def prior(
     method: str = "acc",
     draws: int = 500,
     seed: int = 0,
+    groups: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> Prior:
     """The prevalence that `mode.prior` asks for.
 
@@ -73,6 +74,7 @@ def prior(
             rows first, because it needs probabilities that are meant for their prevalence.
         draws: For `quantify`, bootstrap draws of the interval.
         seed: Of the draws.
+        groups: For `quantify`, what rows of its labelled and of its unlabelled ones belong together.
 
     Raises:
         ConfigError: The kind is unknown, or needs a split that is not there.
@@ -99,7 +101,7 @@ def prior(
     if method == "em":
         learned = calibrate(rates_logits, rates_targets)
         labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
-    estimate = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed)
+    estimate = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed, groups=groups)
     if not estimate.means_something:
         wrong = f"predictions hardly depend on the class (condition number of the error rates {estimate.condition:.3g})"
         note = (

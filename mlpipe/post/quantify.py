@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -145,6 +146,7 @@ def quantify(
     draws: int = 0,
     level: float = 0.95,
     seed: int = 0,
+    groups: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> Prevalence:
     """The prevalence of the classes among unlabelled rows.
 
@@ -158,6 +160,8 @@ def quantify(
         draws: How many bootstrap draws (of labelled rows within their class, and of unlabelled rows) make the interval.
         level: Of the interval.
         seed: Of the draws.
+        groups: What labelled rows, shape (n,), and what unlabelled rows, shape (m,), belong together, which are drawn together;
+            None: every row by itself.
 
     Raises:
         ConfigError: The method is unknown.
@@ -169,8 +173,11 @@ def quantify(
     values, numbers = labelled(logits, targets)
     others = finite(unlabelled, key="unlabelled predictions")
     rng = np.random.default_rng(seed)
+    of_labelled, of_others = (None, None) if groups is None else (np.asarray(names) for names in groups)
+    of_labelled = None if of_labelled is None else of_labelled[np.asarray(targets) >= 0]
     if method == "em":
-        return _by_likelihood(others, _base(base, numbers, others.shape[1]), draws, level, rng)
+        weights_of = _row_weights(len(others), of_others)
+        return _by_likelihood(others, _base(base, numbers, others.shape[1]), draws, level, partial(weights_of, rng))
     soft = method in ("pacc", "bbse_soft")
     labelled_votes, votes = _votes(values, soft), _votes(others, soft)
     estimate = _ESTIMATORS[method]
@@ -178,8 +185,13 @@ def quantify(
     missing = np.flatnonzero(counts_of(numbers, values.shape[1]) == 0)
     if len(missing) and method != "cc":
         notes = (*notes, f"no labelled rows of class numbers {listing(missing)}: taken as predicted without errors")
-    columns = {int(number): _resampler(labelled_votes[numbers == number], soft) for number in np.unique(numbers)}
-    observed, drawn = _resampler(votes, soft), np.empty((draws, len(point)))
+    columns = {
+        int(number): _resampler(
+            labelled_votes[numbers == number], soft, None if of_labelled is None else of_labelled[numbers == number]
+        )
+        for number in np.unique(numbers)
+    }
+    observed, drawn = _resampler(votes, soft, of_others), np.empty((draws, len(point)))
     for row in range(draws):
         rates = np.eye(len(point))
         for number, column in columns.items():
@@ -190,14 +202,15 @@ def quantify(
     return Prevalence(method, point, low, high, condition, None, notes)
 
 
-def _by_likelihood(unlabelled: Floats, base: Floats, draws: int, level: float, rng: np.random.Generator) -> Prevalence:
+def _by_likelihood(
+    unlabelled: Floats, base: Floats, draws: int, level: float, draw_weights: Callable[[], Floats]
+) -> Prevalence:
     """The fixed point of Saerens et al. 2002: the likelihood is concave in the shares, `gap` certifies its maximum."""
-    likelihoods, n = _likelihoods(unlabelled, base), len(unlabelled)
+    likelihoods = _likelihoods(unlabelled, base)
     mixture = most_likely(likelihoods, start=base)
     drawn = np.empty((draws, len(base)))
     for row in range(draws):
-        weights = np.bincount(rng.integers(0, n, n), minlength=n).astype(np.float64)
-        drawn[row] = most_likely(likelihoods, weights, start=mixture.weights, gap=1e-9).weights
+        drawn[row] = most_likely(likelihoods, draw_weights(), start=mixture.weights, gap=1e-9).weights
     low, high = _ends(drawn, level, mixture.weights)
     return Prevalence("em", mixture.weights, low, high, None, mixture.gap)
 
@@ -217,9 +230,26 @@ def _votes(logits: Floats, soft: bool) -> Floats:
     return np.exp(log_softmax(logits)) if soft else np.eye(logits.shape[1])[logits.argmax(axis=1)]
 
 
-def _resampler(votes: Floats, soft: bool) -> Callable[[np.random.Generator], Floats]:
-    """Draws the mean of a bootstrap sample of rows; of predictions it is enough to draw their counts."""
+def _row_weights(n: int, groups: npt.NDArray[Any] | None) -> Callable[[np.random.Generator], Floats]:
+    """Draws how often each row is in a bootstrap sample of rows, or of groups, shape (n,)."""
+    units = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(units.max(initial=-1)) + 1
+    return lambda rng: np.bincount(rng.integers(0, count, count), minlength=count)[units].astype(np.float64)
+
+
+def _resampler(
+    votes: Floats, soft: bool, groups: npt.NDArray[Any] | None = None
+) -> Callable[[np.random.Generator], Floats]:
+    """Draws the mean of a bootstrap sample of rows or groups; of single predictions it is enough to draw their counts."""
     n, chances = len(votes), votes.mean(axis=0)
+    if groups is not None:
+        weights_of = _row_weights(n, groups)
+
+        def mean_of_groups(rng: np.random.Generator) -> Floats:
+            weights = weights_of(rng)
+            return np.asarray(weights @ votes / weights.sum())
+
+        return mean_of_groups
     if soft:
         return lambda rng: np.asarray(np.bincount(rng.integers(0, n, n), minlength=n) @ votes / n)
     return lambda rng: rng.multinomial(n, chances / chances.sum()) / n

@@ -98,16 +98,29 @@ def counts_of(targets: Integers, classes: int) -> Integers:
     return np.bincount(targets[targets >= 0], minlength=classes)
 
 
-def stratified_folds(targets: Integers, folds: int, seed: int) -> Integers:
+def stratified_folds(targets: Integers, folds: int, seed: int, groups: npt.ArrayLike | None = None) -> Integers:
     """A fold number for each row, every class dealt out evenly, shape (n,).
 
     Args:
         targets: Class numbers, shape (n,).
         folds: How many folds.
         seed: Of the order in which a class's rows are dealt.
+        groups: What rows belong together, shape (n,): a group is dealt out whole, as one of its most frequent class; None:
+            every row by itself.
     """
+    if groups is not None:
+        units = np.unique(np.asarray(groups), return_inverse=True)[1]
+        return stratified_folds(_most_frequent(targets, units), folds, seed)[units]
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
     fold = np.empty(len(targets), np.int64)
     fold[by_class] = np.arange(len(targets)) % folds
     return fold
+
+
+def _most_frequent(targets: Integers, units: Integers) -> Integers:
+    """The class that most rows of a unit have, the first one among equals, shape (units,)."""
+    pairs, counts = np.unique(np.column_stack([units, targets]), axis=0, return_counts=True)
+    order = np.lexsort((-counts, pairs[:, 0]))
+    firsts = np.unique(pairs[order, 0], return_index=True)[1]
+    return np.asarray(pairs[order[firsts], 1])

@@ -196,6 +196,12 @@ COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 UNBOUNDED = frozenset(
     {"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss", "critic_gap"}
 )
+# What some of them are all the same: errors are 0 at least, correlations and explained shares 1 at most.
+_ENDS = {
+    **dict.fromkeys(("rmse", "mse", "mae"), (0.0, math.inf)),
+    **dict.fromkeys(("pearson", "spearman"), (-1.0, 1.0)),
+    "r2": (-math.inf, 1.0),
+}
 # Those that are 0 at least, and may be more than 1.
 LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
 # Measures of agreement, which grow with the hits.
@@ -204,6 +210,8 @@ AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc,
 
 def bounds(name: str) -> tuple[float, float]:
     """The least and the largest value that a metric may have."""
+    if name in _ENDS:
+        return _ENDS[name]
     if name in UNBOUNDED:
         return -math.inf, math.inf
     if name in LOSSES:

@@ -144,7 +144,8 @@ def class_thresholds(
     weights = None
     if prior is not None:
         classes = values.shape[1]
-        weights = (shares(prior, classes) / np.maximum(counts_of(numbers, classes), 1))[numbers]
+        of_class = shares(prior, classes) / np.maximum(counts_of(numbers, classes), 1)
+        weights = np.repeat(of_class[numbers][:, None], classes, axis=1)
     options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
     return _column_thresholds(np.exp(log_softmax(values)), truth, weights, options)
 
@@ -156,6 +157,7 @@ def label_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
     """For each label, the best cut of its probability; None for a label with one answer only.
 
@@ -165,10 +167,17 @@ def label_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
+        prior: The share of yes of each label that cuts are to be best at, shape (labels,); None: that of the rows.
     """
     probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
     options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
-    return _column_thresholds(probabilities, np.asarray(targets, np.float64), None, options)
+    truth, weights = np.asarray(targets, np.float64), None
+    if prior is not None:
+        share = np.asarray(prior, np.float64)
+        both = ((truth == 1).sum(axis=0), (truth == 0).sum(axis=0))
+        yes, no = (side / np.maximum(count, 1) for side, count in zip((share, 1 - share), both, strict=True))
+        weights = np.where(truth == 1, yes, no)
+    return _column_thresholds(probabilities, truth, weights, options)
 
 
 def _column_thresholds(
@@ -176,7 +185,12 @@ def _column_thresholds(
 ) -> list[Threshold | None]:
     both = ((truth == 1).any(axis=0)) & ((truth == 0).any(axis=0))
     columns = enumerate(zip(probabilities.T, truth.T, strict=True))
-    return [best_threshold(*pair, weights=weights, **options) if both[number] else None for number, pair in columns]
+    return [
+        best_threshold(*pair, weights=None if weights is None else weights[:, number], **options)
+        if both[number]
+        else None
+        for number, pair in columns
+    ]
 
 
 def decide_by_cuts(

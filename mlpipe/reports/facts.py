@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from mlpipe.data.task import Task, has_target
 from mlpipe.errors import DataError, ProjectError, counted
 from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling import member_rows, members, repeats
+from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.reports import tables
@@ -36,9 +37,17 @@ class Rows(member_rows.Rows):
 
     Attributes:
         is_calibrated: Whether `calibrated` differs from `raw`.
+        at_prior: Of an ensemble's held-out rows what `calibrated` is at the prevalence that thresholds are for, where that is not
+            the rows' own, shape (n, outputs); None elsewhere.
     """
 
     is_calibrated: bool = False
+    at_prior: Array | None = None
+
+    @property
+    def decided_by(self) -> Array:
+        """The outputs that thresholds are for, shape (n, outputs)."""
+        return self.calibrated if self.at_prior is None else self.at_prior
 
 
 @dataclass(frozen=True)
@@ -322,6 +331,8 @@ def _shown_model(
 def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None, Rows | None]:
     """The held-out and the test rows of an ensemble, None where it has none.
 
+    Held-out rows are at their own prevalence, as their scores are.
+
     Args:
         project: The project.
         ensemble: The ensemble.
@@ -330,6 +341,10 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None
     if not path.is_file():
         return None, None
     held_out, test = (_labelled_rows(_read(path, ensemble.task, split, ensemble.kind)) for split in ("val", "test"))
+    if held_out is not None and ensemble.other_prevalence is not None:
+        own = at_own_prevalence(held_out, np.asarray(ensemble.other_prevalence)).calibrated
+        changed = _differ(held_out.raw, own, ensemble.kind)
+        held_out = replace(held_out, calibrated=own, is_calibrated=changed, at_prior=held_out.calibrated)
     return held_out, test
 
 
@@ -361,9 +376,13 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
     raw = stored.logits.astype(np.float64)
     calibrated_logits = stored.calibrated
     calibrated = raw if calibrated_logits is None else calibrated_logits.astype(np.float64)
-    same = _comparable_outputs(raw, kind)
-    changed = calibrated_logits is not None and not np.allclose(same, calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
+    changed = calibrated_logits is not None and _differ(raw, calibrated, kind)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated, is_calibrated=changed)
+
+
+def _differ(raw: Array, calibrated: Array, kind: str) -> bool:
+    """Whether a calibration changed outputs by more than rounding."""
+    return not np.allclose(_comparable_outputs(raw, kind), calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 def _pooled_rows(parts: Sequence[Rows | None], kind: str) -> Rows | None:

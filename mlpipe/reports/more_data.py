@@ -7,7 +7,7 @@ tested on the same images.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,13 +92,16 @@ class MoreData:
         return {**{name: getattr(self, name) for name in names}, "curve": self.curve.as_plain(), "expected": expected}
 
 
-def more_data(project: Project, task: str, seed: int = 0) -> tuple[list[MoreData], list[str]]:
+def more_data(
+    project: Project, task: str, seed: int = 0, groups: Mapping[str, str] | None = None
+) -> tuple[list[MoreData], list[str]]:
     """An outlook for each recipe that a task and parts of it were trained with, at three sizes or more.
 
     Args:
         project: The project.
         task: The task, without tags.
         seed: Of the band's draws.
+        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
 
     Returns:
         One for each recipe, and a sentence for each that has too few sizes or no test images.
@@ -106,20 +109,20 @@ def more_data(project: Project, task: str, seed: int = 0) -> tuple[list[MoreData
     Raises:
         ProjectError: When predictions or configurations are damaged.
     """
-    groups: dict[str, dict[str, list[ModelRecord]]] = defaultdict(lambda: defaultdict(list))
+    by_recipe: dict[str, dict[str, list[ModelRecord]]] = defaultdict(lambda: defaultdict(list))
     parts = [record for record in records.load_all(project) if is_part(record.pivot, task)]
     if len({record.pivot for record in parts}) < 2:
         return [], []
     for record in parts:
-        groups[_recipe_key(project, record)][record.pivot].append(record)
+        by_recipe[_recipe_key(project, record)][record.pivot].append(record)
     outlooks, notes = [], []
-    for by_pivot in groups.values():
+    for by_pivot in by_recipe.values():
         if len(by_pivot) < 2:
             continue
         newest = [records.latest_cross_validation(group) for group in by_pivot.values()]
         whole = max(newest, key=_size)[0]
         try:
-            outlooks.append(_fitted_curve(project, newest, whole, seed))
+            outlooks.append(_fitted_curve(project, newest, whole, seed, groups))
         except DataError as error:
             notes.append(f"{whole.arch} ({whole.recipe}): no outlook on more images, {error.problems[0]}")
     return outlooks, notes
@@ -145,7 +148,11 @@ def _size(folds: Sequence[ModelRecord]) -> float:
 
 
 def _fitted_curve(
-    project: Project, cross_validations: Sequence[list[ModelRecord]], whole: ModelRecord, seed: int
+    project: Project,
+    cross_validations: Sequence[list[ModelRecord]],
+    whole: ModelRecord,
+    seed: int,
+    groups: Mapping[str, str] | None,
 ) -> MoreData:
     """The curve through the errors of some cross-validations.
 
@@ -168,7 +175,8 @@ def _fitted_curve(
         )
     sizes = sorted(measured)
     table = np.array([[measured[size][name] for size in sizes] for name in names])
-    curve = fit_learning_curve(sizes, table, seed=seed)
+    units = None if groups is None else [groups.get(name, name) for name in names]
+    curve = fit_learning_curve(sizes, table, seed=seed, groups=units)
     means = table.mean(axis=0).tolist()
     return MoreData(whole.recipe, whole.arch, whole.kind, sizes, means, len(names), curve)
 

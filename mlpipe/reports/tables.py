@@ -140,8 +140,8 @@ def _mean_over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str,
     return {
         **newest,
         **means,
-        "folds_low": None,
-        "folds_high": None,
+        # An interval is of one seed's score, and not of the mean over seeds.
+        **dict.fromkeys(("folds_low", "folds_high", "test_low", "test_high")),
         "records": " ".join(row["records"] for row in rows),
         "uneven": next((row["uneven"] for row in rows if row["uneven"]), ""),
         "refit": " ".join(row["refit"] for row in rows if row["refit"]),

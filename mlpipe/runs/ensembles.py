@@ -133,6 +133,12 @@ class EnsembleRecord:
     format: int = formats.ENSEMBLE
 
     @property
+    def other_prevalence(self) -> list[float] | None:
+        """The prevalence that its probabilities are meant for; None where it is that of the rows that chose."""
+        values: list[float] | None = self.prior.get("values")
+        return values if values and self.prior.get("kind") != "val" else None
+
+    @property
     def is_calibrated(self) -> bool:
         """Whether something was learned about its probabilities, its own or its members', and not only a prior moved."""
         if self.stage == "none":

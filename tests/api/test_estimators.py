@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks as checks
 
 from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, estimators
+from mlpipe.data import task
 from mlpipe.data.decoding import images
 from mlpipe.errors import ConfigError, DataError
 
@@ -201,3 +203,20 @@ def test_a_mask_in_a_file_is_read_as_a_task_reads_it(tmp_path: Path) -> None:
 def test_what_is_no_mask_is_named_as_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"y\[3\]: is no image, got 'float64 of shape \[6, 5\]"):
         estimators._image_path(GREY[0] / 255, tmp_path, 3, "y")
+
+
+def test_pixels_that_count_nowhere_do_not_count_in_the_score(tmp_path: Path) -> None:
+    """A value that is no class is never predicted: as a class it would have an intersection over union of 0."""
+    true = np.array([[[0, 1, 1, 255], [255, 0, 1, 0]]], np.uint8)
+    said = np.array([[[0, 1, 0, 1], [0, 0, 1, 0]]], np.uint8)
+    masks = {"root": "", "values": [0, 1], "ignored": 255, "names": ["a", "b"]}
+    row = task.Row("a.png", "train", (0.5, 0.5), "", mask=("a.png", ""))
+    of = task.make(
+        "t", ["a", "b"], [row], channels=1, source={"type": "folder", "root": "", "masks": masks}, kind="segmentation"
+    )
+    task.save(of, tmp_path / "data" / "t" / "task.json")
+    made = ImageSegmenter()
+    made.model_, made._where = SimpleNamespace(task="t"), tmp_path
+    made.predict = lambda items: list(said)  # type: ignore[method-assign]
+    # Of the six that count: a 3 of 4, b 2 of 3.
+    assert made.score(GREY[:1], true) == pytest.approx((3 / 4 + 2 / 3) / 2)

@@ -64,6 +64,21 @@ def test_the_band_covers_where_the_curve_goes() -> None:
     assert 0.8 <= covered / 60 <= 0.99
 
 
+def test_the_band_of_images_in_groups_is_that_of_their_groups() -> None:
+    """Each image of a patient is as hard as his others: so many patients tell as much as so many images."""
+    few = (np.random.default_rng(0).random((40, 1)) < CURVES["power"](SIZES)).astype(float)
+    options = {"families": ["power"], "level": 0.9, "draws": 200}
+    alone = fit_learning_curve(SIZES, few, **options)
+    groups = np.repeat(np.arange(40), 10)
+    together, apart = (
+        fit_learning_curve(SIZES, few.repeat(10, axis=0), groups=own, **options) for own in (groups, None)
+    )
+    assert together.parameters == pytest.approx(alone.parameters)
+    assert together.drawn == pytest.approx(alone.drawn)
+    wide, narrow = (np.subtract(*curve.band([1500.0])[::-1])[0] for curve in (together, apart))
+    assert wide > 2 * narrow
+
+
 def test_rows_and_order() -> None:
     rng = np.random.default_rng(1)
     rows = (rng.random((300, 5)) < CURVES["power"](SIZES)).astype(float)

@@ -96,6 +96,23 @@ def test_intervals_cover_the_truth() -> None:
     assert 0.82 <= covered / 100 <= 0.97
 
 
+@pytest.mark.parametrize("method", ["cc", "acc", "pacc", "em"])
+def test_intervals_of_images_in_groups_cover_the_truth(method: str) -> None:
+    """Ten images of a patient are of one class: taken for ten cases they would make intervals a third as wide as they are."""
+    covered = {"apart": 0, "together": 0}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        (first, targets), (unlabelled, true) = (
+            (6 * np.eye(2)[classes] + rng.normal(size=(len(classes), 2)), classes)
+            for classes in (np.repeat((rng.random(30) < share).astype(int), 10) for share in (0.5, 0.4))
+        )
+        for name, groups in (("apart", None), ("together", (np.repeat(np.arange(30), 10),) * 2)):
+            found = quantify(first, targets, unlabelled, method=method, draws=100, level=0.9, seed=seed, groups=groups)
+            assert found.values[1] == pytest.approx(true.mean(), abs=0.05)
+            covered[name] += found.low[1] <= 0.4 <= found.high[1]
+    assert covered["apart"] <= 24 and covered["together"] >= 32
+
+
 def test_soft_and_likelihood_intervals_surround_the_estimate() -> None:
     logits, targets, unlabelled, _ = shifted(6, 300)
     for method in ("pacc", "em", "bbse_soft"):

@@ -145,6 +145,10 @@ def test_seeds_are_one_row_with_their_spread(tmp_path: Path) -> None:
     assert joined["test"] == pytest.approx(statistics.fmean(tested))
     assert joined["test_sd"] == pytest.approx(statistics.stdev(tested)) and len(set(tested)) > 1
     assert (joined["seeds"], joined["folds"], joined["folds_low"]) == ([0, 1, 2, 7], 2, None)
+    # The report has an interval of each recipe's test score: none of them is that of a mean over seeds.
+    with_ends = [{**row, "test_low": 0.1, "test_high": 0.2} for row in board]
+    (again,) = (row for row in tables.seeds_together(with_ends, project) if "seeds" in row)
+    assert (again["test_low"], again["test_high"], again["test"]) == (None, None, joined["test"])
     # Two folds of 1, 2, 3 and 8 seconds.
     assert joined["seconds"] == 7.0 and len(joined["records"].split()) == 8
     assert other["recipe"] not in joined["of_recipes"] and "seeds" not in other

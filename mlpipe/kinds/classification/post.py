@@ -156,12 +156,12 @@ class _Ensembling:
         options: DecisionOptions,
         classes: Sequence[str],
         seed: int,
+        groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         plain, own = dict[str, Any](), at_own_prevalence(rows, prior)
         if options.threshold is not None:
             class_shares = own_shares(rows.targets, len(classes)) if prior is None else prior
-            measured_on = rows if estimate is None else estimate
-            plain["thresholds"] = decisions.thresholds(rows, measured_on, options, classes, class_shares, prior)
+            plain["thresholds"] = decisions.thresholds(rows, estimate, options, classes, class_shares, prior, groups)
         evaluation = estimate if estimate is not None else own
         known = evaluation.targets >= 0
         if known.any():
@@ -171,7 +171,8 @@ class _Ensembling:
             plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
             if options.costs is not None:
                 plain["costs"] = _costs(calibrated, targets, options.costs)
-        plain["sets"] = _prediction_sets(rows, evaluation, prior, options)
+        # Cut-offs are of probabilities at the prior, which those of the rows' own prevalence are not.
+        plain["sets"] = _prediction_sets(rows, rows if estimate is None else estimate, prior, options)
         if options.deploy_prior is not None:
             plain["at_deploy_prior"] = _performance_at_prior(own, options.deploy_prior, len(classes))
         return plain

@@ -81,7 +81,8 @@ def _one_against_rest(subject: Shown, rows: Rows, place: int) -> Asked:
     """Whether an image is of a class, as the most probable class or what was decided by says."""
     logs = log_softmax(rows.calibrated)
     others = np.delete(logs, place, axis=1)
-    decided = decisions.classes_of(logs, subject.ensemble.decide) if subject.ensemble else None
+    decide = subject.ensemble.decide if subject.ensemble else {}
+    decided = decisions.classes_of(logs if "costs" in decide else rows.decided_by, decide)
     predictions = logs.argmax(axis=1) if decided is None else decided
     odds = logs[:, place] - np.logaddexp.reduce(others, axis=1)
     return Asked(odds, rows.targets == place, predictions == place, rows.ids)
@@ -92,10 +93,17 @@ def _confidences_and_errors(rows: Rows) -> tuple[npt.NDArray[Any], npt.NDArray[A
     return sure, 1 - right
 
 
+def _confidences(
+    outputs: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    sure, right = confidences(outputs, targets)
+    return sure, right, np.arange(len(targets))
+
+
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     classes.confusion_section,
     partial(classes.tables_of_classes, by_group="accuracy", is_share=True),
-    partial(trust.reliability, confidences=confidences, what="the predicted class"),
+    partial(trust.reliability, confidences=_confidences, what="the predicted class"),
     partial(classes.ranking, questions=_against_rest, whose="one class against the rest", is_pair_alike=True),
     partial(diagnosis.certainty, certain=_confidences_and_errors),
     partial(diagnosis.diagnosis, question=_one_against_rest),

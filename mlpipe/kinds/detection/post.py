@@ -12,6 +12,7 @@ from mlpipe.errors import DataError, problem
 from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.calibration.labels import LabelCalibration, calibrate_labels, two_classes
 from mlpipe.post.decision_options import DecisionOptions
+from mlpipe.post.decisions import held_out_folds
 from mlpipe.post.ensembling import box_fusion
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.intervals import forms
@@ -139,9 +140,10 @@ class _Ensembling:
         options: DecisionOptions,
         classes: Sequence[str],
         seed: int,
+        groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         evaluation = rows if estimate is None else estimate
-        plain: dict[str, Any] = {"thresholds": _thresholds(rows, evaluation, options, classes)}
+        plain: dict[str, Any] = {"thresholds": _thresholds(rows, estimate, options, classes, groups)}
         known = labelled(evaluation.targets)
         both = [
             confidences(outputs[known], evaluation.targets[known])
@@ -167,6 +169,8 @@ class _Probabilities:
             wrong = "no class has boxes that are right and boxes that are wrong"
             raise DataError(problem("calibration", wrong, fix="train longer, or with more images"))
         place = np.arange(len(matches.score))
+        if how.get("groups") is not None:
+            how = {**how, "groups": how["groups"][known][matches.image]}
         odds[place, matches.label] = _log_odds(matches.score)
         answers[place, matches.label] = matches.hit[:, 0]
         return calibrate_labels(odds, answers, None, names=names, **{**how, "base": None}).as_plain()
@@ -226,40 +230,60 @@ def _missed_counts(outputs: Outputs, targets: Targets) -> Floats:
     return np.asarray(targets[:, 0] - np.bincount(matches.image[matches.hit[:, 0]], minlength=len(outputs)), np.float64)
 
 
-def _thresholds(rows: Rows, evaluation: Rows, options: DecisionOptions, classes: Sequence[str]) -> dict[str, Any]:
-    """The least score of each class, chosen on some rows and measured on others."""
+def _thresholds(
+    rows: Rows,
+    estimate: Rows | None,
+    options: DecisionOptions,
+    classes: Sequence[str],
+    groups: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """The least score of each class, chosen on some rows and measured on others; without any by those of other folds."""
     by_cost = options.threshold == "cost"
     costs = (options.costs[0][1], options.costs[1][0]) if by_cost and options.costs is not None else None
-    known = labelled(rows.targets)
-    matches = match_boxes(rows.calibrated[known], rows.targets[known], least=OVERLAPS[:1])
-    cuts: dict[str, float | None] = {}
-    for number, name in enumerate(classes):
-        curve = box_metrics.curve(matches, number)
-        best = None if curve is None else box_metrics.best_score(curve, costs)
+
+    def cuts_of(outputs: Outputs, targets: Targets) -> list[float | None]:
+        matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
+        curves = [box_metrics.curve(matches, number) for number in range(len(classes))]
+        best = [None if curve is None else box_metrics.best_score(curve, costs) for curve in curves]
         # From a score above 1 on there is no detection.
-        cuts[name] = None if best is None else min(best[0], 1.1)
-    plain: dict[str, Any] = {"criterion": "cost" if by_cost else "f1", "cuts": cuts}
+        return [None if score is None else min(score[0], 1.1) for score in best]
+
+    known = labelled(rows.targets)
+    cuts = cuts_of(rows.calibrated[known], rows.targets[known])
+    plain: dict[str, Any] = {"criterion": "cost" if by_cost else "f1", "cuts": dict(zip(classes, cuts, strict=True))}
+    evaluation = rows if estimate is None else estimate
     known = labelled(evaluation.targets)
-    if not known.any():
+    outputs, targets = evaluation.calibrated[known], evaluation.targets[known]
+    ids = [evaluation.ids[place] for place in np.flatnonzero(known).tolist()]
+    folds = held_out_folds(targets, ids, groups) if estimate is None else []
+    if not known.any() or (estimate is None and not folds):
         return plain
-    matches = match_boxes(evaluation.calibrated[known], evaluation.targets[known], least=OVERLAPS[:1])
-    least = [0.5 if cut is None else cut for cut in cuts.values()]
+    # Of each image the least score of each class.
+    least = np.tile(_scores_from(cuts), (len(targets), 1))
+    for held in folds:
+        least[held] = _scores_from(cuts_of(outputs[~held], targets[~held]))
+    plain |= {"is_cross_validated": True} if folds else {}
+    matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
     of = partial(_mean_cost, costs, int(known.sum())) if costs is not None else _macro_f1
-    values = {"by_cuts": of(matches, least), "without": of(matches, [0.5] * len(classes))}
+    values = {"by_cuts": of(matches, least), "without": of(matches, np.full_like(least, 0.5))}
     return {**plain, "measured": {"measure": "cost" if by_cost else "macro_f1", **values}}
 
 
-def _macro_f1(matches: Matches, least: Sequence[float]) -> float:
-    """The mean F1 of the classes that have true boxes."""
+def _scores_from(cuts: Sequence[float | None]) -> Floats:
+    return np.array([0.5 if cut is None else cut for cut in cuts])
+
+
+def _macro_f1(matches: Matches, least: Floats) -> float:
+    """The mean F1 of the classes that have true boxes; `least` has a score for each image and class."""
     values = []
     for place, number in enumerate(matches.classes.tolist()):
-        alarms = (matches.label == number) & (matches.score >= least[number])
+        alarms = (matches.label == number) & (matches.score >= least[matches.image, number])
         values.append(2 * matches.hit[alarms, 0].sum() / (alarms.sum() + matches.true[:, place].sum()))
     return float(np.mean(values)) if values else float("nan")
 
 
-def _mean_cost(costs: tuple[float, float], images: int, matches: Matches, least: Sequence[float]) -> float:
+def _mean_cost(costs: tuple[float, float], images: int, matches: Matches, least: Floats) -> float:
     """What false alarms and missed boxes of an image cost."""
-    alarms = matches.score >= np.asarray(least)[matches.label]
+    alarms = matches.score >= least[matches.image, matches.label]
     hits = matches.hit[alarms, 0].sum()
     return float((costs[0] * (alarms.sum() - hits) + costs[1] * (matches.true.sum() - hits)) / images)

@@ -147,11 +147,11 @@ class _Ensembling:
         options: DecisionOptions,
         classes: Sequence[str],
         seed: int,
+        groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         if options.threshold is None:
             return {}
-        measured_on = rows if estimate is None else estimate
-        return {"thresholds": decisions.thresholds(rows, measured_on, options, classes, None, prior)}
+        return {"thresholds": decisions.thresholds(rows, estimate, options, classes, None, prior, groups)}
 
 
 class _Probabilities:

@@ -52,9 +52,11 @@ def _label_question(rows: Rows) -> classes.Question:
     return of_label
 
 
-def _confidences(outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+def _confidences(
+    outputs: npt.NDArray[Any], targets: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     known = ~np.isnan(targets)
-    return 0.5 * (1 + np.tanh(outputs[known] / 2)), targets[known].astype(np.float64)
+    return 0.5 * (1 + np.tanh(outputs[known] / 2)), targets[known].astype(np.float64), np.nonzero(known)[0]
 
 
 def _label(subject: Shown, rows: Rows, place: int) -> Asked:
@@ -63,13 +65,13 @@ def _label(subject: Shown, rows: Rows, place: int) -> Asked:
     known = ~np.isnan(rows.targets[:, place])
     cuts = list((subject.ensemble.decide if subject.ensemble else {}).get("thresholds", {}).get("cuts", {}).values())
     cut = cuts[place] if place < len(cuts) and cuts[place] is not None else 0.5
-    predictions = 0.5 * (1 + np.tanh(odds / 2)) >= cut
+    predictions = 0.5 * (1 + np.tanh(rows.decided_by[known, place] / 2)) > cut
     return Asked(odds, positive, predictions, [rows.ids[row] for row in np.flatnonzero(known)])
 
 
 SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     partial(classes.tables_of_classes, by_group="accuracy"),
-    partial(trust.reliability, confidences=_confidences, what="a label"),
+    partial(trust.reliability, confidences=_confidences, what="a label", nouns=("answer", "answers")),
     partial(classes.ranking, questions=_label_question, whose="label by label"),
     partial(diagnosis.diagnosis, question=_label),
     partial(pictures.pictures, choose=mistakes, worst="The surest mistakes", nearest="Near misses"),

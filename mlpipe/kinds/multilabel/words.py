@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,4 +20,6 @@ def predicted(outputs: int) -> str:
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
     """A sample's target in few words; None where there is nothing to tell."""
+    if all(math.isnan(value) for value in target):
+        return None
     return ", ".join(name for name, value in zip(classes, target, strict=True) if value == 1) or "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,7 @@ class _Ensembling:
         options: DecisionOptions,
         classes: Sequence[str],
         seed: int,
+        groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=options.alpha)
         return {"halfwidths": {"alpha": options.alpha, **dict(zip(classes, half.tolist(), strict=True))}}

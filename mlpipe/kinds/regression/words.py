@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,4 +20,6 @@ def predicted(outputs: int) -> str:
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
     """A sample's target in few words; None where there is nothing to tell."""
-    return ", ".join(f"{value:.3g}" for value in target)
+    if all(math.isnan(value) for value in target):
+        return None
+    return ", ".join("-" if math.isnan(value) else f"{value:.3g}" for value in target)

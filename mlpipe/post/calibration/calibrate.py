@@ -51,6 +51,7 @@ def calibrate(
     seed: int = 0,
     shrinkage: str | float = "none",
     base: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> Calibration:
     """Fit a calibration to labelled predictions, by the least negative log-likelihood.
 
@@ -72,6 +73,8 @@ def calibrate(
             histograms are not held.
         base: With a prior, the prevalence that the logits are meant for already, shape (classes,); None: that of the
             labelled rows. The identity moves from there to the prior.
+        groups: What rows belong together, shape (n,), such as the images of a patient: where some rows judge what others
+            fitted, a group is on one side. None: every row by itself.
 
     Raises:
         ConfigError: The method or the shrinkage is unknown.
@@ -88,10 +91,10 @@ def calibrate(
     logits, targets = labelled(fit_logits, fit_targets, ids=ids)
     target_prior = None if prior is None else shares(prior, logits.shape[1])
     known = None if base is None else shares(base, logits.shape[1], key="base")
+    units = None if groups is None else np.asarray(groups)[np.asarray(fit_targets) >= 0]
     fit_function = _choose if method == "auto" else _fit_one
-    return fit_function(
-        method, _Data(logits, targets, target_prior, seed, (unit_of(logits, always=True), unit_of(logits)), known), held
-    )
+    scales = unit_of(logits, always=True), unit_of(logits)
+    return fit_function(method, _Data(logits, targets, target_prior, seed, scales, known, units), held)
 
 
 def unit_of(logits: Floats, *, always: bool = False) -> float:
@@ -121,13 +124,15 @@ class _Data:
     seed: int
     units: tuple[float, float]
     base: Floats | None = None
+    groups: npt.NDArray[Any] | None = None
 
     def unit(self, method: str, held: bool) -> float:
         """Only what learns nothing leaves logits in a unit of their own."""
         return 1.0 if method == "none" else self.units[0 if method in _SCALE_FREE and not held else 1]
 
     def only(self, rows: npt.NDArray[Any]) -> _Data:
-        return replace(self, logits=self.logits[rows], targets=self.targets[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, logits=self.logits[rows], targets=self.targets[rows], groups=groups)
 
 
 def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration:
@@ -148,7 +153,7 @@ def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration
 def _strength(method: str, scores: Floats, data: _Data) -> Strength:
     """How strongly to hold a method at the identity, by the loss of rows that its fits did not see."""
     targets, prior = data.targets, data.prior
-    rows, fold = holding.folds_of(targets, data.seed)
+    rows, fold = holding.folds_of(targets, data.seed, data.groups)
     ratios = None if prior is None else _ratios(targets, prior)
     weights = np.ones(len(rows)) if ratios is None else ratios[targets[rows]]
     parts = [(rows[fold != number], rows[fold == number]) for number in range(fold.max() + 1)]
@@ -214,13 +219,14 @@ def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
     """The simplest method whose loss is not more than one standard error (of the paired difference) above the best."""
     counts = counts_of(data.targets, data.logits.shape[1])
     folds = min(_FOLDS, int(counts[counts > 0].min()))
-    if folds < 2:
+    fold = stratified_folds(data.targets, folds, data.seed, data.groups)
+    if any(len(np.unique(data.targets[fold != number])) < np.count_nonzero(counts) for number in range(folds)):
         fitted = _fit_one("affine", data, strength)
-        return replace(fitted, notes=(*fitted.notes, "a class has one labelled row: affine is used without a choice"))
+        wrong = "a class has one labelled row" if folds < 2 else "a class has labelled rows of too few groups"
+        return replace(fitted, notes=(*fitted.notes, f"{wrong}: affine is used without a choice"))
     n, classes = data.logits.shape
     has_matrix = classes <= _MOST_OF_MATRIX and n >= 2 * classes * (classes + 1)
     names = [name for name in METHODS if name != "matrix" or has_matrix]
-    fold = stratified_folds(data.targets, folds, data.seed)
     weights = prepared(log_softmax(data.logits), data.targets, data.prior).rows.weights
     losses = {name: np.empty(n) for name in names}
     for number in range(folds):
@@ -229,5 +235,5 @@ def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
             held_out = _fit_one(name, data.only(~inside), strength).apply(data.logits[inside])
             losses[name][inside] = -held_out[np.arange(inside.sum()), data.targets[inside]]
     weighted = {name: n * weights * values for name, values in losses.items()}
-    chosen = _fit_one(simplest(weighted, errors=1.0), data, strength)
+    chosen = _fit_one(simplest(weighted, errors=1.0, groups=data.groups), data, strength)
     return replace(chosen, scores={name: float(values.mean()) for name, values in weighted.items()})

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.post.intervals.by_metric import wilson
+from mlpipe.post.intervals.by_metric import share_of_groups, wilson
 from mlpipe.post.measures.class_metrics import brier, log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of, labelled
 
@@ -141,8 +141,11 @@ def reliability_bins(
     bins: int = 15,
     scheme: Scheme = "width",
     level: float = 0.95,
+    groups: npt.NDArray[np.generic] | None = None,
 ) -> list[Bin]:
     """The bins of a reliability diagram that hold rows, each with the Wilson interval of its hits.
+
+    Where rows come in groups the interval is that of `mlpipe.post.intervals.by_metric.share_of_groups`.
 
     Args:
         confidence: Probabilities, shape (n,); `confidences` gives those of the predicted classes.
@@ -150,13 +153,19 @@ def reliability_bins(
         bins: How many.
         scheme: Bins of equal `width` or equal `mass`.
         level: Of the bands.
+        groups: What rows belong together, shape (n,); None: every row by itself.
     """
     sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
     place, edges = _edges(sure, bins, scheme)
     rows, summed, came = _sums(sure, right, place, edges)
     filled = []
     for number in np.flatnonzero(rows):
-        band = wilson(int(came[number]), int(rows[number]), level=level)
+        inside = place == number
+        band = (
+            wilson(int(came[number]), int(rows[number]), level=level)
+            if groups is None
+            else share_of_groups(right[inside], groups[inside], level=level)
+        )
         filled.append(
             Bin(
                 float(edges[number]),

@@ -78,6 +78,7 @@ def calibrate_labels(
     seed: int = 0,
     shrinkage: str | float = "none",
     base: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
 ) -> LabelCalibration:
     """Fit `calibrate` to each label, on the rows where it is known.
 
@@ -92,6 +93,7 @@ def calibrate_labels(
         shrinkage: As for `calibrate`, for each label by itself.
         base: With a prior, the shares that the log-odds are meant for already, shape (labels,); None: those of the
             labelled rows.
+        groups: As for `calibrate`, shape (n,).
 
     Raises:
         ConfigError: The method is unknown.
@@ -117,6 +119,8 @@ def calibrate_labels(
         options: dict[str, Any] = {"method": method, "seed": seed, "shrinkage": shrinkage}
         if known_base is not None:
             options["base"] = [1 - known_base[number], known_base[number]]
+        if groups is not None:
+            options["groups"] = np.asarray(groups)[known]
         calibration = calibrate(two_classes(logits[known, number]), answers, share, **options)
         fitted.append(calibration)
         notes += [f"label {name}: {note}" for note in calibration.notes]

@@ -7,9 +7,10 @@ the network's epoch. Held-out rows say how much of that to believe: from nothing
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, problem
 from mlpipe.post.calibration.shrunk_fit import BARE, Strength
@@ -48,16 +49,18 @@ def fixed_strength(shrinkage: str | float) -> Strength | None:
     raise ConfigError(problem(KEY, "is no strength", got=shrinkage, fix=fix))
 
 
-def folds_of(targets: Integers, seed: int) -> tuple[Integers, Integers]:
+def folds_of(targets: Integers, seed: int, groups: npt.NDArray[Any] | None = None) -> tuple[Integers, Integers]:
     """Rows that choose the strength, at most a thousand or so, and the fold of each.
 
     Args:
         targets: Class numbers, shape (n,).
         seed: Of the draw.
+        groups: What rows belong together, shape (n,), and are held out together; None: every row by itself.
     """
     parts = -(-len(targets) // _MOST_ROWS)
     rows = np.flatnonzero(stratified_folds(targets, parts, seed) == 0)
-    return rows, stratified_folds(targets[rows], min(FOLDS, len(rows)), seed)
+    own = None if groups is None else groups[rows]
+    return rows, stratified_folds(targets[rows], min(FOLDS, len(rows)), seed, own)
 
 
 def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:

@@ -125,7 +125,8 @@ class Chooser:
         members = candidates if self.stage in ("before", "both") else raw
         option = self._option("before" if members is candidates else "none", members)
         if self.stage in ("after", "both"):
-            option = replace(option, final=member_mixture.recalibrated(option.final, self.stage, self.kind, self.how))
+            final = member_mixture.recalibrated(option.final, self.stage, self.kind, self.how, self.groups)
+            option = replace(option, final=final)
         loss = float(member_mixture.losses_of(option.final.chooses, option.final.prior, self.kind)[0].mean())
         return self._choice(option, self._members_on_rows(members), {self.stage: loss}, [])
 
@@ -136,7 +137,7 @@ class Chooser:
             option = options[source]
             try:
                 options[name] = replace(
-                    option, final=member_mixture.recalibrated(option.final, name, self.kind, self.how)
+                    option, final=member_mixture.recalibrated(option.final, name, self.kind, self.how, self.groups)
                 )
             except DataError as error:
                 notes.append(f"the mixture is not calibrated itself: {error.problems[0]}")
@@ -249,7 +250,7 @@ def is_better(choice: Choice, other: Choice, kind: str, groups: Mapping[str, str
 
 
 def member_search(
-    kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any]
+    kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any], groups: Any = None
 ) -> Callable[[Sequence[Member]], Ensemble]:
     """A search for members and weights, by rows at their own prevalence.
 
@@ -259,11 +260,12 @@ def member_search(
         eval_frac: The share of the rows that choose; None: all.
         seed: Of every draw.
         options: How to search, as `mlpipe.post.ensembling.ensemble.select` takes them.
+        groups: What rows belong together, shape (n,); None: every row by itself.
     """
 
     def search(members: Sequence[Member]) -> Ensemble:
         rows = [member_mixture.at_own_prevalence(member.chooses, member.prior).calibrated for member in members]
-        return ensemble.select(rows, targets, kind=kind, eval_frac=eval_frac, seed=seed, **options)
+        return ensemble.select(rows, targets, kind=kind, eval_frac=eval_frac, seed=seed, groups=groups, **options)
 
     return search
 

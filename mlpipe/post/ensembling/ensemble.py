@@ -77,6 +77,7 @@ def select(
     weights_temperature: float = 0.5,
     include_single: bool = True,
     seed: int = 0,
+    groups: npt.ArrayLike | None = None,
 ) -> Ensemble:
     """Choose an ensemble on rows with targets.
 
@@ -96,6 +97,7 @@ def select(
         weights_temperature: As for `random_search`.
         include_single: Whether a model alone may be the answer of the search.
         seed: Of every draw.
+        groups: As for `split_rows`, shape (n,).
 
     Raises:
         ConfigError: The way is unknown, or a number is out of its range.
@@ -106,7 +108,8 @@ def select(
     if not usable:
         raise DataError(problem("ensemble", "no model has finite predictions for all rows", fix="predict again"))
     rng = np.random.default_rng(seed)
-    chosen, others = _split_rows(len(goal), eval_frac, rng)
+    units = None if groups is None else np.asarray(groups)[metrics.labelled(np.asarray(targets))]
+    chosen, others = split_rows(len(goal), eval_frac, rng, units)
     parts = [arrays[place][chosen] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
@@ -243,12 +246,30 @@ def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike)
     return [array[mask] for array in arrays], goal[mask]
 
 
-def _split_rows(
-    n: int, eval_frac: float | None, rng: np.random.Generator
+def split_rows(
+    n: int, eval_frac: float | None, rng: np.random.Generator, groups: npt.ArrayLike | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The rows that choose, and the others; the draw is the reference's."""
+    """The rows that choose, and the others, places of labelled rows; the draw of rows by themselves is the reference's.
+
+    Args:
+        n: How many labelled rows there are.
+        eval_frac: The share that chooses; None: all.
+        rng: Draws them.
+        groups: What rows belong together, shape (n,): all of a group choose, or none. None: every row by itself.
+
+    Raises:
+        ConfigError: The share leaves one part without a row or a group.
+    """
     if eval_frac is None:
         return np.arange(n), np.arange(0)
+    if groups is not None:
+        names, units = np.unique(np.asarray(groups), return_inverse=True)
+        if len(names) < 2:
+            fix = "use mode.select_on=oof, or test images of more groups"
+            raise ConfigError(problem("mode.eval_frac", "both parts need a group", got=eval_frac, fix=fix))
+        count = min(max(round(eval_frac * len(names)), 1), len(names) - 1)
+        chooses = np.isin(units, rng.choice(len(names), count, replace=False))
+        return np.flatnonzero(chooses), np.flatnonzero(~chooses)
     count = int(eval_frac * n)
     if not 0 < count < n:
         fix = f"with {n} rows give a share from {1 / n:.2g} to {(n - 1) / n:.2g}"

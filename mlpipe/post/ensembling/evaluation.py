@@ -82,7 +82,13 @@ def comparisons(
 
 
 def decisions(
-    final: Final, estimate: Rows | None, kind: str, options: DecisionOptions, classes: Sequence[str], seed: int
+    final: Final,
+    estimate: Rows | None,
+    kind: str,
+    options: DecisionOptions,
+    classes: Sequence[str],
+    seed: int,
+    groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
 
@@ -93,12 +99,19 @@ def decisions(
         options: What to decide by.
         classes: The names of the outputs.
         seed: Of draws.
+        groups: The group of each sample; None: every row by itself.
     """
     part = post_kind.ensembling(kind)
-    return part.decisions(final.chooses, final.prior, estimate, options, classes, seed)
+    return part.decisions(final.chooses, final.prior, estimate, options, classes, seed, groups)
 
 
-def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Sequence[str], seed: int) -> dict[str, Any]:
+def prevalence(
+    final: Final,
+    models: Sequence[tuple[Rows, Rows]],
+    classes: Sequence[str],
+    seed: int,
+    groups: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The share of each class among the rows that chose, the test rows, and (estimated) the unlabelled ones.
 
     Each model's error rates on its own validation rows correct its own predictions of the unlabelled rows (PACC), and
@@ -110,17 +123,20 @@ def prevalence(final: Final, models: Sequence[tuple[Rows, Rows]], classes: Seque
         models: For each record its validation rows and its unlabelled rows.
         classes: The names of the classes.
         seed: Of the bootstrap.
+        groups: The group of each sample; None: every row by itself.
     """
     by_split: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
     if final.test is not None and (final.test.targets >= 0).any():
         by_split["test"] = own_shares(final.test.targets, len(classes)).tolist()
     if models:
-        by_split["unlabelled"] = _unlabelled_prevalence(models, seed)
+        by_split["unlabelled"] = _unlabelled_prevalence(models, seed, groups)
     return by_split
 
 
-def _unlabelled_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> dict[str, Any]:
-    estimate = estimated_prevalence(models, seed)
+def _unlabelled_prevalence(
+    models: Sequence[tuple[Rows, Rows]], seed: int, groups: Mapping[str, str] | None
+) -> dict[str, Any]:
+    estimate = estimated_prevalence(models, seed, groups)
     if estimate.shares is None:
         return {"note": estimate.note}
     likely = []
@@ -152,17 +168,27 @@ class Estimate:
     shares: tuple[Array, Array, Array] | None
 
 
-def estimated_prevalence(models: Sequence[tuple[Rows, Rows]], seed: int) -> Estimate:
+def estimated_prevalence(
+    models: Sequence[tuple[Rows, Rows]], seed: int, groups: Mapping[str, str] | None = None
+) -> Estimate:
     """The mean over models of PACC and of its bootstrap intervals, without models that hardly tell the classes apart.
 
     Args:
         models: For each record its validation rows and its unlabelled rows, one pair at least.
         seed: Of the bootstrap.
+        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
     """
     if (classes := models[0][0].raw.shape[1]) > _MOST_ESTIMATED:
         return Estimate((), f"there are {classes:,} classes, and it is estimated of {_MOST_ESTIMATED} at most", None)
     arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
-    estimates = [quantify(val.raw, val.targets, rows.raw, **arguments) for val, rows in models]
+    units = [
+        None if groups is None else tuple(np.array([groups.get(name, name) for name in part.ids]) for part in pair)
+        for pair in models
+    ]
+    estimates = [
+        quantify(val.raw, val.targets, rows.raw, groups=own, **arguments)  # type: ignore[arg-type]
+        for (val, rows), own in zip(models, units, strict=True)
+    ]
     telling = tuple(place for place, estimate in enumerate(estimates) if estimate.means_something)
     blind = len(estimates) - len(telling)
     if not telling:

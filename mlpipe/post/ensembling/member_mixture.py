@@ -68,6 +68,7 @@ class Fitting:
         *,
         base: Any = None,
         names: Sequence[str] | None = None,
+        groups: Array | None = None,
     ) -> dict[str, Any]:
         """A calibration as plain data.
 
@@ -78,11 +79,13 @@ class Fitting:
             prior: The prevalence that it is meant for; None: that of the rows.
             base: The prevalence that the logits are meant for; None: that of the rows.
             names: The names of labels.
+            groups: What rows belong together, shape (n,); None: every row by itself.
 
         Raises:
             DataError: The rows do not allow one.
         """
-        options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage, "base": base}
+        options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage}
+        options |= {"base": base, "groups": groups}
         return post_kind.probabilities(kind).learn(logits, targets, prior, names, **options)
 
     def identity(self) -> Fitting:
@@ -91,9 +94,15 @@ class Fitting:
 
 
 def cross_fitted(
-    logits: Array, targets: Array, kind: str, how: Fitting, prior: Any = None, base: Any = None
+    logits: Array,
+    targets: Array,
+    kind: str,
+    how: Fitting,
+    prior: Any = None,
+    base: Any = None,
+    groups: Array | None = None,
 ) -> tuple[Array, int]:
-    """Each row calibrated by a fit that did not see it, and how many rows no such fit was possible for.
+    """Each row calibrated by a fit that saw nothing of its group, and how many rows no such fit was possible for.
 
     Those are not calibrated, only moved to the prior: a fit that saw them would flatter itself.
 
@@ -104,9 +113,10 @@ def cross_fitted(
         how: How calibrations are fitted.
         prior: The prevalence that they are meant for; None: that of the rows.
         base: The prevalence that the logits are meant for; None: that of the rows.
+        groups: What rows belong together, shape (n,), such as the images of a patient; None: every row by itself.
     """
     strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
-    fold = stratified_folds(strata, _FOLDS, how.seed)
+    fold = stratified_folds(strata, _FOLDS, how.seed, groups)
     plain = how.identity().learn(logits, targets, kind, prior, base=base)
     out, missed = np.array(learned(plain, kind)(logits)), 0
     for number in range(_FOLDS):
@@ -114,7 +124,9 @@ def cross_fitted(
         if not held.any():
             continue
         try:
-            out[held] = learned(how.learn(logits[~held], targets[~held], kind, prior, base=base), kind)(logits[held])
+            own = None if groups is None else groups[~held]
+            plain = how.learn(logits[~held], targets[~held], kind, prior, base=base, groups=own)
+            out[held] = learned(plain, kind)(logits[held])
         except DataError:
             missed += int(held.sum())
     return out, missed
@@ -155,7 +167,7 @@ def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str)
     return Final(own, test, unlabelled, stage, None, prior)
 
 
-def recalibrated(final: Final, stage: str, kind: str, how: Fitting) -> Final:
+def recalibrated(final: Final, stage: str, kind: str, how: Fitting, groups: Mapping[str, str] | None = None) -> Final:
     """The same rows through a calibration of the mixture; rows that chose through one that did not see them.
 
     Args:
@@ -163,6 +175,7 @@ def recalibrated(final: Final, stage: str, kind: str, how: Fitting) -> Final:
         stage: `after` or `both`.
         kind: The kind of the task.
         how: How it is fitted.
+        groups: The group of each sample, all of whose rows are held out together; None: every row by itself.
 
     Raises:
         DataError: The rows do not allow one.
@@ -173,10 +186,12 @@ def recalibrated(final: Final, stage: str, kind: str, how: Fitting) -> Final:
         return part.calibrated if stage == "both" else part.raw
 
     rows = final.chooses
-    plain = how.learn(source(rows), rows.targets, kind, final.prior, base=base)
-    crossed, missed = cross_fitted(source(rows), rows.targets, kind, how, final.prior, base)
+    units = None if groups is None else in_groups(rows.ids, groups)
+    plain = how.learn(source(rows), rows.targets, kind, final.prior, base=base, groups=units)
+    crossed, missed = cross_fitted(source(rows), rows.targets, kind, how, final.prior, base, units)
     if missed:
-        wrong = "a class has too few rows to judge its calibration"
+        noun = "rows" if units is None else "groups of rows"
+        wrong = f"a class has too few {noun} to judge its calibration"
         raise DataError(f"calibration: {wrong}; {missed} of {len(rows)} rows could not be held out")
 
     def through(part: Rows | None) -> Rows | None:

@@ -268,16 +268,18 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
     if (how is None or how.MIXES_COLUMNS) and stored.logits.shape[1] != len(record.classes):
         wrong = f"has predictions of {stored.logits.shape[1]} outputs, its record {len(record.classes)}"
         raise ProjectError(problem(str(path), wrong, fix="run mml predict"))
-    return _with_moved(as_rows(stored), project, record)
-
-
-def _with_moved(rows: Rows, project: Project, record: ModelRecord) -> Rows:
-    """Rows with what they are at the prior of their calibration without it, where that is another prevalence."""
-    known = calibrations.load(project, record.pivot, record.id)
-    identity = known.get("identity") if known else None
-    if identity is None or not np.isfinite(rows.raw).all():
-        return rows
-    return replace(rows, moved=learned(identity, record.kind)(rows.raw))
+    own, known = as_rows(stored), calibrations.load(project, record.pivot, record.id)
+    if known is None or not np.isfinite(own.raw).all():
+        return own
+    identity = known.get("identity")
+    if identity is not None:
+        own = replace(own, moved=learned(identity, record.kind)(own.raw))
+    if stored.calibrated is not None:
+        return own
+    # Predicted again after the calibration: they get it now, but for the rows that it was learned from, which it would flatter.
+    if (task, split) == (record.task, "val"):
+        return own.uncalibrated()
+    return replace(own, calibrated=learned(known["calibration"], record.kind)(own.raw))
 
 
 def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:

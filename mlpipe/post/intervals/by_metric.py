@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlpipe.errors import DataError, problem
 from mlpipe.post import kind as post_kind
-from mlpipe.post.intervals.exact import is_exact, share_ends, wilson_ends
+from mlpipe.post.intervals.exact import is_exact, ratio, share_ends, wilson_ends
 from mlpipe.post.intervals.forms import METHODS, Ends, Known, no_interval
 from mlpipe.post.metrics import compute, labelled, statistic
 from mlpipe.post.rows import Floats, Integers
@@ -62,6 +62,21 @@ def share(hits: int, n: int, *, level: float = 0.95) -> Interval:
     """
     method = "clopper-pearson" if is_exact(hits / n, n) else "wilson"
     return Interval(hits / n, *share_ends(hits / n, n, level), level, method)
+
+
+def share_of_groups(hits: npt.ArrayLike, groups: npt.NDArray[np.generic], *, level: float = 0.95) -> Interval:
+    """The interval of a share of rows that come in groups and are alike within them.
+
+    Args:
+        hits: 1 where a row counts, shape (n,), n of 1 or more.
+        groups: What rows belong together, shape (n,).
+        level: Of the interval.
+    """
+    values = np.asarray(hits, np.float64)
+    part = ratio(values, np.ones_like(values), *units_of(groups, len(values)))
+    assert part is not None
+    method = "clopper-pearson" if is_exact(part.value, part.rows) else "wilson"
+    return Interval(part.value, *share_ends(part.value, part.rows, level), level, method)
 
 
 def metric_intervals(

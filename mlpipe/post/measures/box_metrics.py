@@ -48,7 +48,8 @@ def as_outputs(detections: Rows) -> npt.NDArray[np.float32]:
     boxes = np.asarray(detections, np.float32)
     boxes = np.where((boxes[..., 4:5] > 0) & np.isfinite(boxes).all(axis=-1, keepdims=True), boxes, np.float32(0))
     order = np.argsort(-boxes[..., 4], axis=1, kind="stable")
-    return np.ascontiguousarray(np.take_along_axis(boxes, order[..., None], axis=1)).reshape(len(boxes), -1)
+    ordered = np.take_along_axis(boxes, order[..., None], axis=1)
+    return np.ascontiguousarray(ordered).reshape(len(boxes), boxes.shape[1] * DETECTION)
 
 
 def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
@@ -71,7 +72,8 @@ def detections_of(outputs: Rows) -> Floats:
     Args:
         outputs: Rows, shape (n, K * 6).
     """
-    return np.asarray(outputs, np.float64).reshape(len(outputs), -1, DETECTION)
+    # Of no images, too, whose shape says alone how many detections each would have.
+    return np.asarray(outputs, np.float64).reshape(len(outputs), outputs.shape[1] // DETECTION, DETECTION)
 
 
 def boxes_of(targets: Rows) -> Floats:
@@ -80,7 +82,7 @@ def boxes_of(targets: Rows) -> Floats:
     Args:
         targets: Rows, shape (n, 1 + B * 5).
     """
-    return np.asarray(targets[:, 1:], np.float64).reshape(len(targets), -1, BOX)
+    return np.asarray(targets[:, 1:], np.float64).reshape(len(targets), (targets.shape[1] - 1) // BOX, BOX)
 
 
 def overlaps(first: Floats, second: Floats) -> Floats:
@@ -151,7 +153,8 @@ def match_boxes(
         took[some] = _matched_boxes(detections[some], boxes[some], other_size[some], least)
     ignored = np.zeros(took.shape, bool)
     if boxes.shape[1]:
-        theirs = np.take_along_axis(other_size[:, None], np.maximum(took, 0).reshape(len(took), 1, -1), 2)
+        flat = np.maximum(took, 0).reshape(len(took), 1, took.shape[1] * took.shape[2])
+        theirs = np.take_along_axis(other_size[:, None], flat, 2)
         ignored = theirs.reshape(took.shape) & (took >= 0)
     ignored |= ((own < size[0]) | (own > size[1]))[..., None] & (took < 0)
     image, place = np.nonzero(detections[..., 4] > 0)

@@ -33,11 +33,12 @@ class Curve:
 
 
 @style.styled
-def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
+def reliability(panels: Sequence[tuple[str, Sequence[Bin]]], nouns: tuple[str, str] = ("image", "images")) -> Figure:
     """The share of right predictions against their confidence, with 95 % bands, one panel under the other.
 
     Args:
         panels: A title and the bins of each.
+        nouns: What one of those counted is, and several.
     """
     figure = Figure(figsize=(style.WIDTH, 2.75 * len(panels)))
     for panel, (title, bins) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
@@ -52,7 +53,7 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
         sizes = [12 + 50 * group.rows / largest for group in bins]
         panel.scatter(sure, right, s=sizes, color=style.SERIES[0], zorder=3, linewidths=0)
         texts = [
-            f"{counted(group.rows, 'image')}: predicted {group.confidence:.3f}, came true {group.hits:.3f} "
+            f"{counted(group.rows, *nouns)}: predicted {group.confidence:.3f}, came true {group.hits:.3f} "
             f"({group.hits_low:.3f} to {group.hits_high:.3f})"
             for group in bins
         ]
@@ -61,7 +62,7 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]]) -> Figure:
         panel.set_ylabel("came true")
         panel.set_xlim(-0.02, 1.02)
         panel.set_ylim(-0.02, 1.02)
-    panel.set_xlabel("predicted probability (dot's size: images)")
+    panel.set_xlabel(f"predicted probability (dot's size: {nouns[1]})")
     return figure
 
 

@@ -20,7 +20,7 @@ def more_data(facts: TaskFacts) -> Section:
     """
     if "+" in facts.name:
         return Section("More images")
-    outlooks, notes = measured(facts.project, facts.name)
+    outlooks, notes = measured(facts.project, facts.name, groups=facts.groups or None)
     sentences = [sentence for outlook in outlooks for sentence in outlook.sentences()]
     warned = paragraph(
         "The band holds the chance in the test images; it does not know what the further images are like."

@@ -70,14 +70,16 @@ def _test_ids(facts: TaskFacts) -> frozenset[str]:
 
 
 def _part_shares(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value], int]]:
-    """Each part with the share of each class, and how many images it has."""
+    """Each part with the share of each class, of images of which it is known, and how many images it has."""
     parts, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
     for part, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         mask = task.samples.in_part(part)  # type: ignore[arg-type]
         mask = mask | is_test if part == "test" else mask & ~is_test
         rows = np.flatnonzero(mask & task.samples.labelled)
         if len(rows):
-            values = task.class_counts(rows) / len(rows)
+            targets = task.samples.targets[rows]
+            known = len(rows) if targets.ndim == 1 else (~np.isnan(targets)).sum(axis=0)
+            values = task.class_counts(rows) / np.maximum(known, 1)
             parts.append(
                 (name, [Value(label, float(share)) for label, share in zip(classes, values, strict=True)], len(rows))
             )

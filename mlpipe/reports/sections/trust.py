@@ -12,26 +12,31 @@ from mlpipe.errors import counted, listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.figures import number, percent, round_percent
-from mlpipe.post.intervals.by_metric import Interval, share, wilson
+from mlpipe.post.intervals.by_metric import Interval, share, share_of_groups, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
 from mlpipe.reports.plots import numbers, probabilities, style
 from mlpipe.reports.sections.parts import Section
 
-Confidences = Callable[[npt.NDArray[Any], npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
+Array = npt.NDArray[Any]
+# From outputs and targets to the probability of each thing that is said, whether it came true, and of which row it is, (m,) each.
+Confidences = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 _BINS = 12
 _LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _MOST_NUMBERS = 4
 
 
-def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Section:
+def reliability(
+    facts: TaskFacts, confidences: Confidences, what: str, nouns: tuple[str, str] = ("image", "images")
+) -> Section:
     """Reliability diagrams before and after calibration.
 
     Args:
         facts: A task of classes or labels.
-        confidences: From outputs and targets to the probability of what is said, and whether it came true, (m,) each.
+        confidences: As above.
         what: What is said, in words.
+        nouns: What one of them is, and several.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
@@ -41,8 +46,9 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
         values = {"as the network gives it": rows.raw}
     panels, errors = [], {}
     for title, outputs in values.items():
-        sure, hits = confidences(outputs, rows.targets)
-        panels.append((title, calibration_errors.reliability_bins(sure, hits, bins=_BINS)))
+        sure, hits, of = confidences(outputs, rows.targets)
+        units = _groups(facts, rows, of)
+        panels.append((title, calibration_errors.reliability_bins(sure, hits, bins=_BINS, groups=units)))
         errors[title] = calibration_errors.binned_error(sure, hits)
     stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
     if stored is not None and rows.is_calibrated:
@@ -51,7 +57,7 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
     text = ", ".join(f"{number(value, len(rows))} {title}" for title, value in errors.items())
     plot = style.Plot(
         f"{facts.name}_reliability",
-        probabilities.reliability(panels),
+        probabilities.reliability(panels, nouns),
         f"How often {what} came true against its predicted probability, on {facts.shown.where} images, with 95 % bands.",
         f"Reliability diagram; expected calibration error {text}.",
         ["panel", "lower", "upper", "rows", "confidence", "hits", "hits_low", "hits_high"],
@@ -63,6 +69,12 @@ def reliability(facts: TaskFacts, confidences: Confidences, what: str) -> Sectio
     below = table(f"On {facts.shown.where} images; 0 is best", header, cells) if cells else None
     text = f"Expected calibration error: {text} (0 is best)."
     return Section("Calibration", [paragraph(text)], [plot], [below])
+
+
+def _groups(facts: TaskFacts, rows: Rows, places: Array) -> Array | None:
+    """The group, or else the image, of each thing that is told of some rows; None where each is of another one."""
+    names = np.array([facts.groups.get(rows.ids[place], rows.ids[place]) for place in places.tolist()])
+    return names if len(np.unique(names)) < len(names) else None
 
 
 def of_numbers(facts: TaskFacts) -> Section:
@@ -175,9 +187,11 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
     for place in range(len(names)):
         known = ~np.isnan(test.targets[:, place])
         off = np.abs(test.calibrated[known, place] - test.targets[known, place])
+        units = _groups(facts, test, np.flatnonzero(known))
         points = []
         for level in _LEVELS if len(off) else ():
-            band = wilson(int((off <= halves[level][place]).sum()), len(off))
+            inside = off <= halves[level][place]
+            band = wilson(int(inside.sum()), len(off)) if units is None else share_of_groups(inside, units)
             points.append(calibration_errors.Bin(level, level, len(off), level, band.value, band.low, band.high))
         levels.append(points)
     rows = [
@@ -209,10 +223,13 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
         if half is None or not known.any():
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
-        coverage = share(int((off <= half).sum()), int(known.sum()))
+        units = _groups(facts, rows, np.flatnonzero(known))
+        inside = off <= half
+        coverage = share(int(inside.sum()), len(inside)) if units is None else share_of_groups(inside, units)
         cells.append([name, f"± {number(half, int(known.sum()))}", *_coverage_cells(coverage, int(known.sum()))])
     assert facts.shown is not None
     caption = f"Prediction intervals that promise {round_percent(1 - halves['alpha'])}, on {facts.shown.where} images"
+    caption += ", which they were made of" if facts.shown.test is None else ""
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)
 
 

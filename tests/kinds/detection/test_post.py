@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from mlpipe.errors import DataError
 from mlpipe.kinds.detection import post
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
@@ -208,3 +209,26 @@ def test_a_box_of_each_class_and_none_without_boxes() -> None:
     none = as_targets(np.full((3, 1, 5), np.nan))
     assert post.constant(np.ones((3, 3)), judged, CLASSES, Stored(none)) is None
     assert post.constant(np.ones((3, 3)), judged, CLASSES, Stored()) is None
+
+
+def test_no_image_is_no_trouble() -> None:
+    """Of one image with boxes, a cross-validation has none to fit to."""
+    outputs, targets = rows(3)
+    none = match_boxes(outputs[:0], targets[:0], least=OVERLAPS[:1])
+    assert not len(none.score) and none.true.shape == (0, 0)
+    how = member_mixture.Fitting("affine", "none", 0)
+    crossed, missed = member_mixture.cross_fitted(outputs[:1], targets[:1], "detection", how)
+    assert missed == 1 and np.array_equal(crossed, outputs[:1])
+    with pytest.raises(DataError, match="no class has boxes that are right and boxes that are wrong"):
+        PROBABILITIES.learn(outputs[:0], targets[:0], None, CLASSES, method="affine")
+
+
+def test_scores_of_boxes_are_chosen_and_judged_by_other_images() -> None:
+    outputs, targets = rows(3)
+    own = Rows([str(k) for k in range(60)], targets, outputs, outputs)
+    found = post.ENSEMBLING.decisions(own, None, None, options("f1"), CLASSES, 0)["thresholds"]
+    same = post.ENSEMBLING.decisions(own, None, own, options("f1"), CLASSES, 0)["thresholds"]
+    assert found["is_cross_validated"] and "is_cross_validated" not in same and found["cuts"] == same["cuts"]
+    assert found["measured"]["without"] == same["measured"]["without"]
+    # On the images that chose them they are the best of all.
+    assert found["measured"]["by_cuts"] < same["measured"]["by_cuts"]

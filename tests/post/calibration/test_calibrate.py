@@ -399,3 +399,47 @@ def test_temperature_against_netcal() -> None:
     theirs.fit(probabilities, targets)
     mine = np.exp(calibrate(logits, targets, method="temperature").apply(logits))
     assert np.abs(mine - theirs.transform(probabilities)).max() < 1e-3
+
+
+def patients(seed: int, count: int, images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, classes and patients of images that are nearly alike within a patient."""
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(0, 2, count)
+    logits = rng.normal(0, 2, (count, 2))
+    logits[np.arange(count), classes] += 1.5
+    return (
+        np.repeat(logits, images, axis=0) + rng.normal(0, 0.1, (count * images, 2)),
+        np.repeat(classes, images),
+        np.repeat(np.arange(count), images),
+    )
+
+
+def test_auto_holds_out_whole_groups() -> None:
+    """Images of a patient that fitted a histogram let it foresee his other images: of other patients it is worse than nothing."""
+    fresh, truth, _ = patients(99, 4000, 1)
+    bare, losses = class_metrics.nll(fresh, truth), {"apart": [], "together": []}
+    for seed in range(6):
+        logits, targets, groups = patients(seed, 40, 10)
+        for name, own in (("apart", None), ("together", groups)):
+            found = calibrate(logits, targets, method="auto", groups=own)
+            losses[name].append(class_metrics.nll(found.apply(fresh), truth))
+    assert np.mean(losses["apart"]) > bare + 0.1
+    assert np.mean(losses["together"]) < bare
+
+
+def test_auto_without_groups_enough_says_so() -> None:
+    logits = np.random.default_rng(0).normal(size=(20, 2))
+    found = calibrate(logits, np.repeat([0, 1], 10), method="auto", groups=np.repeat(["first", "second"], 10))
+    assert any("of too few groups" in note for note in found.notes)
+    assert not any(
+        "of too few groups" in note for note in calibrate(logits, np.repeat([0, 1], 10), method="auto").notes
+    )
+
+
+def test_groups_of_rows_without_a_target_are_left_out() -> None:
+    logits, targets, groups = patients(1, 30, 4)
+    some = np.where(np.arange(120) % 3 == 0, -1, targets)
+    found = calibrate(logits, some, shrinkage="cv", groups=groups)
+    known = some >= 0
+    other = calibrate(logits[known], some[known], shrinkage="cv", groups=groups[known])
+    assert np.array_equal(found.apply(logits), other.apply(logits))

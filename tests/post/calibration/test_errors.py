@@ -100,3 +100,16 @@ def test_against_netcal_and_psrcal() -> None:
     assert found == pytest.approx(ECE(15).measure(probabilities, targets), abs=1e-6)
     theirs = ECE_IN_PERCENT(torch.tensor(log_softmax(logits)), torch.tensor(targets))
     assert found == pytest.approx(float(theirs) / 100, abs=1e-6)
+
+
+def test_bands_of_groups_hold_the_truth_as_often_as_they_say() -> None:
+    """Ten images of a patient who are all right or all wrong are one case; Wilson's band takes them for ten."""
+    held = {"apart": [], "together": []}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        hits = np.repeat((rng.random(40) < 0.7).astype(float), 10)
+        for name, groups in (("apart", None), ("together", np.repeat(np.arange(40), 10))):
+            (found,) = errors.reliability_bins(np.full(400, 0.7), hits, bins=1, groups=groups)
+            assert (found.rows, found.hits) == (400, hits.mean())
+            held[name].append(found.hits_low <= 0.7 <= found.hits_high)
+    assert np.mean(held["apart"]) < 0.6 and np.mean(held["together"]) >= 0.93

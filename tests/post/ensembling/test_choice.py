@@ -261,3 +261,45 @@ def test_a_mixture_is_kept_where_no_member_alone_may_be_and_one_is_better() -> N
     assert len(kept.chosen.members) > 1
     assert kept.chosen.loss == pytest.approx(min(kept.final.losses.values()))
     assert kept.chosen.loss > min(kept.chosen.single_losses)
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_a_group_is_held_out_whole(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"p{number}" for number in range(12)], 5)
+    logits = rng.normal(size=(60, 2)) + np.arange(60)[:, None] * 1e-3
+    targets = np.repeat(rng.permutation(np.arange(12) % 2), 5)
+    if kind == "multilabel":
+        targets = np.column_stack([targets, 1 - targets]).astype(float)
+    fitted = list[set[str]]()
+    learn = Fitting.learn
+
+    def watched(self: Fitting, values: np.ndarray, *rest: Any, **more: Any) -> dict[str, Any]:
+        fitted.append({groups[row] for row in np.flatnonzero(np.isin(logits[:, 0], values[:, 0]))})
+        return learn(self, values, *rest, **more)
+
+    monkeypatch.setattr(Fitting, "learn", watched)
+    _, missed = member_mixture.cross_fitted(logits, targets, kind, BARE, groups=groups)
+    whole, *parts = fitted
+    assert missed == 0 and len(whole) == 12 and len(parts) == 5
+    left_out = [whole - part for part in parts]
+    assert sum(map(len, left_out)) == 12 and set().union(*left_out) == whole
+
+
+def test_what_a_group_hides_is_seen_in_the_loss_of_its_held_out_rows() -> None:
+    """The loss of rows of patients that the fit did not see is that of new patients; that of their other images is not."""
+    from tests.post.calibration.test_calibrate import patients
+
+    fresh, truth, _ = patients(99, 4000, 1)
+    gains = []
+    for seed in range(8):
+        logits, targets, groups = patients(seed, 40, 10)
+        how = Fitting("isotonic", "none", 0)
+        new = nll(member_mixture.learned(how.learn(logits, targets, "classification"), "classification")(fresh), truth)
+        apart, together = (
+            nll(member_mixture.cross_fitted(logits, targets, "classification", how, groups=own)[0], targets)
+            for own in (None, groups)
+        )
+        gains.append((apart - nll(logits, targets), together - nll(logits, targets), new - nll(fresh, truth)))
+    apart, together, new = np.mean(gains, axis=0)
+    assert apart < -0.1 and new > 0.05 and together > 0.05

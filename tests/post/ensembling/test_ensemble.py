@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.ensembling import ensemble
-from mlpipe.post.ensembling.ensemble import select
+from mlpipe.post.ensembling.ensemble import select, split_rows
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.measures import class_metrics, label_metrics
 from tests.post.drawing import models
@@ -135,3 +135,25 @@ def test_what_is_left_without_a_next_to_nothing_is_never_worse_than_the_best_alo
     found = select(parts, np.array([0, 0]), way="certified", kind="classification")
     assert found.members == (0,) and found.weights == (1.0,)
     assert found.loss == pytest.approx(-np.log([0.9, 0.01]).mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.99])
+def test_groups_choose_as_a_whole(share: float) -> None:
+    """Images of a patient that chose weights would flatter them on his other images."""
+    groups = np.random.default_rng(0).permutation(np.repeat([f"p{number}" for number in range(10)], 4))
+    chosen, others = split_rows(40, share, np.random.default_rng(3), groups)
+    assert sorted([*chosen, *others]) == list(range(40)) and len(chosen) and len(others)
+    assert not set(groups[chosen]) & set(groups[others])
+    assert len(chosen) == 4 * min(max(round(10 * share), 1), 9)
+    found = select(
+        [np.eye(2)[np.arange(40) % 2], np.eye(2)[1 - np.arange(40) % 2]], np.arange(40) % 2,
+        eval_frac=share, seed=3, groups=groups, kind="classification",
+    )  # fmt: skip
+    assert found.members == (0,) and found.held_out_loss is not None
+
+
+def test_a_single_group_cannot_choose_and_judge() -> None:
+    with pytest.raises(
+        ConfigError, match=r"mode\.eval_frac: both parts need a group, got 0\.5; use mode\.select_on=oof"
+    ):
+        split_rows(6, 0.5, np.random.default_rng(0), ["p"] * 6)

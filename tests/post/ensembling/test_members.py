@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mlpipe import files
 from mlpipe.errors import ProjectError
 from mlpipe.post.ensembling import members
+from mlpipe.post.ensembling.member_mixture import Fitting
 from mlpipe.post.ensembling.member_rows import Rows
+from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.prior import move_prior
+from mlpipe.runs import predictions, records
+from mlpipe.runs.project import Project
+from tests.runs.test_records import made
 
 
 def rows(ids: list[str], chances: list[float]) -> Rows:
@@ -44,3 +52,34 @@ def test_rows_that_folds_share_without_being_repeats_are_refused() -> None:
 def test_a_member_is_called_as_its_preset_does() -> None:
     one = members.Member("aaaa net", [], rows(["a"], [0.5]), None, None)
     assert one.called == "aaaa net" and dataclasses.replace(one, preset="probe").called == "probe aaaa net"
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_rows_that_were_predicted_again_are_at_the_prior_of_their_calibration(split: str, tmp_path: Path) -> None:
+    """The column that `mml post` filled is gone, its calibration is not: both are of another prevalence."""
+    project, record = Project(tmp_path / "p"), made("one")
+    records.save(project, record)
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, 40)
+    logits = (rng.normal(size=(40, 2)) + 2 * np.eye(2)[targets]).astype(np.float32)
+    how, prior = Fitting("affine", "none", 0), [0.9, 0.1]
+    calibration, identity = (
+        fitting.learn(logits, targets, "classification", prior) for fitting in (how, how.identity())
+    )
+    content = {"record": "one", "created": "", "prior": {"kind": "list", "values": prior}, "calibration": calibration}
+    files.write_json(project.calibration_file("t", "one"), {**content, "identity": identity})
+    path = project.predictions_file("t", "one")
+    with predictions.writer(path, (), "classification") as sink:
+        sink.add("t", split, 0, [f"{row:02d}" for row in range(40)], targets, logits)
+    rows = members.rows(project, record, "t", split)
+    assert rows is not None and rows.moved is not None
+    own = np.bincount(targets) / 40
+    moved = move_prior(log_softmax(logits), own, prior)
+    assert rows.moved == pytest.approx(moved, abs=1e-6)
+    # Of the rows that it was learned from a calibration knows too much.
+    expected = moved if split == "val" else members.learned(calibration, "classification")(rows.raw)
+    assert rows.calibrated == pytest.approx(expected, abs=1e-6)
+    assert np.abs(rows.calibrated - log_softmax(logits)).max() > 0.5
+    predictions.write_calibrated(path, {("t", split): np.zeros((40, 2), np.float32)})
+    filled = members.rows(project, record, "t", split)
+    assert filled is not None and not filled.calibrated.any()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlpipe.data import task
+from mlpipe.data.task import Row
 from mlpipe.reports import facts
 from mlpipe.reports.sections import prevalence
 from tests.reports import projects
@@ -21,3 +23,23 @@ def test_shares_have_the_digits_of_their_images(tmp_path: Path) -> None:
     cells = re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", str(prevalence.prevalence(task).content[1]))
     # 120 training images, 60 test images.
     assert cells[cells.index("a") + 1 :][:2] == [f"{train:.3f}", f"{test:.2f}"]
+
+
+def test_a_label_is_as_frequent_as_it_is_where_it_is_known(tmp_path: Path) -> None:
+    """A label that one image of four is known to have or not, and that half of them have, is no label of one in eight."""
+    rng, rows = np.random.default_rng(0), []
+    for index in range(80):
+        rare = float(index % 8 == 0) if index % 4 == 0 else float("nan")
+        rows.append(Row(f"{index:02d}.png", "train", (rare, float(rng.random() < 0.5), float("nan")), "", ""))
+    of = task.make(
+        "t",
+        ["rare", "always", "never"],
+        rows,
+        channels=3,
+        source={"type": "folder", "root": str(tmp_path)},
+        kind="multilabel",
+    )
+    ((part, values, count),) = prevalence._part_shares(of, list(of.classes), frozenset())
+    assert (part, count) == ("training", 80)
+    targets = of.samples.targets
+    assert [value.value for value in values] == [0.5, targets[:, 1].mean(), 0.0]

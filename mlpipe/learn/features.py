@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from mlpipe.errors import first_line
 log = logging.getLogger("mlpipe")
 
 _BATCH = 64
+# What every module of torch has.
+_COMMON = frozenset(vars(nn.Module()))
 
 
 def applies(recipe: Recipe, network: nn.Module) -> bool:
@@ -143,13 +147,71 @@ def _compute_features(
 def _fingerprint(network: Classifier, pack: Pack) -> str:
     """A hash of what decides the features: the backbone's structure and weights, the normalisation, the size of images."""
     state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
-    parts = [[name, files.digest_bytes(tensor.detach().cpu().numpy().tobytes())] for name, tensor in state.items()]
+    parts = [[name, _tensor_digest(tensor)] for name, tensor in state.items()]
     variant = [pack.rows_key] if pack.rows_key else []
     # Pooling has no weights: it stands in the structure, or in what timm was asked for.
     options = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
     structure = [repr(network.backbone), repr(sorted(options.items())), network.stages is not None]
+    structure.append([[name, *_settings(module)] for name, module in network.backbone.named_modules()])
     key = [*structure, torch.__version__, *_preprocessing_key(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]
+
+
+def _tensor_digest(tensor: torch.Tensor) -> str:
+    return files.digest_bytes(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+
+
+def _settings(module: nn.Module) -> list[Any]:
+    """The class and the attributes of a module beside its weights, as plain data: few modules print what they compute."""
+    own = {name: value for name, value in vars(module).items() if name not in _COMMON}
+    # Buffers that no state has.
+    buffers = {name: module.get_buffer(name) for name in sorted(module._non_persistent_buffers_set)}
+    return [_plain(type(module), ()), _plain({**own, **buffers}, (id(module),))]
+
+
+def _plain(value: Any, around: tuple[int, ...]) -> Any:
+    """A value as plain data that is the same in every process.
+
+    Args:
+        value: Anything that a module holds.
+        around: The identities of the objects that it lies in.
+    """
+    inside = (*around, id(value))
+    match value:
+        case None | bool() | int() | float() | complex() | str() | bytes():
+            return repr(value)
+        case torch.Tensor():
+            return [str(value.dtype), list(value.shape), _tensor_digest(value)]
+        case np.ndarray():
+            return [str(value.dtype), list(value.shape), files.digest_bytes(value.tobytes())]
+        case nn.Module() | type():
+            kind = value if isinstance(value, type) else type(value)
+            return f"{kind.__module__}.{kind.__qualname__}"
+        case _ if id(value) in around:
+            return "itself"
+        case Mapping():
+            return [[_plain(key, inside), _plain(item, inside)] for key, item in value.items()]
+        case list() | tuple():
+            return [_plain(item, inside) for item in value]
+        case Set():
+            return sorted(files.digest(_plain(item, inside)) for item in value)
+        case partial():
+            return [_plain(part, inside) for part in (value.func, value.args, value.keywords)]
+        case MethodType():
+            return [_plain(value.__func__, inside), _plain(type(value.__self__), inside)]
+        case FunctionType():
+            code = value.__code__
+            constants = [constant for constant in code.co_consts if isinstance(constant, int | float | str)]
+            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            parts = [value.__module__, value.__qualname__, code.co_code, code.co_names, constants, cells]
+            return [_plain(part, inside) for part in (*parts, value.__defaults__, value.__kwdefaults__)]
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+    content = getattr(value, "__dict__", None)
+    if content is None:
+        # An address is another one in every process.
+        content = "" if " at 0x" in repr(value) else repr(value)
+    return [_plain(type(value), inside), _plain(content, inside)]
 
 
 def _preprocessing_key(preprocessing: Preprocessing) -> list[Any]:

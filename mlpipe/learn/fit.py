@@ -45,7 +45,7 @@ from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
 from mlpipe.learn.callbacks.sample_grids import SampleGrids
 from mlpipe.learn.callbacks.step_limit import StepLimit
-from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit
+from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit, TimeLimit
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.logging import Followed, Loggers
@@ -158,6 +158,7 @@ class _Training:
         batches: The loss of every batch, of stages that are to keep it.
         optimizer_memory: What the optimizer of the stage before knew.
         limits: What ends the training after a time, all stages together.
+        recipe_limits: The same of the recipe's callbacks, by name, beside stages that name their own.
         loggers: What writes curves; None: nothing does.
         steps: Steps of the stage that is gone on with.
         done: Epochs of all stages that its saved state has behind it.
@@ -182,6 +183,7 @@ class _Training:
     batches: list[dict[str, Any]] = field(default_factory=list)
     optimizer_memory: stages.OptimizerMemory | None = None
     limits: list[Callback] = field(default_factory=list)
+    recipe_limits: dict[str, TimeLimit] = field(default_factory=dict)
     loggers: Loggers | None = None
     steps: int = 0
     done: int = 0
@@ -259,6 +261,8 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
         resumed=checkpoints.exists(job.files.checkpoint),
         limits=[] if job.seconds is None else [FoldLimit(job.seconds)],
         loggers=loggers,
+        # A schedule is made of the rates that its stage began with; the rest of the optimizer is in the saved state.
+        optimizer_memory=stages.OptimizerMemory({}, list(at.rates)) if at.rates else None,
         steps=at.step,
         done=at.epochs,
         first_weights=weight_files.digest(adapt.merged_state(network)) if job.shard.rank == 0 else "",
@@ -317,7 +321,7 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     later = [stage.epochs for stage in training.plan[number + 1 :]]
     whole = training.epochs + sum(job.lasting[number:] or [int(recipe.trainer["max_epochs"]), *later])
     progress = Progress(watch.report, whole, guard.last_norm, exchange.share, training.speeds)
-    own = [*build_callbacks(recipe, monitoring.monitor_direction(job.recipe)), *training.limits]
+    own = [*_own_callbacks(training, recipe, number), *training.limits]
     if (steps := most_steps(recipe)) is not None:
         own = [*own, StepLimit(steps)]
 
@@ -332,13 +336,26 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
     if count and len(job.view.val):
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
-    if number in (job.files.logging.params.get("batches") or ()):
-        callbacks.append(Batches(training.batches, number))
+    if stages_of_batches := job.files.logging.params.get("batches"):
+        # In every stage: those of an earlier one are in the state that a later one saves.
+        callbacks.append(Batches(training.batches, number, is_kept=number in stages_of_batches))
     if isinstance(training.network, Gan):
         callbacks.append(SampleGrids(job.files.project.model_dir(job.task.name, job.files.record_id)))
     if job.lasting:
         callbacks.append(EpochLimit(training.epochs + job.lasting[number]))
     return [*callbacks, *tensorboard.boards(job.files.logging), training.keeper]
+
+
+def _own_callbacks(training: _Training, recipe: Recipe, number: int) -> list[Any]:
+    """The callbacks that a recipe names, or a stage in their place."""
+    built = build_callbacks(recipe, monitoring.monitor_direction(training.job.recipe))
+    if training.plan[number].callbacks is not None:
+        return built
+    # A time limit of the recipe is one of the fold: a second stage has what the first one left.
+    return [
+        training.recipe_limits.setdefault(name, callback) if isinstance(callback, TimeLimit) else callback
+        for name, callback in zip(recipe.callbacks, built, strict=True)
+    ]
 
 
 def _learn(training: _Training, stage: _Stage) -> None:

@@ -94,14 +94,14 @@ class LinearHead(ExactHead):
         should_stop: Callable[[], None] = lambda: None,
     ) -> float:
         """Fit a network's head on the features of some rows, and put it in; see `ExactHead.learn`."""
-        balanced = exact_heads.balances(recipe, task.samples.targets)
+        balanced = exact_heads.balances(recipe, task.samples.learned)
         values = np.asarray(exact_heads.training_features(recipe, network, pack, rows, should_stop), np.float64)
         assert isinstance(network, Classifier)
         layer = network.heads[target]
         assert isinstance(layer, nn.Linear)
         together = units(task, rows)
         weights = None if task.samples.weights is None else task.samples.weights[rows]
-        targets, outputs = task.samples.targets[rows], len(task.classes)
+        targets, outputs = task.samples.learned[rows], len(task.classes)
         with threadpool_limits(limits=recipe.threads):
             solution = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
         weight, bias = solution.weight, solution.bias

@@ -118,12 +118,17 @@ class FoldModule(pl.LightningModule):
         self._learned_batches: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._sizes: list[list[int]] = []
         self._loss_sum, self._count, self._rate = torch.zeros(()), 0, 0.0
-        self._head_loss_sums, self._steps = torch.zeros(len(heads)), 0
+        self._head_loss_sums, self._head_counts = torch.zeros(len(heads)), torch.zeros(len(heads))
 
     @property
     def facts(self) -> Kind:
         """The facts of what the pivot predicts."""
         return self.heads[0].facts
+
+    @property
+    def lr_scale(self) -> float:
+        """The share of the schedule's rate that steps of this epoch are made with: less than 1 after a NaN loss."""
+        return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
 
     @property
     def own_metrics(self) -> Mapping[str, Measure]:
@@ -146,11 +151,12 @@ class FoldModule(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
-        self._head_loss_sums, self._steps = torch.zeros(len(self.heads), device=self.device), 0
+        self._head_loss_sums = torch.zeros(len(self.heads), device=self.device)
+        self._head_counts = torch.zeros_like(self._head_loss_sums)
         self._learned_batches = []
         batches = int(self.trainer.num_training_batches)
         self._sizes = [sizes[:batches] for sizes in self._learning.batch_sizes(self.current_epoch)]
-        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self._lr_scale()
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"]) * self.lr_scale
         adapt.keep_frozen_in_eval(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -171,7 +177,7 @@ class FoldModule(pl.LightningModule):
         # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
         # target for it.
         outputs_by_head = self._outputs_by_head(self._joined_images(parts), parts[0][1])
-        losses, count = [], 0
+        losses, counts = [], []
         for place, (head, task_batch, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
             # Losses in 32 bit, whatever the precision of the network.
             outputs = outputs_by_head[head.name].float()
@@ -180,20 +186,22 @@ class FoldModule(pl.LightningModule):
             target, weight = slicing.per_cell(target, outputs), task_batch.get("weight")
             weights = None if weight is None else slicing.per_cell(weight, outputs)
             losses.append(head.mean_loss(outputs, target, weights))
-            count += len(target)
+            counts.append(len(target))
             if self._learning.while_training and len(parts) == 1:
                 self._learned_batches.append((outputs.detach(), target, weight))
-        return self._step_loss(torch.stack(losses), count, batch_idx)
+        return self._step_loss(torch.stack(losses), counts, batch_idx)
 
-    def _step_loss(self, losses: Tensor, count: int, batch_idx: int) -> Tensor:
-        """What a batch's losses, shape (heads,), add to the step, noted in the epoch's means."""
+    def _step_loss(self, losses: Tensor, counts: Sequence[int], batch_idx: int) -> Tensor:
+        """What a batch's losses, shape (heads,), of so many images each add to the step, noted in the epoch's means."""
         loss, weighing = self._total_loss(losses), self._learning.weighing
         # Noted before anything is scaled: the history is a mean over images, however many processes and batches make a
         # step.
-        self._loss_sum += loss.detach() * count
-        self._count += count
-        self._head_loss_sums += losses.detach()
-        self._steps += 1
+        self._loss_sum += loss.detach() * sum(counts)
+        self._count += sum(counts)
+        if weighing is not None:
+            of_heads = losses.new_tensor(counts)
+            self._head_loss_sums += losses.detach() * of_heads
+            self._head_counts += of_heads
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
         # Lightning takes the mean over processes, of which each has its own number of images.
@@ -242,7 +250,7 @@ class FoldModule(pl.LightningModule):
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
         """Step with the schedule's rate, or with a share of it after a NaN loss."""
-        scale, groups = self._lr_scale(), optimizer.param_groups
+        scale, groups = self.lr_scale, optimizer.param_groups
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
             # Processes that learn together must search along the line alike.
             optimizer_closure = partial(_process_mean, optimizer_closure)
@@ -334,7 +342,7 @@ class FoldModule(pl.LightningModule):
         row |= {name: float(value) for name, value in logged.items() if name.startswith("val/")}
         row["lr"] = self._rate
         if (weighing := self._learning.weighing) is not None:
-            row |= weighing.row((self._head_loss_sums / self._steps).tolist(), self.network)
+            row |= weighing.row((self._head_loss_sums / self._head_counts).tolist(), self.network)
         self.history.append(row)
         for config in self.trainer.lr_scheduler_configs:
             if plateau.watches(config.scheduler):
@@ -363,9 +371,6 @@ class FoldModule(pl.LightningModule):
         most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
         beside = target if getattr(self.network, "takes_targets", False) else None
         return microbatches.forward(self.network, images, most, beside)
-
-    def _lr_scale(self) -> float:
-        return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
 
     def _batches(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
         """The batch of each head's task."""

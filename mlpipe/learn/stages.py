@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,12 @@ from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.loss import build_loss
-from mlpipe.learn.build.optimizer import build_optimizers, with_rate
+from mlpipe.learn.build.optimizer import build_optimizers, steps_per_epoch, with_rate
 from mlpipe.names import path_of
 
 _NETWORK = "network."
+# Below this nothing is learned.
+_NO_RATE = 1e-12
 _RESIZE = "mlpipe.data.augment.batches.resize"
 _LINEAR = Component("optimizer", path_of("optimizer", "linear"), {})
 
@@ -69,21 +73,29 @@ def view_of(view: View, task: Task, stage: Stage) -> View:
     Raises:
         DataError: When negatives are chosen and nobody said which images are positive, or no row is left.
     """
-    rows_by_part = {"train": view.train, "val": view.val}
-    for part, rows, ratio in (("train", view.train, stage.negatives), ("val", view.val, stage.val_negatives)):
-        if ratio is not None:
-            rows_by_part[part] = with_negatives(rows, _positives(task)[rows], ratio)
-            if not len(rows_by_part[part]):
-                key = "negatives" if part == "train" else "val_negatives"
-                wrong = f"no {part} image of {view.name} is left"
-                raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
-    return replace(view, train=rows_by_part["train"], val=rows_by_part["val"])
+    train, val = view.train, view.val
+    if stage.negatives is not None:
+        train = _with_ratio("negatives", view, task, train, stage.negatives, task.samples.learned)
+    if stage.val_negatives is not None:
+        val = _with_ratio("val_negatives", view, task, val, stage.val_negatives, task.samples.targets)
+    return replace(view, train=train, val=val)
 
 
-def _positives(task: Task) -> npt.NDArray[np.bool_]:
+def _with_ratio(
+    key: str, view: View, task: Task, rows: Rows, ratio: int, targets: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """Rows of one part of a fold with so many negatives for each positive, by the targets that this part has."""
+    chosen = with_negatives(rows, _positives(task, targets)[rows], ratio)
+    if not len(chosen):
+        wrong = f"no {'val' if key == 'val_negatives' else 'train'} image of {view.name} is left"
+        raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
+    return chosen
+
+
+def _positives(task: Task, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if task.samples.positives is not None:
         return task.samples.positives
-    positives = kind.of(task.kind).positives(task.samples.targets)
+    positives = kind.of(task.kind).positives(targets)
     if positives is None:
         fix = "give the data set isPositive(i) (task=items), or leave negatives out"
         raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
@@ -118,14 +130,18 @@ class OptimizerMemory:
         Args:
             network: The network.
             optimizer: Changed in place.
-            rates: Whether its learning rates go on too.
+            rates: Whether its learning rates go on too; layers that did not learn before keep their share of them.
         """
         learned = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
         for name, parameter in network.named_parameters():
             if name in self.states and id(parameter) in learned:
                 optimizer.state[parameter] = self.states[name]
-        for group, rate in zip(optimizer.param_groups, self.rates, strict=False) if rates else ():
-            group["lr"] = rate
+        if not rates or not self.rates:
+            return
+        # Groups go from the heads towards the pixels: what learns anew is behind the others.
+        change = self.rates[0] / float(optimizer.param_groups[0]["lr"])
+        for number, group in enumerate(optimizer.param_groups):
+            group["lr"] = self.rates[number] if number < len(self.rates) else group["lr"] * change
 
 
 def learning(network: nn.Module) -> frozenset[str]:
@@ -182,9 +198,10 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
 
     Raises:
         DataError: When a file of weights is not there or does not fit, or the network takes no images of a stage's size.
-        ConfigError: When a loss or a callback does not fit, or the network has no such stages to freeze, or no head to fit.
+        ConfigError: When a loss or a callback does not fit, or the network has no such stages to freeze, or no head to fit,
+            or a stage goes on with a learning rate of 0.
     """
-    at_first = learning(network)
+    at_first, memory = learning(network), OptimizerMemory({}, [])
     for number, stage in enumerate(recipe.stages):
         key = "preprocessing.size" if stage.size is None else f"stages.list[{number}].size"
         if stage.head is not None and not isinstance(network, Classifier):
@@ -197,13 +214,35 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         if not exact_heads.has_no_steps(changed):
             direction = monitoring.monitor_direction(changed)
             build_callbacks(changed, direction)
-            build_optimizers(changed, 2, direction)(network)
+            carried = memory if stage.carry and stage.lr is None else OptimizerMemory({}, [])
+            if carried.rates and max(carried.rates) < _NO_RATE:
+                wrong = "goes on with the rate that the stage before ends at, which is 0"
+                fix = "give this stage an lr, or the one before lr_scheduler: none"
+                raise ConfigError(problem(f"stages.list[{number}].carry", wrong, fix=fix))
+            optimizer, schedule = build_optimizers(changed, 2, direction, partial(carried.load_into, rates=True))(
+                network
+            )
+            if any(later.carry and later.lr is None for later in recipe.stages[number + 1 :]):
+                memory = OptimizerMemory(
+                    {}, _last_rates(optimizer, schedule, stage.epochs, steps_per_epoch(changed, 2))
+                )
             data = fold_data(changed, task, view, pack, 0)
             image = next(iter(data.rows_dataloader(rows[:1])))["images"].float()
             if stage.size is not None:
                 image, _ = batches.resize(size=stage.size)(image, image, 1)
             title = recipe.arch.title
             smallest_batch.check(network, image, data.batch_sizes(0)[0], batch_size(changed), title, key)
+
+
+def _last_rates(optimizer: Optimizer, description: Mapping[str, Any], epochs: int, steps: int) -> list[float]:
+    """The rates after so many epochs of so many steps; those at the beginning where they depend on what is measured."""
+    schedule = description["scheduler"]
+    with warnings.catch_warnings():
+        # Torch misses the steps of the optimizer.
+        warnings.simplefilter("ignore")
+        for _ in range(0 if "monitor" in description else epochs * (steps if description["interval"] == "step" else 1)):
+            schedule.step()
+    return [float(group["lr"]) for group in optimizer.param_groups]
 
 
 def load_network_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -233,12 +272,14 @@ class Position:
         before: Epochs of the stages before.
         epochs: Epochs of all stages that are done.
         step: Steps of the stage that are done.
+        rates: The rate of each group of parameters that the stage began with, which it may have from the stage before.
     """
 
     stage: int = 0
     before: int = 0
     epochs: int = 0
     step: int = 0
+    rates: tuple[float, ...] = ()
 
 
 def position(folder: Path) -> Position:
@@ -248,4 +289,6 @@ def position(folder: Path) -> Position:
     stored: dict[str, Any] = checkpoints.PlainCheckpointIO().load_checkpoint(folder)
     stage, history = int(stored.get("stage", 0)), stored["history"]
     before = sum(int(row.get("stage", 0)) < stage for row in history)
-    return Position(stage, before, len(history), int(stored.get("global_step", 0)))
+    optimizers: list[dict[str, Any]] = stored.get("optimizer_states") or [{}]
+    rates = [float(group.get("initial_lr", group["lr"])) for group in optimizers[0].get("param_groups", ())]
+    return Position(stage, before, len(history), int(stored.get("global_step", 0)), tuple(rates))

@@ -190,14 +190,17 @@ class InfoScheduler(Scheduler):
     def _augmented_images(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
         """The images as the cache holds them, after the training augmentations of epoch 0."""
         from mlpipe.data.augment import boxed, libraries, samples
-        from mlpipe.data.cache import packs
+        from mlpipe.data.cache import packs, variant_packs
         from mlpipe.data.sources.targets import boxes
 
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
-        folder = tasks.pack_folder(config, of)
-        if packs.is_complete(folder):
-            images = packs.load(folder, preprocessing).take(rows)
+        bases = of.bases or (of,)
+        folders = [config.data_dir / base.name / "cache" / packs.pack_id(base, preprocessing) for base in bases]
+        if all(map(packs.is_complete, folders)):
+            cached = [packs.load(folder, preprocessing) for folder in folders]
+            # The rows of a variant are others than those of what it is made of.
+            images = (variant_packs.joined(of, cached) if of.bases else cached[0]).take(rows)
         else:
             read = sources.reader(of, preprocessing.channels)
             images = [preprocessing(read(int(row))) for row in rows]

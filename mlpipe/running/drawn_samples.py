@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,9 +147,17 @@ class DrawnSamples:
                 grids.write_picture(grids.picture(picture), folder / file)
             rows.append({"image": number, "file": file, "seed": self.seed, "record": record})
         files.write_text(folder / "samples.csv", files.csv_text(rows, ["image", "file", "seed", "record"]))
+        _remove_others(folder, {row["file"] for row in rows})
         grids.write(as_bytes[:_IN_GRID], folder / "grid.png")
         self._tell(folder, len(pixels))
 
     def _tell(self, folder: Path, count: int) -> None:
         self.context.facts.update(samples=count, folder=str(folder), grid=str(folder / "grid.png"))
         log.info(f"{counted(count, 'image')} drawn from seed {self.seed}: {folder / 'grid.png'}")
+
+
+def _remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove the images that an earlier command drew there and this one did not: the table does not name them any more."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{5,}\.png|samples\.npy", path.name) and path.name not in names:
+            path.unlink()

@@ -179,6 +179,7 @@ class NewData:
                 project.predictions_file(record.pivot, record.id),
                 num_workers=num_workers(self.config),
                 should_stop=self.context.stop,
+                co_tasks=record.co_tasks,
             )
         finally:
             self.context.display.close()

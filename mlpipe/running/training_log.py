@@ -90,6 +90,9 @@ class TrainingLog:
 
     def batch(self, tick: Any) -> BatchRow:
         """A batch was learned from."""
+        if tick.batch == 1:
+            # Those of an attempt that ended within its epoch, by a NaN loss or for want of memory, are learned again.
+            self._batches = []
         norm = math.nan if tick.norm is None else float(tick.norm)
         row = BatchRow(tick.epoch + 1, tick.batch, self._seconds(), float(tick.batch_loss), norm)
         self._batches.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -48,6 +49,29 @@ def probabilities(found: object, x: np.ndarray) -> np.ndarray:
     logits = x @ found.weight.T + found.bias  # type: ignore[attr-defined]
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.program
+@pytest.mark.parametrize("optimizer", ["linear", "nearest"])
+def test_wrong_targets_of_training_images_are_what_is_learned(optimizer: str, tmp_path: Path) -> None:
+    """A tag such as `noise?0.5` gives them; heads learned the true ones, as if there were no such tag."""
+    frozen = [f"optimizer={optimizer}", "arch.freeze=true", "arch.drop_rate=0", "augmentations=none"]
+    noisy, plain, clean = (job(tmp_path / name, *frozen) for name in ("noisy", "plain", "clean"))
+    rows = noisy.view.train
+    samples, targets = noisy.task.samples, noisy.task.samples.targets.copy()
+    targets[rows] = np.random.default_rng(0).permutation(targets[rows])
+    tagged = dataclasses.replace(noisy.task, samples=dataclasses.replace(samples, noisy=targets))
+    # The same wrong targets as a task of its own has them: validation images have the true ones in both.
+    wrong = dataclasses.replace(noisy.task, samples=dataclasses.replace(samples, targets=targets))
+    scores = [
+        fit.fit(dataclasses.replace(one, task=of), Watch()).scores["val"]
+        for one, of in ((noisy, tagged), (plain, wrong), (clean, clean.task))
+    ]
+    states = [
+        weights.read(one.files.project.model_dir("digits", "record") / records.WEIGHTS_FILE) for one in (noisy, plain)
+    ]
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    assert scores[0] == scores[1] and scores[0]["accuracy"] < 0.4 < scores[2]["accuracy"]
 
 
 def test_classes_against_scikit_learn() -> None:

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -124,6 +125,34 @@ def test_a_step_is_the_weighted_sum_of_each_tasks_own_loss(tmp_path: Path) -> No
         error = (network(numbers["images"])["task2"] - numbers["target"]) / torch.tensor(rows.std(axis=0))
         third = (error**2).mean()
     assert float(found) == pytest.approx(float(digits + 0.25 * second + 3 * third), rel=1e-5)
+
+
+@pytest.mark.program
+def test_the_history_has_the_mean_loss_of_each_task_over_its_images(tmp_path: Path) -> None:
+    """350 numbers come in ten batches of 32 and one of 30, each once; a mean of means counted the last as whole."""
+    still = ["arch=test_vit", "preprocessing.size=32", "arch.drop_rate=0", "augmentations=none", "trainer.max_epochs=1"]
+    one = joint_job(tmp_path, *still, "optimizer=sgd", "optimizer.lr=1e-12", weights=(1.0, 1.0, 1.0))
+    fit.fit(one, Watch())
+    (row,) = csv.DictReader((files_of(one) / "metrics.csv").open())
+    assert one.joint is not None
+    numbers = one.joint.partners[1]
+    network, _, _ = fold.first_network(one)
+    rows = numbers.view.train
+    images = torch.from_numpy(numbers.pack.images[rows].transpose(0, 3, 1, 2).copy())
+    with torch.no_grad():
+        outputs = network.eval()(images)["task2"].numpy().astype(np.float64)
+    truth = numbers.task.samples.targets[rows].astype(np.float64)
+    expected = float((((outputs - truth) / truth.std(axis=0)) ** 2).mean())
+    assert float(row["train/loss:numbers"]) == pytest.approx(expected, rel=2e-6)
+
+
+@pytest.mark.program
+def test_outputs_of_the_pivot_are_written_beside_other_tasks(tmp_path: Path) -> None:
+    """The names of validation images were asked of loaders of several tasks, which had none, and ended the training."""
+    one = joint_job(tmp_path, "trainer.max_epochs=1", "cbs=output_files", f"cbs.outputs.folder={tmp_path / 'out'}")
+    fit.fit(one, Watch())
+    with h5py.File(tmp_path / "out" / "output_1.h5") as file:
+        assert len(file) == len(one.view.val)
 
 
 def test_the_configured_loss_goes_to_the_tasks_that_it_fits(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def test_classes_against_scikit_learn(count: int) -> None:
     assert (shown > 0).all()
 
 
+def test_votes_are_the_same_in_mixed_precision() -> None:
+    """A training on a GPU validates in half precision, where cosines of digits differ in the third place."""
+    made = head("classification", np.eye(10)[Y], 20)
+    plain, chosen = made(torch.from_numpy(NEW)), torch.from_numpy(Y[:60])
+    model = KNeighborsClassifier(20, metric="cosine", algorithm="brute", weights=by_similarity).fit(X, Y)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, evidence = made(torch.from_numpy(NEW)), made.evidence(torch.from_numpy(NEW), chosen)
+    assert torch.equal(mixed, plain)
+    assert torch.equal(evidence, made.evidence(torch.from_numpy(NEW), chosen))
+    assert (mixed.argmax(1).numpy() == model.predict(NEW)).all()
+
+
 def test_numbers_against_scikit_learn_and_labels_that_are_not_known(tmp_path: Path) -> None:
     numbers = np.stack([Y * 1.0, X.sum(axis=1)], axis=1)
     shown = head("regression", numbers, 9)(torch.from_numpy(NEW)).numpy()

@@ -142,7 +142,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path: Path, 
     """The square root's slope at zero is infinite, while the loss is a number."""
 
     def strike(module: FoldModule, number: int, loss: Tensor) -> Tensor:
-        if module.current_epoch == 1 and number == 3 and module._lr_scale() == 1:
+        if module.current_epoch == 1 and number == 3 and module.lr_scale == 1:
             parameter = next(module.network.parameters())
             return loss + (parameter.sum() * 0).sqrt()
         return loss
@@ -158,7 +158,7 @@ def test_weights_that_the_last_step_broke_are_not_judged_or_saved(tmp_path: Path
 
     def overflow(module: FoldModule, epoch: int, batch: int, optimizer: Any, closure: Any = None) -> None:
         module_step(module, epoch, batch, optimizer, closure)
-        if epoch == 1 and batch + 1 == module.trainer.num_training_batches and module._lr_scale() == 1:
+        if epoch == 1 and batch + 1 == module.trainer.num_training_batches and module.lr_scale == 1:
             with torch.no_grad():
                 next(module.network.parameters()).fill_(float("inf"))
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mlpipe.arch import weights
 from mlpipe.config.schema import Stage
+from mlpipe.data import task
+from mlpipe.data.splits.variants import View
+from mlpipe.data.task import Row
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, per_pixel, stages
 from mlpipe.learn.build.network import build_network
@@ -94,11 +99,20 @@ THREE = [
 ]
 
 
+# The second stage takes the optimizer of the first over, whose rate has halved twice, and ramps from that rate.
+CARRIED = [
+    "lr_scheduler=exponential",
+    "lr_scheduler.gamma=0.5",
+    "stages.list=[{epochs:2},{epochs:3,carry:true,lr_scheduler:variator}]",
+]
+
+
 @pytest.mark.parametrize(
     ("overrides", "store_best"),
     [
         (TWO, True),
         (THREE, False),
+        (CARRIED, False),
     ],
 )
 def test_resumed_inside_any_stage_is_bit_identical(
@@ -116,6 +130,57 @@ def test_resumed_inside_any_stage_is_bit_identical(
     assert record.weights == expected.weights
     assert history(cut) == history(whole)
     assert (record.scores, record.best_epoch) == (expected.scores, expected.best_epoch)
+
+
+def test_a_time_limit_of_the_recipe_is_one_of_all_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs of 10 s within 25 s: two of the first stage, and of the second one a batch. Each stage had 25 s of its own."""
+    now, begin = 0.0, FoldModule.on_train_epoch_start
+
+    def on_train_epoch_start(self: FoldModule) -> None:
+        nonlocal now
+        now += 10.0
+        begin(self)
+
+    monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
+    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
+    limited = ["cbs=time_limit", "cbs.time_limit.seconds=25"]
+    one = job(tmp_path / "a", "stages.list=[{epochs:2},{epochs:4}]", *limited)
+    assert fit.fit(one, Watch()).epochs == 3
+    # A stage's own is one of the stage.
+    own = "callbacks:{time_limit:{_target_:mlpipe.learn.callbacks.time_limit.time_limit,seconds:25}}"
+    other = job(tmp_path / "b", f"stages.list=[{{epochs:2}},{{epochs:4,{own}}}]", *limited)
+    assert fit.fit(other, Watch()).epochs == 4
+
+
+def test_batches_of_an_earlier_stage_are_kept_when_a_later_one_is_resumed(
+    saves_every_epoch: None, tmp_path: Path
+) -> None:
+    """They were in no state but that of their own stage, and the record had no table of batches."""
+    asked = ["stages.list=[{epochs:1},{epochs:2}]", "logging.batches=[0]"]
+    whole, cut = job(tmp_path / "whole", *asked), job(tmp_path / "cut", *asked)
+    fit.fit(whole, Watch())
+    with pytest.raises(Interrupted):
+        fit.fit(cut, stop_after(2 * calls_in_epoch(cut) + 1))
+    assert stages.position(cut.files.checkpoint).stage == 1
+    fit.fit(cut, Watch())
+    table, again = (
+        (one.files.project.model_dir("digits", "record") / records.BATCHES_FILE).read_text() for one in (whole, cut)
+    )
+    assert {row["stage"] for row in csv.DictReader(table.splitlines())} == {"0"}
+    assert again == table
+
+
+def test_negatives_are_chosen_by_what_is_learned_and_what_is_true() -> None:
+    """Of labels with wrong ones, training rows are positive as training sees them, validation rows as they are."""
+    rows = [Row(str(number), "train", (1.0,) if number < 4 else (0.0,), str(number)) for number in range(8)]
+    of = task.make("labels", ["x"], rows, channels=1, source={"type": "none"}, kind="multilabel")
+    wrong = 1 - of.samples.targets
+    of = dataclasses.replace(of, samples=dataclasses.replace(of.samples, noisy=wrong))
+    every = np.arange(8)
+    view = stages.view_of(
+        View("labels", 0, every, every, every[:0], every[:0]), of, Stage(1, negatives=0, val_negatives=0)
+    )
+    assert (view.train.tolist(), view.val.tolist()) == ([4, 5, 6, 7], [0, 1, 2, 3])
 
 
 def test_a_stage_starts_from_the_best_weights_so_far_or_from_a_file(tmp_path: Path) -> None:
@@ -162,6 +227,46 @@ def test_a_stage_that_carries_on_is_one_training(tmp_path: Path) -> None:
     anew = job(tmp_path / "anew", *base, "stages.list=[{epochs:1},{epochs:2}]", store_best=False)
     first, second, third = (fit.fit(one, Watch()).weights for one in (whole, parts, anew))
     assert first == second and first != third
+
+
+@pytest.mark.parametrize(
+    ("listed", "more", "fits"),
+    [
+        ("[{epochs:2},{epochs:1,carry:true}]", [], False),
+        ("[{epochs:2},{epochs:1,carry:true}]", ["lr_scheduler.min_ratio=0.1"], True),
+        ("[{epochs:2},{epochs:1,carry:true,lr:1e-3}]", [], True),
+        ("[{epochs:2},{epochs:1}]", [], True),
+        ("[{epochs:2,lr_scheduler:none},{epochs:1,carry:true}]", [], True),
+        ("[{epochs:2,lr_scheduler:none},{epochs:2,carry:true},{epochs:1,carry:true,lr_scheduler:none}]", [], False),
+        ("[{epochs:2},{epochs:1,carry:true}]", ["lr_scheduler=plateau"], True),
+    ],
+)
+def test_a_stage_that_would_go_on_with_a_rate_of_nothing_is_refused(
+    tmp_path: Path, listed: str, more: list[str], fits: bool
+) -> None:
+    """The cosine of the stage before ends at 0, so that such a stage learned nothing and nobody was told."""
+    base = job(tmp_path, f"stages.list={listed}", *more)
+    network = build_network(base.recipe, base.task, base.pack, seed=1)
+    sentence = (
+        r"stages.list\[\d\].carry: goes on with the rate that the stage before ends at, which is 0; give this stage"
+    )
+    with nullcontext() if fits else pytest.raises(ConfigError, match=sentence):
+        stages.check(base.recipe, base.task, base.pack, base.view.train, network)
+
+
+def test_layers_that_learn_anew_have_their_share_of_the_rate_that_goes_on() -> None:
+    """Halved and halved again by a plateau, the heads' rate went on, and the layers below them began at four times theirs."""
+    network = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(3)])
+    groups = [
+        {"params": list(part.parameters()), "lr": rate} for part, rate in zip(network, (1.0, 0.5, 0.25), strict=True)
+    ]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    stages.OptimizerMemory({}, [0.25]).load_into(network, optimizer, rates=True)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.125, 0.0625]
+    stages.OptimizerMemory({}, [4.0, 3.0, 2.0]).load_into(network, optimizer, rates=False)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.125, 0.0625]
+    stages.OptimizerMemory({}, [4.0, 3.0, 2.0]).load_into(network, optimizer, rates=True)
+    assert [group["lr"] for group in optimizer.param_groups] == [4.0, 3.0, 2.0]
 
 
 def test_negatives_are_chosen_for_training_and_validation(tmp_path: Path) -> None:

@@ -90,3 +90,20 @@ def test_pictures_of_samples_have_their_boxes_which_move_with_augmentations(
         drawn = np.argwhere(np.abs(cell - colour_of(1)).sum(axis=2) == 0)
         assert [*drawn.min(axis=0), *drawn.max(axis=0) + 1] == [20, left, 60, right]
         assert (cell[25:55, left + 5 : right - 5, 1:] == 0).all()
+
+
+def test_augmented_pictures_of_a_variant_are_those_of_its_own_rows(tmp_path: Path) -> None:
+    """Rows of half of the images were taken for rows of all: pictures of other images stood over the labels."""
+    for number in range(24):
+        folder = tmp_path / "images" / ("dark" if number < 12 else "light")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (32, 32), 10 * number + 5).save(folder / f"{number:02d}.png")
+    plain = ["preprocessing.size=32", "augmentations=none", "arch=test_resnet"]
+    assert main(["pp", "task=folder", f"task.root={tmp_path / 'images'}", *plain]) == 0
+    (file,) = tmp_path.glob("data/*/task.json")
+    name = f"{file.parent.name}+subset?0.5"
+    assert main(["info", f"task={name}", *plain, "mode.subroutines=[samples]", "mode.augmented=true"]) == 0
+    # Nothing is augmented, and no image has another size: both pictures show the same.
+    (own,) = (path for path in tmp_path.glob("*/*/plots/samples_*.png") if "augmented" not in path.name)
+    (augmented,) = tmp_path.glob("*/*/plots/samples_*_augmented.png")
+    assert np.array_equal(np.asarray(Image.open(own)), np.asarray(Image.open(augmented)))

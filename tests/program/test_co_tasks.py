@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from PIL import Image
 from mlpipe.cli import main
 from mlpipe.data.cache import packs
 from mlpipe.data.preprocessing import standard
-from mlpipe.running import launch, tasks
+from mlpipe.running import launch, loaded_model, tasks
 from mlpipe.running.folds import co_tasks
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
@@ -64,6 +65,18 @@ def test_grey_classes_with_numbers_of_colour_pictures(tmp_path: Path, capsys: py
     (record,) = records.load_all(project(tmp_path))
     (other,) = record.co_tasks
     assert (other["name"], other["kind"], other["weight"]) == (name, "regression", 0.1)
+    # New images: the weights have a head that the pivot's network has not, which was refused as another recipe's.
+    new = tmp_path / "new"
+    new.mkdir()
+    for number in range(3):
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8), np.uint8)).save(new / f"{number}.png")
+    assert main(["predict", f"mode.source={new}"]) == 0
+    (table,) = (project(tmp_path).reports_dir() / "predictions").glob("new-*.csv")
+    shown = loaded_model.load(project(tmp_path).root).predict(new)
+    for row, own in zip(csv.DictReader(table.read_text().splitlines()), shown.to_dict("records"), strict=True):
+        assert [float(row[f"p({digit})"]) for digit in range(10)] == pytest.approx(
+            [own[f"p({digit})"] for digit in range(10)], abs=1e-6
+        )
     assert other["val"]["rmse"] > 0 and "test" in record.scores
     assert "in_chans: 3" in (project(tmp_path).model_dir("digits", record.id) / "config.yaml").read_text()
     # The other way round: numbers with classes beside them.

@@ -56,6 +56,22 @@ def test_pictures(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert of.context.facts["samples"] == count
 
 
+def test_fewer_images_leave_none_of_those_that_were_drawn_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of an earlier model stayed beside the new ones, under the numbers that were not drawn again."""
+    folder = tmp_path / "reports/samples/t-seed1"
+    draw(monkeypatch, samples(tmp_path, 5), 255)
+    (folder / "notes.txt").write_text("mine")
+    (folder / "00001_large.png").write_bytes(b"mine")
+    draw(monkeypatch, samples(tmp_path, 2), 255)
+    names = ["00000.png", "00001.png", "00001_large.png", "grid.png", "notes.txt", "samples.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    draw(monkeypatch, samples(tmp_path, 2), 1)
+    names = ["00001_large.png", "grid.png", "notes.txt", "samples.csv", "samples.npy"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+
+
 def test_arrays_are_one_file_channels_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = draw(monkeypatch, samples(tmp_path, 3), 1)
     assert {row["file"] for row in rows} == {"samples.npy"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from mlpipe.running import training_log
 from mlpipe.running.training_log import BatchRow, EpochRow
@@ -31,3 +33,23 @@ def test_a_name_of_tables_must_be_one(tmp_path: Path) -> None:
         assert training_log.problems(outfile)[0].startswith("sys.outfile: is no name of a file")
     assert "its folder is not there" in training_log.problems(str(tmp_path / "a/log.txt"))[0]
     assert training_log.problems(None) == training_log.problems(str(tmp_path / "log.txt")) == []
+
+
+def test_batches_of_an_attempt_that_failed_are_in_no_table(tmp_path: Path) -> None:
+    """A NaN loss in the second batch; the epoch is learned again. The first batch was in the table twice."""
+
+    def tick(epoch: int, batch: int, loss: float) -> Any:
+        return SimpleNamespace(epoch=epoch, batch=batch, batch_loss=loss, norm=1.0)
+
+    log = training_log.TrainingLog(tmp_path / "logs" / "batches.jsonl")
+    for batch, loss in ((1, 0.9), (2, 0.8)):
+        log.batch(tick(0, batch, loss))
+    log.epoch(0, {"loss": 0.5})
+    log.batch(tick(1, 1, 0.7))
+    for batch, loss in ((1, 0.6), (2, 0.5)):
+        log.batch(tick(1, batch, loss))
+    log.epoch(1, {"loss": 0.4})
+    kept = [(row.epoch, row.batch, row.loss) for row in log.rows_until(2)[0]]
+    assert kept == [(1, 1, 0.9), (1, 2, 0.8), (2, 1, 0.6), (2, 2, 0.5)]
+    again = training_log.TrainingLog(tmp_path / "logs" / "batches.jsonl")
+    assert [(row.epoch, row.batch, row.loss) for row in again.rows_until(2)[0]] == kept

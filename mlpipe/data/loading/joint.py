@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from mlpipe.data.loading.loaders import FoldData, Loader, PackDataset, batch_loader
 from mlpipe.data.sampling import EpochBatches, Request
+from mlpipe.data.task import Task
 
 Requests = tuple[Request, ...]
 
@@ -94,6 +95,16 @@ class JointData(pl.LightningDataModule):
         # As in `FoldData`: loader processes ask before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
         return batch_loader(sampler, JointDataset([data.train_dataset() for data in self._tasks]), self._num_workers)
+
+    @property
+    def task(self) -> Task:
+        """The pivot."""
+        return self._tasks[0].task
+
+    @property
+    def val_ids(self) -> list[str]:
+        """The names of the pivot's validation samples, in their order."""
+        return self._tasks[0].val_ids
 
     def val_dataloader(self) -> Loader:
         """The pivot's validation samples in their order."""

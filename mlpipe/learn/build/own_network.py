@@ -27,10 +27,19 @@ class Body(nn.Module):
         pool: How maps are pooled.
         drop_rate: Dropout of the features.
         parts: The channels of each of several inputs, which the module is given as a list; empty: it is given all as one.
+        code: The hash of each file that the module comes from, for caches of what it computes.
     """
 
-    def __init__(self, module: nn.Module, pool: str, drop_rate: float, parts: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        pool: str,
+        drop_rate: float,
+        parts: tuple[int, ...] = (),
+        code: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
+        self.code = dict(code or {})
         self.module, self.dropout, self._parts = module, nn.Dropout(drop_rate), list(parts)
         self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
@@ -89,7 +98,8 @@ def own(
         ConfigError: When the function fails, or gives no module with features.
         DataError: When a file of weights does not fit, or the code is not trusted.
     """
-    function = Code(modules, imports or (), stand_ins or (), trust or ()).function("arch", name)
+    code = Code(modules, imports or (), stand_ins or (), trust or ())
+    function = code.function("arch", name)
     channels, parts = in_chans or pixels.channels, pixels.parts
     if sum(parts) not in (0, channels):
         fix = "leave it out"
@@ -107,7 +117,7 @@ def own(
     if not isinstance(module, nn.Module):
         fix = "return a torch.nn.Module"
         raise ConfigError(problem("arch", f"{name} gives no network", got=type(module).__name__, fix=fix))
-    body = Body(module, pool, drop_rate, parts)
+    body = Body(module, pool, drop_rate, parts, code.digests())
     mean, std = statistics(_STATISTICS, channels, pixels)
     network = Classifier(body, _width(body, name, channels, pixels.sides), heads, mean, std)
     network.drop_rate = drop_rate

@@ -78,6 +78,8 @@ class Averaging(Callback):
         """Note the first epoch of the stage: epochs are counted on over stages, a share is one of the stage's own."""
         if self._first is None:
             self._first = trainer.current_epoch
+        if self._step < 0:
+            self._step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the optimizer's own weights back."""
@@ -88,9 +90,11 @@ class Averaging(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the exponential average after a step of the optimizer."""
-        if self._decay is None or not self._has_begun(trainer) or trainer.global_step == self._step:
-            return
+        # A step may be made of several batches, of which only the last one moves a weight.
+        has_moved = trainer.global_step != self._step
         self._step = trainer.global_step
+        if self._decay is None or not has_moved or not self._has_begun(trainer):
+            return
         self._count += 1
         # Early on the average follows quickly, as in TensorFlow's ExponentialMovingAverage with num_updates.
         self._mix(pl_module, 1 - min(self._decay, self._count / (self._count + 9)))

@@ -14,20 +14,29 @@ class Batches(Callback):
     Args:
         batches: Where they are added: `epoch`, `stage`, `batch` (from 0), `loss` (its mean over the batch's images), `lr`.
         stage: The stage's number.
+        is_kept: Whether this stage's are added; those of others are saved with the state all the same.
     """
 
-    def __init__(self, batches: list[dict[str, Any]], stage: int) -> None:
-        self._kept, self._stage = batches, stage
+    def __init__(self, batches: list[dict[str, Any]], stage: int, *, is_kept: bool = True) -> None:
+        self._kept, self._stage, self._is_kept = batches, stage, is_kept
+        self._rate = 0.0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the rate of the batch: when it has ended, the schedule has moved on to the next one's."""
+        self._rate = float(trainer.optimizers[0].param_groups[0]["lr"]) * float(getattr(pl_module, "lr_scale", 1.0))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add the batch's."""
+        if not self._is_kept:
+            return
         # Not the output's loss: that is divided by the number of batches in a step.
         loss = float(getattr(pl_module, "batch_loss", outputs["loss"]))
-        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         at = {"epoch": int(trainer.current_epoch), "stage": self._stage, "batch": batch_idx}
-        self._kept.append({**at, "loss": loss, "lr": rate})
+        self._kept.append({**at, "loss": loss, "lr": self._rate})
 
     def state_dict(self) -> dict[str, Any]:
         """All that was kept so far."""

@@ -43,11 +43,12 @@ class TimeLimit(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Seconds and epochs so far, which Lightning saves."""
-        return {"taken": self._elapsed(), "epochs": self._epochs}
+        return {"taken": self._elapsed(), "epochs": self._epochs, "setup": self._setup}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take them up."""
         self._before, self._epochs = state_dict["taken"], state_dict["epochs"]
+        self._setup = state_dict.get("setup", 0.0)
 
     def _elapsed(self) -> float:
         return self._before + time.monotonic() - self._started
@@ -59,10 +60,15 @@ class FoldLimit(TimeLimit):
     What is set up before the first epoch takes time, but is no part of an epoch: epochs that were planned to fit are begun.
     """
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self._has_begun = False
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note what was set up so far."""
-        if self._epochs == 0:
-            self._setup = self._elapsed()
+        """Note what was set up so far; a training that is continued is set up a second time."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._setup += time.monotonic() - self._started
 
 
 class EpochLimit(Callback):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe import errors
+from mlpipe import errors, files
 from mlpipe.data import user_code
 from mlpipe.data.items import sets
 from mlpipe.errors import ConfigError
@@ -62,6 +63,13 @@ class Code:
             DataError: Also when there is none.
         """
         return user_code.chosen(name, self.functions(key), key)
+
+    def digests(self) -> dict[str, str]:
+        """The hash of each file of Python that the functions come from, by its name; what was imported already included."""
+        folder = [] if self.modules is None else sorted(Path(self.modules).glob("*.py"))
+        imported = [getattr(sys.modules.get(name), "__file__", None) for name in self.imports]
+        paths = [*folder, *(Path(file) for file in imported if file is not None)]
+        return {path.name: files.digest_file(path) for path in paths if path.is_file()}
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:

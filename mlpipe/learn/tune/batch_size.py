@@ -15,6 +15,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.loading.loaders import FoldData
 from mlpipe.errors import ConfigError, TrainingError, counted, problem
 from mlpipe.learn.build import fold, loaders
+from mlpipe.learn.build.optimizer import build_optimizer
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.machine.hardware import Numerics
 from mlpipe.learn.machine.quiet import quiet
@@ -60,7 +61,10 @@ class MemoryTest:
         """
         batch = loaders.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
-        module, own_data, numerics = fold.first_stage(job, watch)
+        # Memory does not depend on the rate, and a schedule may look at validation images, of which none are looked at.
+        module, own_data, numerics = fold.first_stage(
+            job, watch, lambda network: (build_optimizer(job.recipe, network), {})
+        )
         pack = fold.inputs_of(job, module.network, watch)
         table: list[dict[str, float]] = []
 

@@ -58,6 +58,15 @@ def refuse_training(task: Task, eval_on: Sequence[str] | None) -> None:
         raise ConfigError(problem("mode.eval_on", "is for one output", got=list(eval_on), fix=fix))
 
 
+def without_heads(found: Sequence[ModelRecord]) -> list[ModelRecord]:
+    """The records of trained folds: each output's head has a record of the same run beside its fold's."""
+    return [record for record in found if not _is_head(record)]
+
+
+def _is_head(record: ModelRecord) -> bool:
+    return f"+{_tag('')}" in record.pivot
+
+
 def require_one_head(task: Task) -> None:
     """Refuse a task with several heads where one is meant.
 

@@ -18,6 +18,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import number
 from mlpipe.reports import tables
 from mlpipe.running import launch, leaderboard, next_command
+from mlpipe.running.folds import output_records
 from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.running.time_plan import clock
 from mlpipe.runs import records
@@ -199,8 +200,9 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 
 
 def _records(job: Job, facts: dict[str, Any]) -> list[ModelRecord]:
-    """The records of a job's run."""
-    return [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    """The records of a job's run; of several outputs those of all together, as the run is judged by them."""
+    own = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
+    return output_records.without_heads(own)
 
 
 def _scores(job: Job, facts: dict[str, Any]) -> str:

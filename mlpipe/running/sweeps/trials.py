@@ -34,6 +34,7 @@ from mlpipe.post.figures import number, setting
 from mlpipe.reports import studies as study_reports
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch
+from mlpipe.running.folds import output_records
 from mlpipe.running.launch import Prepared
 from mlpipe.running.steps import AGAIN, Deadline, Follower, Stop, end_process, full_disk
 from mlpipe.running.sweeps.search import Search
@@ -324,7 +325,8 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
     report_epoch = Reporter(trial, search.directions[0]).epoch if search.hpo.pruner != "none" else _no_report
     follower = Follower(lambda name: trial.set_user_attr(studies.RUN, name), report_epoch)
     facts = launch.execute(prepared, display=display, stop=stop, follower=follower, is_part=True)
-    folds = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
+    own = [record for record in records.load_all(search.project) if record.run == facts["run"] and not record.refit]
+    folds = output_records.without_heads(own)
     return [_mean_over_folds(folds, name) for name in search.metrics]
 
 

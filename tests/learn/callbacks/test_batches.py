@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -42,3 +43,34 @@ def test_batches_are_kept_with_the_loss_before_it_is_scaled() -> None:
     again: list[dict[str, Any]] = [{"epoch": 9}]
     Batches(again, 2).load_state_dict(callback.state_dict())
     assert again == kept
+
+
+class Falling(Doubling):
+    """Its rate is 0.5 in the first step, and half of that in each one that follows; a NaN loss made it a tenth."""
+
+    lr_scale = 0.1
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), 0.5)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def fitted(callback: Batches, module: Doubling) -> None:
+    quiet: Any = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(max_epochs=2, callbacks=[callback], enable_checkpointing=False, **quiet)
+    trainer.fit(module, torch.utils.data.DataLoader(NUMBERS, batch_size=1))  # type: ignore[arg-type]
+
+
+def test_the_rate_is_the_one_that_the_batch_was_learned_with() -> None:
+    """It was that of the batch after it: Lightning moves schedules on before it tells that a batch has ended."""
+    kept: list[dict[str, Any]] = []
+    fitted(Batches(kept, 0), Falling())
+    assert [row["lr"] for row in kept] == pytest.approx([0.05 * 0.5**step for step in range(6)])
+
+
+def test_a_stage_that_keeps_none_saves_those_of_another() -> None:
+    kept: list[dict[str, Any]] = [{"epoch": 0, "stage": 0}]
+    other = Batches(kept, 1, is_kept=False)
+    fitted(other, Doubling())
+    assert kept == [{"epoch": 0, "stage": 0}] and other.state_dict() == {"kept": kept}

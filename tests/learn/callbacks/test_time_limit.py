@@ -36,5 +36,21 @@ def test_what_is_set_up_is_no_part_of_an_epoch(monkeypatch: pytest.MonkeyPatch) 
     assert not trainer.should_stop
     plain.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
     assert trainer.should_stop
+    # A training that is continued is set up a second time, in 4 s.
+    now, state = 100.0, fold.state_dict()
+    assert (state["taken"], state["setup"]) == (16.0, 6.0)
+    again, trainer = FoldLimit(40.5), Trainer()
+    again.load_state_dict(state)
+    trainer.max_epochs = 9
+    now = 104.0
+    again.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    now = 114.0
+    again.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    # 30 s have passed, 10 of them set up; two epochs took 10 s each, and a third one ends at 40 s.
+    assert not trainer.should_stop
+    now = 115.0
+    again.on_train_epoch_start(trainer, None)  # type: ignore[arg-type]
+    again.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert again.state_dict()["setup"] == 10.0
     # Both may stand beside each other: Lightning tells callbacks that save a state apart by their keys.
     assert fold.state_key != plain.state_key

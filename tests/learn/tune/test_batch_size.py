@@ -100,6 +100,15 @@ def test_a_cap_is_the_most_that_is_tried(tmp_path: Path) -> None:
 
 
 @pytest.mark.program
+@pytest.mark.parametrize("schedule", ["plateau", "one_cycle"])
+def test_a_schedule_is_no_part_of_the_test(schedule: str, tmp_path: Path) -> None:
+    """A plateau schedule asked for the score of validation images, of which none are looked at, and ended it."""
+    one = job(tmp_path, "sampling.batch_size=8", f"lr_scheduler={schedule}")
+    one = replace(one, view=replace(one.view, train=one.view.train[:12], val=one.view.val[:4]))
+    assert batch_size.batch_size().find(one, Watch()).chosen == {"micro_batch": 8, "accumulate": 1}
+
+
+@pytest.mark.program
 def test_a_batch_of_all_images_is_left_as_it_is(tmp_path: Path) -> None:
     """It was split, or refused where no number up to that of the images divides it."""
     one = job(tmp_path, "sampling.batch_size=31")

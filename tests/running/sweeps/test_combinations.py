@@ -24,6 +24,17 @@ def test_a_run_with_a_final_score_shows_it(tmp_path: Path) -> None:
     assert "out-of-fold accuracy 0.981" in shown[2] and "done" in shown[3]
 
 
+def test_a_run_of_several_outputs_shows_that_of_all_together(tmp_path: Path) -> None:
+    """Heads have records of the same run, whose scores were in the mean."""
+    project, facts = Project(tmp_path), {"run": "a", "config": "seed: 1\n"}
+    make_record(project, "net-f0", pivot="rows", task="rows", scores={"val": {"accuracy": 0.25}}, **facts)
+    head = {"pivot": "rows+head?x", "task": "rows+head?x", "recipe": "22222222"}
+    make_record(project, "net-f0-x", scores={"val": {"accuracy": 0.75}}, **head, **facts)
+    job: Any = SimpleNamespace(project=project, varied=["seed=1"])
+    row = combinations.table([job], [{"job": 1, "error": "", "seconds": 3.0, "facts": {"run": "a"}}]).splitlines()[-1]
+    assert "val accuracy 0.2" in row and "11111111" in row and "22222222" not in row
+
+
 def test_no_job_is_told_to_go_on_with_the_run_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told, stop = list[str](), Stop()
 

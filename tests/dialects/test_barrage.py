@@ -374,7 +374,7 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
     ("place", "value", "sentence"),
     [
         ("solver.optimizer", _adam() | {"import": "Adem"}, r"optimizer\.import: there is no such .*did you mean 'Adam'"),
-        ("solver.optimizer", _adam() | {"import": "Lion"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
+        ("solver.optimizer", _adam() | {"import": "Yogi"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
         ("solver.optimizer", _adam(params={"beta1": 0.9}), r"params\.beta1: unknown key; did you mean 'beta_1'"),
         ("solver.optimizer", _adam(params={"momentum": 0.9}), r"params\.momentum: unknown key"),
         ("solver.optimizer", _adam() | {"learning_rate": {"import": "LinearDecay"}}, r"no such schedule.*Exponential"),

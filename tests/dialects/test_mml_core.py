@@ -125,7 +125,6 @@ def test_optimizers_have_torchs_own_values(name: str, given: dict[str, Any], wan
                 "_target_": "torch.optim.lr_scheduler.LinearLR",
                 "start_factor": 0.1,
                 "total_iters": 5,
-                "interval": "epoch",
             },
         ),
         (
@@ -135,7 +134,6 @@ def test_optimizers_have_torchs_own_values(name: str, given: dict[str, Any], wan
                 "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
                 "T_max": 9,
                 "eta_min": 1e-5,
-                "interval": "epoch",
             },
         ),
     ],
@@ -208,7 +206,10 @@ def test_mixup_is_an_augmentation_here() -> None:
     ("source", "sentence"),
     [
         (changed("optimizer", _target_="torch.optim.LBFGS"), "optimizer._target_: has no counterpart here"),
-        ({"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.SequentialLR"}}, "takes what a file cannot hold"),
+        (
+            {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.SequentialLR"}},
+            "lr_scheduler._target_: takes what a file cannot hold",
+        ),
         (changed("arch", _target_="mml.core.models.smp.SMPModel"), "arch._target_: the network mml.core.models.smp"),
         (changed("loss", cls={"_target_": "mine.Loss"}), "loss.cls: the loss mine.Loss is not available"),
         (changed("tta", variations={"a": [{"name": "Blur", "p": 1.0}]}), "tta.variations.a: a view of your own is not"),

@@ -243,7 +243,7 @@ def test_marked_steps_count_in_statistics_of_early_keras_2(version: str | None, 
     """The text of `tf_keras`: its batch normalisation takes marks as weights of moments, that of before 2.13 has none."""
     layers = [
         {"class_name": "Masking", "config": {"name": "m", "mask_value": 0.0, "batch_input_shape": [None, *STEPS]}},
-        {"class_name": "BatchNormalization", "config": {"name": "b", "momentum": 0.5, "epsilon": 0.0}},
+        {"class_name": "BatchNormalization", "config": {"name": "b", "momentum": 0.5, "epsilon": 1e-9}},
     ]
     content = {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
     graph = keras_json.load({**content, "keras_version": version} if version else content).train()

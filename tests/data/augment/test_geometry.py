@@ -138,7 +138,7 @@ def test_cells_of_a_jigsaw_come_one_step_far() -> None:
     images, seeds = np.repeat(cells[None, :, :, None], 50, 0), np.arange(50, dtype=np.uint64)
     assert (geometry.jigsaw(rows=(3, 3), columns=(4, 4), steps=(0, 0))(images, seeds) == images).all()
     changed = np.asarray(geometry.jigsaw(rows=(3, 3), columns=(4, 4))(images, seeds))[..., 0]
-    assert changed.shape == images.shape[:3] and (changed != images[..., 0]).any((1, 2)).mean() > 0.9
+    assert changed.shape == images.shape[:3] and (changed != images[..., 0]).any((1, 2)).mean() > 0.7
     for image in changed:
         grid = image[::5, ::6]
         assert (image == grid.repeat(5, 0).repeat(6, 1)).all() and sorted(grid.ravel()) == list(range(1, 13))

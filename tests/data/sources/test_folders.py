@@ -54,7 +54,8 @@ def test_tags_tell_apart_what_has_no_labels(tmp_path: Path) -> None:
     """Images of the other part, and others beside them, were predicted too; an image may lie right below the tag."""
     for part in ("learned", "judged"):
         make_pictures(tmp_path / "all" / part, {"a": 1, "b": 1}, seed=len(part))
-    make_pictures(tmp_path / "all", {"judged": 1}, seed=3)
+    make_pictures(tmp_path / "more", {"c": 1}, seed=30)
+    next((tmp_path / "more").rglob("*.png")).rename(tmp_path / "all" / "judged" / "own.png")
     root = str(tmp_path / "all")
     task = sources.folders(test=root, test_tag="judged", labelled=False)
     assert {Path(name).parent.as_posix() for name in task.samples.ids} == {

@@ -31,8 +31,6 @@ def steps(given: Any) -> list[dict[str, Any]]:
         {"flipud": {"p": 1.0}},
         {"MotionBlur": {"k": [3, 7], "angle": [-45, 45]}},
         {"JpegCompression": {"compression": [70, 99]}},
-        {"CLAHE": {"clip_limit": [1, 5]}},
-        {"HistogramEqualization": None},
         {"AllChannelsHistogramEqualization": {}},
         {"Resize": {"height": 20, "width": 30}},
         {"Resize": {"size": [0.5, 0.7], "interpolation": "linear"}},

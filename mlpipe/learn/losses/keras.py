@@ -121,7 +121,7 @@ class KerasLoss(nn.Module):
         super().__init__()
         self._name, self.kind, self._smoothing, self._scale, self._delta = name, kind, smoothing, scale, delta
         defaults = {parameter: default for parameter, (default, _) in PARAMETERS.get(name, {}).items()}
-        self._parameters: dict[str, Any] = {**defaults, **(parameters or {})}
+        self._settings: dict[str, Any] = {**defaults, **(parameters or {})}
         self._reduced = reduced or Reduced()
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -158,7 +158,7 @@ class KerasLoss(nn.Module):
         return probabilities.EACH[NAMES[self._name]](truth, outputs, known)
 
     def _class_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        classes, of = outputs.shape[1], self._parameters
+        classes, of = outputs.shape[1], self._settings
         truth = (F.one_hot(target, classes) if target.ndim == 1 else target).to(outputs.dtype)
         smooth = truth * (1 - self._smoothing) + self._smoothing / classes
         if self._name == _FOCAL:
@@ -172,7 +172,7 @@ class KerasLoss(nn.Module):
         return -(smooth * outputs.log_softmax(1)).sum(1)
 
     def _label_losses(self, outputs: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-        of = self._parameters
+        of = self._settings
         if self._name in OVERLAPS:
             return self._overlap(outputs.sigmoid() * known, truth * known, known).expand(len(outputs))
         smooth = truth * (1 - self._smoothing) + 0.5 * self._smoothing
@@ -191,7 +191,7 @@ class KerasLoss(nn.Module):
             return 1 - 2 * both / (t.sum() + p.sum() + _TINY)
         # Keras weighs by `alpha` what is missed, and by `beta` what is too much.
         missed, too_much = ((1 - p) * t).sum(), (p * (known - t)).sum()
-        weighed = self._parameters["alpha"] * missed + self._parameters["beta"] * too_much
+        weighed = self._settings["alpha"] * missed + self._settings["beta"] * too_much
         return 1 - both / (both + weighed + _TINY)
 
 

@@ -226,3 +226,12 @@ def test_parameters_that_do_not_fit(name: str, params: dict[str, Any], wrong: st
     labels = Labels(record_losses.kind_of(name), COUNTS, 6)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=wrong):
         record_losses.keras(labels, name=name, params=params)
+
+
+def test_a_loss_is_a_module_that_moves_and_is_stored() -> None:
+    """Parameters under a name of torch's own were taken for weights."""
+    labels = Labels("classification", COUNTS, 6)
+    loss = record_losses.keras(labels, name="categorical_focal_crossentropy", params={"alpha": [0.2, 0.5, 0.9]})
+    assert not loss.state_dict() and not list(loss.parameters())
+    outputs, target = torch.tensor(LOGITS), torch.tensor(CLASSES)
+    assert float(loss.double().cpu()(outputs.double(), target)) == pytest.approx(float(loss(outputs, target)), rel=1e-5)

@@ -306,7 +306,7 @@ def _is_square(step: Mapping[str, Any]) -> bool:
 
 
 # Ranges of albumentations 2 that 1 said with an upper end, or a lower and an upper one.
-_RANGES: Mapping[str, Mapping[str, tuple[str | None, str]]] = {
+_RANGES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "CoarseDropout": {
         "num_holes_range": ("min_holes", "max_holes"),
         "hole_height_range": ("min_height", "max_height"),

@@ -168,7 +168,8 @@ class KerasLoss(nn.Module):
         if self._name == "categorical_generalized_cross_entropy":
             # The slope of a small power is finite above zero.
             p = (outputs.softmax(1) * truth).sum(1).clamp(min=torch.finfo(outputs.dtype).tiny)
-            return (1 - p ** of["q"]) / of["q"]
+            q = float(of["q"])
+            return (1 - p**q) / q
         return -(smooth * outputs.log_softmax(1)).sum(1)
 
     def _label_losses(self, outputs: Tensor, truth: Tensor, known: Tensor) -> Tensor:
@@ -191,7 +192,7 @@ class KerasLoss(nn.Module):
             return 1 - 2 * both / (t.sum() + p.sum() + _TINY)
         # Keras weighs by `alpha` what is missed, and by `beta` what is too much.
         missed, too_much = ((1 - p) * t).sum(), (p * (known - t)).sum()
-        weighed = self._settings["alpha"] * missed + self._settings["beta"] * too_much
+        weighed: Tensor = self._settings["alpha"] * missed + self._settings["beta"] * too_much
         return 1 - both / (both + weighed + _TINY)
 
 

@@ -35,6 +35,8 @@ BACKBONES: dict[str, tuple[str, str]] = {
     "seresnext50": ("seresnext50_32x4d", "gluon_in1k"),
     "seresnext101": ("seresnext101_32x4d", "gluon_in1k"),
     "senet154": ("senet154", "gluon_in1k"),
+    # Padded as in TensorFlow; the weights with AutoAugment are those of the package `efficientnet` and of Keras.
+    **{f"efficientnetb{number}": (f"tf_efficientnet_b{number}", "aa_in1k") for number in range(8)},
 }
 # Networks of masks in lower case -> the option of arch.
 SEGMENTERS = {"unet": "unet", "linknet": "linknet", "psp": "pspnet", "pspnet": "pspnet", "fpn": "fpn"}

@@ -102,8 +102,10 @@ def prior(
         learned = calibrate(rates_logits, rates_targets)
         labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
     estimate = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed, groups=groups)
-    if not estimate.means_something:
-        wrong = f"predictions hardly depend on the class (condition number of the error rates {estimate.condition:.3g})"
+    # The likelihood is as flat as counts are alike, whatever share it is largest at.
+    counts = quantify(rates_logits, rates_targets, unlabelled_logits, method="pacc") if method == "em" else estimate
+    if not counts.means_something:
+        wrong = f"predictions hardly depend on the class (condition number of the error rates {counts.condition:.3g})"
         note = (
             f"mode.prior=quantify: {wrong}, so that counting them means nothing; the prevalence of validation is kept"
         )

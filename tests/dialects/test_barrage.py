@@ -75,10 +75,25 @@ def test_an_optimizer_may_be_named_in_every_way_that_barrage_knows(path: str) ->
     assert tree["optimizer"] == {"lr": 0.1, **params}
 
 
-@pytest.mark.parametrize("name", ["adadelta", "Adagrad", "adam", "Adamax", "ftrl", "Nadam", "RMSprop", "rMSprop"])
+@pytest.mark.parametrize(
+    "name", ["adadelta", "Adagrad", "adam", "AdamW", "Adamax", "ftrl", "Lion", "Nadam", "RMSprop", "rMSprop"]
+)
 def test_every_optimizer_has_a_native_option(name: str) -> None:
     tree = native("solver.optimizer", {"import": name, "learning_rate": 0.1})
     assert options(tree)["optimizer"] == f"keras_{name.lower()}"
+
+
+def test_what_keras_writes_of_an_optimizer_that_says_nothing() -> None:
+    """The parameters of `get_config` of Keras 2.15 and 3."""
+    neutral = {
+        "name": "Adam", "weight_decay": None, "clipnorm": None, "global_clipnorm": None, "clipvalue": None, "use_ema": False,
+        "ema_momentum": 0.99, "ema_overwrite_frequency": None, "jit_compile": True, "is_legacy_optimizer": False,
+        "loss_scale_factor": None, "gradient_accumulation_steps": None,
+    }  # fmt: skip
+    tree = native("solver.optimizer", {"import": "Adam", "learning_rate": 0.1, "params": neutral})
+    assert {key: value for key, value in tree["optimizer"].items() if value is not None} == {"lr": 0.1}
+    with pytest.raises(ConfigError, match=r"params\.use_ema: unknown key"):
+        native("solver.optimizer", {"import": "Adam", "learning_rate": 0.1, "params": {"use_ema": True}})
 
 
 SCHEDULES: list[tuple[str, dict[str, Any], str, float, dict[str, Any]]] = [
@@ -176,6 +191,26 @@ def test_from_logits_and_label_smoothing() -> None:
     params = {"from_logits": True, "label_smoothing": 0.1, "reduction": "sum_over_batch_size"}
     tree = native("model.outputs.0.loss", {"import": "CategoricalCrossentropy", "params": params})
     assert tree["arch"]["gives"] == "logits" and tree["loss"]["label_smoothing"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "kind", "ours"),
+    [
+        ("tf.keras.losses.BinaryFocalCrossentropy", {"gamma": 1.5, "apply_class_balancing": True}, "multilabel", None),
+        ("tensorflow.keras.losses.CategoricalFocalCrossentropy", {"alpha": [0.2, 0.3, 0.5]}, "classification", None),
+        ("CategoricalGeneralizedCrossEntropy", {"q": 0.7}, "classification", None),
+        ("tf.keras.losses.Dice", {"axis": None, "dtype": None}, "multilabel", {}),
+        ("tversky", {"alpha": 0.3, "beta": 0.7}, "multilabel", None),
+        ("MeanSquaredError", {"reduction": "sum"}, "regression", {"reduction": "sum", "batch_size": 32}),
+        ("MeanSquaredError", {"reduction": "mean"}, "regression", {}),
+        ("Huber", {"reduction": "mean_with_sample_weight"}, "regression", {"reduction": "weighted_mean"}),
+        ("BinaryCrossentropy", {"axis": -1}, "multilabel", {}),
+    ],
+)  # fmt: skip
+def test_parameters_of_losses(path: str, params: dict[str, Any], kind: str, ours: dict[str, Any] | None) -> None:
+    tree = native("model.outputs.0.loss", {"import": path, "params": params})
+    assert tree["task"]["kind"] == kind
+    assert tree["loss"].get("params", {}) == (params if ours is None else ours)
 
 
 def test_a_weight_of_the_only_output_and_the_delta_of_huber() -> None:
@@ -339,7 +374,7 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
     ("place", "value", "sentence"),
     [
         ("solver.optimizer", _adam() | {"import": "Adem"}, r"optimizer\.import: there is no such .*did you mean 'Adam'"),
-        ("solver.optimizer", _adam() | {"import": "Lion"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
+        ("solver.optimizer", _adam() | {"import": "Yogi"}, r"there are Adadelta, Adagrad, Adam, .*RMSprop, SGD"),
         ("solver.optimizer", _adam(params={"beta1": 0.9}), r"params\.beta1: unknown key; did you mean 'beta_1'"),
         ("solver.optimizer", _adam(params={"momentum": 0.9}), r"params\.momentum: unknown key"),
         ("solver.optimizer", _adam() | {"learning_rate": {"import": "LinearDecay"}}, r"no such schedule.*Exponential"),
@@ -355,7 +390,12 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
         ("services.train_early_stopping", {**STOP, "min-delta": 1}, r"min-delta: unknown key; did you mean 'min_delta'"),
         ("services.validation_early_stopping", {**STOP, "baseline": "a"}, r"baseline: must be a number"),
         ("services.tensorboard", {"logdir": "x"}, r"tensorboard\.logdir: unknown key; did you mean 'log_dir'"),
-        ("model.outputs.0.loss", {"import": "dice"}, r"there is no such loss here.*there are binary_crossentropy"),
+        ("model.outputs.0.loss", {"import": "deice"}, r"there is no such loss here.*did you mean 'dice'"),
+        ("model.outputs.0.loss", {"import": "circle"}, r"there is no such loss here.*there are binary_crossentropy"),
+        ("model.outputs.0.loss", {"import": "Tversky", "params": {"axis": 1}}, r"axis: an axis is not available"),
+        ("model.outputs.0.loss", {"import": "Tversky", "params": {"gamma": 1}}, r"gamma: unknown key"),
+        ("model.outputs.0.loss", {"import": "SparseCategoricalCrossentropy", "params": {"ignore_class": 0}},
+         r"ignore_class: a class that does not count is not available"),
         ("model.outputs.0.loss", {"import": "Huber", "params": {"delta": 0}}, r"delta: must be a number > 0"),
         ("model.outputs.0.loss", {"import": "tf.keras.losses.MSE"}, r"must be one of a class, as in Barrage"),
         ("solver.optimizer", _adam() | {"learning_rate": {**DECAY, "params": {**DECAY["params"], "decay_steps": 0}}},
@@ -367,12 +407,12 @@ DECAY = {"import": "ExponentialDecay", "params": {"initial_learning_rate": 0.1, 
          r"boundaries and values do not fit"),
         ("model.outputs.0.loss", {"import": "tensorflow.keras.losses.mse"}, r"must be one of a class, as in Barrage"),
         ("model.outputs.0.loss", {"import": "mse", "params": {"from_logits": True}}, r"from_logits: unknown key"),
-        ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "sum"}}, r"the reduction sum is not"),
+        ("model.outputs.0.loss", {"import": "mse", "params": {"reduction": "none"}}, r"the reduction none is not"),
         *(("model.outputs.0.metrics", [{"import": path, "params": {"name": "loss"}}], r"params\.name: is the name of another")
           for path in ("tensorflow.keras.metrics.AUC", "mine.Area")),
         ("model.outputs.0.metrics", [{"import": "Recal"}], r"metrics\[0\]\.import: there is no such metric here.*'recall'"),
         ("model.outputs.0.metrics", [{"import": "Mean"}], r"metrics\[0\]\.import: takes one value, .*class of yours"),
-        ("model.outputs.0.metrics", [{"import": "dice"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),
+        ("model.outputs.0.metrics", [{"import": "circle"}], r"there are accuracy, .*; or name a class of yours, MODULE\.NAME"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curv": "PR"}}], r"params\.curv: unknown key.*'curve'"),
         ("model.outputs.0.metrics", [{"import": "AUC", "params": {"curve": "RP"}}], r"metrics\[0\]\.params\.curve: must be"),
         ("model.outputs.0.metrics", [{"import": "Recall", "params": {"thresholds": [0.1, 1.9]}}], r"thresholds: must be"),

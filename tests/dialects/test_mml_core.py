@@ -107,6 +107,35 @@ def test_optimizers_have_torchs_own_values(name: str, given: dict[str, Any], wan
         ({"_target_": "StepLR", "step_size": 5, "gamma": 0.5}, "step", {"step_epochs": 5, "gamma": 0.5}),
         ({"_target_": "CosineAnnealingLR", "T_max": 9}, "cosine", {"interval": "epoch", "warmup_epochs": 0.0}),
         ({"_target_": "ReduceLROnPlateau", "mode": "min", "patience": 2}, "plateau", {"patience": 2}),
+        (
+            {"_target_": "ReduceLROnPlateau", "cooldown": 2, "min_lr": 1e-7, "threshold_mode": "abs", "eps": 1e-8},
+            "plateau",
+            {"cooldown": 2, "min_lr": 1e-7, "threshold_mode": "abs"},
+        ),
+        ({"_target_": "StepLR", "step_size": 5, "last_epoch": -1, "verbose": True}, "step", {"step_epochs": 5}),
+        (
+            {"_target_": "OneCycleLR", "anneal_strategy": "linear", "final_div_factor": 10.0},
+            "one_cycle",
+            {"anneal": "linear", "final_div_factor": 10.0},
+        ),
+        (
+            {"_target_": "LinearLR", "start_factor": 0.1, "total_iters": 5},
+            "none",
+            {
+                "_target_": "torch.optim.lr_scheduler.LinearLR",
+                "start_factor": 0.1,
+                "total_iters": 5,
+            },
+        ),
+        (
+            {"_target_": "CosineAnnealingLR", "T_max": 9, "eta_min": 1e-5},
+            "none",
+            {
+                "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+                "T_max": 9,
+                "eta_min": 1e-5,
+            },
+        ),
     ],
 )
 def test_schedules(given: dict[str, Any], option: str, values: dict[str, Any]) -> None:
@@ -116,9 +145,59 @@ def test_schedules(given: dict[str, Any], option: str, values: dict[str, Any]) -
     assert native["lr_scheduler"] == values
 
 
+def test_the_least_rate_of_a_cosine_is_a_share_of_the_first() -> None:
+    schedule = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 2, "eta_min": 1e-5}
+    native = mml_core.translate(changed("lr_scheduler", **schedule)).native
+    assert native["lr_scheduler"] == {"interval": "epoch", "warmup_epochs": 0.0, "min_ratio": pytest.approx(0.02)}
+    # One that ends before the training rises again.
+    native = mml_core.translate(changed("lr_scheduler", **{**schedule, "T_max": 1})).native
+    assert native["lr_scheduler"] == {**schedule, "T_max": 1}
+
+
+@pytest.mark.parametrize(
+    "optimizer", [{"_target_": "torch.optim.RAdam", "lr": 1e-3}, {"_target_": "torch.optim.Adam", "amsgrad": True}]
+)
+def test_what_has_no_option_is_torchs_own_class(optimizer: dict[str, Any]) -> None:
+    native = mml_core.translate({"optimizer": {**optimizer, "_convert_": "partial"}}).native
+    assert native == {"defaults": [{"optimizer": "none"}], "optimizer": optimizer}
+
+
+@pytest.mark.parametrize(
+    ("variations", "option", "views"),
+    [
+        ({"i": [{"name": "RandomHorizontalFlip", "p": 0.0}], "a": [{"name": "RandomResizedCrop", "p": 1.0}]}, "crop", None),
+        ({"a": [], "b": [{"name": "RandomHorizontalFlip", "p": 1.0}]}, "views", ["identity", "horizontal"]),
+        ({"a": [], "b": [{"name": "RandomRotation", "degrees": [90, 90]}]}, "views", ["identity", "rot90"]),
+    ],
+)  # fmt: skip
+def test_views(variations: dict[str, Any], option: str, views: list[str] | None) -> None:
+    native = mml_core.translate({"tta": {"mode": "mean", "variations": variations}}).native
+    assert native["defaults"] == [{"tta": option}] and native.get("tta", {}).get("views") == views
+
+
+def test_parameters_of_earlier_albumentations() -> None:
+    steps = [
+        {"name": "GaussNoise", "var_limit": [25.0, 100.0], "p": 0.5},
+        {"name": "CoarseDropout", "max_holes": 8, "max_height": 6, "min_height": 2, "max_width": 4, "fill_value": 0},
+        {"name": "RandomResizedCrop", "size": [28, 28], "scale": [0.5, 1.0]},
+    ]
+    cpu = {"backend": "albumentations", "pipeline": steps}
+    noise, holes, crop = mml_core.translate(changed("augmentations", cpu=cpu)).native["augmentations"]["cpu"][
+        "pipeline"
+    ]
+    assert noise == {"_target_": "albumentations.GaussNoise", "std_range": [5 / 255, 10 / 255], "p": 0.5}
+    assert holes == {
+        "_target_": "albumentations.CoarseDropout", "num_holes_range": [8, 8], "hole_height_range": [2, 6],
+        "hole_width_range": [4, 4], "fill": 0,
+    }  # fmt: skip
+    assert crop == {"_target_": "mlpipe.data.augment.samples.random_resized_crop", "size": 28, "scale": [0.5, 1.0]}
+
+
 def test_mixup_is_an_augmentation_here() -> None:
     target = "mml.core.data_loading.augmentations.mixup_cutmix.MixUpCallback"
-    native = mml_core.translate(changed("cbs", mixup={"_target_": target, "alpha": 0.3})).native
+    translation = mml_core.translate(changed("cbs", mixup={"_target_": target, "alpha": 0.3, "label_smoothing": 0.1}))
+    native = translation.native
+    assert native["loss"]["label_smoothing"] == 0.1
     steps = native["augmentations"]["device"]["pipeline"]
     assert steps == [{"_target_": "mlpipe.data.augment.batches.mixup", "alpha": 0.3}]
 
@@ -127,10 +206,13 @@ def test_mixup_is_an_augmentation_here() -> None:
     ("source", "sentence"),
     [
         (changed("optimizer", _target_="torch.optim.LBFGS"), "optimizer._target_: has no counterpart here"),
-        (changed("optimizer", amsgrad=True), "optimizer.amsgrad: amsgrad=True is not available"),
+        (
+            {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.SequentialLR"}},
+            "lr_scheduler._target_: takes what a file cannot hold",
+        ),
         (changed("arch", _target_="mml.core.models.smp.SMPModel"), "arch._target_: the network mml.core.models.smp"),
         (changed("loss", cls={"_target_": "mine.Loss"}), "loss.cls: the loss mine.Loss is not available"),
-        (changed("tta", variations={"own": []}), "tta.variations: a list of your own is not available"),
+        (changed("tta", variations={"a": [{"name": "Blur", "p": 1.0}]}), "tta.variations.a: a view of your own is not"),
         ({**PIPELINE, "optimiser": {}}, "optimiser: is no section of a pipeline; did you mean"),
         ({**PIPELINE, "trainer": 3}, "trainer: must be a section, got 3"),
     ],

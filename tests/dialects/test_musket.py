@@ -775,3 +775,19 @@ def test_wrong_negatives_are_told_for_the_key_that_the_file_has() -> None:
         translated(text, lenient=True)
     wrong = "must be none, real, all or a whole number, got 'some'"
     assert caught.value.problems == (f"stages[0].negatives: {wrong}",)
+
+
+def test_efficient_networks_have_the_weights_of_keras() -> None:
+    found = changed(architecture="EfficientNetB4", weights="imagenet")
+    assert found.native["arch"]["name"] == "tf_efficientnet_b4.aa_in1k"
+    plain = changed(architecture="efficientnetb0", weights=None)
+    assert (plain.native["arch"]["name"], plain.native["arch"]["pretrained"]) == ("tf_efficientnet_b0", False)
+
+
+def test_an_optimizer_of_a_stage_is_read_by_nobody() -> None:
+    """Musket reads a stage's rate and loss alone; that it is no error there is none here."""
+    stages = [{"epochs": 2, "optimizer": "SGD", "lr": 0.1}]
+    found = changed(stages=stages)
+    assert [line.fate for line in found.report if line.key == "stages[0].optimizer"] == ["lint"]
+    without = changed(stages=[{"epochs": 2, "lr": 0.1}])
+    assert found.native == without.native

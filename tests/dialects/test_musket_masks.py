@@ -192,3 +192,17 @@ def test_parameters_of_a_decoder(tmp_path: Path) -> None:
 
 def test_a_key_that_musket_never_used_is_told_so() -> None:
     assert notes(changed(classifier="resnet50"), "classifier") == "ignored Musket never used it"
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "fate"),
+    [
+        ("dice_true_negative_is_one", "foreground_image_dice_empty_one", ""),
+        ("iou_true_negative_is_zero", "foreground_image_iou_empty_zero", ""),
+        ("dice_with_custom_treshold_true_negative_is_one", "foreground_image_dice_empty_one", "a threshold of 0.5"),
+    ],
+)
+def test_metrics_of_the_tutorial_of_masks(name: str, ours: str, fate: str) -> None:
+    found = changed(final_metrics=[name], experiment_result=name)
+    assert ours in found.native["metrics"]["final"]
+    assert fate in notes(found, "final_metrics")

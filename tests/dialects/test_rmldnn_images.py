@@ -165,3 +165,10 @@ def test_targets_of_another_size() -> None:
     first = translated(input_transforms=[{"resize": [8, 8]}], target_transforms=[{"resize": [4, 4]}])
     assert first.native["preprocessing"] == {"max_side": None, "size": [8, 8]}
     assert [step.get("on") for step in steps(first)[-2:]] == ["images", "targets"]
+
+
+def test_a_resize_of_both_has_a_line_for_each() -> None:
+    """That of the targets was told to be used by nothing."""
+    found = translated(input_transforms=[{"resize": [8, 8]}], target_transforms=[{"resize": [8, 8]}])
+    fates = {line.key: line.fate for line in found.report if "transforms" in line.key}
+    assert fates["data.target_transforms[0]"] == "same" and "ignored" not in fates.values()

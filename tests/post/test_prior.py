@@ -111,3 +111,16 @@ def test_labels_move_by_bayes_rule() -> None:
     yes, no = chances[:, 0] * 0.6 / 0.3, (1 - chances[:, 0]) * 0.4 / 0.7
     assert 1 / (1 + np.exp(-moved[:, 0])) == pytest.approx(yes / (yes + no))
     assert 1 / (1 + np.exp(-moved[:, 1])) == pytest.approx(chances[:, 1])
+
+
+@pytest.mark.parametrize("method", ["acc", "pacc", "bbse", "bbse_soft", "em", "cc"])
+def test_predictions_of_one_class_estimate_nothing(method: str) -> None:
+    """The likelihood of such predictions is nearly flat: it was largest at one class alone, with an interval of no width."""
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % 3
+    logits = np.array([5.0, 0.0, 0.0]) + rng.normal(scale=0.1, size=(60, 3))
+    unlabelled = np.tile([5.0, 0.0, 0.0], (40, 1))
+    given = {"val_targets": targets, "rates_logits": logits, "rates_targets": targets, "unlabelled_logits": unlabelled}
+    kept = prior("quantify", 3, method=method, draws=20, **given)
+    assert kept.kind == "val" and kept.values == pytest.approx([1 / 3] * 3)
+    assert "the prevalence of validation is kept" in kept.notes[0]

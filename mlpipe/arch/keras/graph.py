@@ -238,6 +238,7 @@ class _Builder:
             self.graph.shapes[inputs[0]],
             f"arch.layers: {spec.name} ({spec.kind})",
             self.described.keras,
+            norms_by_marks=self.described.norms_by_marks,
         )
         if marks.goes_on:
             self._marked.add(outputs[0])
@@ -313,7 +314,7 @@ class _Builder:
                 place = f"arch.layers: {spec.name} ({spec.kind})"
                 wrong = f"takes {own} as {name}, {self.graph.names[number]} gives {shape}"
                 raise ConfigError(problem(place, wrong, fix="make the shapes agree"))
-        return replace(inside, keras=self.described.keras)
+        return replace(inside, keras=self.described.keras, norms_by_marks=self.described.norms_by_marks)
 
     def _shapes_out(self, spec: Spec, layer: Layer, inputs: tuple[int, ...]) -> list[Shape]:
         """Output shapes of a call, found with tensors on the meta device, which hold no values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlpipe import files, limits
@@ -15,6 +15,8 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 MODELS = ("Functional", "Model", "Sequential")
 INPUTS = ("InputLayer", "Input")
 _TENSOR = "__keras_tensor__"
+# From Keras 2.13 on batch normalisations take marks of steps.
+_MARKED_NORMS = 13
 # Operations of which Keras 3 makes marks of steps.
 _OF_MARKS = frozenset(
     (
@@ -87,6 +89,7 @@ class Description:
         shapes: The shape of each input, channels last, without the batch; None where the file does not say.
         trainable: Whether it learns.
         keras: The major version of Keras that it was written for.
+        norms_by_marks: Whether that version's batch normalisations leave marked steps out of their statistics.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Description:
     shapes: Mapping[str, tuple[int | None, ...] | None] = field(default_factory=dict)
     trainable: bool = True
     keras: int = 3
+    norms_by_marks: bool = True
 
 
 def decoded(text: str, place: str) -> Any:
@@ -138,7 +142,7 @@ def describe(content: Any) -> Description:
     described = _network(content, keras, problems)
     if problems:
         raise ConfigError(problems)
-    return described
+    return replace(described, norms_by_marks=keras == 3 or _minor_version(content) >= _MARKED_NORMS)
 
 
 def _version(content: Any) -> int:
@@ -147,6 +151,12 @@ def _version(content: Any) -> int:
     if isinstance(version, str) and version[:1].isdigit():
         return 2 if version[0] in "12" else 3
     return 3 if any(word in json.dumps(content) for word in (_TENSOR, '"registered_name"')) else 2
+
+
+def _minor_version(content: Mapping[str, Any]) -> int:
+    """The minor version of Keras 2, as the file says; 0 where it does not."""
+    match = re.match(r"2\.(\d+)", str(content.get("keras_version")))
+    return int(match[1]) if match else 0
 
 
 def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Description:

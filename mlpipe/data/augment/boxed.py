@@ -21,9 +21,7 @@ from mlpipe.data.augment import geometry, samples
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.paired import (
     COLOURING,
-    MOVING,
     RESIZE,
-    SAMPLING,
     Alternating,
     Always,
     Chosen,
@@ -74,7 +72,7 @@ def adapt(target: str, transform: Any) -> BoxStep:
         return _PerImage(name, partial(_by_torchvision, transform))
     own = name_of(target)
     refuse_moving_inside(target, transform, "boxes")
-    if own not in (*MOVING, *COLOURING, *SAMPLING):
+    if own not in (*_MOVES, *COLOURING):
         fix = "use a transform of albumentations or of torchvision.transforms.v2, which move boxes too"
         raise DataError(problem(PIPELINE, "does not say what happens to boxes", got=target, fix=fix))
     transforms.refuse_targets(transform)

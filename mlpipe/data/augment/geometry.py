@@ -8,6 +8,7 @@ nearest old ones, and each step moves a mask as it moves the image of the same s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -188,6 +189,163 @@ def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
 
 def _randomly_rotated_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degrees: float) -> Batch:
     return _turned(image, float(2 * draws[0] - 1) * degrees, exact)
+
+
+def fitted(
+    *,
+    way: Literal["crop", "pad"],
+    to: Literal["multiples", "powers", "ratio"],
+    width: Annotated[float, "> 0"] | None = None,
+    height: Annotated[float, "> 0"] | None = None,
+    centred: bool = False,
+    fill: float = 0.0,
+) -> Step:
+    """Cut or pad sides until they are multiples or powers of a number, or have a ratio (imgaug's CropToSquare and its like).
+
+    Args:
+        way: Whether something is cut off or added.
+        to: What the sides are made.
+        width: The number for the width, or the ratio of width to height; None: the width stays.
+        height: The number for the height; None: it stays.
+        centred: Whether both ends get half of it; else it is drawn how much each gets.
+        fill: The value of pixels that are added; a mask has none there.
+
+    Raises:
+        ConfigError: When numbers do not fit.
+    """
+    numbers = [number for number in (width, height) if number is not None]
+    if to == "ratio" and (width is None or height is not None):
+        raise ConfigError(
+            problem(f"{PIPELINE}: fitted.width", "must be the ratio, and height is none", got=[width, height])
+        )
+    least = {"multiples": 1, "powers": 2, "ratio": 0}[to]
+    if to != "ratio" and not all(float(number).is_integer() and number >= least for number in numbers):
+        raise ConfigError(problem(f"{PIPELINE}: fitted", f"takes whole numbers >= {least}", got=numbers))
+    change = partial(_fitted, way=way, to=to, numbers=(height, width), centred=centred, fill=fill)
+    return _step_of_images(change, 2)
+
+
+def _fitted(
+    image: Batch,
+    draws: npt.NDArray[Any],
+    exact: bool,
+    *,
+    way: str,
+    to: str,
+    numbers: tuple[float | None, float | None],
+    centred: bool,
+    fill: float,
+) -> Batch:
+    sides = list(image.shape[:2])
+    goal = _sides_of_ratio(sides, float(numbers[1] or 1), way) if to == "ratio" else [
+        side if number is None else _fitting_side(side, int(number), way, to)
+        for side, number in zip(sides, numbers, strict=True)
+    ]  # fmt: skip
+    spare = [abs(end - side) for side, end in zip(sides, goal, strict=True)]
+    before = [number // 2 if centred else int(draw * (number + 1)) for number, draw in zip(spare, draws, strict=True)]
+    if way == "crop":
+        (top, left), (height, width) = before, goal
+        return image[top : top + height, left : left + width]
+    margins = [(start, number - start) for start, number in zip(before, spare, strict=True)]
+    return np.pad(image, (*margins, (0, 0)), constant_values=image.dtype.type(0 if exact else fill))
+
+
+def _fitting_side(side: int, number: int, way: str, to: str) -> int:
+    """The nearest multiple or power of a number that is not longer, or not shorter, than a side; one that cannot be cut stays."""
+    if to == "multiples":
+        return -(-side // number) * number if way == "pad" else (side // number) * number or side
+    power = number
+    while power * number <= side:
+        power *= number
+    if way == "crop":
+        return power if power <= side else side
+    return power if power >= side else power * number
+
+
+def _sides_of_ratio(sides: Sequence[int], ratio: float, way: str) -> list[int]:
+    """Height and width where one of them is made shorter, or longer, so that width is about `ratio` times height."""
+    height, width = sides
+    is_narrow = width < ratio * height
+    if way == "pad":
+        change = ratio * height - width if is_narrow else width / ratio - height
+    else:
+        change = min(height - width / ratio, height - 1) if is_narrow else min(width - ratio * height, width - 1)
+    # Both ends are rounded, one of them up.
+    whole = math.floor(change / 2) + math.ceil(change / 2)
+    if way == "pad":
+        return [height, width + whole] if is_narrow else [height + whole, width]
+    return [height - whole, width] if is_narrow else [height, width - whole]
+
+
+def jigsaw(
+    *,
+    rows: tuple[int, int] = (3, 10),
+    columns: tuple[int, int] = (3, 10),
+    steps: tuple[int, int] = (1, 1),
+    padded: bool = True,
+) -> Step:
+    """Exchange cells of a grid with those beside them (imgaug's Jigsaw).
+
+    Args:
+        rows: Between which bounds the number of rows of the grid is drawn.
+        columns: The same of columns.
+        steps: Between which bounds it is drawn how many cells far each may come; less where a neighbour came as far before.
+        padded: Whether images whose sides the grid does not divide get a black margin; else they are refused.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    for name, bounds, least in (("rows", rows, 1), ("columns", columns, 1), ("steps", steps, 0)):
+        if len(bounds) != 2 or not least <= bounds[0] <= bounds[1]:
+            raise ConfigError(problem(f"{PIPELINE}: jigsaw.{name}", f"must be two bounds >= {least}", got=list(bounds)))
+    return partial(_exchanged, rows=rows, columns=columns, steps=steps, padded=padded)
+
+
+def _exchanged(
+    images: Images,
+    seeds: Seeds,
+    *,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    steps: tuple[int, int],
+    padded: bool,
+) -> Images:
+    changed = []
+    for image, seed in zip(images, seeds.tolist(), strict=True):
+        drawn = np.random.default_rng([seed, 31])
+        down, across, most = (int(drawn.integers(low, high + 1)) for low, high in (rows, columns, steps))
+        places = _exchanged_places(drawn, down, across, most)
+        height, width = (-(-side // count) * count for side, count in zip(image.shape[:2], (down, across), strict=True))
+        spare = (height - image.shape[0], width - image.shape[1])
+        if any(spare) and not padded:
+            wrong = (
+                f"jigsaw of {down} rows and {across} columns does not divide {image.shape[1]} x {image.shape[0]} pixels"
+            )
+            raise DataError(problem(PIPELINE, wrong, fix="use other numbers, or let it pad"))
+        whole = np.pad(image, (*((number // 2, number - number // 2) for number in spare), (0, 0)))
+        cells = whole.reshape(down, height // down, across, width // across, -1).swapaxes(1, 2)
+        cells = cells.reshape(down * across, *cells.shape[2:])
+        moved = np.empty_like(cells)
+        moved[places] = cells
+        moved = moved.reshape(down, across, *moved.shape[1:]).swapaxes(1, 2).reshape(whole.shape)
+        changed.append(moved)
+    return np.stack(changed) if len({image.shape for image in changed}) == 1 else changed
+
+
+def _exchanged_places(drawn: np.random.Generator, rows: int, columns: int, most: int) -> npt.NDArray[np.int64]:
+    """Where each cell of a grid comes, shape (rows * columns,), when cells that have steps left are exchanged."""
+    left = drawn.integers(0, most + 1, (rows, columns))
+    directions = drawn.integers(0, 4, (most, rows, columns))
+    places = np.arange(rows * columns).reshape(rows, columns)
+    for step in range(most):
+        for row, column in np.ndindex(rows, columns):
+            down, right = ((-1, 0), (0, 1), (1, 0), (0, -1))[int(directions[step, row, column])]
+            other = (min(max(row + down, 0), rows - 1), min(max(column + right, 0), columns - 1))
+            if other != (row, column) and left[row, column] > 0 and left[other] > 0:
+                places[row, column], places[other] = places[other], places[row, column]
+                left[row, column] -= 1
+                left[other] -= 1
+    return places.ravel()
 
 
 def convert_color(*, code: str, on: On = "images") -> Step:

@@ -30,17 +30,19 @@ PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
 # Steps of mlpipe by their names.
-MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips")
+MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips", "jigsaw")
 COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
     *("dropped_cells", "edges", "gray", "inverted", "linear_contrast", "hue_saturation", "gamma_contrast"),
     *("sigmoid_contrast", "log_contrast"),
-    *("blended", "on_channels", "in_colours"),
+    *("blended", "on_channels", "in_colours", "in_polar"),
     *(function.__name__ for function in pixel_changes.FUNCTIONS),
 )
 RESIZE = "resize"
 # Those that are asked for the nearest pixel, where masks are moved.
-SAMPLING = (*("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate"),)
+SAMPLING = (
+    *("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate", "fitted"),
+)
 # What transforms of albumentations call the number that they fill masks with.
 _MASK_FILLS = ("fill_mask", "mask_drop_value")
 # What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.

@@ -838,6 +838,52 @@ def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per
     return _as_before(np.stack(channels, 2), image)
 
 
+# Which channel of a colour space is the lightness.
+LIGHTNESS = {"Lab": 0, "HLS": 1, "HSV": 2, "Luv": 0, "YCrCb": 0, "YUV": 0}
+Lightness = Literal["Lab", "HLS", "HSV", "Luv", "YCrCb", "YUV"]
+
+
+def even_lightness(
+    *, space: Lightness = "Lab", of: Space = "RGB", clip: Range | None = None, tiles: tuple[int, int] = (8, 8)
+) -> Step:
+    """Make the histogram of the lightness even, of an image without colours that of each channel (CLAHE, HistogramEqualization).
+
+    Args:
+        space: The colour space whose lightness it is.
+        of: The space that images are in.
+        clip: Between which bounds the bound of the histogram of a tile is drawn; None: that of the whole image is made even.
+        tiles: With `clip`, between which bounds the number of tiles along each side is drawn.
+
+    Raises:
+        ConfigError: When bounds are none.
+    """
+    check("even_lightness.clip", clip or (0, 0), 0)
+    check("even_lightness.tiles", tiles, 1)
+    return each(partial(_of_even_lightness, space=space, of=of, clip=clip, tiles=tiles))
+
+
+def _of_even_lightness(
+    image: Batch, seed: int, *, space: str, of: str, clip: Range | None, tiles: tuple[int, int]
+) -> Batch:
+    if image.shape[2] not in (3, 4):
+        return _evened_whole(image) if clip is None else _evened(image, seed, clip=clip, tiles=tiles, per_channel=0.0)
+    colours, place = converted(image[..., :3], of, space), LIGHTNESS[space]
+    lightness = colours[..., place : place + 1]
+    even = (
+        _evened_whole(lightness) if clip is None else _evened(lightness, seed, clip=clip, tiles=tiles, per_channel=0.0)
+    )
+    changed = converted(np.concatenate([colours[..., :place], even, colours[..., place + 1 :]], 2), space, of)
+    return np.concatenate([changed, image[..., 3:]], 2)
+
+
+def _evened_whole(image: Batch) -> Batch:
+    import cv2
+
+    plane = _bytes(image)
+    channels = [cv2.equalizeHist(np.ascontiguousarray(plane[..., number])) for number in range(image.shape[2])]
+    return _as_before(np.stack(channels, 2), image)
+
+
 def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:
     """Set whole channels to zero (Dropout2d).
 
@@ -939,4 +985,5 @@ def _enlarged(field: Batch, sides: tuple[int, int], how: str) -> Batch:
 FUNCTIONS: tuple[Callable[..., Step], ...] = (
     colour_space, times_hue_saturation, bilateral_blur, mean_shift_blur, convolved, added_noise, replaced_pixels, pooled,
     fewer_colours, cut_out, snowy_ground, outlines, clouds, snow_flakes, cells_of_one_colour, even_tiles, dropped_channels,
+    even_lightness,
 )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mlpipe import names
-from mlpipe.data.augment import libraries, pixel_changes
+from mlpipe.data.augment import geometry, libraries, pixel_changes
 from mlpipe.data.augment.pixel_changes import (
     Space,
     as_type,
@@ -27,7 +27,7 @@ from mlpipe.data.augment.pixel_changes import (
 from mlpipe.data.augment.samples import PIPELINE, Batch, Step, apply, mix
 from mlpipe.errors import ConfigError, listing, problem
 
-_HOME = "albumentations."
+_HOME, _TORCHVISION = "albumentations.", "torchvision.transforms.v2."
 # What the configuration named and what it gave, to a step.
 Adapt = Callable[[str, Any], Any]
 
@@ -208,6 +208,8 @@ def blended(
     join: list[Literal["max", "min", "avg"]] | None = None,
     exponent: tuple[float, float] = (-4.0, 4.0),
     sharp: Annotated[float, ">= 0", "<= 1"] = 1.0,
+    enlarged: list[Literal["nearest", "linear", "cubic"]] | None = None,
+    middle: tuple[float, float] | None = None,
 ) -> Step:
     """Blend what two pipelines make of an image (imgaug's Alpha, AlphaElementwise, SimplexNoiseAlpha, FrequencyNoiseAlpha).
 
@@ -222,17 +224,21 @@ def blended(
         join: How several of them become one, drawn from these; None: the largest.
         exponent: Between which bounds the exponent of the spectrum is drawn.
         sharp: The share of images whose noise is pushed to 0 and 1.
+        enlarged: How the noise is interpolated, drawn from these; None: nearest in a twentieth, cubic in a third of them.
+        middle: Between which bounds it is drawn what is pushed to 0 or 1: -10 pushes all of the noise to 1, 10 all of it to 0;
+            None: from a normal distribution of deviation 5.
 
     Raises:
         ConfigError: When a transform is not of these, or bounds are none.
     """
     pixel_changes.check("blended.alpha", alpha, 0, 1)
+    pixel_changes.check("blended.middle", middle or (0, 0))
     pixel_changes.check("blended.exponent", exponent, -8, 8)
     for name, bounds in (("cells", cells), ("iterations", iterations)):
         pixel_changes.check(f"blended.{name}", bounds, 1, 4096)
     shares = partial(
         _shares, alpha=alpha, over=over, per_channel=per_channel, cells=cells, iterations=iterations,
-        join=join or ["max"], exponent=exponent, sharp=sharp,
+        join=join or ["max"], exponent=exponent, sharp=sharp, enlarged=enlarged, middle=middle,
     )  # fmt: skip
     return _inside(partial(_blended, shares=shares), first, second)
 
@@ -261,28 +267,32 @@ def _shares(
     join: Sequence[str],
     exponent: tuple[float, float],
     sharp: float,
+    enlarged: Sequence[str] | None,
+    middle: tuple[float, float] | None,
 ) -> Batch:
     """The share of the first pipeline, for the image, each pixel, or each number of it."""
     height, width, channels = shape
     count = channels if drawn.random() < per_channel else 1
     if over in ("image", "pixels"):
         return drawn.uniform(*alpha, (count,) if over == "image" else (height, width, count))
-    fields = []
+    fields, ways = [], list(enlarged) if enlarged else ["nearest", "linear", "cubic"]
+    shares = None if enlarged else [0.05, 0.6, 0.35]
     for _ in range(count):
         several = []
         for _ in range(int(drawn.integers(iterations[0], iterations[1] + 1))):
-            how = str(drawn.choice(["nearest", "linear", "cubic"], p=[0.05, 0.6, 0.35]))
+            how = str(drawn.choice(ways, p=shares))
             longest = int(drawn.integers(cells[0], cells[1] + 1))
             several.append(
                 pixel_changes.smooth_noise(drawn, (height, width), longest, how)
                 if over == "smooth"
                 else pixel_changes.spectral_noise(drawn, (height, width), float(drawn.uniform(*exponent)), longest, how)
             )
-        ways: dict[str, Callable[..., Any]] = {"max": np.max, "min": np.min, "avg": np.mean}
-        field = np.asarray(ways[str(drawn.choice(list(join)))](several, 0))
+        joins: dict[str, Callable[..., Any]] = {"max": np.max, "min": np.min, "avg": np.mean}
+        field = np.asarray(joins[str(drawn.choice(list(join)))](several, 0))
         if drawn.random() < sharp:
             # imgaug's sigmoid, whose threshold is drawn from a normal distribution.
-            field = 1 / (1 + np.exp(-(20 * field - 10 - drawn.normal(0, 5))))
+            threshold = drawn.normal(0, 5) if middle is None else drawn.uniform(*middle)
+            field = 1 / (1 + np.exp(-(20 * field - 10 - threshold)))
         fields.append(field)
     return np.stack(fields, 2)
 
@@ -341,6 +351,31 @@ def _in_colours(
         changed = changed.copy()
         changed[..., 0] %= 180
     return converted(changed, space, of)
+
+
+def in_polar(*, pipeline: list[dict[str, Any]]) -> Step:
+    """Put images through a pipeline with radius and angle as their axes (imgaug's WithPolarWarping).
+
+    Args:
+        pipeline: As of `some_of`.
+
+    Raises:
+        ConfigError: When a transform is not of these.
+    """
+    return _inside(_in_polar, pipeline)
+
+
+def _in_polar(image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Batch]]) -> Batch:
+    import cv2
+
+    height, width, channels = image.shape
+    centre, radius = (width / 2, height / 2), float(np.hypot(height / 2, width / 2))
+    # Each pixel is the nearest one, either way, as in imgaug; a size of 0 is OpenCV's own.
+    flags = cv2.WARP_FILL_OUTLIERS | cv2.WARP_POLAR_LINEAR
+    polar = cv2.warpPolar(np.ascontiguousarray(image), (0, 0), centre, radius, flags)
+    changed = np.ascontiguousarray(pipelines[0](polar.reshape(*polar.shape[:2], channels)))
+    back = cv2.warpPolar(changed, (width, height), centre, radius, flags | cv2.WARP_INVERSE_MAP)
+    return np.asarray(back).reshape(height, width, -1)
 
 
 def _by_choice(choice: Choice, image: Batch, seed: int) -> Batch:
@@ -645,7 +680,7 @@ def _curved(
 
 
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:
-    """What a node names, and what it gives: a transform of albumentations, or a step of this module.
+    """What a node names, and what it gives: a transform of albumentations or torchvision, or a step of this module.
 
     Args:
         node: `_target_` and parameters.
@@ -674,6 +709,9 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         blended,
         on_channels,
         in_colours,
+        in_polar,
+        geometry.fitted,
+        geometry.jigsaw,
         *pixel_changes.FUNCTIONS,
     )
     own = {f"{function.__module__}.{function.__name__}": function for function in functions}
@@ -682,7 +720,13 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
             return target, kind(**params)
         if path in own:
             return path, own[path](**params)
+        if target.startswith(_TORCHVISION):
+            from torchvision.transforms import v2
+
+            other = getattr(v2, target.removeprefix(_TORCHVISION), None)
+            if isinstance(other, type) and issubclass(other, v2.Transform):
+                return target, other(**params)
     except (TypeError, ValueError) as error:
         raise ConfigError(problem(f"{PIPELINE}: {target}", f"cannot be made ({error})", fix="correct it")) from error
-    fix = "name a transform of albumentations"
+    fix = "name a transform of albumentations or of torchvision.transforms.v2"
     raise ConfigError(problem(f"{PIPELINE}._target_", "is not allowed inside of another", got=target, fix=fix))

@@ -69,7 +69,7 @@ def folders(
         source[part] = str(base)
         own: Part = "train" if part == "train" else "test"
         files = images_in(base, f"task.{part}", strict)
-        below = files if tag is None or not labelled else below_tag(files, tag, base)
+        below = files if tag is None else below_tag(files, tag, base, labelled=labelled)
         if other := len(files) - len(below):
             passed.append(f"{counted(other, 'image')} of {base} in no folder below {tag!r} left out of the {own} part")
         entries += [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlpipe.dialects.translation import State, Translation
@@ -11,6 +13,7 @@ from mlpipe.names import path_of
 
 NAME = "mml-core"
 _TIMM = "mml.core.models.timm.TimmGenericModel"
+_OF_ARCH = ("name", "pretrained", "drop_rate", "drop_path_rate")
 # Optimizers: option -> the keys that mean the same here.
 _OPTIMIZERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Adam": ("adam", ("lr", "weight_decay", "betas", "eps")),
@@ -22,6 +25,10 @@ _OPTIMIZERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Adamax": ("adamax", ("lr", "weight_decay", "betas", "eps")),
     "NAdam": ("nadam", ("lr", "weight_decay", "betas", "eps")),
 }
+# Those that need a closure for each step, or gradients of another form.
+_OTHERS = ("LBFGS", "SparseAdam")
+# Schedules that are made of others, or of functions.
+_OF_OTHERS = ("SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR")
 # What torch does where the file names no value and mlpipe's own default is another one.
 _TORCH_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"lr": 1e-3, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
@@ -35,9 +42,23 @@ _SCHEDULES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "ExponentialLR": ("exponential", {"gamma": "gamma"}),
     "CosineAnnealingLR": ("cosine", {}),
     "CosineAnnealingWarmRestarts": ("cosine_restart", {"T_0": "period_epochs", "T_mult": "period_factor"}),
-    "OneCycleLR": ("one_cycle", {"pct_start": "pct_start", "div_factor": "div_factor"}),
-    "ReduceLROnPlateau": ("plateau", {"factor": "factor", "patience": "patience", "threshold": "threshold"}),
+    "OneCycleLR": (
+        "one_cycle",
+        {
+            **{key: key for key in ("pct_start", "div_factor", "final_div_factor")},
+            "anneal_strategy": "anneal",
+        },
+    ),
+    "ReduceLROnPlateau": (
+        "plateau",
+        {key: key for key in ("factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr")},
+    ),
 }
+# What says nothing more of a schedule, by its value; None: whatever it is.
+_SAYS_NOTHING: Mapping[str, Any] = {
+    "last_epoch": -1, "verbose": None, "eps": 1e-8, "mode": "min", "epochs": None, "steps_per_epoch": None,
+    "total_steps": None, "three_phase": False,
+}  # fmt: skip
 _TRAINER = (
     "max_epochs",
     "precision",
@@ -56,6 +77,17 @@ _LIBRARIES = {
 _ROTATIONS = {"identity", "rot90", "rot270", "hflip"}
 
 
+@dataclass
+class _Source(State):
+    """State of a translation on its way.
+
+    Attributes:
+        max_epochs: How many epochs the file's trainer has; None: it does not say.
+    """
+
+    max_epochs: int | None = None
+
+
 def is_pipeline(source: Mapping[str, Any]) -> bool:
     """Whether a file is one of mml-core's: a section of it names a class of that program or of Lightning 2."""
     sections = [source.get("arch"), source.get("trainer")]
@@ -72,7 +104,9 @@ def translate(source: Mapping[str, Any]) -> Translation:
     Raises:
         ConfigError: With a sentence for everything that cannot be said here.
     """
-    state = State()
+    state = _Source()
+    trainer = source.get("trainer")
+    state.max_epochs = trainer.get("max_epochs") if isinstance(trainer, Mapping) else None
     for key in source:
         if key not in _SECTIONS:
             known = did_you_mean(str(key), _SECTIONS)
@@ -92,21 +126,27 @@ def _arch(state: State, arch: Mapping[str, Any]) -> None:
         state.missing("arch._target_", f"the network {arch.get('_target_')}", "its classifiers are timm's")
         return
     state.options["arch"] = "timm"
-    for key in ("name", "pretrained", "drop_rate"):
+    for key in _OF_ARCH:
         if key in arch:
             state.same(f"arch.{key}", f"arch.{key}", arch[key])
     state.set("arch.in_chans", 3)
     state.say("arch", "same", "arch.in_chans=3", "grey images are given to three channels, as there")
-    _note_rest(state, "arch", arch, ("_target_", "name", "pretrained", "drop_rate"))
+    _note_rest(state, "arch", arch, ("_target_", *_OF_ARCH))
 
 
 def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
     name = _class_of(optimizer, "torch.optim.")
+    if name.isalnum() and name not in (*_OPTIMIZERS, *_OTHERS):
+        _as_in_torch(state, "optimizer", optimizer)
+        return
     if name not in _OPTIMIZERS:
         fix = f"there are {listing(_OPTIMIZERS)}"
         state.refuse("optimizer._target_", "has no counterpart here", got=optimizer.get("_target_"), fix=fix)
         return
     option, keys = _OPTIMIZERS[name]
+    if not all(optimizer.get(key, neutral) == neutral for key, neutral in _NEUTRAL.items()):
+        _as_in_torch(state, "optimizer", optimizer)
+        return
     state.options["optimizer"] = option
     for key, value in _TORCH_DEFAULTS.get(option, {}).items():
         if key not in optimizer:
@@ -114,21 +154,37 @@ def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
     for key in keys:
         if key in optimizer:
             state.same(f"optimizer.{key}", f"optimizer.{key}", optimizer[key])
-    for key, neutral in _NEUTRAL.items():
-        if key in optimizer and optimizer[key] != neutral:
-            state.missing(f"optimizer.{key}", f"{key}={optimizer[key]}", f"leave it at {neutral}")
     _note_rest(state, "optimizer", optimizer, ("_target_", "_convert_", *keys, *_NEUTRAL))
 
 
-def _schedule(state: State, schedule: Mapping[str, Any]) -> None:
+def _as_in_torch(state: State, group: str, section: Mapping[str, Any]) -> None:
+    """A class of torch by its own name, with all that the file says of it."""
+    state.options[group] = "none"
+    for key, value in section.items():
+        if key != "_convert_":
+            state.set(f"{group}.{key}", value)
+    state.say(group, "same", f"{group}._target_", "torch's own class")
+
+
+def _schedule(state: _Source, schedule: Mapping[str, Any]) -> None:
     if schedule.get("_target_") is None:
         state.options["lr_scheduler"] = "none"
         state.say("lr_scheduler", "same", "lr_scheduler=none")
         return
     name = _class_of(schedule, "torch.optim.lr_scheduler.")
-    if name not in _SCHEDULES:
+    rate = state.native.get("optimizer", {}).get("lr")
+    if name in _OF_OTHERS or not name:
+        wrong = "takes what a file cannot hold" if name else "has no counterpart here"
         fix = f"there are {listing(_SCHEDULES)}"
-        state.refuse("lr_scheduler._target_", "has no counterpart here", got=schedule.get("_target_"), fix=fix)
+        state.refuse("lr_scheduler._target_", wrong, got=schedule.get("_target_"), fix=fix)
+        return
+    is_native = name in _SCHEDULES and all(
+        value is None or schedule.get(key, value) == value for key, value in _SAYS_NOTHING.items()
+    )
+    epochs, way = state.max_epochs, schedule.get("T_max")
+    # A half cosine of another length than the training, and a rate that ends at a number of its own without one to begin with.
+    if not is_native or (way is not None and epochs not in (None, way)) or (schedule.get("eta_min") and not rate):
+        _as_in_torch(state, "lr_scheduler", {key: value for key, value in schedule.items() if key != "verbose"})
         return
     option, keys = _SCHEDULES[name]
     state.options["lr_scheduler"] = option
@@ -136,16 +192,19 @@ def _schedule(state: State, schedule: Mapping[str, Any]) -> None:
         # There it is stepped after every epoch, here along the batches.
         state.set("lr_scheduler.interval", "epoch")
         state.set("lr_scheduler.warmup_epochs", 0.0)
+    if schedule.get("eta_min"):
+        state.same("lr_scheduler.eta_min", "lr_scheduler.min_ratio", float(schedule["eta_min"]) / float(rate or 1.0))
     if option == "one_cycle":
-        state.say(
-            "lr_scheduler", "differs", "lr_scheduler=one_cycle", "mml-core cannot build it; here it steps by batch"
-        )
+        note = "mml-core cannot build it; here it steps by batch, and max_lr is optimizer.lr"
+        state.say("lr_scheduler", "differs", "lr_scheduler=one_cycle", note)
+        if schedule.get("max_lr") is not None:
+            state.set("optimizer.lr", schedule["max_lr"])
     else:
         state.say("lr_scheduler", "same", f"lr_scheduler={option}")
     for theirs, ours in keys.items():
         if theirs in schedule:
             state.same(f"lr_scheduler.{theirs}", f"lr_scheduler.{ours}", schedule[theirs])
-    _note_rest(state, "lr_scheduler", schedule, ("_target_", "mode", "T_max", "max_lr", "epochs", *keys))
+    _note_rest(state, "lr_scheduler", schedule, ("_target_", "T_max", "eta_min", "max_lr", *_SAYS_NOTHING, *keys))
 
 
 def _loss(state: State, loss: Mapping[str, Any]) -> None:
@@ -214,7 +273,12 @@ def _step(state: State, where: str, step: Mapping[str, Any], library: str) -> di
     name = str(step.get("name"))
     parameters = {key: value for key, value in step.items() if key != "name"}
     size = _size(step)
-    if name in ("RandomCrop", "RandomResizedCrop") and size is not None:
+    if name == "RandomResizedCrop" and size is not None and step.get("p", 1.0) == 1.0 and _is_square(step):
+        state.set("preprocessing.size", size)
+        state.say(f"{where}: {name}", "differs", path_of("augmentations", "random_resized_crop"), "of the stored image")
+        shape = {key: list(step[key]) for key in ("scale", "ratio") if isinstance(step.get(key), Sequence)}
+        return {"_target_": path_of("augmentations", "random_resized_crop"), "size": size, **shape}
+    if name == "RandomCrop" and size is not None:
         stored = state.native.get("preprocessing", {}).get("size", size)
         state.set("preprocessing.size", min(size, stored))
         crop = path_of("augmentations", "random_crop")
@@ -228,8 +292,49 @@ def _step(state: State, where: str, step: Mapping[str, Any], library: str) -> di
         state.say(f"{where}: {name}", "differs", "torchvision's RandAugment", "mml-core has one of its own")
         magnitude = {"num_ops": int(step.get("number", 2)), "magnitude": int(step.get("magnitude", 9))}
         return {"_target_": "torchvision.transforms.v2.RandAugment", **magnitude}
+    if library == "albumentations":
+        parameters = _renamed_parameters(name, parameters)
     state.say(f"{where}: {name}", "same", f"{library}.{name}")
     return {"_target_": f"{library}.{name}", **parameters}
+
+
+def _is_square(step: Mapping[str, Any]) -> bool:
+    size = step.get("size")
+    is_pair = isinstance(size, Sequence) and not isinstance(size, str)
+    sides = size if is_pair else [step.get("height", size), step.get("width", size)]
+    return len(set(sides or ())) == 1
+
+
+# Ranges of albumentations 2 that 1 said with an upper end, or a lower and an upper one.
+_RANGES: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "CoarseDropout": {
+        "num_holes_range": ("min_holes", "max_holes"),
+        "hole_height_range": ("min_height", "max_height"),
+        "hole_width_range": ("min_width", "max_width"),
+    },
+    "ImageCompression": {"quality_range": ("quality_lower", "quality_upper")},
+    "Downscale": {"scale_range": ("scale_min", "scale_max")},
+}
+
+
+def _renamed_parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters under the names of albumentations 2 that had others in 1."""
+    renamed = dict(parameters)
+    for ours, (lower, upper) in _RANGES.get(name, {}).items():
+        if upper in renamed:
+            most = renamed.pop(upper)
+            least = renamed.pop(lower, None)
+            renamed[ours] = [most if least is None else least, most]
+    if name == "CoarseDropout" and "fill_value" in renamed:
+        renamed["fill"] = renamed.pop("fill_value")
+    if name == "GaussNoise" and "var_limit" in renamed:
+        limit = renamed.pop("var_limit")
+        ends = limit if isinstance(limit, Sequence) else [0, limit]
+        # Deviations as shares of the brightest value, where 1 had variances of 8-bit values.
+        renamed["std_range"] = [math.sqrt(float(end)) / 255 for end in ends]
+        if "mean" in renamed:
+            renamed["mean_range"] = [float(renamed.pop("mean")) / 255] * 2
+    return renamed
 
 
 def _size(step: Mapping[str, Any]) -> int | None:
@@ -280,6 +385,8 @@ def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
         if kind == "EarlyStopping":
             chosen.append("early")
             state.same(f"cbs.{name}.patience", "cbs.early.patience", section.get("patience", 3))
+            if "min_delta" in section:
+                state.same(f"cbs.{name}.min_delta", "cbs.early.min_delta", section["min_delta"])
         elif kind == "StochasticWeightAveraging":
             chosen.append("swa")
             state.say(f"cbs.{name}", "differs", "callbacks=swa", "the rate of the averaged epochs is cbs.swa.swa_lrs")
@@ -288,21 +395,68 @@ def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
             steps = state.native.setdefault("augmentations", {}).setdefault("device", {}).setdefault("pipeline", [])
             steps.append({"_target_": path_of("device_augmentations", step), "alpha": section.get("alpha", 0.4)})
             state.say(f"cbs.{name}", "same", "augmentations.device.pipeline")
+            if section.get("label_smoothing"):
+                state.same(f"cbs.{name}.label_smoothing", "loss.label_smoothing", section["label_smoothing"])
+            _note_rest(state, f"cbs.{name}", section, ("_target_", "alpha", "label_smoothing"))
         else:
             state.say(f"cbs.{name}", "ignored", note="what it watches is in metrics.csv and in the report")
     state.options["callbacks"] = chosen if len(chosen) > 1 else chosen[0] if chosen else "none"
 
 
 def _tta(state: State, tta: Mapping[str, Any]) -> None:
+    """Views; random crops are the fixed ones that there are here."""
     variations = tta.get("variations") or {}
-    if not variations:
+    if not isinstance(variations, Mapping):
+        state.refuse("tta.variations", "must be a section", got=variations)
+        return
+    views = {name: _view(steps) for name, steps in variations.items()}
+    if not views:
         state.options["tta"] = "none"
-    elif set(variations) == _ROTATIONS:
+    elif set(views) == _ROTATIONS:
         state.options["tta"] = "rotate"
+    elif _CROP in views.values() and set(views.values()) <= {_CROP, "identity"}:
+        state.options["tta"] = "crop"
+        state.say(
+            "tta.variations", "differs", "tta=crop", "four corners and the middle, where mml-core crops at random"
+        )
+        return
+    elif None not in views.values() and _CROP not in views.values():
+        state.options["tta"] = "views"
+        state.set("tta.views", list(dict.fromkeys(views.values())))
     else:
-        state.missing("tta.variations", "a list of your own", "choose one of conf/tta by tta=NAME")
+        unknown = [name for name, view in views.items() if view is None or view == _CROP]
+        state.missing(f"tta.variations.{unknown[0]}", "a view of your own", "choose one of conf/tta by tta=NAME")
         return
     state.say("tta", "same", f"tta={state.options['tta']}")
+
+
+_CROP = "crop"
+# Transforms that are a view where they always happen.
+_VIEWS = {
+    **dict.fromkeys(("RandomHorizontalFlip", "HorizontalFlip"), "horizontal"),
+    **dict.fromkeys(("RandomVerticalFlip", "VerticalFlip"), "vertical"),
+    "RandomResizedCrop": _CROP,
+}
+
+
+def _view(steps: Any) -> str | None:
+    """The view that the transforms of a variation are; None: none that there is here."""
+    acting = [
+        step
+        for step in steps or ()
+        if isinstance(step, Mapping) and step.get("p", 1.0) != 0 and step.get("name") is not None
+    ]
+    if not acting:
+        return "identity"
+    if len(acting) > 1:
+        return None
+    (step,) = acting
+    angle = step.get("degrees")
+    if step["name"] == "RandomRotation" and isinstance(angle, Sequence) and len(set(angle)) == 1:
+        quarter = float(angle[0]) % 360
+        return {0.0: "identity", 90.0: "rot90", 180.0: "rot180", 270.0: "rot270"}.get(quarter)
+    always = step["name"] == "RandomResizedCrop" or step.get("p") == 1
+    return _VIEWS.get(str(step["name"])) if always else None
 
 
 def _tune(state: State, tune: Mapping[str, Any]) -> None:
@@ -334,7 +488,7 @@ def _note_rest(state: State, where: str, section: Mapping[str, Any], known_keys:
             state.say(f"{where}.{key}", "ignored", note="it has no counterpart")
 
 
-_SECTIONS: Mapping[str, Callable[[State, Mapping[str, Any]], None]] = {
+_SECTIONS: Mapping[str, Callable[[_Source, Mapping[str, Any]], None]] = {
     "arch": _arch,
     "optimizer": _optimizer,
     "lr_scheduler": _schedule,

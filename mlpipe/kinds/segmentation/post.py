@@ -66,10 +66,10 @@ def sides(targets: Targets) -> list[Bools]:
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From counts of pixels."""
     targets = targets.astype(np.float64)
-    if name == "image_dice":
-        dice = mask_metrics.of_images(outputs, targets)
-        mask = ~np.isnan(dice)
-        return Statistic(np.column_stack([mask, np.where(mask, dice, 0)]).astype(np.float64), ratio)
+    if name in mask_metrics.OF_IMAGES:
+        scores = mask_metrics.OF_IMAGES[name](outputs, targets)
+        mask = ~np.isnan(scores)
+        return Statistic(np.column_stack([mask, np.where(mask, scores, 0)]).astype(np.float64), ratio)
     predicted, hits = np.split(outputs, 2, axis=1)
     contributions = np.hstack([hits, predicted, targets])
     return Statistic(contributions, lambda sums: _PIXELS[name](*np.split(sums, 3, axis=1)))
@@ -78,10 +78,10 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
     """Shares of pixels, in images that count as units."""
     targets = known.targets.astype(np.float64)
-    if name == "image_dice":
-        dice = mask_metrics.of_images(known.logits, targets)
-        mask = ~np.isnan(dice)
-        return forms.of_share(known.ratio(np.where(mask, dice, 0), mask), known)
+    if name in mask_metrics.OF_IMAGES:
+        scores = mask_metrics.OF_IMAGES[name](known.logits, targets)
+        mask = ~np.isnan(scores)
+        return forms.of_share(known.ratio(np.where(mask, scores, 0), mask), known)
     predicted, hits = np.split(known.logits, 2, axis=1)
     if name == "pixel_accuracy":
         return forms.of_share(known.ratio(hits.sum(axis=1), targets.sum(axis=1)), known)

@@ -5,9 +5,10 @@ Source: the documentation of `keras.losses`; `mlpipe.learn.losses.probabilities`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.learn.losses import probabilities
 from mlpipe.learn.losses.labels import Labels, facts, fitting_kinds
-from mlpipe.learn.losses.means import mean_of_each, weighted_mean
+from mlpipe.learn.losses.means import mean_of_each, power, weighted_mean
 from mlpipe.learn.losses.own import OwnLoss
 from mlpipe.learn.own_parts import own_classes
 from mlpipe.post import kind as post_kind
@@ -39,8 +40,39 @@ NAMES = {
     "squared_hinge": "squared_hinge",
 }
 ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")
+_FOCAL, _BINARY_FOCAL = "categorical_focal_crossentropy", "binary_focal_crossentropy"
+# Other losses of classes, and of labels; overlaps are of a whole batch, not of each sample.
+_OF_CLASSES = (_FOCAL, "categorical_generalized_cross_entropy")
+OVERLAPS = ("dice", "tversky")
+_OF_LABELS = (ENTROPIES[2], _BINARY_FOCAL, *OVERLAPS)
+LOSSES = (*ENTROPIES, *_OF_CLASSES, _BINARY_FOCAL, *OVERLAPS, *NAMES)
+# Losses that may have smoothed labels.
+SMOOTHED = (ENTROPIES[0], ENTROPIES[2], _FOCAL, _BINARY_FOCAL)
 # The least and the largest probability that a cross-entropy sees, as Keras clips them.
 _TINY = 1e-7
+# Keras's parameters of its losses besides label_smoothing and delta, with their defaults and bounds.
+_SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
+PARAMETERS: dict[str, dict[str, tuple[float | bool, tuple[float, float]]]] = {
+    _FOCAL: {"alpha": (0.25, _POSITIVE), "gamma": (2.0, _POSITIVE)},
+    _BINARY_FOCAL: {"alpha": (0.25, _SHARE), "gamma": (2.0, _POSITIVE), "apply_class_balancing": (False, _SHARE)},
+    "categorical_generalized_cross_entropy": {"q": (0.5, (math.nextafter(0.0, 1.0), 1.0))},
+    "tversky": {"alpha": (0.5, _POSITIVE), "beta": (0.5, _POSITIVE)},
+}
+# How the losses of a batch become one number.
+Reduction = Literal["mean", "sum", "weighted_mean"]
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """How a loss of Keras is reduced.
+
+    Attributes:
+        way: The sum by the number of samples; the sum; or the sum by that of the weights.
+        batch: What the mean is multiplied by where nothing is learned, for `sum`: how many samples a batch has.
+    """
+
+    way: Reduction = "mean"
+    batch: int = 1
 
 
 def _own_loss(
@@ -72,17 +104,32 @@ class KerasLoss(nn.Module):
         smoothing: The share of the targets that is spread over all classes (over 0 and 1 for labels).
         scale: What the loss is multiplied by.
         delta: For `huber`, where squares end.
+        parameters: Keras's other parameters of the loss, see `PARAMETERS`.
+        reduced: How the losses of a batch become one number.
     """
 
-    def __init__(self, name: str, kind: str, smoothing: float, scale: float = 1.0, delta: float = 1.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        smoothing: float,
+        scale: float = 1.0,
+        delta: float = 1.0,
+        parameters: Mapping[str, Any] | None = None,
+        reduced: Reduced | None = None,
+    ) -> None:
         super().__init__()
         self._name, self.kind, self._smoothing, self._scale, self._delta = name, kind, smoothing, scale, delta
+        defaults = {parameter: default for parameter, (default, _) in PARAMETERS.get(name, {}).items()}
+        self._settings: dict[str, Any] = {**defaults, **(parameters or {})}
+        self._reduced = reduced or Reduced()
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over samples of weight times loss, times the scale.
+        """The mean over samples of weight times loss (or what the reduction says), times the scale.
 
         Args:
-            outputs: Logits or numbers, shape (n, outputs).
+            outputs: Logits or numbers, shape (n, outputs). Where they are not learned from, a sum is the mean times the
+                number of samples of a batch, which does not depend on how many there are.
             target: Class numbers (n,), or shape (n, outputs); NaN: unknown, which is left out.
             weight: Shape (n,).
         """
@@ -91,24 +138,62 @@ class KerasLoss(nn.Module):
             outputs, target if target.ndim == 1 else target.nan_to_num(0.0), known.to(outputs.dtype)
         )
         some = known.any(1).to(values.dtype)
-        # Keras divides by the number of samples, whatever they weigh.
         share = some if weight is None else some * weight.to(values.dtype)
-        return self._scale * weighted_mean((values * share).sum(), some.sum())
+        total = (values * share).sum()
+        if self._reduced.way == "sum" and outputs.requires_grad:
+            return self._scale * total
+        # Keras divides by the number of samples, whatever they weigh, unless the reduction says otherwise.
+        divisor = share if self._reduced.way == "weighted_mean" else some
+        return self._scale * self._reduced.batch * weighted_mean(total, divisor.sum())
 
     def _sample_losses(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        """The loss of each sample, shape (n,), over what is known of it."""
+        """The loss of each sample, shape (n,), over what is known of it; of overlaps that of the batch."""
         if facts(self.kind).excludes:
-            classes = outputs.shape[1]
-            truth = F.one_hot(target, classes) if target.ndim == 1 else target
-            smooth = truth.to(outputs.dtype) * (1 - self._smoothing) + self._smoothing / classes
-            return -(smooth * outputs.log_softmax(1)).sum(1)
+            return self._class_losses(outputs, target)
         if facts(self.kind).of_labels:
-            smooth = target.to(outputs.dtype) * (1 - self._smoothing) + 0.5 * self._smoothing
-            return mean_of_each(F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none"), known)
+            return self._label_losses(outputs, target.to(outputs.dtype), known)
         truth = target.to(outputs.dtype)
         if self._name == "huber":
             return mean_of_each(F.huber_loss(outputs, truth, reduction="none", delta=self._delta), known)
         return probabilities.EACH[NAMES[self._name]](truth, outputs, known)
+
+    def _class_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        classes, of = outputs.shape[1], self._settings
+        truth = (F.one_hot(target, classes) if target.ndim == 1 else target).to(outputs.dtype)
+        smooth = truth * (1 - self._smoothing) + self._smoothing / classes
+        if self._name == _FOCAL:
+            p = outputs.softmax(1).clamp(_TINY, 1 - _TINY)
+            alpha = torch.as_tensor(of["alpha"], dtype=p.dtype, device=p.device)
+            return -(smooth * p.log() * power(1 - p, of["gamma"]) * alpha).sum(1)
+        if self._name == "categorical_generalized_cross_entropy":
+            # The slope of a small power is finite above zero.
+            p = (outputs.softmax(1) * truth).sum(1).clamp(min=torch.finfo(outputs.dtype).tiny)
+            q = float(of["q"])
+            return (1 - p**q) / q
+        return -(smooth * outputs.log_softmax(1)).sum(1)
+
+    def _label_losses(self, outputs: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+        of = self._settings
+        if self._name in OVERLAPS:
+            return self._overlap(outputs.sigmoid() * known, truth * known, known).expand(len(outputs))
+        smooth = truth * (1 - self._smoothing) + 0.5 * self._smoothing
+        losses = F.binary_cross_entropy_with_logits(outputs, smooth, reduction="none")
+        if self._name == _BINARY_FOCAL:
+            p = outputs.sigmoid()
+            losses = losses * power(1 - (smooth * p + (1 - smooth) * (1 - p)), of["gamma"])
+            if of["apply_class_balancing"]:
+                losses = losses * (smooth * of["alpha"] + (1 - smooth) * (1 - of["alpha"]))
+        return mean_of_each(losses, known)
+
+    def _overlap(self, p: Tensor, t: Tensor, known: Tensor) -> Tensor:
+        """1 - the overlap of all probabilities of a batch with all targets, which is Keras's axis=None."""
+        both = (p * t).sum()
+        if self._name == "dice":
+            return 1 - 2 * both / (t.sum() + p.sum() + _TINY)
+        # Keras weighs by `alpha` what is missed, and by `beta` what is too much.
+        missed, too_much = ((1 - p) * t).sum(), (p * (known - t)).sum()
+        weighed: Tensor = self._settings["alpha"] * missed + self._settings["beta"] * too_much
+        return 1 - both / (both + weighed + _TINY)
 
 
 @dataclass(frozen=True)
@@ -244,7 +329,7 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
 
 def kind_of(name: str) -> str:
     """The kind of predictions that a loss is for, by Keras's name in snake case."""
-    return "regression" if name in NAMES else "multilabel" if name == ENTROPIES[2] else "classification"
+    return "regression" if name in NAMES else "multilabel" if name in _OF_LABELS else "classification"
 
 
 def keras(
@@ -266,28 +351,86 @@ def keras(
         label_smoothing: For the cross-entropies of one-hot and of binary targets.
         weight: What the loss is multiplied by, in training and in validation.
         delta: For huber, the error up to which it is a square.
-        params: For a class of your own, its parameters.
+        params: The parameters of a class of your own; or those of a loss of Keras besides the ones above: `reduction` (mean,
+            sum or weighted_mean, which Keras calls mean_with_sample_weight), `batch_size`, by which a sum that is only
+            measured is a mean multiplied, and `alpha`, `beta`, `gamma`, `apply_class_balancing` and `q` where a loss has them.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When there is no such loss, or it is not for the task's kind.
+        ConfigError: When there is no such loss, it is not for the task's kind, or a parameter does not fit.
         DataError: When a class of your own is from outside the current folder, or not there.
     """
-    known = (*ENTROPIES, *NAMES)
     if "." in name:
         if label_smoothing:
             raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
         return _own_loss(name, params, labels, trust, weight)
-    if params:
-        raise ConfigError(problem("loss.params", "are for a class of your own", got=params, fix="leave them out"))
-    if name not in known:
-        fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
+    if name not in LOSSES:
+        fix = did_you_mean(name, LOSSES, otherwise=f"there are {listing(LOSSES, most=20)}")
         raise ConfigError(problem("loss.name", "there is no such loss", got=name, fix=fix))
     kind = kind_of(name)
     if kind != labels.kind:
         raise ConfigError(
             problem("loss.name", f"is for {kind}, the task is {labels.kind}", got=name, fix="use another")
         )
-    if label_smoothing and name not in (ENTROPIES[0], ENTROPIES[2]):
+    if label_smoothing and name not in SMOOTHED:
         raise ConfigError(problem("loss.label_smoothing", f"is not for {name}", got=label_smoothing, fix="use 0"))
-    return KerasLoss(name, labels.kind, label_smoothing, weight, delta)
+    own = dict(params or {})
+    reduced = Reduced(own.pop("reduction", "mean"), own.pop("batch_size", 1))
+    if name in OVERLAPS and reduced.way == "sum":
+        # One number for the batch, which is its own sum.
+        reduced = Reduced()
+    if wrong := problems(name, own, len(labels.counts)) + _reduction_problems(reduced):
+        raise ConfigError(wrong)
+    return KerasLoss(name, labels.kind, label_smoothing, weight, delta, own, reduced)
+
+
+def problems(
+    name: str, parameters: Mapping[str, Any], outputs: int | None = None, key: str = "loss.params"
+) -> list[str]:
+    """A sentence for each of Keras's parameters of a loss that does not fit.
+
+    Args:
+        name: Keras's name in snake case.
+        parameters: Those besides `label_smoothing`, `delta` and `reduction`.
+        outputs: How many classes there are; None: that is not known.
+        key: Where they stand.
+    """
+    known = PARAMETERS.get(name, {})
+    wrong = []
+    for parameter, value in parameters.items():
+        place = f"{key}.{parameter}"
+        if parameter not in known:
+            fix = did_you_mean(parameter, known, otherwise=f"{name} has {listing(known)}" if known else "leave it out")
+            wrong.append(problem(place, f"is none of {name}", got=value, fix=fix))
+            continue
+        default, (least, most) = known[parameter]
+        if isinstance(default, bool):
+            if not isinstance(value, bool):
+                wrong.append(problem(place, "must be true or false", got=value))
+            continue
+        # One number for each class, of classes.
+        is_list = isinstance(value, list) and name == _FOCAL and parameter == "alpha"
+        if is_list and outputs is not None and len(value) != outputs:
+            wrong.append(problem(place, f"must have a number for each of {outputs} classes", got=value))
+        elif not all(_is_within(number, least, most) for number in (value if is_list else [value])):
+            upper = "" if math.isinf(most) else f" and <= {most:g}"
+            bounds = f">= 0{upper}" if least == 0 else f"> 0{upper}"
+            wrong.append(problem(place, f"must be a number {bounds}", got=value))
+    return wrong
+
+
+def _is_within(value: Any, least: float, most: float) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number and least <= value <= most
+
+
+def _reduction_problems(reduced: Reduced) -> list[str]:
+    wrong = []
+    if reduced.way not in get_args(Reduction):
+        fix = did_you_mean(str(reduced.way), get_args(Reduction), otherwise=f"use {listing(get_args(Reduction))}")
+        wrong.append(problem("loss.params.reduction", "there is no such reduction", got=reduced.way, fix=fix))
+    if type(reduced.batch) is not int or reduced.batch < 1:
+        wrong.append(problem("loss.params.batch_size", "must be a whole number >= 1", got=reduced.batch))
+    elif reduced.batch > 1 and reduced.way != "sum":
+        wrong.append(problem("loss.params.batch_size", "is for reduction: sum", got=reduced.batch, fix="leave it out"))
+    return wrong

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -254,17 +255,98 @@ def adam(
         clipvalue: The largest absolute value of a gradient.
         global_clipnorm: The largest norm of all gradients together.
     """
+    update = partial(_adam_step, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad)
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def _adam_step(
+    parameter: Tensor,
+    gradient: Tensor,
+    rate: float,
+    state: State,
+    step: int,
+    *,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    amsgrad: bool,
+) -> None:
+    mean, square = _start(state, "mean", parameter), _start(state, "square", parameter)
+    mean.lerp_(gradient, 1 - beta_1)
+    square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
+    below = square
+    if amsgrad:
+        below = _start(state, "largest", parameter)
+        torch.maximum(below, square, out=below)
+    corrected = rate * (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
+    parameter.addcdiv_(mean, below.sqrt().add_(epsilon), value=-corrected)
+
+
+def adamw(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    weight_decay: Annotated[float, ">= 0"] = 0.004,
+    beta_1: Annotated[float, ">= 0", "< 1"] = 0.9,
+    beta_2: Annotated[float, ">= 0", "< 1"] = 0.999,
+    epsilon: Annotated[float, "> 0"] = 1e-7,
+    amsgrad: bool = False,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """`adam` with all parameters, biases too, made smaller before each step (Loshchilov & Hutter 2019).
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: What is taken off, as a share, times the learning rate.
+        beta_1: Decay of the running mean of the gradient.
+        beta_2: Decay of its running square.
+        epsilon: Added to the root of the running square.
+        amsgrad: Use the largest running square so far (Reddi et al. 2018).
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+    step_of_adam = partial(_adam_step, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad)
 
     def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
-        mean, square = _start(state, "mean", parameter), _start(state, "square", parameter)
-        mean.lerp_(gradient, 1 - beta_1)
-        square.mul_(beta_2).addcmul_(gradient, gradient, value=1 - beta_2)
-        below = square
-        if amsgrad:
-            below = _start(state, "largest", parameter)
-            torch.maximum(below, square, out=below)
-        corrected = rate * (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
-        parameter.addcdiv_(mean, below.sqrt().add_(epsilon), value=-corrected)
+        parameter.mul_(1 - rate * weight_decay)
+        step_of_adam(parameter, gradient, rate, state, step)
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def lion(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    beta_1: Annotated[float, "> 0", "<= 1"] = 0.9,
+    beta_2: Annotated[float, ">= 0", "< 1"] = 0.99,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Lion (Chen et al. 2023): steps of one size, along the signs of the running gradient.
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: What is taken off before each step, as a share, times the learning rate.
+        beta_1: The share of the running gradient in what a step's signs are of.
+        beta_2: Decay of the running gradient.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        parameter.mul_(1 - rate * weight_decay)
+        mean = _start(state, "mean", parameter)
+        parameter.sub_((mean * beta_1 + gradient * (1 - beta_1)).sign_(), alpha=rate)
+        mean.lerp_(gradient, 1 - beta_2)
 
     return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
 

@@ -69,6 +69,56 @@ def binary_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0.0) -
     return float(-(smooth * np.log(probabilities) + (1 - smooth) * np.log(1 - probabilities)).mean())
 
 
+def binary_focal_crossentropy(
+    p: Floats,
+    t: Floats,
+    *,
+    alpha: Share = 0.25,
+    gamma: Annotated[float, ">= 0"] = 2.0,
+    apply_class_balancing: bool = False,
+    label_smoothing: Share = 0.0,
+) -> float:
+    """The binary cross-entropy of each entry times (1 - its probability to be right) to a power (Lin et al. 2017)."""
+    smooth, clipped = t * (1 - label_smoothing) + 0.5 * label_smoothing, np.clip(p, _TINY, 1 - _TINY)
+    losses = -(smooth * np.log(clipped) + (1 - smooth) * np.log(1 - clipped))
+    losses = losses * (1 - (smooth * p + (1 - smooth) * (1 - p))) ** gamma
+    weights = smooth * alpha + (1 - smooth) * (1 - alpha) if apply_class_balancing else 1.0
+    return float((weights * losses).mean())
+
+
+def categorical_focal_crossentropy(
+    p: Floats,
+    t: Floats,
+    *,
+    alpha: float | list[float] = 0.25,
+    gamma: Annotated[float, ">= 0"] = 2.0,
+    label_smoothing: Share = 0.0,
+) -> float:
+    """The mean of -sum alpha (1 - p)^gamma t log p, p divided by its sum and kept 1e-7 off 0 and 1."""
+    smooth = t * (1 - label_smoothing) + label_smoothing / t.shape[1]
+    probabilities = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
+    losses = np.asarray(alpha) * (1 - probabilities) ** gamma * smooth * np.log(probabilities)
+    return float(-losses.sum(1).mean())
+
+
+def categorical_generalized_cross_entropy(p: Floats, t: Floats, *, q: Annotated[float, "> 0", "<= 1"] = 0.5) -> float:
+    """The mean of (1 - p^q) / q, p the probability of the true class (Zhang and Sabuncu 2018)."""
+    return float(((1 - (p * t).sum(1) ** q) / q).mean())
+
+
+def dice(p: Floats, t: Floats) -> float:
+    """1 - 2 sum tp / (sum t + sum p) over all entries."""
+    return float(1 - 2 * (p * t).sum() / (t.sum() + p.sum() + _TINY))
+
+
+def tversky(
+    p: Floats, t: Floats, *, alpha: Annotated[float, ">= 0"] = 0.5, beta: Annotated[float, ">= 0"] = 0.5
+) -> float:
+    """1 - sum tp / (sum tp + alpha sum t (1 - p) + beta sum (1 - t) p) over all entries (Salehi et al. 2017)."""
+    both = (p * t).sum()
+    return float(1 - both / (both + alpha * ((1 - p) * t).sum() + beta * (p * (1 - t)).sum() + _TINY))
+
+
 def crossentropy(p: Floats, t: Floats) -> float:
     """Binary cross-entropy of one output, categorical of several, as Keras chooses by the shape."""
     return binary_crossentropy(p, t) if p.shape[1] == 1 else categorical_crossentropy(p, t)
@@ -408,6 +458,7 @@ METRICS: dict[str, Callable[..., float]] = {
     for one in (
         accuracy, equal_values, binary_accuracy, categorical_accuracy, top_k_categorical_accuracy,
         categorical_crossentropy, sparse_categorical_crossentropy, binary_crossentropy, crossentropy,
+        binary_focal_crossentropy, categorical_focal_crossentropy, categorical_generalized_cross_entropy, dice, tversky,
         mean_squared_error,
         root_mean_squared_error, mean_absolute_error, mean_absolute_percentage_error, mean_relative_error,
         mean_squared_logarithmic_error,

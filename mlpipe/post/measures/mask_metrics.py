@@ -8,6 +8,7 @@ are in none of them. A class that no image has, truly or predicted, is in no mea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,40 +38,10 @@ def foreground_iou(outputs: Counts, targets: Counts) -> float:
     return _mean(iou_of(*_sums(outputs, targets))[1:])
 
 
-def image_dice(outputs: Counts, targets: Counts) -> float:
-    """The mean over images of each one's own Dice."""
-    return _mean(of_images(outputs, targets))
-
-
 def pixel_accuracy(outputs: Counts, targets: Counts) -> float:
     """The share of pixels whose class is right."""
     hits, _, true = _sums(outputs, targets)
     return float(hits.sum() / true.sum()) if true.sum() else float("nan")
-
-
-METRICS: dict[str, Callable[[Counts, Counts], float]] = {
-    "dice": dice,
-    "iou": iou,
-    "pixel_accuracy": pixel_accuracy,
-    "foreground_dice": foreground_dice,
-    "foreground_iou": foreground_iou,
-    "image_dice": image_dice,
-}
-
-
-def of_images(outputs: Counts, targets: Counts) -> Sums:
-    """Each image's Dice, the mean over the classes that it has or is said to have; shape (n,).
-
-    Args:
-        outputs: Shape (n, 2 * classes).
-        targets: Shape (n, classes).
-    """
-    predicted, hits = np.split(outputs.astype(np.float64), 2, axis=1)
-    scores = dice_of(hits, predicted, targets.astype(np.float64))
-    is_defined = ~np.isnan(scores)
-    return np.asarray(
-        np.where(is_defined, scores, 0).sum(axis=1) / np.where(is_defined.any(axis=1), is_defined.sum(axis=1), np.nan)
-    )
 
 
 def dice_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
@@ -81,6 +52,75 @@ def dice_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
 def iou_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
     """Intersection over union of counts, NaN where there is nothing, in the counts' shape."""
     return _quotient(hits, predicted + true - hits)
+
+
+def _quotient(part: Sums, whole: Sums) -> Sums:
+    out = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
+
+
+def _mean(values: Sums) -> float:
+    known_values = values[~np.isnan(values)]
+    return float(known_values.mean()) if len(known_values) else float("nan")
+
+
+# What an image counts that has nothing of a class, in its mask or predicted.
+_OF_NOTHING = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
+
+
+def map10_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
+    """The share of the overlaps 0.5, 0.55, ..., 0.95 that an intersection over union is above; NaN where there is nothing."""
+    return np.asarray(np.ceil(np.clip(20 * iou_of(hits, predicted, true) - 10, 0, 10) - 1e-9) / 10)
+
+
+def _of_each_image(
+    outputs: Counts, targets: Counts, *, measure: Callable[[Sums, Sums, Sums], Sums], nothing: float, first: int
+) -> Sums:
+    """A measure of each image, the mean over its classes from the first that counts; shape (n,), NaN where none counts."""
+    predicted, hits = np.split(outputs.astype(np.float64), 2, axis=1)
+    scores = measure(hits[:, first:], predicted[:, first:], targets.astype(np.float64)[:, first:])
+    scores = np.where(np.isnan(scores), nothing, scores)
+    count = (~np.isnan(scores)).sum(axis=1)
+    return np.asarray(np.nansum(scores, axis=1) / np.where(count, count, np.nan))
+
+
+def of_images(outputs: Counts, targets: Counts) -> Sums:
+    """Each image's Dice, the mean over the classes that it has or is said to have; shape (n,).
+
+    Args:
+        outputs: Shape (n, 2 * classes).
+        targets: Shape (n, classes).
+    """
+    return _of_each_image(outputs, targets, measure=dice_of, nothing=float("nan"), first=0)
+
+
+# Metrics that are means over images, each as a function to a number for each image; of some an image that has nothing counts.
+OF_IMAGES: dict[str, Callable[[Counts, Counts], Sums]] = {
+    "image_dice": of_images,
+    **{
+        f"{'foreground_' if first else ''}image_{name}_empty_{word}": partial(
+            _of_each_image, measure=measure, nothing=nothing, first=first
+        )
+        for name, measure in (("dice", dice_of), ("iou", iou_of), ("map10", map10_of))
+        for word, nothing in _OF_NOTHING.items()
+        for first in (0, 1)
+    },
+}
+
+
+def _mean_over_images(outputs: Counts, targets: Counts, *, of: str) -> float:
+    return _mean(OF_IMAGES[of](outputs, targets))
+
+
+METRICS: dict[str, Callable[[Counts, Counts], float]] = {
+    "dice": dice,
+    "iou": iou,
+    "pixel_accuracy": pixel_accuracy,
+    "foreground_dice": foreground_dice,
+    "foreground_iou": foreground_iou,
+    **{name: partial(_mean_over_images, of=name) for name in OF_IMAGES},
+}
 
 
 def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -110,14 +150,3 @@ def _sums(outputs: Counts, targets: Counts) -> tuple[Sums, Sums, Sums]:
     """Hits, predicted and true pixels of each class in all images."""
     predicted, hits = np.split(outputs.astype(np.float64).sum(axis=0), 2)
     return hits, predicted, targets.astype(np.float64).sum(axis=0)
-
-
-def _quotient(part: Sums, whole: Sums) -> Sums:
-    out = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=out, where=whole > 0)
-    return out
-
-
-def _mean(values: Sums) -> float:
-    known_values = values[~np.isnan(values)]
-    return float(known_values.mean()) if len(known_values) else float("nan")

@@ -236,3 +236,18 @@ def test_marked_steps_are_in_no_statistics_of_a_batch() -> None:
     mean, variance = (next(value for key, value in state.items() if key.endswith(end)) for end in ("_mean", "_var"))
     np.testing.assert_allclose(mean, counted.mean(0) / 2, atol=1e-6)
     np.testing.assert_allclose(variance, 0.5 + counted.var(0, ddof=1) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("version", "counts_all"), [("2.15.0", False), ("2.9.0", True), (None, True)])
+def test_marked_steps_count_in_statistics_of_early_keras_2(version: str | None, counts_all: bool) -> None:
+    """The text of `tf_keras`: its batch normalisation takes marks as weights of moments, that of before 2.13 has none."""
+    layers = [
+        {"class_name": "Masking", "config": {"name": "m", "mask_value": 0.0, "batch_input_shape": [None, *STEPS]}},
+        {"class_name": "BatchNormalization", "config": {"name": "b", "momentum": 0.5, "epsilon": 1e-9}},
+    ]
+    content = {"class_name": "Sequential", "config": {"name": "s", "layers": layers}}
+    graph = keras_json.load({**content, "keras_version": version} if version else content).train()
+    x = marked()
+    outputs = graph(torch.from_numpy(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()
+    steps = x.reshape(-1, x.shape[-1]) if counts_all else x[(x != 0).any(-1)]
+    np.testing.assert_allclose(outputs, (x - steps.mean(0)) / steps.std(0), rtol=1e-4, atol=1e-5)

@@ -130,3 +130,33 @@ def test_flips_along_every_axis_or_some(spatial: tuple[int, ...]) -> None:
     assert np.array_equal(geometry.random_flips()(list(many[:9]), seeds[:9]), flipped[:9])
     with pytest.raises(DataError, match=rf"random_flips names an axis that is not there, got \[{len(spatial)}\]"):
         geometry.random_flips(axes=[len(spatial)])(many, seeds)
+
+
+def test_cells_of_a_jigsaw_come_one_step_far() -> None:
+    """Each cell is still there, at its place or beside it; with no steps nothing moves."""
+    cells = np.arange(1, 13).reshape(3, 4).repeat(5, 0).repeat(6, 1).astype(np.uint8)
+    images, seeds = np.repeat(cells[None, :, :, None], 50, 0), np.arange(50, dtype=np.uint64)
+    assert (geometry.jigsaw(rows=(3, 3), columns=(4, 4), steps=(0, 0))(images, seeds) == images).all()
+    changed = np.asarray(geometry.jigsaw(rows=(3, 3), columns=(4, 4))(images, seeds))[..., 0]
+    assert changed.shape == images.shape[:3] and (changed != images[..., 0]).any((1, 2)).mean() > 0.7
+    for image in changed:
+        grid = image[::5, ::6]
+        assert (image == grid.repeat(5, 0).repeat(6, 1)).all() and sorted(grid.ravel()) == list(range(1, 13))
+        for number in range(12):
+            row, column = np.argwhere(grid == number + 1)[0]
+            assert abs(row - number // 4) + abs(column - number % 4) <= 1
+
+
+def test_a_jigsaw_that_divides_no_image_has_margins_or_is_refused() -> None:
+    changed = geometry.jigsaw(rows=(3, 3), columns=(5, 5), steps=(0, 0))(IMAGES, SEEDS)
+    assert np.array_equal(np.asarray(changed)[:, :8, 1:13], IMAGES) and np.asarray(changed).shape == (3, 9, 15, 3)
+    with pytest.raises(DataError, match="jigsaw of 3 rows and 5 columns does not divide 12 x 8 pixels"):
+        geometry.jigsaw(rows=(3, 3), columns=(5, 5), padded=False)(IMAGES, SEEDS)
+    with pytest.raises(ConfigError, match=r"jigsaw\.steps: must be two bounds >= 0"):
+        geometry.jigsaw(steps=(2, 1))
+
+
+def test_numbers_that_sides_cannot_be_fitted_to() -> None:
+    for values in ({"to": "ratio"}, {"to": "powers", "width": 1}, {"to": "multiples", "width": 2.5}):
+        with pytest.raises(ConfigError, match="fitted"):
+            geometry.fitted(way="crop", **values)  # type: ignore[arg-type]

@@ -289,3 +289,25 @@ def test_noise_of_a_spectrum_is_made_with_four_places_at_least() -> None:
         field = pixel_changes.spectral_noise(np.random.default_rng(0), sides, -2.0, 1, "nearest")
         assert field.shape == sides and field.min() == 0 and field.max() == 1
         assert len(np.unique(field)) == (16 if sides[0] > 4 else 8)
+
+
+@pytest.mark.parametrize(("space", "code", "channel"), [("Lab", "LAB", 0), ("HSV", "HSV", 2), ("HLS", "HLS", 1)])
+def test_an_even_lightness_is_that_of_opencv(space: str, code: str, channel: int) -> None:
+    """imgaug's way: the channel of the lightness alone, in the colour space; a fourth channel stays."""
+    with_alpha = np.concatenate([IMAGES, IMAGES[..., :1]], 3)
+    for clip in (None, (3.0, 3.0)):
+        plane = cv2.cvtColor(IMAGES[0], getattr(cv2, f"COLOR_RGB2{code}"))
+        own = np.ascontiguousarray(plane[..., channel])
+        plane[..., channel] = cv2.equalizeHist(own) if clip is None else cv2.createCLAHE(3.0, (4, 4)).apply(own)
+        wanted = cv2.cvtColor(plane, getattr(cv2, f"COLOR_{code}2RGB"))
+        step = pixel_changes.even_lightness(space=space, clip=clip, tiles=(4, 4))  # type: ignore[arg-type]
+        assert (step(IMAGES[:1], SEEDS[:1])[0] == wanted).all()
+        four = step(with_alpha[:1], SEEDS[:1])[0]
+        assert (four[..., :3] == wanted).all() and (four[..., 3] == IMAGES[0, ..., 0]).all()
+
+
+def test_an_even_lightness_of_grey_images() -> None:
+    grey = IMAGES[..., :1]
+    assert (
+        pixel_changes.even_lightness()(grey[:1], SEEDS[:1])[0, ..., 0] == cv2.equalizeHist(grey[0, ..., 0].copy())
+    ).all()

@@ -205,3 +205,27 @@ def test_curves_may_be_of_each_channel() -> None:
         random_choices.log_contrast(gain=(2.0, 0.5))
     with pytest.raises(ConfigError, match="sigmoid_contrast.cutoff: must be two bounds"):
         random_choices.sigmoid_contrast(cutoff=(0.6, 0.4))
+
+
+def test_polar_images_are_those_of_opencv() -> None:
+    images = np.random.default_rng(0).integers(0, 200, (2, 21, 30, 3), dtype=np.uint8)
+    seeds = np.array([1, 2], np.uint64)
+    step = random_choices.in_polar(pipeline=[{"_target_": "albumentations.InvertImg", "p": 1.0}])
+    flags, centre, radius = cv2.WARP_FILL_OUTLIERS, (15.0, 10.5), float(np.hypot(15, 10.5))
+    for image, changed in zip(images, step(images, seeds), strict=True):
+        polar = 255 - cv2.warpPolar(image, (0, 0), centre, radius, flags)
+        assert (changed == cv2.warpPolar(polar, (30, 21), centre, radius, flags | cv2.WARP_INVERSE_MAP)).all()
+    grey = images[..., :1]
+    assert np.asarray(step(grey, seeds)).shape == grey.shape
+
+
+def test_a_transform_of_torchvision_may_stand_inside_of_another() -> None:
+    images = np.random.default_rng(0).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    node = {"_target_": "torchvision.transforms.v2.RandomHorizontalFlip", "p": 1.0}
+    assert (
+        random_choices.some_of(pipelines=[[node]])(images, np.arange(2, dtype=np.uint64)) == images[:, :, ::-1]
+    ).all()
+    with pytest.raises(
+        ConfigError, match="is not allowed inside of another, got 'torchvision.transforms.v2.functional"
+    ):
+        random_choices.some_of(pipelines=[[{"_target_": "torchvision.transforms.v2.functional"}]])

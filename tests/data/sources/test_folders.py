@@ -50,6 +50,24 @@ def test_folders_above_the_data_are_no_tags(tmp_path: Path) -> None:
     assert own.classes == ("dark", "light")
 
 
+def test_tags_tell_apart_what_has_no_labels(tmp_path: Path) -> None:
+    """Images of the other part, and others beside them, were predicted too; an image may lie right below the tag."""
+    for part in ("learned", "judged"):
+        make_pictures(tmp_path / "all" / part, {"a": 1, "b": 1}, seed=len(part))
+    make_pictures(tmp_path / "more", {"c": 1}, seed=30)
+    next((tmp_path / "more").rglob("*.png")).rename(tmp_path / "all" / "judged" / "own.png")
+    root = str(tmp_path / "all")
+    task = sources.folders(test=root, test_tag="judged", labelled=False)
+    assert {Path(name).parent.as_posix() for name in task.samples.ids} == {
+        "test/judged/a",
+        "test/judged/b",
+        "test/judged",
+    }
+    assert set(task.samples.parts) == {"unlabelled"}
+    # A tag of no folder says nothing of images without labels.
+    assert len(sources.folders(test=root, test_tag="other", labelled=False).samples.ids) == 5
+
+
 def test_tags_tell_the_parts_of_one_folder_apart(tmp_path: Path) -> None:
     for number, part in enumerate(("learned", "judged")):
         for label, left in (("cat", 0), ("dog", 100)):

@@ -136,3 +136,102 @@ def test_parts_of_several_outputs_that_do_not_fit() -> None:
         record_losses.keras_outputs(labels, parts=[part, {**part, "los": 1}])
     with pytest.raises(ConfigError, match=r"loss\.parts\[1\]\.metrics: there is none, got \['auroc'\]"):
         record_losses.keras_outputs(labels, parts=[part, {**part, "metrics": ["auroc"]}])
+
+
+NEWER: dict[str, tuple[str, str, list[dict[str, Any]]]] = {
+    "categorical_focal_crossentropy": (
+        "CategoricalFocalCrossentropy",
+        "classification",
+        [{}, {"gamma": 0.5, "alpha": 0.6}, {"alpha": [0.2, 0.5, 0.9]}],
+    ),
+    "binary_focal_crossentropy": (
+        "BinaryFocalCrossentropy",
+        "multilabel",
+        [{}, {"gamma": 1.5}, {"apply_class_balancing": True, "alpha": 0.7}],
+    ),
+    "categorical_generalized_cross_entropy": ("CategoricalGeneralizedCrossEntropy", "classification", [{}, {"q": 0.2}]),
+    "dice": ("Dice", "multilabel", [{}]),
+    "tversky": ("Tversky", "multilabel", [{}, {"alpha": 0.3, "beta": 0.9}]),
+}
+
+
+def _outcome(kind: str) -> Any:
+    scores = np.exp(LOGITS)
+    return scores / scores.sum(1, keepdims=True) if kind == "classification" else scores / (1 + scores)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHTS])
+@pytest.mark.parametrize(("name", "params"), [(name, params) for name in NEWER for params in NEWER[name][2]])
+def test_focal_and_overlap_losses(name: str, params: dict[str, Any], weight: Any) -> None:
+    theirs, kind, _ = NEWER[name]
+    is_sparse = name == "categorical_generalized_cross_entropy"
+    truth = CLASSES if is_sparse else ONE_HOT
+    expected = np.asarray(getattr(keras.losses, theirs)(**params)(truth, _outcome(kind), sample_weight=weight))
+    loss = record_losses.keras(Labels(kind, COUNTS, 6), name=name, params=params)  # type: ignore[arg-type]
+    target = torch.tensor(CLASSES) if kind == "classification" else torch.tensor(ONE_HOT)
+    value = loss(torch.tensor(LOGITS), target, None if weight is None else torch.tensor(weight))
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["categorical_focal_crossentropy", "binary_focal_crossentropy"])
+def test_smoothed_labels_of_focal_losses(name: str) -> None:
+    theirs, kind, _ = NEWER[name]
+    expected = float(getattr(keras.losses, theirs)(label_smoothing=0.2)(ONE_HOT, _outcome(kind)))
+    loss = record_losses.keras(Labels(kind, COUNTS, 6), name=name, label_smoothing=0.2)  # type: ignore[arg-type]
+    target = torch.tensor(CLASSES) if kind == "classification" else torch.tensor(ONE_HOT)
+    assert float(loss(torch.tensor(LOGITS), target)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NEWER)
+def test_losses_of_what_is_surely_right_or_wrong_have_slopes(name: str) -> None:
+    """A power below 1 has none at zero, and zero times infinity is no number."""
+    _, kind, _ = NEWER[name]
+    params = {"gamma": 0.5} if "focal" in name else {}
+    outputs = torch.tensor([[300.0, -300.0, -300.0], [-300.0, 300.0, -300.0]], requires_grad=True)
+    target = torch.tensor([0, 2]) if kind == "classification" else torch.eye(3)[[0, 2]]
+    record_losses.keras(Labels(kind, COUNTS, 2), name=name, params=params)(outputs, target).backward()  # type: ignore[arg-type]
+    assert outputs.grad is not None and outputs.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("sum", "sum"), ("weighted_mean", "mean_with_sample_weight"), ("mean", "mean")]
+)
+@pytest.mark.parametrize("weight", [None, WEIGHTS])
+def test_reductions(ours: str, theirs: str, weight: Any) -> None:
+    expected = float(keras.losses.MeanSquaredError(reduction=theirs)(ONE_HOT, LOGITS, sample_weight=weight))
+    params = {"reduction": ours, **({"batch_size": 4} if ours == "sum" else {})}
+    loss = record_losses.keras(Labels("regression", COUNTS * 0, 6), name="mean_squared_error", params=params)
+    own = None if weight is None else torch.tensor(weight)
+    learned = loss(torch.tensor(LOGITS, requires_grad=True), torch.tensor(ONE_HOT), own)
+    assert float(learned.detach()) == pytest.approx(expected, rel=1e-5)
+    # What is measured does not grow with the number of samples.
+    measured = float(loss(torch.tensor(LOGITS), torch.tensor(ONE_HOT), own))
+    assert measured == pytest.approx(expected * (4 / 6 if ours == "sum" else 1), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "wrong"),
+    [
+        ("tversky", {"alfa": 1.0}, r"loss\.params\.alfa: is none of tversky.*did you mean 'alpha'"),
+        ("dice", {"axis": 1}, r"loss\.params\.axis: is none of dice, got 1; leave it out"),
+        ("binary_focal_crossentropy", {"alpha": 1.5}, r"alpha: must be a number >= 0 and <= 1, got 1\.5"),
+        ("binary_focal_crossentropy", {"apply_class_balancing": 1}, r"must be true or false, got 1"),
+        ("categorical_generalized_cross_entropy", {"q": 0}, r"q: must be a number > 0 and <= 1, got 0"),
+        ("categorical_focal_crossentropy", {"alpha": [0.1, 0.2]}, r"must have a number for each of 3 classes"),
+        ("mean_squared_error", {"reduction": "none"}, r"reduction: there is no such reduction, got 'none'"),
+        ("mean_squared_error", {"batch_size": 4}, r"batch_size: is for reduction: sum"),
+    ],
+)
+def test_parameters_that_do_not_fit(name: str, params: dict[str, Any], wrong: str) -> None:
+    labels = Labels(record_losses.kind_of(name), COUNTS, 6)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=wrong):
+        record_losses.keras(labels, name=name, params=params)
+
+
+def test_a_loss_is_a_module_that_moves_and_is_stored() -> None:
+    """Parameters under a name of torch's own were taken for weights."""
+    labels = Labels("classification", COUNTS, 6)
+    loss = record_losses.keras(labels, name="categorical_focal_crossentropy", params={"alpha": [0.2, 0.5, 0.9]})
+    assert not loss.state_dict() and not list(loss.parameters())
+    outputs, target = torch.tensor(LOGITS), torch.tensor(CLASSES)
+    assert float(loss.double().cpu()(outputs.double(), target)) == pytest.approx(float(loss(outputs, target)), rel=1e-5)

@@ -29,6 +29,10 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("adam", "Adam", {}),
     ("adam", "Adam", {"beta_1": 0.7, "beta_2": 0.9, "epsilon": 1e-2}),
     ("adam", "Adam", {"amsgrad": True, "beta_2": 0.5, "clipnorm": 0.2}),
+    ("adamw", "AdamW", {}),
+    ("adamw", "AdamW", {"weight_decay": 0.3, "amsgrad": True, "beta_2": 0.5, "clipnorm": 0.2}),
+    ("lion", "Lion", {}),
+    ("lion", "Lion", {"weight_decay": 0.2, "beta_1": 0.5, "beta_2": 0.7, "global_clipnorm": 0.5}),
     ("adamax", "Adamax", {}),
     ("adamax", "Adamax", {"beta_1": 0.5, "beta_2": 0.7, "epsilon": 1e-2}),
     ("nadam", "Nadam", {}),
@@ -69,7 +73,7 @@ def test_every_step_is_kerass(name: str, theirs: str, given: dict[str, Any]) -> 
             assert parameter.detach().numpy() == pytest.approx(expected, rel=2e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam", "ftrl"])
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam", "ftrl"])
 def test_the_defaults_are_kerass(name: str) -> None:
     theirs = next(case[1] for case in CASES if case[0] == name)
     config = getattr(keras.optimizers, theirs)().get_config()
@@ -78,7 +82,7 @@ def test_the_defaults_are_kerass(name: str) -> None:
     assert {key: config[key] for key in defaults if key != "lr"} == {k: v for k, v in defaults.items() if k != "lr"}
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "nadam", "ftrl"])
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "lion", "nadam", "ftrl"])
 def test_a_saved_state_goes_on_as_if_never_stopped(name: str) -> None:
     first, gradients, _ = steps(1)
     made = getattr(keras_optimizers, name)

@@ -124,6 +124,30 @@ def test_metrics_of_class_numbers(name: str, theirs: str, params: dict[str, Any]
     assert value == pytest.approx(float(oracle.result()), rel=1e-5)
 
 
+OF_ENTRIES: list[tuple[str, str, dict[str, Any]]] = [
+    ("binary_focal_crossentropy", "BinaryFocalCrossentropy", {}),
+    (
+        "binary_focal_crossentropy",
+        "BinaryFocalCrossentropy",
+        {"apply_class_balancing": True, "alpha": 0.7, "gamma": 1.0},
+    ),
+    ("binary_focal_crossentropy", "BinaryFocalCrossentropy", {"label_smoothing": 0.1}),
+    ("categorical_focal_crossentropy", "CategoricalFocalCrossentropy", {}),
+    ("categorical_focal_crossentropy", "CategoricalFocalCrossentropy", {"alpha": [0.1, 0.2, 0.3, 0.4], "gamma": 0.5}),
+    ("categorical_focal_crossentropy", "CategoricalFocalCrossentropy", {"label_smoothing": 0.1}),
+    ("categorical_generalized_cross_entropy", "CategoricalGeneralizedCrossEntropy", {"q": 0.3}),
+    ("dice", "Dice", {}),
+    ("tversky", "Tversky", {"alpha": 0.2, "beta": 0.7}),
+]
+
+
+@pytest.mark.parametrize(("name", "theirs", "params"), OF_ENTRIES)
+def test_losses_of_probabilities_are_metrics_too(name: str, theirs: str, params: dict[str, Any]) -> None:
+    truth = CLASSES if theirs == "CategoricalGeneralizedCrossEntropy" else ONE_HOT
+    expected = float(getattr(keras.losses, theirs)(**params)(truth, PROBABILITIES))
+    assert METRICS[name](PROBABILITIES.astype(np.float64), ONE_HOT, **params) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize(("name", "theirs", "params"), [("huber", "Huber", {"delta": 0.3}), ("log_cosh", "LogCosh", {}),
                                                       ("negative_cosine_similarity", "CosineSimilarity", {})])  # fmt: skip
 def test_losses_are_metrics_too(name: str, theirs: str, params: dict[str, Any]) -> None:
@@ -163,7 +187,7 @@ def test_no_positive_and_no_negative_entry() -> None:
 
 
 def test_every_metric_is_compared() -> None:
-    compared = {name for name, *_ in TABLE} | {
+    compared = {name for name, *_ in (*TABLE, *OF_ENTRIES)} | {
         "accuracy", "huber", "mean_relative_error", "negative_cosine_similarity", "sparse_categorical_accuracy",
         "sparse_top_k_categorical_accuracy", "sparse_categorical_crossentropy",
     }  # fmt: skip

@@ -15,6 +15,7 @@ from mlpipe.post.measures import mask_metrics
 from mlpipe.runs import maps
 
 CLASSES = 4
+METRICS = mask_metrics.METRICS
 
 
 def masks(n: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -48,7 +49,7 @@ def test_each_image_by_itself() -> None:
     known = true != maps.IGNORED
     each = [f1_score(t[k], s[k], average="macro") for s, t, k in zip(said, true, known, strict=True)]
     assert mask_metrics.of_images(outputs, targets).tolist() == pytest.approx(each)
-    assert mask_metrics.image_dice(outputs, targets) == pytest.approx(np.mean(each))
+    assert METRICS["image_dice"](outputs, targets) == pytest.approx(np.mean(each))
 
 
 def test_a_class_that_is_nowhere_is_in_no_mean() -> None:
@@ -89,3 +90,27 @@ def test_details_are_a_table() -> None:
     found = metrics.details(outputs, targets, list("abcd"), "segmentation")
     assert [row["class"] for row in found["classes"]] == list("abcd")
     assert metrics.direction("dice") == "max"
+
+
+def test_images_that_have_nothing_count_as_the_name_says() -> None:
+    """By hand: of the foreground an image of Dice 2 * 3 / (4 + 6), one with nothing, one that has something predicted alone."""
+    predicted, true, hits = np.array([4, 0, 2]), np.array([6, 0, 0]), np.array([3, 0, 0])
+    size = 10
+    outputs = np.column_stack([size - predicted, predicted, size - predicted - true + hits, hits])
+    targets = np.column_stack([size - true, true])
+    both = {"one": (0.6 + 1 + 0) / 3, "zero": 0.6 / 3, "skip": 0.6 / 2}
+    for word, expected in both.items():
+        assert METRICS[f"foreground_image_dice_empty_{word}"](outputs, targets) == pytest.approx(expected)
+    assert METRICS["foreground_image_iou_empty_one"](outputs, targets) == pytest.approx((3 / 7 + 1) / 3)
+    # With the background: each image's mean over both classes.
+    assert METRICS["image_dice_empty_one"](outputs, targets) == pytest.approx(np.mean([0.6, 1, (8 / 9 + 0) / 2]))
+    assert METRICS["image_dice"](outputs, targets) == METRICS["image_dice_empty_skip"](outputs, targets)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "share"), [(50, 0.0), (51, 0.1), (55, 0.1), (56, 0.2), (95, 0.9), (96, 1.0), (100, 1.0)]
+)
+def test_the_share_of_overlaps_that_are_passed(overlap: int, share: float) -> None:
+    """The thresholds of Musket, ceil(20 (iou - 0.5)) / 10."""
+    outputs, targets = np.array([[0, 100, 0, overlap]]), np.array([[0, overlap]])
+    assert METRICS["foreground_image_map10_empty_skip"](outputs, targets) == pytest.approx(share)

@@ -58,7 +58,16 @@ class Marks:
         return self.makes or self.keeps or bool(self.joins)
 
 
-def of_call(kind: str, module: nn.Module, marked: Sequence[bool], shape: Shape, place: str, keras: int) -> Marks:
+def of_call(
+    kind: str,
+    module: nn.Module,
+    marked: Sequence[bool],
+    shape: Shape,
+    place: str,
+    keras: int,
+    *,
+    norms_by_marks: bool = True,
+) -> Marks:
     """What a call has to do with marks.
 
     Args:
@@ -68,6 +77,7 @@ def of_call(kind: str, module: nn.Module, marked: Sequence[bool], shape: Shape, 
         shape: Of its first input, channels last.
         place: The layer, for the sentence.
         keras: The major version of Keras.
+        norms_by_marks: Whether that version's batch normalisations leave marked steps out of their statistics.
 
     Raises:
         ConfigError: When Keras would go by marks there in a way that is not supported.
@@ -83,7 +93,8 @@ def of_call(kind: str, module: nn.Module, marked: Sequence[bool], shape: Shape, 
     if kind in USING:
         keeps = bool(getattr(module, "keeps_marks", False)) and marked[0]
         return Marks(uses=keras == 2 or kind not in _OF_STATES or len(marked) == 1, keeps=keeps)
-    if kind == "BatchNormalization" and keras == 3:
+    # Of maps Keras 2 takes a fused kernel, which goes by no marks.
+    if kind == "BatchNormalization" and norms_by_marks and (keras == 3 or len(shape) == 2):
         # In training; of another axis than the channels there is none that goes by marks.
         if not isinstance(module, StepsBatchNorm):
             raise ConfigError(problem(place, "does not go by marked steps here", fix="set its axis to -1"))

@@ -135,19 +135,27 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
     return image_files
 
 
-def below_tag(files: Sequence[Path], tag: str, base: Path) -> list[Path]:
-    """The files that lie in a folder right below, or deeper in, the one named `tag`.
+def below_tag(files: Sequence[Path], tag: str, base: Path, *, labelled: bool = True) -> list[Path]:
+    """The files that lie in a folder right below, or deeper in, the one named `tag`; without labels also those right in it.
 
     That is a folder inside of `base`, or `base` itself, where there is one, so that folders above it, which somebody may move
     it between, change nothing; else one above it.
+
+    Args:
+        files: The files.
+        tag: The folder's name.
+        base: The folder that they were looked for in.
+        labelled: Whether each has a class, the folder right below the one of that name.
     """
-    inside = [file for file in files if any(place >= len(base.parts) - 1 for place in _tagged(file, tag))]
-    return inside or [file for file in files if _tagged(file, tag)]
+    places = {file: _tagged(file, tag, labelled=labelled) for file in files}
+    inside = [file for file in files if any(place >= len(base.parts) - 1 for place in places[file])]
+    return inside or [file for file in files if places[file]]
 
 
-def _tagged(file: Path, tag: str) -> list[int]:
-    """Where the folder named `tag` stands above the folder of a file."""
-    return [place for place, name in enumerate(file.parent.parts[:-1]) if name == tag]
+def _tagged(file: Path, tag: str, *, labelled: bool = True) -> list[int]:
+    """Where the folder named `tag` stands above a file, and above its folder where that is its class."""
+    folders_above = file.parent.parts
+    return [place for place, name in enumerate(folders_above[:-1] if labelled else folders_above) if name == tag]
 
 
 def class_of(file: Path, tag: str | None, key: str) -> str:

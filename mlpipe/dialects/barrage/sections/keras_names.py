@@ -18,6 +18,8 @@ OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Adadelta": ("keras_adadelta", ("rho", "epsilon")),
     "Adagrad": ("keras_adagrad", ("initial_accumulator_value", "epsilon")),
     "Adam": ("keras_adam", ("beta_1", "beta_2", "epsilon", "amsgrad")),
+    "AdamW": ("keras_adamw", ("weight_decay", "beta_1", "beta_2", "epsilon", "amsgrad")),
+    "Lion": ("keras_lion", ("weight_decay", "beta_1", "beta_2")),
     "Adamax": ("keras_adamax", ("beta_1", "beta_2", "epsilon")),
     "Ftrl": (
         "keras_ftrl",
@@ -47,7 +49,11 @@ LOSSES = (
     "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "mean_squared_error",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "log_cosh", "huber",
     "kl_divergence", "poisson", "cosine_similarity", "categorical_hinge", "hinge", "squared_hinge",
+    "binary_focal_crossentropy", "categorical_focal_crossentropy", "categorical_generalized_cross_entropy", "dice", "tversky",
 )  # fmt: skip
+# Losses of labels besides binary cross-entropy, and those of which targets are class numbers.
+_LABEL_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy", "dice", "tversky")
+OF_CLASS_NUMBERS = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 _ALIASES = {
     "mse": "mean_squared_error",
     "mae": "mean_absolute_error",
@@ -75,11 +81,12 @@ _LOGGED_BEFORE = {"KLDivergence": "kullback_leibler_divergence"}
 _OF_CLASSES = frozenset({
     "accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "crossentropy", "categorical_crossentropy",
     "sparse_categorical_crossentropy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "auc",
+    "categorical_focal_crossentropy", "categorical_generalized_cross_entropy",
 })  # fmt: skip
 _OF_LABELS = frozenset({
     "binary_accuracy", "binary_crossentropy", "precision", "recall", "true_positives", "false_positives",
     "true_negatives", "false_negatives", "precision_at_recall", "recall_at_precision", "sensitivity_at_specificity",
-    "specificity_at_sensitivity", "binary_io_u",
+    "specificity_at_sensitivity", "binary_io_u", "binary_focal_crossentropy", "dice", "tversky",
 })  # fmt: skip
 # Metrics of one value, which fail where Keras gives them outputs and targets.
 OF_ONE_VALUE = ("mean", "sum", "mean_tensor")
@@ -156,9 +163,9 @@ def either_case(name: str, known: Mapping[str, object]) -> str | None:
 
 def kind_of(loss: str) -> str:
     """The kind of task that a loss, in snake case, is for."""
-    if loss.endswith("categorical_crossentropy"):
+    if loss.endswith("entropy") and "categorical" in loss:
         return "classification"
-    return "multilabel" if loss == "binary_crossentropy" else "regression"
+    return "multilabel" if loss in _LABEL_LOSSES else "regression"
 
 
 def kind_by_metrics(names: Iterable[str]) -> str:

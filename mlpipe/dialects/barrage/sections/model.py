@@ -12,7 +12,11 @@ from mlpipe.dialects.barrage.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.post.measures import keras_metrics
 
-_REDUCTIONS = ("auto", "sum_over_batch_size")
+# Reductions of Keras, and what they are natively.
+_REDUCTIONS = {
+    **dict.fromkeys(("auto", "sum_over_batch_size", "mean"), "mean"), "sum": "sum",
+    "mean_with_sample_weight": "weighted_mean",
+}  # fmt: skip
 # Metrics of which output is largest, which logits tell as probabilities do.
 _BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categorical_accuracy",
              "sparse_top_k_categorical_accuracy")  # fmt: skip
@@ -24,9 +28,30 @@ _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
     "from_logits": rules.flag,
     "delta": rules.number(above=0),
+    "gamma": rules.number(least=0),
+    "beta": rules.number(least=0),
+    "alpha": rules.either("a number >= 0, or a list of them", rules.number(least=0), rules.many(rules.number(least=0))),
+    "q": rules.number(above=0, most=1),
+    "apply_class_balancing": rules.flag,
     "name": rules.text,
+    "dtype": rules.maybe(rules.text),
     "reduction": rules.text,
 }
+# Parameters of losses besides `reduction`, `name` and `dtype`, by loss.
+_LOSS_PARAMETERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("dice", "cosine_similarity"), ("axis",)),
+    **dict.fromkeys(("categorical_crossentropy", "binary_crossentropy"), ("label_smoothing", "from_logits", "axis")),
+    "sparse_categorical_crossentropy": ("from_logits", "ignore_class", "axis"),
+    "huber": ("delta",),
+    "categorical_focal_crossentropy": ("label_smoothing", "from_logits", "axis", "alpha", "gamma"),
+    "binary_focal_crossentropy": (
+        "label_smoothing", "from_logits", "axis", "alpha", "gamma", "apply_class_balancing",
+    ),
+    "categorical_generalized_cross_entropy": ("q",),
+    "tversky": ("axis", "alpha", "beta"),
+}  # fmt: skip
+# Those of them that the native loss takes under the same names.
+_OWN = ("alpha", "beta", "gamma", "q", "apply_class_balancing")
 
 
 def translate_dataset(state: State) -> None:
@@ -121,7 +146,10 @@ def _translate_single_output(state: State, parts: list[_Part]) -> None:
     }
     for place, value in values.items():
         state.set(place, value)
-    if part.loss.name.startswith("sparse_") and (units := _units(state.source["model"]["network"])) is not None:
+    if (
+        part.loss.name in keras_names.OF_CLASS_NUMBERS
+        and (units := _units(state.source["model"]["network"])) is not None
+    ):
         # Class numbers do not say how many classes there are, where the data lack some of them.
         state.set("task.outputs", units)
     if blocks := [metric for metric in part.metrics if isinstance(metric, Mapping)]:
@@ -197,28 +225,40 @@ def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
     params = dict(block.get("params") or {})
     if loss_name is None:
         return None
-    smoothing = loss_name in ("categorical_crossentropy", "binary_crossentropy")
-    logits = loss_name in ("categorical_crossentropy", "binary_crossentropy", "sparse_categorical_crossentropy")
-    known = ["reduction", "name"] + ["label_smoothing"] * smoothing + ["from_logits"] * logits
-    known += ["delta"] * (loss_name == "huber") + ["axis"] * (loss_name == "cosine_similarity")
-    state.unknown_keys(f"{key}.params", params, known)
-    if params.get("reduction", "auto") not in _REDUCTIONS:
-        state.missing(f"{key}.params.reduction", f"the reduction {params['reduction']}", "use sum_over_batch_size")
+    state.unknown_keys(f"{key}.params", params, ["reduction", "name", "dtype", *_LOSS_PARAMETERS.get(loss_name, ())])
     if not all(
         state.fits(f"{key}.params.{name}", params[name], rule) for name, rule in _OF_LOSSES.items() if name in params
     ):
         return None
+    reduction = params.get("reduction", "auto")
+    if reduction not in _REDUCTIONS:
+        fix = "use sum_over_batch_size, sum or mean_with_sample_weight"
+        state.missing(f"{key}.params.reduction", f"the reduction {reduction}", fix)
     if params.get("label_smoothing", 0) >= 1:
         state.refuse(f"{key}.params.label_smoothing", "must be a number < 1", got=params["label_smoothing"])
         return None
-    delta = params.get("delta", 1.0)
-    if params.get("axis", -1) != -1:
-        state.missing(f"{key}.params.axis", "an axis other than the last", "leave it out")
+    overlaps = loss_name in ("dice", "tversky")
+    if "axis" in params and params["axis"] not in ((None,) if overlaps else (-1, 1)):
+        state.missing(
+            f"{key}.params.axis", "an axis other than the last" if not overlaps else "an axis", "leave it out"
+        )
+    if params.get("ignore_class") is not None:
+        state.missing(f"{key}.params.ignore_class", "a class that does not count", "give its rows a sample weight of 0")
     kind = keras_names.kind_of(loss_name)
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
-    state.say(key, "same", "loss", note)
+    differing = []
+    own = {name: params[name] for name in _OWN if name in params}
+    if (way := _REDUCTIONS.get(reduction, "mean")) != "mean" and not overlaps:
+        own["reduction"] = way
+    if own.get("reduction") == "sum":
+        own["batch_size"] = int(state.source["solver"]["batch_size"])
+        differing.append("val_loss is the mean times batch_size: what Keras logs, where the last batch is full")
+    if overlaps:
+        differing.append("val_loss is over all records at once, where Keras has the mean over batches")
+    state.say(key, "differs" if differing else "same", "loss", "; ".join(filter(None, [note, *differing])))
     gives = "logits" if params.get("from_logits") else keras_names.GIVES[kind]
-    return _Loss(loss_name, kind, gives, {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(delta)})
+    keys = {"label_smoothing": params.get("label_smoothing", 0.0), "delta": float(params.get("delta", 1.0))}
+    return _Loss(loss_name, kind, gives, {**keys, **({"params": own} if own else {})})
 
 
 def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Loss, prefix: str) -> list[Any]:
@@ -250,7 +290,7 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
     if own_name is not None and not state.fits(f"{key}.params.name", own_name, rules.text):
         return []
     note = _metric_note(params, metric, loss)
-    if loss.name.startswith("sparse_") and metric in ("io_u", "mean_io_u"):
+    if loss.name in keras_names.OF_CLASS_NUMBERS and metric in ("io_u", "mean_io_u"):
         # Keras is given class numbers, the metric here one-hot targets.
         params["sparse_y_true"] = False
     several: list[Any] = params.pop("thresholds") if _has_several(metric, params) else [None]
@@ -288,7 +328,7 @@ def _metric_note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
     """How a metric differs from Keras's; parameters that say nothing here are taken out of `params`."""
     params.pop("dtype", None)
     from_logits = params.pop("from_logits", False)
-    if params.get("reduction") in _REDUCTIONS:
+    if _REDUCTIONS.get(str(params.get("reduction", ""))) == "mean":
         del params["reduction"]
     if isinstance(params.get("thresholds"), list) and len(params["thresholds"]) == 1 and metric != "auc":
         params["thresholds"] = params["thresholds"][0]

@@ -13,6 +13,11 @@ from mlpipe.errors import did_you_mean, listing
 
 _RATE = "solver.optimizer.learning_rate"
 _REDUCER = "solver.learning_rate_reducer"
+# Parameters of later versions of Keras, and the values at which they say nothing; none: at any.
+_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
+    "weight_decay": (None,), "use_ema": (False,), "loss_scale_factor": (None,), "gradient_accumulation_steps": (None, 1),
+    **dict.fromkeys(("ema_momentum", "ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer"), ()),
+}  # fmt: skip
 # What parameters of Keras's optimizers may be; all others are numbers that are not negative.
 _PARAMETERS: dict[str, Rule] = {
     **dict.fromkeys(("amsgrad", "nesterov", "centered"), flag),
@@ -62,8 +67,8 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
     state.options["optimizer"] = option
     note = "write tensorflow.keras in full, Barrage warns of tf.keras" if keras_names.is_abbreviated(path) else ""
     state.say(key, "same", f"optimizer={option}", note)
-    params = block.get("params") or {}
     prefix = "solver.optimizer.params"
+    params = _without_neutral(state, prefix, block.get("params") or {})
     state.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
     for name in (*own, *keras_names.BOUNDS, "decay", "name"):
         if name in params:
@@ -74,6 +79,16 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
     if "name" in params:
         state.say(f"{prefix}.name", "ignored", note="nothing asks for it")
     return params.get("decay")
+
+
+def _without_neutral(state: State, prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters without those of later versions of Keras that say nothing at the value that they have."""
+    kept = dict(params)
+    for name, values in _NEUTRAL.items():
+        if name in kept and (not values or kept[name] in values):
+            del kept[name]
+            state.say(f"{prefix}.{name}", "ignored", note="says nothing more of the optimizer")
+    return kept
 
 
 def _rate(state: State, rate: Any, decay: Any) -> None:

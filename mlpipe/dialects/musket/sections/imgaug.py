@@ -19,6 +19,7 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     Inner,
     Steps,
     WrongError,
+    as_rgb,
     axes_of,
     borders_of,
     by_chance,
@@ -36,7 +37,6 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     ways_of,
     whether,
     whole_number,
-    whole_range,
     with_ranges,
 )
 from mlpipe.dialects.musket.state import State
@@ -55,10 +55,37 @@ _DIFFERING = {
     "MotionBlur": "all pixels of the line count alike; direction says where it ends",
     **imgaug_effects.DIFFERING,
     "Rot90": "an image that is no square gets its sides the other way round",
-    "HistogramEqualization": "what is equalized is Y of YCrCb, not L of Lab",
 }
 # Those whose `pad_mode: ALL` has ways of imgaug's own too, such as a mean.
 _PADDING = ("CropAndPad", "Pad", "PadToFixedSize")
+# What Musket's own schema calls the first parameter of some.
+_FIRST = {
+    **dict.fromkeys(("Fliplr", "Flipud", "HorizontalFlip", "VerticalFlip", "Invert"), ("probability", "p")),
+    **dict.fromkeys(("Add", "AddElementwise"), ("range", "value")),
+    **dict.fromkeys(("Multiply", "MultiplyElementwise"), ("range", "mul")),
+    **dict.fromkeys(("Sequential", "OneOf"), ("value", "children")),
+}
+_CODE = "write it as a function of modules/ that preprocessing names"
+# Operations of imgaug that a file cannot say all of, or that need what images of classes and masks have not.
+_NOT_OF_FILES = {
+    **dict.fromkeys(("Lambda", "AssertLambda"), ("takes functions, which a file cannot hold", _CODE)),
+    "AssertShape": ("only ends a training where images have other shapes", "leave it out"),
+    "SaveDebugImageEveryNBatches": (
+        "writes files while images are read",
+        "mml info mode.subroutines=[sample_grid] shows them",
+    ),
+    "Voronoi": (
+        "takes an object that draws points, which a file cannot hold",
+        "use UniformVoronoi or RegularGridVoronoi",
+    ),
+    "BlendAlphaMask": ("takes an object that draws masks, which a file cannot hold", "use BlendAlphaElementwise"),
+    **dict.fromkeys(
+        ("BlendAlphaSegMapClassIds", "BlendAlphaBoundingBoxes"),
+        ("blends by maps or boxes, not by images", "leave it out"),
+    ),
+}
+# Those that only change points and boxes, which Musket's images have not.
+_OF_POINTS = ("ClipCBAsToImagePlanes", "RemoveCBAsByOutOfImageFraction")
 
 
 def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
@@ -86,6 +113,11 @@ def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cp
 def _operation(state: State, key: str, name: str, parameters: Any, place: str) -> Steps:
     known = {operation.lower(): operation for operation in (*_OPERATIONS, *_NESTING)}
     full = known.get(name.lower())
+    if refusal := next(
+        (reason for operation, reason in _NOT_OF_FILES.items() if operation.lower() == name.lower()), None
+    ):
+        state.refuse(key, refusal[0], fix=refusal[1])
+        return []
     if full is None:
         if name.lower() == "backgroundreplacer":
             wrong = "is not there" if state.is_of_masks else "needs masks, and classes have none"
@@ -94,6 +126,9 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
         fix = did_you_mean(name, known.values(), otherwise=f"known: {listing(known.values(), most=50)}")
         state.refuse(key, "there is no such operation here", fix=fix)
         return []
+    theirs, first = _FIRST.get(full, ("", ""))
+    if isinstance(parameters, Mapping) and theirs in parameters and first not in parameters:
+        parameters = {first if option == theirs else option: value for option, value in parameters.items()}
     try:
         if full in _NESTING:
             steps = _NESTING[full](lambda inner: pipeline(state, key, inner, place), parameters)
@@ -316,7 +351,9 @@ def _coarse_dropout(params: Any) -> Steps:
 
 
 def _invert(params: Any) -> Steps:
-    read = by_name(params, "p", "per_channel")
+    read = by_name(params, "p", "per_channel", "min_value", "max_value", "threshold", "invert_above_threshold")
+    if absent := [key for key in ("min_value", "max_value", "threshold") if key in read]:
+        raise WrongError(f"{listing(absent)} must be null")
     p, per_channel = probability({"p": read.get("p", 1.0)}), chance_of(read.get("per_channel"))
     return (
         [{"_target_": f"{_OWN}.inverted", "p": p, "per_channel": per_channel}]
@@ -365,10 +402,10 @@ def _remaining_noise_share(sigma: float) -> float:
 
 
 def _grayscale(params: Any) -> Steps:
-    alpha = range_of(by_name(params, "alpha").get("alpha", 1))
-    return (
-        one_step("ToGray") if alpha == [1.0, 1.0] else [{"_target_": path_of("augmentations", "gray"), "alpha": alpha}]
-    )
+    read = by_name(params, "alpha", "from_colorspace")
+    alpha = range_of(read.get("alpha", 1))
+    part = [{"_target_": path_of("augmentations", "gray"), "alpha": alpha}]
+    return as_rgb(read, one_step("ToGray") if alpha == [1.0, 1.0] else part)
 
 
 def _edge_detect(params: Any) -> Steps:
@@ -467,10 +504,14 @@ def _perspective(params: Any) -> Steps:
 
 
 def _piecewise(params: Any) -> Steps:
-    read = by_name(params, "scale", "nb_rows", "nb_cols")
+    read = by_name(params, "scale", "nb_rows", "nb_cols", "order", "cval", "mode", "absolute_scale")
     keys = [key for key in ("nb_rows", "nb_cols") if key in read]
-    grid: dict[str, Any] = {key: [int(bound) for bound in range_of(read[key])] for key in keys}
-    return one_step("PiecewiseAffine", scale=range_of(read.get("scale", 0)), **grid)
+    values: dict[str, Any] = {key: [int(bound) for bound in range_of(read[key])] for key in keys}
+    values["scale"] = range_of(read.get("scale", 0))
+    if whether(read.get("absolute_scale")):
+        values["absolute_scale"] = True
+    fill = fill_of(read["cval"]) if "cval" in read else None
+    return one_each([filled("PiecewiseAffine", fill, **values, **way) for way in ways_of(read)])
 
 
 def _contrast(params: Any) -> Steps:
@@ -480,12 +521,13 @@ def _contrast(params: Any) -> Steps:
 
 
 def _hue(params: Any) -> Steps:
-    read = by_name(params, "value", "value_hue", "value_saturation", "per_channel")
+    read = by_name(params, "value", "value_hue", "value_saturation", "per_channel", "from_colorspace")
     apart = {name: range_of(read[f"value_{name}"]) for name in ("hue", "saturation") if f"value_{name}" in read}
     if apart and "value" in read:
         raise WrongError("value is for hue and saturation, keep it or value_hue and value_saturation")
     bounds = apart or {"value": range_of(read.get("value", 0))}
-    return [{"_target_": f"{_OWN}.hue_saturation", **bounds, "per_channel": chance_of(read.get("per_channel"))}]
+    per_channel = chance_of(read.get("per_channel"))
+    return as_rgb(read, [{"_target_": f"{_OWN}.hue_saturation", **bounds, "per_channel": per_channel}])
 
 
 def _gamma(params: Any) -> Steps:
@@ -538,28 +580,11 @@ def _jpeg(params: Any) -> Steps:
     return one_step("ImageCompression", quality_range=[max(1, round(100 - high)), max(1, round(100 - low))])
 
 
-def _clahe(params: Any) -> Steps:
-    read = by_name(params, "clip_limit", "tile_grid_size_px")
-    low, high = whole_range(read.get("tile_grid_size_px", 8))
-    if high - low >= _MOST_ALTERNATIVES:
-        raise WrongError(f"there are more than {_MOST_ALTERNATIVES} ways to choose")
-    clip = range_of(read.get("clip_limit", 40))
-    sides = range(low, high + 1)
-    return one_each([one_step("CLAHE", clip_limit=clip, tile_grid_size=[side, side]) for side in sides])
-
-
-def _equalize(*, by_channels: bool) -> Callable[[Any], Steps]:
-    def read(params: Any) -> Steps:
-        if params is not None and not isinstance(params, Mapping):
-            raise WrongError("it has no parameters")
-        settings = by_name(params, *(() if by_channels else ("to_colorspace", "from_colorspace")))
-        if settings.get("from_colorspace", "RGB") != "RGB":
-            raise WrongError("from_colorspace must be RGB")
-        if "to_colorspace" in settings:
-            return imgaug_effects.lightness_equalized(settings["to_colorspace"])
-        return one_step("Equalize", by_channels=by_channels)
-
-    return read
+def _equalize_channels(params: Any) -> Steps:
+    if params is not None and not isinstance(params, Mapping):
+        raise WrongError("it has no parameters")
+    by_name(params)
+    return one_step("Equalize", by_channels=True)
 
 
 def _resize(params: Any) -> Steps:
@@ -621,12 +646,10 @@ _OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "LogContrast": _logarithm,
     "MotionBlur": _motion_blur,
     "JpegCompression": _jpeg,
-    "CLAHE": _clahe,
-    "HistogramEqualization": _equalize(by_channels=False),
-    "AllChannelsHistogramEqualization": _equalize(by_channels=True),
+    "AllChannelsHistogramEqualization": _equalize_channels,
     "Resize": _resize,
     "Scale": _resize,
-    **dict.fromkeys(("Noop", "Identity"), lambda given: []),
+    **dict.fromkeys(("Noop", "Identity", *_OF_POINTS), lambda given: []),
     **{name: partial(_part_of_affine, reading) for name, reading in imgaug_effects.AFFINE.items()},
     **imgaug_effects.OPERATIONS,
 }

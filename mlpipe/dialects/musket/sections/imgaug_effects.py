@@ -10,13 +10,18 @@ from mlpipe.dialects.musket.sections.imgaug_values import (
     Inner,
     Steps,
     WrongError,
+    as_rgb,
     by_name,
     chance_of,
     children_of,
+    fill_of,
+    filled,
     is_number,
+    one_each,
     one_step,
     probability,
     range_of,
+    spaces_of,
     whether,
     whole_number,
     whole_range,
@@ -26,11 +31,11 @@ from mlpipe.names import path_of
 
 _OWN = "mlpipe.data.augment.pixel_changes"
 _CHOICES = "mlpipe.data.augment.random_choices"
-# imgaug's colour spaces, by their names in lower case.
-_SPACES = {name.lower(): name for name in ("RGB", "BGR", "GRAY", "HSV", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE")}
+_GEOMETRY = "mlpipe.data.augment.geometry"
 _NOISE = "the noise is of the same kind and sizes, its values are drawn in another way"
 # Operations that are not quite imgaug's, and how they differ.
 DIFFERING = {
+    "RandAugment": "torchvision's augmentations, as many and as strong",
     **dict.fromkeys(("SimplexNoiseAlpha", "FrequencyNoiseAlpha", "Fog", "Clouds", "CloudLayer"), _NOISE),
     **dict.fromkeys(("BlendAlphaSimplexNoise", "BlendAlphaFrequencyNoise"), _NOISE),
     "WithHueAndSaturation": "hue ends at 0 and 255, where imgaug goes round",
@@ -44,35 +49,84 @@ def _own(name: str, **parameters: Any) -> Steps:
     return [{"_target_": f"{_OWN}.{name}", **parameters}]
 
 
-def _spaces(value: Any) -> list[str]:
-    names = value if isinstance(value, list) else [value]
-    spaces = [_SPACES.get(str(space_name).lower()) for space_name in names]
-    if not spaces or None in spaces:
-        raise WrongError(f"a colour space is one of {listing(_SPACES.values())}")
-    return [str(space) for space in spaces]
-
-
 def _change_space(params: Any) -> Steps:
     read = by_name(params, "to_colorspace", "from_colorspace", "alpha")
     if "to_colorspace" not in read:
         raise WrongError("to_colorspace is needed")
-    (of,) = _spaces(read.get("from_colorspace", "RGB"))
+    (of,) = spaces_of(read.get("from_colorspace", "RGB"))
     alpha = range_of(read.get("alpha", 1.0))
-    return _own("colour_space", to=_spaces(read["to_colorspace"]), of=of, alpha=alpha)
+    return _own("colour_space", to=spaces_of(read["to_colorspace"]), of=of, alpha=alpha)
 
 
-# Where the lightness is.
-_LIGHTNESS = {"Lab": 0, "HLS": 1, "HSV": 2, "Luv": 0, "YCrCb": 0, "YUV": 0}
+# imgaug's spaces with a channel of brightness, and which it is.
+_BRIGHTNESS = {"YCrCb": 0, "HSV": 2, "HLS": 1, "Lab": 0, "Luv": 0, "YUV": 0}
 
 
-def lightness_equalized(space: Any) -> Steps:
-    """The histogram of the lightness made even, in a colour space that the file names."""
-    (name,) = _spaces(space)
-    if name not in _LIGHTNESS:
-        raise WrongError(f"to_colorspace must be one of {listing(_LIGHTNESS)}")
-    inner = one_step("Equalize", by_channels=True)
-    part = {"_target_": f"{_CHOICES}.on_channels", "channels": [_LIGHTNESS[name]], "pipeline": inner}
-    return [{"_target_": f"{_CHOICES}.in_colours", "space": name, "pipeline": [part]}]
+def _brightness_spaces(value: Any) -> list[str]:
+    names = spaces_of(list(_BRIGHTNESS) if value is None else value)
+    if not set(names) <= set(_BRIGHTNESS):
+        raise WrongError(f"to_colorspace must be one of {listing(_BRIGHTNESS)}")
+    return names
+
+
+def _even_lightness(params: Any) -> Steps:
+    if params is not None and not isinstance(params, Mapping):
+        raise WrongError("it has no number")
+    read = by_name(params, "from_colorspace", "to_colorspace")
+    (of,), (space,) = (
+        spaces_of(read.get("from_colorspace", "RGB")),
+        _brightness_spaces(read.get("to_colorspace", "Lab")),
+    )
+    return _own("even_lightness", space=space, of=of)
+
+
+def _clahe(params: Any) -> Steps:
+    """The contrast of tiles of the lightness; imgaug gives OpenCV what it calls the size of tiles as their number."""
+    read = by_name(
+        params, "clip_limit", "tile_grid_size_px", "tile_grid_size_px_min", "from_colorspace", "to_colorspace"
+    )
+    (of,), (space,) = (
+        spaces_of(read.get("from_colorspace", "RGB")),
+        _brightness_spaces(read.get("to_colorspace", "Lab")),
+    )
+    clip = range_of(read.get("clip_limit", 40))
+    return _own("even_lightness", space=space, of=of, clip=clip, tiles=_tiles(read))
+
+
+def _tiles(read: Mapping[str, Any]) -> list[int]:
+    least = whole_number(read.get("tile_grid_size_px_min", 3))
+    return [max(least, count) for count in whole_range(read.get("tile_grid_size_px", 8))]
+
+
+def _with_brightness(inner: Inner, params: Any) -> Steps:
+    children, read = children_of(params, "to_colorspace", "from_colorspace")
+    return _on_brightness(read, inner(children))
+
+
+def _on_brightness(read: Mapping[str, Any], steps: Steps) -> Steps:
+    """Steps for the brightness of one of the colour spaces that a file names."""
+    (of,) = spaces_of(read.get("from_colorspace", "RGB"))
+    ways: list[Steps] = []
+    for space in _brightness_spaces(read.get("to_colorspace")):
+        part = {"_target_": f"{_CHOICES}.on_channels", "channels": [_BRIGHTNESS[space]], "pipeline": steps}
+        ways.append([{"_target_": f"{_CHOICES}.in_colours", "space": space, "of": of, "pipeline": [part]}])
+    return one_each(ways)
+
+
+def _brightness(*keys: str) -> Callable[[Inner, Any], Steps]:
+    """The brightness times a number, and another one added to it, as far as the operation has them."""
+    usual: dict[str, Any] = {"mul": [0.7, 1.3], "add": [-30, 30]}
+    order = ("random_order",) if len(keys) > 1 else ()
+
+    def read(inner: Inner, params: Any) -> Steps:
+        settings = by_name(params, *keys, "to_colorspace", "from_colorspace", *order)
+        names = {"mul": "Multiply", "add": "Add"}
+        children = [{names[key]: settings.get(key, usual[key])} for key in keys]
+        if order:
+            children = [{"Sequential": {"children": children, "random_order": settings.get("random_order", True)}}]
+        return _on_brightness(settings, inner(children))
+
+    return read
 
 
 def _shuffled_channels(params: Any) -> Steps:
@@ -84,13 +138,22 @@ def _shuffled_channels(params: Any) -> Steps:
 
 
 def _clahe_of_channels(params: Any) -> Steps:
-    read = by_name(params, "clip_limit", "tile_grid_size_px", "per_channel")
-    clip, tiles = range_of(read.get("clip_limit", 40)), whole_range(read.get("tile_grid_size_px", 8))
-    return _own("even_tiles", clip=clip, tiles=tiles, per_channel=chance_of(read.get("per_channel")))
+    read = by_name(params, "clip_limit", "tile_grid_size_px", "tile_grid_size_px_min", "per_channel")
+    clip = range_of(read.get("clip_limit", 40))
+    return _own("even_tiles", clip=clip, tiles=_tiles(read), per_channel=chance_of(read.get("per_channel")))
 
 
 def _posterize(params: Any) -> Steps:
-    return one_step("Posterize", num_bits=whole_range(by_name(params, "nb_bits").get("nb_bits", [1, 8])))
+    read = by_name(params, "nb_bits", "from_colorspace", "to_colorspace", "max_size", "interpolation")
+    if read.get("max_size") is not None:
+        raise WrongError("max_size must be null: colours are looked for in the image as it is")
+    bits, of = whole_range(read.get("nb_bits", [1, 8])), read.get("from_colorspace", "RGB")
+    step = one_step("Posterize", num_bits=bits)
+    if read.get("to_colorspace") is None:
+        return as_rgb(read, step)
+    ways = [_with_space(lambda _: step, {"to_colorspace": space, "from_colorspace": of, "children": None})
+            for space in spaces_of(read["to_colorspace"])]  # fmt: skip
+    return one_each(ways)
 
 
 def _total_dropout(params: Any) -> Steps:
@@ -111,7 +174,7 @@ def _with_space(inner: Inner, params: Any) -> Steps:
     children, read = children_of(params, "to_colorspace", "from_colorspace")
     if "to_colorspace" not in read:
         raise WrongError("to_colorspace is needed")
-    (space,), (of,) = _spaces(read["to_colorspace"]), _spaces(read.get("from_colorspace", "RGB"))
+    (space,), (of,) = spaces_of(read["to_colorspace"]), spaces_of(read.get("from_colorspace", "RGB"))
     return [{"_target_": f"{_CHOICES}.in_colours", "space": space, "of": of, "pipeline": inner(children)}]
 
 
@@ -128,25 +191,19 @@ def _with_channels(inner: Inner, params: Any) -> Steps:
 
 def _with_hue(inner: Inner, params: Any) -> Steps:
     children, read = children_of(params, "from_colorspace")
-    (of,) = _spaces(read.get("from_colorspace", "RGB"))
+    (of,) = spaces_of(read.get("from_colorspace", "RGB"))
     both = {"_target_": f"{_CHOICES}.on_channels", "channels": [0, 1], "pipeline": inner(children)}
     return [{"_target_": f"{_CHOICES}.in_colours", "space": "HSV_FULL", "of": of, "pipeline": [both]}]
 
 
 def _times_hue(params: Any) -> Steps:
     read = by_name(params, "mul", "mul_hue", "mul_saturation", "per_channel", "from_colorspace")
-    _only_rgb(read)
     names = {"hue": "mul_hue", "saturation": "mul_saturation"}
     apart: dict[str, Any] = {name: range_of(read[key]) for name, key in names.items() if key in read}
     if apart and "mul" in read:
         raise WrongError("mul is for hue and saturation, keep it or mul_hue and mul_saturation")
     factors = apart or {"factor": range_of(read.get("mul", 1.0))}
-    return _own("times_hue_saturation", **factors, per_channel=chance_of(read.get("per_channel")))
-
-
-def _only_rgb(read: Mapping[str, Any]) -> None:
-    if _spaces(read.get("from_colorspace", "RGB")) != ["RGB"]:
-        raise WrongError("from_colorspace must be RGB")
+    return as_rgb(read, _own("times_hue_saturation", **factors, per_channel=chance_of(read.get("per_channel"))))
 
 
 def _one_of_both(name: str, key: str, default: list[float], step: str, *, less: bool = False) -> Callable[[Any], Steps]:
@@ -154,9 +211,8 @@ def _one_of_both(name: str, key: str, default: list[float], step: str, *, less: 
 
     def read(params: Any) -> Steps:
         settings = by_name(params, key, "from_colorspace")
-        _only_rgb(settings)
         low, high = range_of(settings.get(key, default))
-        return [{"_target_": step, name: [1 - high, 1 - low] if less else [low, high]}]
+        return as_rgb(settings, [{"_target_": step, name: [1 - high, 1 - low] if less else [low, high]}])
 
     return read
 
@@ -237,12 +293,12 @@ def _pooling(of: str) -> Callable[[Any], Steps]:
 def _quantization(by: str) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
         settings = by_name(params, "n_colors", "from_colorspace", "to_colorspace", "max_size", "interpolation")
-        _only_rgb(settings)
         usual = ["RGB", "Lab"] if by == "kmeans" else ["RGB"]
-        to = _spaces(settings.get("to_colorspace") or usual)
+        to = spaces_of(settings.get("to_colorspace") or usual)
         most = settings.get("max_size", 128 if by == "kmeans" else None)
         count = whole_range(settings.get("n_colors", [2, 16]), 2)
-        return _own("fewer_colours", count=count, by=by, to=to, most=None if most is None else whole_number(most))
+        largest = None if most is None else whole_number(most)
+        return as_rgb(settings, _own("fewer_colours", count=count, by=by, to=to, most=largest))
 
     return read
 
@@ -263,16 +319,17 @@ def _cutout(params: Any) -> Steps:
 
 def _snowy(params: Any) -> Steps:
     read = by_name(params, "lightness_threshold", "lightness_multiplier", "from_colorspace")
-    _only_rgb(read)
     below, factor = (
         range_of(read.get("lightness_threshold", [100, 255])),
         range_of(read.get("lightness_multiplier", [1, 4])),
     )
-    return _own("snowy_ground", below=below, factor=factor)
+    return as_rgb(read, _own("snowy_ground", below=below, factor=factor))
 
 
 def _canny(params: Any) -> Steps:
-    read = by_name(params, "alpha", "hysteresis_thresholds")
+    read = by_name(params, "alpha", "hysteresis_thresholds", "sobel_kernel_size", "colorizer")
+    if "colorizer" in read:
+        raise WrongError("colorizer must be null: a file cannot hold one")
     thresholds = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
     # Two numbers are bounds of both; two that are ranges themselves are one of each.
     of_each = isinstance(thresholds, list) and len(thresholds) == 2 and not any(map(is_number, thresholds))
@@ -393,8 +450,10 @@ def _moved(axis: str, percent: str, px: str) -> Callable[[Any, Callable[[Any], S
 
     def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
         settings = by_name(params, "percent", "px", "order", "cval", "mode", "fit_output", "backend")
-        if ("percent" in settings) == ("px" in settings):
-            raise WrongError("percent or px is needed, one of them")
+        if "percent" in settings and "px" in settings:
+            raise WrongError("percent and px say the same, keep one of them")
+        if "px" not in settings:
+            settings.setdefault("percent", [-0.25, 0.25])
         key, name = ("percent", percent) if "percent" in settings else ("px", px)
         others = {parameter: value for parameter, value in settings.items() if parameter not in ("percent", "px")}
         return affine({name: {axis: settings[key]}, **others})
@@ -463,14 +522,113 @@ def _noise(settings: Mapping[str, Any], values: dict[str, Any]) -> None:
             raise WrongError("aggregation_method must be max, min or avg")
     if "sigmoid" in settings:
         values["sharp"] = chance_of(settings["sigmoid"])
+    if "sigmoid_thresh" in settings:
+        values["middle"] = range_of(settings["sigmoid_thresh"])
+    if "upscale_method" in settings:
+        ways = settings["upscale_method"]
+        values["enlarged"] = list(_ENLARGED) if ways == "ALL" else ways if isinstance(ways, list) else [ways]
+        if not values["enlarged"] or not set(values["enlarged"]) <= set(_ENLARGED):
+            raise WrongError(f"upscale_method must be ALL or one of {listing(_ENLARGED)}")
 
 
-_OF_NOISE = ("size_px_max", "iterations", "aggregation_method", "sigmoid")
+_ENLARGED = ("nearest", "linear", "cubic")
+_OF_NOISE = ("size_px_max", "iterations", "aggregation_method", "sigmoid", "sigmoid_thresh", "upscale_method")
 _IMAGE, _PIXELS = _blend("image", "factor"), _blend("pixels", "factor")
 _SIMPLEX = _blend("smooth", *_OF_NOISE)
 _FREQUENCY = _blend(
     "spectrum", "exponent", *_OF_NOISE, cells=[4, 16], join=["avg", "max"], exponent=[-4.0, 4.0], sharp=0.5
 )
+
+
+def _in_polar(inner: Inner, params: Any) -> Steps:
+    children, _ = children_of(params)
+    return [{"_target_": f"{_CHOICES}.in_polar", "pipeline": inner(children)}]
+
+
+def _jigsaw(params: Any) -> Steps:
+    read = by_name(params, "nb_rows", "nb_cols", "max_steps", "allow_pad")
+    rows, columns = (whole_range(read.get(name, [3, 10])) for name in ("nb_rows", "nb_cols"))
+    values = {"rows": rows, "columns": columns, "steps": whole_range(read.get("max_steps", 1), 0)}
+    padded = whether(read.get("allow_pad", True))
+    return [{"_target_": f"{_GEOMETRY}.jigsaw", **values, **({} if padded else {"padded": False})}]
+
+
+# The largest magnitude of imgaug's RandAugment, and what its crops are shares of.
+_MAGNITUDES, _SIDE = 30, 224
+
+
+def _random_augmentations(params: Any) -> Steps:
+    """A mirror image and a crop, and then as many of torchvision's augmentations, of a magnitude that is drawn."""
+    read = by_name(params, "n", "m", "cval")
+    count, (low, high) = whole_range(read.get("n", 2), 0), whole_range(read.get("m", [6, 12]), 0)
+    value = read.get("cval", 128)
+    if high > _MAGNITUDES or not is_number(value):
+        raise WrongError(f"m must be at most {_MAGNITUDES}, and cval a number")
+    ways = [
+        [
+            *one_step("HorizontalFlip", p=0.5),
+            *one_step("CropAndPad", percent=[-magnitude / _SIDE, 0.0], keep_size=True, sample_independently=True),
+            {
+                "_target_": "torchvision.transforms.v2.RandAugment",
+                "num_ops": number,
+                "magnitude": magnitude,
+                "num_magnitude_bins": _MAGNITUDES + 1,
+                "fill": value,
+            },
+        ]
+        for magnitude in range(low, high + 1)
+        for number in range(count[0], count[1] + 1)
+    ]
+    return one_each(ways)
+
+
+def _fitted(way: str, to: str, *keys: str, centred: bool) -> Callable[[Any], Steps]:
+    """Sides that are cut or padded to multiples, powers or a ratio."""
+
+    def read(params: Any) -> Steps:
+        of_padding = ("pad_mode", "pad_cval") if way == "pad" else ()
+        settings = by_name(params, *keys, *(() if centred else ("position",)), *of_padding)
+        if settings.get("pad_mode", "constant") != "constant":
+            raise WrongError("pad_mode must be constant")
+        position = str(settings.get("position", "center" if centred else "uniform"))
+        if position not in ("uniform", "center"):
+            raise WrongError("position must be uniform or center")
+        low, high = range_of(settings.get("pad_cval", 0))
+        if low != high:
+            raise WrongError("pad_cval must be one number")
+        numbers = {"width": 1.0} if not keys else {
+            side: settings.get(key) for side, key in zip(("width", "height"), keys, strict=False)
+        }  # fmt: skip
+        if missing := [key for key in keys if settings.get(key) is None and to == "ratio"]:
+            raise WrongError(f"{listing(missing)} must be there")
+        if not all(is_number(number) for number in numbers.values() if number is not None):
+            raise WrongError("numbers are needed")
+        values = {side: float(number) for side, number in numbers.items() if number is not None}
+        fill = {"fill": low} if low else {}
+        return [
+            {"_target_": f"{_GEOMETRY}.fitted", "way": way, "to": to, **values, "centred": position == "center", **fill}
+        ]
+
+    return read
+
+
+def _fitting() -> dict[str, Callable[[Any], Steps]]:
+    """imgaug's operations that cut or pad sides to what the sides themselves are."""
+    rules: dict[str, tuple[str, ...]] = {
+        "MultiplesOf": ("width_multiple", "height_multiple"),
+        "PowersOf": ("width_base", "height_base"),
+        "AspectRatio": ("aspect_ratio",),
+        "Square": (),
+    }
+    goals = {"MultiplesOf": "multiples", "PowersOf": "powers"}
+    return {
+        f"{'Center' if centred else ''}{way}To{rule}": _fitted(
+            way.lower(), goals.get(rule, "ratio"), *keys, centred=centred
+        )
+        for rule, keys in rules.items()
+        for way in ("Crop", "Pad")
+        for centred in (False, True)
+    }
 
 
 def _kept_in_size(inner: Inner, params: Any) -> Steps:
@@ -482,11 +640,12 @@ def _kept_in_size(inner: Inner, params: Any) -> Steps:
 
 def _centred(name: str) -> Callable[[Any], Steps]:
     def read(params: Any) -> Steps:
-        settings = by_name(params, "width", "height", *(("pad_mode",) if name == "PadIfNeeded" else ()))
+        settings = by_name(params, "width", "height", *(("pad_mode", "pad_cval") if name == "PadIfNeeded" else ()))
         width, height = whole_number(settings["width"]), whole_number(settings["height"])
         if name == "PadIfNeeded":
-            border = BORDERS[str(settings.get("pad_mode", "constant"))]
-            return one_step(name, min_width=width, min_height=height, position="center", border_mode=border)
+            border, fill = BORDERS[str(settings.get("pad_mode", "constant"))], fill_of(settings.get("pad_cval", 0))
+            sides = {"min_width": width, "min_height": height}
+            return filled(name, fill, **sides, position="center", border_mode=border)
         return one_step(name, width=width, height=height, pad_if_needed=True)
 
     return read
@@ -503,6 +662,11 @@ OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "ChangeColorspace": _change_space,
     "ChannelShuffle": _shuffled_channels,
     "AllChannelsCLAHE": _clahe_of_channels,
+    "CLAHE": _clahe,
+    "HistogramEqualization": _even_lightness,
+    "Jigsaw": _jigsaw,
+    "RandAugment": _random_augmentations,
+    **_fitting(),
     **dict.fromkeys(("Posterize", "UniformColorQuantizationToNBits"), _posterize),
     "TotalDropout": _total_dropout,
     "Dropout2d": _dropped_channels,
@@ -551,6 +715,11 @@ NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
     **dict.fromkeys(("WithColorspace", "InColorspace"), _with_space),
     "WithChannels": _with_channels,
     "WithHueAndSaturation": _with_hue,
+    "WithBrightnessChannels": _with_brightness,
+    "MultiplyAndAddToBrightness": _brightness("mul", "add"),
+    "MultiplyBrightness": _brightness("mul"),
+    "AddToBrightness": _brightness("add"),
+    "WithPolarWarping": _in_polar,
     "Alpha": _IMAGE,
     "AlphaElementwise": _PIXELS,
     "SimplexNoiseAlpha": _SIMPLEX,

@@ -12,8 +12,16 @@ from mlpipe.names import path_of
 Steps = list[dict[str, Any]]
 # Reads operations inside of one.
 Inner = Callable[[Any], Steps]
-# What says nothing about an operation.
-NAMELESS = ("name", "random_state")
+# What says nothing about an operation of images and masks.
+NAMELESS = ("name", "random_state", "seed", "polygon_recoverer")
+# Parameters of imgaug that may be absent, and are then as if they were not there.
+_MAY_BE_NULL = frozenset({
+    "value", "value_hue", "value_saturation", "mul", "mul_hue", "mul_saturation", "translate_percent", "translate_px", "px",
+    "percent", "size_px", "size_percent", "min_value", "max_value", "threshold", "upscale_method", "sigmoid_thresh",
+    "colorizer",
+})  # fmt: skip
+# imgaug's colour spaces, by their names in lower case.
+_SPACES = {name.lower(): name for name in ("RGB", "BGR", "GRAY", "HSV", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE")}
 # cv2's numbers of interpolations, by the order of their polynomials; imgaug draws from these.
 ORDERS = {0: 0, 1: 1, 3: 2}
 # cv2's numbers of border modes.
@@ -48,8 +56,32 @@ def by_name(params: Any, *order: str) -> dict[str, Any]:
             raise WrongError(f"unknown {listing(sorted(unknown))}, known {listing(order)}")
         if params.get("deterministic"):
             raise WrongError("deterministic would change all images alike, draws are of each image")
-        return {str(key): value for key, value in params.items()}
+        return {str(key): value for key, value in params.items() if value is not None or key not in _MAY_BE_NULL}
     return {} if params is None else {order[0]: params}
+
+
+def spaces_of(value: Any) -> list[str]:
+    """The colour spaces that a name, or a list of them, means."""
+    names = value if isinstance(value, list) else [value]
+    spaces = [_SPACES.get(str(space_name).lower()) for space_name in names]
+    if not spaces or None in spaces:
+        raise WrongError(f"a colour space is one of {listing(_SPACES.values())}")
+    return [str(space) for space in spaces]
+
+
+def as_rgb(read: Mapping[str, Any], steps: Steps) -> Steps:
+    """Steps for RGB, of images that are of another colour space where `from_colorspace` says so."""
+    (space,) = spaces_of(read.get("from_colorspace", "RGB"))
+    if space == "RGB":
+        return steps
+    return [
+        {
+            "_target_": "mlpipe.data.augment.random_choices.in_colours",
+            "space": "RGB",
+            "of": space,
+            "pipeline": steps,
+        }
+    ]
 
 
 def range_of(value: Any) -> list[float]:

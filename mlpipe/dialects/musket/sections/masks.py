@@ -53,6 +53,14 @@ _NOTES = {
     "focal": "the cross-entropy times (1 - p) squared (Lin et al. 2017), the mean over pixels",
 }
 _NATIVE = ("dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice")
+# Means over images, which Musket measures in the end: its name -> ours without the classes that count.
+_AT_THRESHOLDS = "with_custom_treshold_"
+_OF_IMAGES = {
+    f"{measure}_{way}true_negative_is_{word}": f"image_{measure}_empty_{word}"
+    for measure in ("dice", "iou", "map10")
+    for way in ("", _AT_THRESHOLDS)
+    for word in ("zero", "one", "skip")
+}
 _ACCURACIES = ("binary_accuracy", "categorical_accuracy", "accuracy", "acc")
 _IOU = ("iou", "iou_coef", "iot", "jaccard")
 # What has no meaning for masks, or is not there, and what to do.
@@ -193,6 +201,7 @@ def metrics(state: State) -> dict[str, str]:
         **dict.fromkeys(_ACCURACIES, "pixel_accuracy"),
         **dict.fromkeys(("dice", "dice_coef"), f"{of_foreground}dice"),
         **dict.fromkeys(_IOU, f"{of_foreground}iou"),
+        **{name: f"{of_foreground}{native}" for name, native in _OF_IMAGES.items()},
     }
 
 
@@ -210,6 +219,9 @@ def metric(state: State, key: str, name: str) -> str | None:
         fix = did_you_mean(name, table, otherwise=f"for masks there are {listing(table, most=20)}")
         is_known = state.is_own(name) or any(name.lower() in other_table for other_table in names.METRICS.values())
         state.refuse(key, "is no metric of masks here" if is_known else "unknown metric", got=name, fix=fix)
+    elif _AT_THRESHOLDS in name.lower():
+        note = "of the class of each pixel, at a threshold of 0.5; Musket takes the best of a hundred thresholds"
+        state.say(key, "differs", "metrics", note)
     elif name.lower() in _IOU:
         note = "intersection over union of predicted and true pixels; Musket's iou is another, soft overlap"
         if not any(line.note == note for line in state.lines):

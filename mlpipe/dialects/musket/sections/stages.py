@@ -15,7 +15,7 @@ from mlpipe.names import path_of
 
 _KEYS = (
     "epochs", "lr", "loss", "callbacks", "extra_callbacks", "initial_weights", "unfreeze_encoder", "freeze_encoder",
-    "negatives", "validation_negatives", "logAll",
+    "negatives", "validation_negatives", "logAll", "optimizer",
 )  # fmt: skip
 # The file of the best weights of a fold's stage.
 _OF_STAGE = re.compile(r"best-\d+\.(?P<stage>\d+)\.weights")
@@ -94,6 +94,9 @@ def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks)
         state.native.setdefault("logging", {}).setdefault("batches", []).append(number)
         note = "loss and rate of each batch; metrics are computed after every epoch"
         state.say(f"{key}.logAll", "differs", "logging.batches", note)
+    if "optimizer" in entry:
+        note = "Musket reads no optimizer of a stage: every stage learns with the one at the root"
+        state.say(f"{key}.optimizer", "lint", note=note)
     state.say(key, "same", f"stages.list[{number}]")
     return native
 

@@ -53,6 +53,9 @@ def translate_transforms(state: State, *, is_colour: bool, white: float, target_
         inputs = _blue_first(state, listed_of(state, "input"), is_colour, "images")
         own = [transform for transform in listed_of(state, "target") if not makes_grey(transform)]
         listed = _joint_transforms(inputs, _blue_first(state, own, target_colour, "targets"))
+        for place, _, _ in own:
+            if place not in [said[0] for said in (*listed, *((line.key,) for line in state.lines))]:
+                state.say(place, "same", "augmentations.cpu.pipeline", "the same as of the inputs")
     sizes = [name for _, name, _, _ in listed if name in ("resize", "center_crop")]
     ragged = "jitter_crop" in [name for _, name, _, _ in listed[_last_position(listed, ("resize", "center_crop")) :]]
     if ragged:

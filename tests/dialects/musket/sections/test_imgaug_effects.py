@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mlpipe.data.augment import libraries, paired, random_choices, samples
+from mlpipe.data.augment import boxed, libraries, paired, random_choices, samples
 from mlpipe.dialects.musket.reading import Home
 from mlpipe.dialects.musket.sections import imgaug
 from mlpipe.dialects.musket.state import State
@@ -89,8 +89,29 @@ CHANGING = [
         "density": 0.075, "density_uniformity": 0.9, "flake_size": 0.5, "flake_size_uniformity": 0.6, "angle": [-20, 20],
         "speed": 0.02, "blur_sigma_fraction": 0.001}},
     {"CLAHE": {"clip_limit": [2, 4], "tile_grid_size_px": [3, 5]}},
+    {"HistogramEqualization": None},
     {"AllChannelsCLAHE": {"clip_limit": [1, 4], "tile_grid_size_px": [3, 5], "per_channel": 0.5}},
     {"HistogramEqualization": {"to_colorspace": "HSV", "from_colorspace": "RGB"}},
+    {"CLAHE": {"clip_limit": 2, "from_colorspace": "RGB", "to_colorspace": "HLS", "tile_grid_size_px_min": 2}},
+    {"WithChannels": {"channels": [0, 2], "children": [{"CLAHE": {"clip_limit": 3}}]}},
+    {"WithChannels": {"channels": [0, 1], "children": ["HistogramEqualization"]}},
+    {"Grayscale": {"alpha": 1.0, "from_colorspace": "RGB"}},
+    {"Grayscale": {"alpha": [0.5, 0.9], "from_colorspace": "BGR"}},
+    {"AddToHueAndSaturation": {"value": [30, 50], "from_colorspace": "RGB", "value_hue": None}},
+    {"MultiplySaturation": {"mul": 0.4, "from_colorspace": "HSV"}},
+    {"WithBrightnessChannels": [CHILD]},
+    {"WithBrightnessChannels": {"children": CHILD, "to_colorspace": ["HSV", "Lab"], "from_colorspace": "BGR"}},
+    {"MultiplyAndAddToBrightness": {"mul": [0.5, 0.6], "add": [-30, -20], "random_order": False}},
+    {"MultiplyBrightness": [1.3, 1.5]},
+    {"AddToBrightness": {"add": 30, "to_colorspace": "YUV"}},
+    {"WithPolarWarping": [{"CropAndPad": {"percent": [-0.1, -0.05]}}]},
+    {"Jigsaw": {"nb_rows": 4, "nb_cols": [2, 4], "max_steps": [2, 3]}},
+    {"RandAugment": {"n": 2, "m": [6, 7], "cval": 0}},
+    {"FrequencyNoiseAlpha": {"first": {"Add": 60}, "upscale_method": "linear", "sigmoid_thresh": [-5, 5]}},
+    {"PiecewiseAffine": {"scale": 0.1, "mode": "edge", "order": 1, "cval": 0, "polygon_recoverer": None}},
+    {"CenterPadToFixedSize": {"width": 36, "height": 32, "pad_cval": 9, "pad_mode": "constant"}, "Add": {"range": [20, 30]}},
+    {"Fliplr": {"probability": 1.0}},
+    {"UniformColorQuantizationToNBits": {"nb_bits": [2, 3], "to_colorspace": "HSV", "from_colorspace": "RGB"}},
     {"Posterize": [2, 3]},
     {"TotalDropout": 1.0},
     {"Dropout2d": {"p": 1.0, "nb_keep_channels": 1}},
@@ -135,7 +156,6 @@ def test_every_operation_changes_each_image_by_itself(given: Any) -> None:
         {"WithColorspace": {"children": CHILD}},
         {"WithChannels": {"channels": "red", "children": CHILD}},
         {"MultiplyHueAndSaturation": {"mul": 0.5, "mul_hue": 0.4}},
-        {"MultiplyHue": {"mul": 0.5, "from_colorspace": "BGR"}},
         {"CoarseSalt": {"p": 0.1, "size_px": 3, "size_percent": 0.1}},
         {"ReplaceElementwise": 0.5},
         {"AveragePooling": {"kernel_size": 2, "keep_size": False}},
@@ -225,3 +245,74 @@ def test_a_share_of_solarized_images_that_is_none_is_refused(share: Any) -> None
     state = State({}, Home.of(Path("/none/config.yaml")), False)
     imgaug.pipeline(state, "augmentation", {"Solarize": {"p": share}})
     assert "a probability from 0 to 1 is needed" in str(state.wrong)
+
+
+@pytest.mark.parametrize(
+    "name", ["Lambda", "AssertLambda", "AssertShape", "Voronoi", "BlendAlphaMask", "blendalphasegmapclassids"]
+)
+def test_what_a_file_cannot_hold_is_refused_with_the_reason(name: str) -> None:
+    state = State({}, Home.of(Path("/none/config.yaml")), False)
+    imgaug.pipeline(state, "augmentation", {name: {}})
+    (sentence,) = state.wrong
+    assert sentence.startswith(f"augmentation.{name}: ") and "there is no such operation" not in sentence
+
+
+def test_points_and_boxes_that_images_have_not_change_nothing() -> None:
+    assert steps({"ClipCBAsToImagePlanes": None, "RemoveCBAsByOutOfImageFraction": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "size"),
+    [
+        ("CropToSquare", None, (32, 32)),
+        ("CenterCropToSquare", {}, (32, 32)),
+        ("PadToSquare", {"position": "center"}, (36, 36)),
+        ("CropToMultiplesOf", {"width_multiple": 10, "height_multiple": 6}, (30, 30)),
+        ("CenterPadToMultiplesOf", {"width_multiple": 10, "height_multiple": None}, (32, 40)),
+        ("CropToPowersOf", {"width_base": 3, "height_base": 2}, (32, 27)),
+        ("CenterPadToPowersOf", {"width_base": 2, "height_base": 3, "pad_cval": 7}, (81, 64)),
+        ("CropToAspectRatio", {"aspect_ratio": 2.0}, (18, 36)),
+        ("PadToAspectRatio", {"aspect_ratio": 0.5}, (72, 36)),
+    ],
+)
+def test_sides_that_are_cut_or_padded_to_what_they_are(name: str, params: Any, size: tuple[int, int]) -> None:
+    """Examples of imgaug's documentation for images of 32 x 36 pixels, by its rules."""
+    (step,) = built({name: params})
+    for shape in (IMAGES, IMAGES[:, :, :, :1]):
+        assert np.asarray(step(shape, SEEDS)).shape == (3, *size, shape.shape[3])
+
+
+def test_a_pad_in_the_middle_has_its_value_around_the_image() -> None:
+    (step,) = built({"CenterPadToSquare": {"pad_cval": 9}})
+    padded = np.asarray(step(IMAGES[:, :, :20], SEEDS))
+    assert padded.shape == (3, 32, 32, 3) and (padded[:, :, 6:26] == IMAGES[:, :, :20]).all()
+    assert (padded[:, :, :6] == 9).all() and (padded[:, :, 26:] == 9).all()
+
+
+@pytest.mark.parametrize("given", [{"Jigsaw": {"nb_rows": 3, "nb_cols": 5}}, {"PadToSquare": {"pad_cval": 9}}], ids=str)
+def test_masks_move_with_cells_and_margins(given: dict[str, Any]) -> None:
+    """A pixel's mask is that of the image where it came from; a margin does not count."""
+    (node,) = steps(given)
+    images = np.arange(1, 1 + 32 * 36).reshape(1, 32, 36, 1).repeat(3, 0) % 200 + 1
+    masks = (images % 7).astype(np.uint8)
+    changed, moved = paired.apply([paired.adapt(*random_choices.made(node))], images.astype(np.uint8), masks, SEEDS)
+    for image, mask in zip(changed, moved, strict=True):
+        # No value of the image is 0, and none is that of the margin where the mask says that it counts.
+        margin = mask == 255
+        assert (image[margin] == (9 if "PadToSquare" in given else 0)).all() and margin.any()
+        assert (mask[~margin] == image[~margin] % 7).all()
+
+
+def test_boxes_are_refused_where_cells_are_exchanged() -> None:
+    (node,) = steps({"Jigsaw": {}})
+    with pytest.raises(DataError, match="does not say what happens to boxes"):
+        boxed.adapt(*random_choices.made(node))
+
+
+def test_of_two_channels_each_has_a_histogram_of_its_own() -> None:
+    """imgaug's way for images that have no colours: each channel is one of its own."""
+    (step,) = built({"WithChannels": {"channels": [0, 2], "children": ["HistogramEqualization"]}})
+    changed = np.asarray(step(IMAGES[:1], SEEDS[:1]))[0]
+    for channel in (0, 2):
+        assert (changed[..., channel] == cv2.equalizeHist(np.ascontiguousarray(IMAGES[0][..., channel]))).all()
+    assert (changed[..., 1] == IMAGES[0][..., 1]).all()

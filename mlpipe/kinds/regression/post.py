@@ -119,7 +119,7 @@ class _Ensembling:
         seed: int,
     ) -> dict[str, Any]:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=options.alpha)
-        return {"halfwidths": {"alpha": options.alpha, **dict(zip(classes, half.tolist(), strict=True))}}
+        return {"halfwidths": dict(zip(classes, half.tolist(), strict=True)), "interval_alpha": options.alpha}
 
 
 ENSEMBLING = _Ensembling()

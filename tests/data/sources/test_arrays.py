@@ -138,3 +138,19 @@ def test_the_range_that_a_sentence_names_is_one_that_works(tmp_path: Path, image
     ends = float(named[1]), float(named[2])
     assert ends == (images.min(), images.max())
     assert sources.arrays(file=str(tmp_path / "a.npz"), value_range=ends).part_sizes() == {"train": 2, "test": 2}
+
+
+def test_a_file_that_has_changed_is_no_longer_that_of_the_task(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    made = sources.arrays(file=saved(tmp_path, images=GREY, labels=labels))
+    changed = GREY.copy()
+    changed[2, 0, 0] ^= 1
+    saved(tmp_path, images=changed, labels=labels)
+    read = sources.reader(made, 1)
+    assert (read(1)[:, :, 0] == GREY[1]).all()
+    with pytest.raises(DataError, match=r"a\.npz: train/0000002: has changed since the task a-\w+ was created; run"):
+        read(2)
+    for fewer in ({"images": GREY[:2], "labels": labels[:2]}, {"other": GREY}):
+        saved(tmp_path, **fewer)
+        with pytest.raises(DataError, match=r"a\.npz: train/0000002: has changed since"):
+            sources.reader(made, 1)(2)

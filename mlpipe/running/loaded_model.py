@@ -284,7 +284,9 @@ class Model:
             # Rows of different lengths, or no numbers.
             table = np.empty(0)
         rows = predictions.calibrated if kinds.of(self.kind).has_classes else None
-        if rows is None or table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
+        if rows is None:
+            raise ConfigError(problem("costs", f"is for classes of images, not for {self.kind}", fix="leave it out"))
+        if table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
             wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
             raise ConfigError(
                 problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")

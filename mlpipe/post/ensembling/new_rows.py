@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.errors import ConfigError, DataError, ProjectError, counted, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import evaluation, member_mixture, members
@@ -170,7 +171,8 @@ class NewRows:
             ]
             tried = any(record.id in names for names in mixed)
             note = "mml post left them as they are" if tried else "mml post calibrates them"
-            log.warning(f"{record.id}: its probabilities are not calibrated; {note}")
+            if kinds.of(self.kind).has_probabilities:
+                log.warning(f"{record.id}: its probabilities are not calibrated; {note}")
             return None
         return stored["calibration"]
 

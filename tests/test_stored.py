@@ -206,6 +206,8 @@ def test_numbers_that_no_array_holds_are_none(value: float) -> None:
         {"sets": {"score": "lac"}},
         {"calibration_error": "x"},
         {"halfwidths": {"a": "x"}},
+        {"halfwidths": {"a": 1.0, "b": 1.0}},
+        {"halfwidths": {"a": 1.0}, "interval_alpha": 0.1},
     ],
 )
 def test_an_ensemble_with_decisions_of_something_else_is_a_sentence(decide: dict[str, Any], tmp_path: Path) -> None:
@@ -224,3 +226,23 @@ def test_an_ensemble_with_decisions_of_something_else_is_a_sentence(decide: dict
     )
     with pytest.raises(ProjectError, match="scores are of another type"):
         ensembles.load(tmp_path / "e.json")
+
+
+def test_intervals_of_earlier_ensembles_say_how_often_they_miss(tmp_path: Path) -> None:
+    """The level stood among the half-widths of the outputs, where an output of its name hid it."""
+    plain = {
+        "id": "e", "created": "", "run": "", "task": "t", "kind": "regression", "classes": ["beta", "b"], "members": [],
+        "mixing": "logits", "way": "", "select_on": "oof", "stage": "none", "calibration": None, "prior": {}, "losses": {},
+        "scores": {}, "decide": {"halfwidths": {"alpha": 0.2, "beta": 1.5, "b": None}}, "format": formats.ENSEMBLE,
+    }  # fmt: skip
+    files.write_json(tmp_path / "e.json", plain)
+    wanted = {"halfwidths": {"beta": 1.5, "b": None}, "interval_alpha": 0.2}
+    assert ensembles.load(tmp_path / "e.json").decide == wanted
+    files.write_json(
+        tmp_path / "e.json", {**plain, "classes": ["alpha", "b"], "decide": {"halfwidths": {"alpha": 3.0, "b": 1.0}}}
+    )
+    with pytest.raises(ProjectError, match="decide is for other classes"):
+        ensembles.load(tmp_path / "e.json")
+    new = {"halfwidths": {"alpha": 3.0, "b": 1.0}, "interval_alpha": 0.1}
+    files.write_json(tmp_path / "e.json", {**plain, "classes": ["alpha", "b"], "decide": new})
+    assert ensembles.load(tmp_path / "e.json").decide == new

@@ -33,7 +33,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import ConfigError, DataError, counted, problem
-from mlpipe.running.loaded_model import Model, encoded, load
+from mlpipe.running.loaded_model import Model, encoded, expanded, load, plain_input
 
 log = logging.getLogger("mlpipe")
 
@@ -192,7 +192,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         ensemble_: The name of the ensemble in the project.
     """
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:  # noqa: N803
         """Train on images and their classes.
 
         Args:
@@ -201,18 +201,21 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
                 (n, height, width) or (n, height, width, channels); or a list of arrays or pictures of Pillow.
             y: The class of each image, shape (n,): texts, numbers or booleans; the name of a column of the frame; None for
                 a folder.
+            sample_weight: The weight of each image in the loss, shape (n,); None: that of the frame's column `weight`, without
+                one all the same.
 
         Raises:
             ConfigError: When a parameter is wrong.
             DataError: When images or classes are.
         """
-        if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
-            _refuse_targets(y)
+        if isinstance(X, str | Path) and expanded(X).is_dir():
+            _refuse_targets(y, sample_weight)
             home = self._make_home()
-            self._train(["task=folder", f"task.root='{Path(X).expanduser().absolute()}'"], home)
+            self._train(["task=folder", f"task.root='{expanded(X).absolute()}'"], home)
             self.classes_ = np.array(self.model_.classes)
             return self
         table, targets = table_of(X, y)
+        _add_weights(table, sample_weight)
         classes, place = np.unique(targets, return_inverse=True)
         names = [str(value).strip() for value in classes.tolist()]
         if len(set(names)) < len(names) or not all(names):
@@ -261,9 +264,8 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             targets = X[y]
         if targets is None:
             targets = [Path(item).parent.name for item in items if isinstance(item, str | Path)]
-        _require_same_length(items, targets)
-        known = self.predict(items)
-        return float(accuracy_score(*_alike(targets, known), sample_weight=sample_weight))
+        true = targets_of(items, targets)
+        return float(accuracy_score(*_alike(true, self.predict(items)), sample_weight=sample_weight))
 
 
 class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
@@ -282,18 +284,20 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         ensemble_: The name of the ensemble in the project.
     """
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803
         """Train on images and their numbers.
 
         Args:
             X: As of `ImageClassifier.fit`, but for folders of classes.
             y: Numbers, shape (n,) or (n, outputs); or the name of a column of the frame.
+            sample_weight: As of `ImageClassifier.fit`.
 
         Raises:
             ConfigError: When a parameter is wrong.
             DataError: When images or numbers are.
         """
         table, targets = table_of(X, y, several=True)
+        _add_weights(table, sample_weight)
         try:
             numbers = np.asarray(targets, np.float64)
         except (TypeError, ValueError) as error:
@@ -329,8 +333,8 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         """
         targets = X[y] if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
-        _require_same_length(items, targets)
-        return float(r2_score(targets, self.predict(items), sample_weight=sample_weight))
+        true = targets_of(items, targets, several=True)
+        return float(r2_score(true, self.predict(items), sample_weight=sample_weight))
 
 
 class ImageSegmenter(_Estimator):
@@ -360,9 +364,9 @@ class ImageSegmenter(_Estimator):
             ConfigError: When a parameter is wrong.
             DataError: When images or masks are.
         """
-        if isinstance(X, str | Path) and Path(X).expanduser().is_dir():
-            _refuse_targets(y)
-            home, words = self._make_home(), [f"task.root='{Path(X).expanduser().absolute()}'"]
+        if isinstance(X, str | Path) and expanded(X).is_dir():
+            _refuse_targets(y, None)
+            home, words = self._make_home(), [f"task.root='{expanded(X).absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
             masks = [] if masks is None or isinstance(masks, str) else [_as_mask(mask) for mask in masks]
@@ -424,7 +428,7 @@ def _as_mask(mask: Any) -> Any:
 def _values_of(mask: Any) -> npt.NDArray[Any]:
     """The values of a mask, shape (height, width), as a task of masks reads them."""
     if isinstance(mask, str | Path):
-        return images.stored_values(limits.content(Path(mask).expanduser(), limits.IMAGE))
+        return images.stored_values(limits.content(expanded(mask), limits.IMAGE))
     return np.asarray(mask)
 
 
@@ -440,8 +444,9 @@ def images_of(x: Any) -> list[Any]:
     Raises:
         DataError: When it is something else, or empty.
     """
+    x = plain_input(x)
     if isinstance(x, str | Path):
-        path = Path(x).expanduser()
+        path = expanded(x)
         items: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
     elif isinstance(x, pd.DataFrame):
         items = x[_path_column(x)].tolist()
@@ -454,7 +459,7 @@ def images_of(x: Any) -> list[Any]:
         raise DataError(problem("X", "is no list of images", got=got, fix=f"give {_ITEMS}"))
     if not items:
         raise DataError(problem("X", "holds no image", got=str(x) if isinstance(x, str | Path) else None))
-    return items
+    return [plain_input(item) for item in items]
 
 
 def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, Any]:
@@ -479,17 +484,59 @@ def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, An
             y = x[y]
     elif isinstance(x, str | Path):
         raise DataError(problem("X", "there is no such folder", got=str(x), fix=f"give {_ITEMS}"))
+    targets = targets_of(items, y, several=several)
+    return pd.DataFrame({"image": items, **beside}, index=range(len(items)), dtype=object), targets
+
+
+def targets_of(items: Sequence[Any], y: Any, *, several: bool = False) -> npt.NDArray[Any]:
+    """A target for each image, shape (n,), or (n, outputs).
+
+    Args:
+        items: The images.
+        y: Their targets: a list, an array or a column; one column of a table is a column.
+        several: Whether there may be several targets for each.
+
+    Raises:
+        DataError: When there is not one for each, or one is missing.
+    """
     if y is None or isinstance(y, str):
         raise DataError(problem("y", "is missing", got=y, fix="give a target for each image"))
     _require_same_length(items, y)
-    targets = np.asarray(y)
+    try:
+        targets = np.asarray(y)
+    except ValueError as error:
+        raise DataError(problem("y", "must be one target for each image", got="lists of several lengths")) from error
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1 and not (several and targets.ndim == 2):
         raise DataError(problem("y", "must be one target for each image", got=f"shape {list(targets.shape)}"))
     if pd.isna(targets).any():
         raise DataError(problem("y", "has missing values", fix="leave these images out"))
-    return pd.DataFrame({"image": items, **beside}, index=range(len(items)), dtype=object), targets
+    # Columns of pandas that could have missing values (Int64, boolean) are arrays of objects so far.
+    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return targets if dtype is None else targets.astype(dtype)
+
+
+def _add_weights(table: pd.DataFrame, sample_weight: Any) -> None:
+    """Put the weight of each image in the loss into the table.
+
+    Raises:
+        DataError: When they are no weights, or the table has some already.
+    """
+    if sample_weight is None:
+        return
+    if "weight" in table:
+        fix = "leave one of the two out"
+        raise DataError(problem("sample_weight", "the frame's column weight says it already", fix=fix))
+    try:
+        weights = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError):
+        weights = np.empty(0)
+    if weights.shape != (len(table),) or not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        fix = "0 leaves an image out of the loss"
+        wrong = f"must be {counted(len(table), 'number')} of at least 0, not all of them 0"
+        raise DataError(problem("sample_weight", wrong, got=f"shape {list(np.shape(weights))}", fix=fix))
+    table["weight"] = weights
 
 
 def _path_column(frame: pd.DataFrame) -> Any:
@@ -521,10 +568,13 @@ def _require_same_length(items: Sequence[Any], y: Any) -> None:
         raise DataError(problem("y", wrong, fix="give one for each"))
 
 
-def _refuse_targets(y: Any) -> None:
+def _refuse_targets(y: Any, sample_weight: Any) -> None:
     if y is not None:
         fix = "leave y out, or give a list of paths"
         raise DataError(problem("y", "a folder's own folders say the classes", fix=fix))
+    if sample_weight is not None:
+        fix = "give a list of paths"
+        raise DataError(problem("sample_weight", "the images of a folder have no order", fix=fix))
 
 
 def _task_words(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
@@ -546,7 +596,7 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
 def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:
     """The path of an image, which is written where it is none yet."""
     if isinstance(image, str | Path):
-        return str(Path(image).expanduser().absolute())
+        return str(expanded(image).absolute())
     path = folder / f"{place:06d}.png"
     try:
         if isinstance(image, bytes):

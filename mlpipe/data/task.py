@@ -235,6 +235,30 @@ def origins(task: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return pairs[:, 0], pairs[:, 1]
 
 
+def in_classes(task: Task, classes: Sequence[str]) -> Task | None:
+    """A task whose classes have other numbers: those of their names among some more.
+
+    Args:
+        task: The task.
+        classes: The names, in the order of the numbers that are wanted.
+
+    Returns:
+        None where the task has a class that is not among them, or targets are no numbers of classes.
+    """
+    if task.classes == tuple(classes):
+        return task
+    if not kind_data.of(task.kind).IS_CLASS_NUMBER or not set(task.classes) <= set(classes):
+        return None
+    numbers, samples = np.array([classes.index(name) for name in task.classes], np.int64), task.samples
+
+    def renumbered(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.where(targets == NO_TARGET, NO_TARGET, numbers[targets])
+
+    noisy = None if samples.noisy is None else renumbered(samples.noisy)
+    samples = replace(samples, targets=renumbered(samples.targets), noisy=noisy)
+    return replace(task, classes=tuple(classes), samples=samples)
+
+
 def save(task: Task, path: Path) -> None:
     """Durably write `task` as JSON, keeping the splits, and what was decided for it, that the file already holds."""
     stored = files.read_json(path) if path.exists() else {}

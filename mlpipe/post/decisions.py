@@ -116,7 +116,9 @@ def _label_scores(decided: Array, values: Array, targets: Array, options: Decisi
     return {"measure": "balanced_accuracy", **_score_pair(label_metrics.balanced_accuracy, decided, values, targets)}
 
 
-def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array) -> dict[str, Any]:
+def deployment_decisions(
+    ensemble: EnsembleRecord, path: Path, moved_to: Array, *, key: str = "mode.deploy_prior"
+) -> dict[str, Any]:
     """The decisions between classes at another prevalence: costs as they are, sets and thresholds made anew.
 
     The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
@@ -126,6 +128,7 @@ def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array) 
         ensemble: The ensemble.
         path: Its rows.
         moved_to: The prevalence, shape (classes,).
+        key: What says it, for sentences.
 
     Raises:
         DataError: When there is something to make anew and the rows that chose are not stored.
@@ -133,7 +136,7 @@ def deployment_decisions(ensemble: EnsembleRecord, path: Path, moved_to: Array) 
     decided: dict[str, Any] = dict(ensemble.decide)
     if not _has_learned_decisions(ensemble):
         return decided
-    rows = require_rows(ensemble, path)
+    rows = require_rows(ensemble, path, key)
     assert rows.calibrated is not None
     values, targets = move_prior(rows.calibrated, ensemble.prior["values"], moved_to), rows.targets
     if "sets" in decided:
@@ -185,7 +188,7 @@ def at_level(
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
         # As they are stored: too few rows leave an interval open, and it is none.
         ends = [width if np.isfinite(width) else None for width in half.tolist()]
-        return {**decided, "halfwidths": {"alpha": alpha, **dict(zip(ensemble.classes, ends, strict=True))}}
+        return {**decided, "halfwidths": dict(zip(ensemble.classes, ends, strict=True)), "interval_alpha": alpha}
     values: Array = rows.calibrated
     if moved_to is not None:
         values = move_prior(values, ensemble.prior["values"], moved_to)
@@ -218,12 +221,13 @@ def _has_learned_decisions(ensemble: EnsembleRecord) -> bool:
     return "sets" in ensemble.decide or "thresholds" in ensemble.decide
 
 
-def require_rows(ensemble: EnsembleRecord, path: Path) -> predictions.Predictions:
+def require_rows(ensemble: EnsembleRecord, path: Path, key: str = "mode.deploy_prior") -> predictions.Predictions:
     """The labelled rows that set an ensemble's cut-offs; none where nothing is learned from them.
 
     Args:
         ensemble: The ensemble.
         path: Its rows.
+        key: What says the prevalence that needs them, for sentences.
 
     Raises:
         DataError: When they are not stored.
@@ -233,7 +237,7 @@ def require_rows(ensemble: EnsembleRecord, path: Path) -> predictions.Prediction
     if (rows := _rows_that_chose(ensemble, path)) is not None:
         return rows
     wrong = f"{ensemble.id} does not hold the rows that set its cut-offs, which another prevalence needs"
-    raise DataError(problem("mode.deploy_prior", wrong, fix="run mml post again, or leave mode.deploy_prior out"))
+    raise DataError(problem(key, wrong, fix="run mml post again, or leave it out"))
 
 
 def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | None:

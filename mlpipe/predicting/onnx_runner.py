@@ -20,11 +20,12 @@ def pixels_of(path: Path, facts: dict[str, Any]) -> Any:
     by = max((by for by in (2, 4, 8) if all(side % by == 0 and side >= by * least for side in image.size)), default=1)
     if image.format == "JPEG" and image.mode != "CMYK":
         image.draft(mode, (image.width // by, image.height // by))
+    if image.mode in ("F", "I") and image.format != "PNG":
+        raise ValueError("has values that do not say which of them are black and white")
     image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = Image.alpha_composite(Image.new("RGBA", image.size, facts["background"]), image.convert("RGBA"))
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image, np.uint16) // 257).astype(np.uint8))
+    image = Image.fromarray(np.uint8((np.asarray(image, np.uint32) + 128) // 257)) if image.mode[0] == "I" else image
     image = image.convert(mode)
     if not facts["any_size"] and image.size != (wide, high):
         if facts["is_dense"] or facts["columns"]:
@@ -41,8 +42,7 @@ def cells_of(values: Any, facts: dict[str, Any]) -> list[dict[str, Any]]:
     """Rows of the table for an image: its outputs, those of each place (height, width, outputs), or boxes (boxes, 6)."""
     names, best = np.array(facts["classes"], object), values.argmax(-1)
     if facts["columns"]:
-        detections = [(*box[:5], int(box[5])) for box in values.tolist() if box[4] > 0]
-        boxes = [(*box[:5], names[box[5]], box[4] >= facts["cuts"][box[5]]) for box in detections]
+        boxes = [(*b[:5], names[int(b[5])], b[4] >= facts["cuts"][int(b[5])]) for b in values.tolist() if b[4] > 0]
         return [dict(zip([*facts["columns"], "kept"], box, strict=True)) for box in boxes]
     if values.ndim > 1 and not facts["has_probabilities"]:
         return [{"prediction": values, "mean": values.mean(), "unseen": 0.0}]

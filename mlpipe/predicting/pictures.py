@@ -21,7 +21,6 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, ProjectError, counted, problem
-from mlpipe.post.ensembling.new_rows import ALPHA
 from mlpipe.post.figures import rounded
 from mlpipe.predicting.in_hand import InHand, Shown
 from mlpipe.predicting.new_samples import NewSamples, Used
@@ -114,7 +113,7 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
     if new.deploy_prior is not None:
         raise ConfigError(problem("deploy_prior", "is for classes of images, not of pixels", fix="leave it out"))
     if new.rows.alpha is not None:
-        raise ConfigError(no_level(ALPHA))
+        raise ConfigError(no_level("alpha"))
     cells, values = list[list[dict[str, Any]]](), list[Floats]()
     for number, size in enumerate(new.sizes):
         parts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,28 @@ log = logging.getLogger("mlpipe")
 
 # The names of outputs, calibrated outputs (n, outputs) and what was decided to the cells of each sample.
 Columns = Callable[[Sequence[str], Array, Mapping[str, Any]], list[Cells]]
+
+
+# What tables and answers of a server say of each sample beside its numbers.
+_BESIDE_NUMBERS = ("image", "problem", "heat_map", "explained")
+
+
+def number_columns(names: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The columns of each number: its value, and the ends of its interval.
+
+    They bear its name, as `age`, `age low` and `age high`, or `value(image)`, ... where another column has such a name.
+
+    Args:
+        names: The names of the numbers.
+    """
+    columns = [(name, f"{name} low", f"{name} high") for name in names]
+    counts = Counter([*_BESIDE_NUMBERS, *(column for several in columns for column in several)])
+    return [
+        several
+        if all(counts[column] == 1 for column in several)
+        else (f"value({name})", f"value({name}) low", f"value({name}) high")
+        for name, several in zip(names, columns, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ class Table:
         if deploy_prior is not None:
             if not self.of_classes:
                 wrong = f"is for classes, not for {rows.kind}"
-                raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
+                raise ConfigError(problem(rows.key("deploy_prior"), wrong, fix="leave it out"))
             mixed, moved_to = rows.moved(mixed, deploy_prior, found)
         return mixed, self.columns(rows.classes, mixed.calibrated, rows.decided(moved_to))
 

@@ -16,7 +16,7 @@ from mlpipe.data.sources.listings.array_layout import Form
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import MlpipeError
 from mlpipe.kinds import Kind
-from mlpipe.predicting import onnx_files
+from mlpipe.predicting import onnx_files, tables
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Predictor
 
@@ -142,10 +142,10 @@ def _numbers(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> 
         form = "share({})" if its.is_dense else "p({})"
         return [(form.format(name), place, 0.0) for place, name in enumerate(classes)]
     columns = list[tuple[str, int, float]]()
-    for place, name in enumerate(classes):
-        columns.append((name, place, 0.0))
+    for place, (name, (column, low, high)) in enumerate(zip(classes, tables.number_columns(classes), strict=True)):
+        columns.append((column, place, 0.0))
         if (half := decide.get("halfwidths", {}).get(name)) is not None:
-            columns += [(f"{name} low", place, -half), (f"{name} high", place, half)]
+            columns += [(low, place, -half), (high, place, half)]
     return columns
 
 
@@ -180,4 +180,8 @@ def source_of(predictor: Predictor) -> dict[str, Any]:
     if predictor.has_arrays:
         form = Form.of(stored)
         return {"type": "samples", "layout": form.layout, "axes": form.axes}
-    return {"type": "folder", "root": "", **({"decoding": stored["decoding"]} if stored.get("decoding") else {})}
+    kept = {"decoding": stored["decoding"]} if stored.get("decoding") else {}
+    if predictor.pivot.dtype == "float32" and "range" in stored:
+        # Black and white of images that are arrays of numbers.
+        kept["range"] = list(stored["range"] or (0.0, 1.0))
+    return {"type": "folder", "root": "", **kept}

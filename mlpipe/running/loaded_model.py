@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image, ImageFile, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from mlpipe import files, kinds
 from mlpipe.config.environment import base_folder
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
     from mlpipe.predicting.in_hand import Shown
 
-# What `predict` takes for one image: a path, the bytes of a file, a picture of Pillow, or an array.
-Given = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]
+# What `predict` takes for one image: a path, a file that is open, its bytes, a picture of Pillow, or an array.
+Given = str | os.PathLike[str] | IO[bytes] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]
 _FILES = (".onnx", ".pt2", ".zip")
 # Modes of Pillow that files hold as they are.
 _IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
@@ -51,7 +52,9 @@ _IN_FILES = (*_IN_PNG, "CMYK", "F", "I")
 # Formats of Pillow whose large files are decoded at a reduced size.
 _REDUCED = ("JPEG", "MPO")
 _BYTES = bytes | bytearray | memoryview
-_TYPES = "a path, bytes, a picture of Pillow, an array, or a list or column of these"
+# The channels of images in files.
+_CHANNELS = (1, 3, 4)
+_TYPES = "a path, an open file, bytes, a picture of Pillow, an array, or a list or column of these"
 
 
 class Model:
@@ -86,7 +89,7 @@ class Model:
         """Predictions, a row for each image in the order given.
 
         Args:
-            x: A path of an image or of a folder of images, the bytes of a file, a picture of Pillow, an array of shape
+            x: A path of an image or of a folder of images, an open file or its bytes, a picture of Pillow, an array of shape
                 (height, width), (height, width, channels), (n, height, width) or (n, height, width, channels) with 1, 3 or 4
                 channels, or a list or column of these.
                 For a task of arrays: arrays as the task's files hold them, or files of them.
@@ -281,7 +284,9 @@ class Model:
             # Rows of different lengths, or no numbers.
             table = np.empty(0)
         rows = predictions.calibrated if kinds.of(self.kind).has_classes else None
-        if rows is None or table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
+        if rows is None:
+            raise ConfigError(problem("costs", f"is for classes of images, not for {self.kind}", fix="leave it out"))
+        if table.shape != (len(self.classes),) * 2 or not np.isfinite(table).all():
             wrong = f"must be a number for each pair of {counted(len(self.classes), 'class', 'classes')}"
             raise ConfigError(
                 problem("costs", wrong, got=list(table.shape), fix="rows are true, columns decided classes")
@@ -297,17 +302,70 @@ class Model:
         if isinstance(x, pd.DataFrame | Mapping):
             fix = "give one column, such as frame['path']"
             raise ConfigError(problem("x", f"must be {_TYPES}", got=type(x).__name__, fix=fix))
+        x = plain_input(x)
         if isinstance(x, np.ndarray) and x.dtype.kind in "OUS":
             x = x.ravel().tolist()
-        several = isinstance(x, Iterable) and not isinstance(x, str | _BYTES | Image.Image | np.ndarray)
+        several = isinstance(x, Iterable) and not isinstance(x, str | Path | bytes | Image.Image | np.ndarray)
         pairs = [
-            pair for place, value in enumerate(x if several else [x]) for pair in read(value, of, place, not several)
+            pair
+            for place, value in enumerate(x if several else [x])
+            for pair in (
+                [(f"#{place}", _missing_sample)]
+                if several and _is_missing(value)
+                else read(plain_input(value), of, place, not several)
+            )
         ]
         if index is not None and len(index) != len(pairs):
             index = None
         if not pairs:
             raise DataError(problem("x", "holds no image", fix=f"give {_TYPES}"))
         return [name for name, _ in pairs], [sample for _, sample in pairs], index
+
+
+def _is_missing(x: Any) -> bool:
+    """Whether a cell of a column holds nothing: None, NaN or pandas' NA."""
+    return x is None or x is pd.NA or (isinstance(x, float | np.floating) and bool(x != x))
+
+
+def _missing_sample(channels: int, least: int | None) -> Pixels:
+    """The reader of a cell that holds nothing."""
+    raise UnreadableImageError("is missing")
+
+
+def plain_input(x: Any) -> Any:
+    """A file that is open, or what holds its bytes, as bytes; another library's path as `Path`; the rest as it is.
+
+    Args:
+        x: What was given for an image, or for several.
+    """
+    if isinstance(x, np.ndarray):
+        # One of a subclass, as matrices are, has rules of its own.
+        return np.asarray(x)
+    if isinstance(x, _BYTES):
+        return bytes(x)
+    if isinstance(x, os.PathLike) and not isinstance(x, Path):
+        return Path(os.fsdecode(x))
+    if callable(read := getattr(x, "read", None)):
+        # From its beginning, as Pillow opens it.
+        if callable(seekable := getattr(x, "seekable", None)) and seekable():
+            x.seek(0)
+        content = read()
+        if isinstance(content, bytes):
+            return content
+        raise ConfigError(problem("x", "is a file that is open for text", fix="open it with 'rb', or give its path"))
+    return x
+
+
+def expanded(x: str | Path) -> Path:
+    """A path whose ~ is the home folder, or that of another user; of no user it is part of a name.
+
+    Args:
+        x: The path.
+    """
+    try:
+        return Path(x).expanduser()
+    except RuntimeError:
+        return Path(x)
 
 
 def _level(alpha: Any) -> float | None:
@@ -445,9 +503,13 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
     def decoded(content: bytes) -> Sample:
         return lambda channels, least: images.decode(content, channels, 16 if deep else 8, least, rule)
 
+    if of.dtype == "float32" and isinstance(x, str | Path | bytes | Image.Image):
+        wrong = f"must be an array: the images of {of.name} are arrays of numbers, which no file of an image holds"
+        raise ConfigError(problem("x", wrong, got=type(x).__name__, fix="give arrays as the task's files hold them"))
     if isinstance(x, str | Path):
-        path = Path(x).expanduser()
-        if path.is_dir():
+        path = expanded(x)
+        # An empty text, as of an empty cell, is not the current folder; one that is too long for a name is nothing.
+        if x != "" and os.path.isdir(path):  # noqa: PTH112
             base = path.absolute()
             below = visible_files.images_below(base)
             if not below:
@@ -455,17 +517,17 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
             return [
                 (image_path.relative_to(base).as_posix(), _file_sample(image_path, decoded)) for image_path in below
             ]
-        if alone and not path.is_file():
-            raise DataError(problem("x", "there is no such file or folder", got=str(path)))
+        if alone and not os.path.isfile(path):  # noqa: PTH113
+            raise DataError(problem("x", "there is no such file or folder", got=str(x)))
         return [(str(x), _file_sample(path, decoded))]
     name = f"#{place}"
-    if isinstance(x, _BYTES):
-        return [(name, decoded(bytes(x)))]
+    if isinstance(x, bytes):
+        return [(name, decoded(x))]
     if isinstance(x, Image.Image):
         return [(str(getattr(x, "filename", "") or name), _picture_sample(x, decoded))]
     if isinstance(x, np.ndarray):
         # No image has so many channels: greys side by side.
-        is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (1, 3, 4))
+        is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (*_CHANNELS, of.channels))
         arrays = list(x) if is_stack else [x]
         names = [name] if len(arrays) == 1 else [f"#{place + number}" for number in range(len(arrays))]
         return [
@@ -491,7 +553,7 @@ def _picture_sample(picture: Image.Image, decoded: Callable[[bytes], Sample]) ->
     def read(channels: int, least: int | None) -> Pixels:
         try:
             content = _file_of(picture) or encoded(picture)[0]
-        except (OSError, SyntaxError, ValueError) as error:
+        except images.damage_errors() as error:
             raise UnreadableImageError(f"cannot be decoded ({error})") from error
         return decoded(content)(channels, least)
 
@@ -508,9 +570,12 @@ def _file_of(picture: Image.Image) -> bytes | None:
     place = picture.fp.tell()
     try:
         picture.fp.seek(0)
-        return bytes(picture.fp.read())
+        content = bytes(picture.fp.read())
     finally:
         picture.fp.seek(place)
+    # How it is to be turned may have been changed too.
+    turns = [image.getexif().get(ExifTags.Base.Orientation, 1) for image in (images.picture(content), picture)]
+    return content if turns[0] == turns[1] else None
 
 
 def encoded(picture: Image.Image) -> tuple[bytes, str]:
@@ -533,24 +598,22 @@ def encoded(picture: Image.Image) -> tuple[bytes, str]:
 
 def _array_sample(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:
     """An array of pixels; one of other channels than the models' goes the way of a file."""
-    if value.ndim not in (2, 3) or 0 in value.shape or (value.ndim == 3 and value.shape[2] not in (1, 3, 4)):
+    known = sorted({*_CHANNELS, of.channels})
+    if value.ndim not in (2, 3) or 0 in value.shape or (value.ndim == 3 and value.shape[2] not in known):
         wrong = f"is no image: an array of shape {list(value.shape)}"
+        channels = " or ".join([", ".join(map(str, known[:-1])), str(known[-1])])
         raise ConfigError(
-            problem("x", wrong, fix="give (height, width) or (height, width, channels), 1, 3 or 4 of them")
+            problem("x", wrong, fix=f"give (height, width) or (height, width, channels), {channels} of them")
         )
-    if value.dtype.name not in ("uint8", "uint16") or (value.dtype == np.uint16) != (of.dtype == "uint16"):
-        fix = f"scale it to {of.dtype}, 0 for black and {np.iinfo(of.dtype).max} for white"
-        raise ConfigError(
-            problem("x", "is an array of another type than the task's images", got=value.dtype.name, fix=fix)
-        )
-    pixels = value[..., np.newaxis] if value.ndim == 2 else value
+    pixels = _numbers_as_pixels(value, of) if of.dtype == "float32" else _whole_pixels(value, of)
+    pixels = pixels[..., np.newaxis] if value.ndim == 2 else pixels
 
     def read(channels: int, least: int | None) -> Pixels:
         if channels == pixels.shape[2]:
             return np.ascontiguousarray(pixels)
         if channels == 3 and pixels.shape[2] == 1:
             return np.repeat(pixels, 3, 2)
-        if pixels.dtype == np.uint16:
+        if pixels.dtype != np.uint8 or pixels.shape[2] not in _CHANNELS:
             raise UnreadableImageError(f"has {counted(pixels.shape[2], 'channel')}, the model's images have {channels}")
         return _picture_sample(Image.fromarray(np.squeeze(pixels, 2) if pixels.shape[2] == 1 else pixels), decoded)(
             channels, least
@@ -559,11 +622,50 @@ def _array_sample(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], 
     return read
 
 
+def _whole_pixels(value: npt.NDArray[Any], of: Task) -> Pixels:
+    """An array of 8 or 16 bit, as the task's images have.
+
+    Raises:
+        ConfigError: When it is of another type.
+    """
+    if value.dtype.name not in ("uint8", "uint16") or (value.dtype.name == "uint16") != (of.dtype == "uint16"):
+        fix = f"scale it to {of.dtype}, 0 for black and {np.iinfo(of.dtype).max} for white"
+        raise ConfigError(
+            problem("x", "is an array of another type than the task's images", got=value.dtype.name, fix=fix)
+        )
+    # From another machine it may be in another order of bytes.
+    return value.astype(of.dtype, copy=False)
+
+
+def _numbers_as_pixels(value: npt.NDArray[Any], of: Task) -> Pixels:
+    """An array as the files of a task of numbers hold it, from 0 for its black to 1 for its white.
+
+    Raises:
+        ConfigError: When it holds no numbers.
+        DataError: When some are NaN, or beyond the task's black and white.
+    """
+    source = (of.bases or (of,))[0].source
+    if value.dtype.kind not in "iuf":
+        raise ConfigError(
+            problem("x", "is no array of numbers", got=value.dtype.name, fix="give what the task's files hold")
+        )
+    least, most = float(value.min()), float(value.max())
+    if not np.isfinite([least, most]).all():
+        raise DataError(problem("x", "has values that are NaN or infinite", fix="replace them"))
+    if "range" not in source:
+        return value.astype(np.float32)
+    low, high = source["range"] or (0.0, 1.0)
+    if not (low <= least and most <= high):
+        wrong = f"has values from {least:g} to {most:g}, outside {low:g} to {high:g}"
+        raise DataError(problem("x", wrong, fix="give what the task's files hold (task.value_range)"))
+    return np.asarray((value.astype(np.float32) - low) / (high - low), np.float32)
+
+
 def _array_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:
     """(name, reader) of each array in what was given, for a task of arrays."""
     form = Form.of((of.bases or (of,))[0].source)
     if isinstance(x, str | Path):
-        pairs = array_files.arrays_below(Path(x).expanduser().absolute(), "x", form)
+        pairs = array_files.arrays_below(expanded(x).absolute(), "x", form)
         return [(name, _value_sample(value, of)) for name, value in pairs]
     if not isinstance(x, np.ndarray):
         raise ConfigError(problem("x", "must be an array, a file of arrays, or a list of these", got=type(x).__name__))

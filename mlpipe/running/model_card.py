@@ -232,7 +232,8 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     lines = [f"# {_text(card['task'])}: {_text(card['kind'])}", ""]
     lines += [f"Predicts {counted(len(card['classes']), 'output')}: {_text(listing(card['classes'], most=20))}.", ""]
     counts = ", ".join(f"{count} {_text(part)}" for part, count in card["trained_on"].items())
-    lines += ["## Data", "", f"{counts} images, {card['images']['channels']} channels, {card['images']['type']}.", ""]
+    channels = counted(card["images"]["channels"], "channel")
+    lines += ["## Data", "", f"{counts} images, {channels}, {card['images']['type']}.", ""]
     lines += [
         "## Models",
         "",

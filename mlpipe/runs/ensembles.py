@@ -74,6 +74,7 @@ class Decide(TypedDict):
     calibration_error: NotRequired[_Errors]
     sets: NotRequired[_Sets]
     halfwidths: NotRequired[dict[str, float | None]]
+    interval_alpha: NotRequired[float]
     costs: NotRequired[_Costs]
     thresholds: NotRequired[_Thresholds]
     at_deploy_prior: NotRequired[dict[str, Any]]
@@ -181,7 +182,7 @@ def load(path: Path) -> EnsembleRecord:
         stored = files.read_json(path, limits.RECORD)
         formats.check(stored, formats.ENSEMBLE, path)
         stored.pop("checksum", None)
-        record = made(EnsembleRecord, stored)
+        record = made(EnsembleRecord, formats.with_interval_alpha(stored))
         if record.kind not in kinds.names():
             raise TypeError(f"its kind is {record.kind!r}")
         if not fits(record.members, list[Member]):
@@ -209,12 +210,13 @@ def _check_decisions(record: EnsembleRecord) -> None:
         raise TypeError("decide is of another type")
     class_count = len(record.classes)
     costs, cuts = record.decide.get("costs"), record.decide.get("thresholds", {}).get("cuts", {})
-    shares = record.decide.get("thresholds", {}).get("prevalence")
+    shares, halves = record.decide.get("thresholds", {}).get("prevalence"), record.decide.get("halfwidths")
     fits_classes = (
         costs is None or [len(row) for row in costs["table"]] == [class_count] * class_count,
         set(cuts) in (set(), set(record.classes)),
         shares is None or len(shares) == class_count,
         len(record.decide.get("sets", {}).get("cuts", [None])) in (1, class_count),
+        halves is None or (set(halves) == set(record.classes) and "interval_alpha" in record.decide),
     )
     if not all(fits_classes):
         raise TypeError("decide is for other classes")

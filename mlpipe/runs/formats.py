@@ -59,6 +59,22 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
         raise (OlderFormat if is_older else ProjectError)(sentence)
 
 
+def with_interval_alpha(ensemble: Plain) -> Plain:
+    """A stored ensemble whose half-widths are those of outputs alone.
+
+    Earlier ones held how often intervals may miss among them, as `alpha`, where an output of that name hid it.
+
+    Args:
+        ensemble: What its file holds.
+    """
+    decide = ensemble["decide"] if isinstance(ensemble.get("decide"), dict) else {}
+    halves = decide.get("halfwidths")
+    if not isinstance(halves, dict) or "interval_alpha" in decide or "alpha" in ensemble.get("classes", []):
+        return ensemble
+    of_outputs = {name: half for name, half in halves.items() if name != "alpha"}
+    return {**ensemble, "decide": {**decide, "halfwidths": of_outputs, "interval_alpha": halves.get("alpha")}}
+
+
 @dataclass(frozen=True)
 class Conversion:
     """One file that is to be converted.

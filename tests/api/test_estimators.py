@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -220,3 +222,57 @@ def test_pixels_that_count_nowhere_do_not_count_in_the_score(tmp_path: Path) -> 
     made.predict = lambda items: list(said)  # type: ignore[method-assign]
     # Of the six that count: a 3 of 4, b 2 of 3.
     assert made.score(GREY[:1], true) == pytest.approx((3 / 4 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        (pd.Series([1, 0], dtype="Int64"), np.array([1, 0])),
+        (pd.Series([True, False], dtype="boolean"), np.array([True, False])),
+        (pd.Series([1.5, 0.0], dtype="Float64"), np.array([1.5, 0.0])),
+        (pd.Series(pd.Categorical([7, 3])), np.array([7, 3])),
+        (pd.DataFrame({"y": [1, 0]}, dtype="Int64"), np.array([1, 0])),
+        ([["a"], ["b"]], np.array(["a", "b"])),
+    ],
+)  # fmt: skip
+def test_targets_of_a_column_are_plain_arrays(column: Any, wanted: np.ndarray) -> None:
+    targets = estimators.targets_of([0, 1], column)
+    assert targets.tolist() == wanted.tolist() and (targets.dtype == wanted.dtype or isinstance(column, pd.DataFrame))
+
+
+class Sure:
+    """Predicts the first class, or the first number, of every image."""
+
+    classes = ("0", "1")
+
+    def predict_values(self, items: Sequence[Any]) -> np.ndarray:
+        """Probabilities of two classes."""
+        return np.tile([0.9, 0.1], (len(items), 1))
+
+
+@pytest.mark.parametrize("kind", [ImageClassifier, ImageRegressor])
+def test_a_score_is_of_known_targets(kind: type, tmp_path: Path) -> None:
+    fitted = kind()
+    vars(fitted).update(model_=Sure(), _where=tmp_path, classes_=np.array([0, 1]), _order=[0, 1], _single=True)
+    zeros = pd.Series([0, 0, 1, 0], dtype="Int64")
+    if kind is ImageClassifier:
+        for y in (zeros, zeros.to_frame(), zeros.astype("Float64"), zeros.astype("boolean"), zeros.to_numpy()[:, None]):
+            assert fitted.score(GREY, y) == 0.75
+    for missing in (pd.Series([0, 0, None, 0], dtype="Int64"), [0.0, 0.0, np.nan, 0.0]):
+        with pytest.raises(DataError, match="y: has missing values; leave these images out"):
+            fitted.score(GREY, missing)
+    with pytest.raises(DataError, match="y: is missing, got 'class'"):
+        fitted.score(GREY, "class")
+
+
+def test_weights_of_images_are_a_column_of_the_table(tmp_path: Path) -> None:
+    table, _ = estimators.table_of(GREY, [0, 1, 0, 1])
+    estimators._add_weights(table, pd.Series([1, 0, 2, 1], index=[9, 8, 7, 6]))
+    assert table["weight"].tolist() == [1, 0, 2, 1]
+    with pytest.raises(DataError, match="sample_weight: the frame's column weight says it already"):
+        estimators._add_weights(table, [1, 1, 1, 1])
+    for wrong in ([1, 2], [1, -1, 1, 1], [1, np.nan, 1, 1], [0, 0, 0, 0], ["a"] * 4, np.ones((4, 1))):
+        with pytest.raises(DataError, match="sample_weight: must be 4 numbers of at least 0, not all of them 0"):
+            ImageClassifier().fit(GREY, [0, 1, 0, 1], sample_weight=wrong)
+    with pytest.raises(DataError, match="sample_weight: the images of a folder have no order"):
+        ImageClassifier().fit(tmp_path, sample_weight=[1])

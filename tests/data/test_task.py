@@ -195,3 +195,15 @@ def test_notes_over_two_lines_are_described_once(tmp_path: Path) -> None:
     task.save(seen, path)
     before = path.read_bytes()
     assert not task.rewrite_source(task.load(path), seen, path) and path.read_bytes() == before
+
+
+def test_classes_are_matched_by_name() -> None:
+    rows = [Row(name, "train", target, name) for name, target in (("1", 0), ("2", 1), ("3", task.NO_TARGET), ("4", 0))]
+    cats = task.make("pets", ["dog", "cat"], rows, channels=1, source={"type": "folder"})
+    known = task.in_classes(cats, ("ant", "cat", "dog"))
+    assert known is not None and known.classes == ("ant", "cat", "dog")
+    assert known.samples.targets.tolist() == [2, 1, task.NO_TARGET, 2] and known.class_counts().tolist() == [0, 1, 2]
+    assert task.in_classes(cats, ("dog", "cat")) is cats
+    assert task.in_classes(cats, ("ant", "cat")) is None
+    numbers = task.make("n", ["a"], [Row("1", "train", (1.0,), "1")], channels=1, source={}, kind="regression")
+    assert task.in_classes(numbers, ("a", "b")) is None and task.in_classes(numbers, ("a",)) is numbers

@@ -112,13 +112,15 @@ def test_intervals_of_another_level_hold_as_many_numbers_as_promised(tmp_path: P
     path = tmp_path / "numbers.parquet"
     with predictions.writer(path, (), "regression") as sink:
         sink.add("made", "val", -1, [f"{row:05d}" for row in range(4000)], targets, values, values)
-    numbers = replace(record, kind="regression", classes=["y"], decide={"halfwidths": {"alpha": 0.1, "y": 9.0}})
-    found = decisions.at_level(numbers, path, 0.05, numbers.decide, None)["halfwidths"]
+    numbers = replace(
+        record, kind="regression", classes=["y"], decide={"halfwidths": {"y": 9.0}, "interval_alpha": 0.1}
+    )
+    found = decisions.at_level(numbers, path, 0.05, numbers.decide, None)
     # Residuals are normal: 1.96 of their standard deviation hold 95 %.
-    assert found["alpha"] == 0.05 and found["y"] == pytest.approx(1.96, abs=0.08)
+    assert found["interval_alpha"] == 0.05 and found["halfwidths"] == {"y": pytest.approx(1.96, abs=0.08)}
     # 4,000 rows are too few to say how far one in 10,000 lies off: there is no interval, as where mml post finds none.
-    beyond = decisions.at_level(numbers, path, 0.0001, numbers.decide, None)["halfwidths"]
-    assert beyond == {"alpha": 0.0001, "y": None}
+    beyond = decisions.at_level(numbers, path, 0.0001, numbers.decide, None)
+    assert beyond == {"halfwidths": {"y": None}, "interval_alpha": 0.0001}
 
 
 def test_without_the_rows_that_chose_there_is_a_sentence(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_thresholds_of_earlier_versions_that_tell_no_prevalence_are_used_as_they
 def test_intervals_that_too_few_rows_leave_open_are_told() -> None:
     """Of too few rows a half-width is infinite, which a file of JSON has as null."""
     for half in (float("inf"), None):
-        (told,) = evaluation.sentences({"halfwidths": {"alpha": 0.1, "age": half, "size": 1.5}})
+        (told,) = evaluation.sentences({"halfwidths": {"age": half, "size": 1.5}, "interval_alpha": 0.1})
         assert told == "prediction intervals (90 %): age none (too few rows), size ± 1.5"
 
 

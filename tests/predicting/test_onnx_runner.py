@@ -16,6 +16,7 @@ from PIL import Image
 
 from mlpipe import files
 from mlpipe.data.decoding import images
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.preprocessing import Preprocessing, Resize
 from mlpipe.post.figures import rounded
 
@@ -143,6 +144,25 @@ def test_what_lies_in_an_image_is_not_predicted_of_a_resized_one(tmp_path: Path)
             onnx_runner.pixels_of(path, FACTS | changed)
         assert onnx_runner.pixels_of(path, FACTS | changed | {"size": [24, 20]}).shape == (1, 24, 20, 3)
         assert onnx_runner.pixels_of(path, FACTS | changed | {"any_size": True}).shape == (1, 24, 20, 3)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_greys_of_16_bits_are_rounded_as_the_program_rounds_them(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.arange(65536, dtype=np.uint16).reshape(256, 256)).save(path)
+    for channels in (1, 3):
+        got = onnx_runner.pixels_of(path, FACTS | {"any_size": True, "channels": channels})
+        np.testing.assert_array_equal(got[0], images.decode(path.read_bytes(), channels))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_values_without_black_and_white_are_no_image_for_both(tmp_path: Path, kind: type) -> None:
+    path = tmp_path / "a.tif"
+    Image.fromarray(RNG.integers(0, 256, (9, 8)).astype(kind)).save(path)
+    with pytest.raises(UnreadableImageError, match="does not say which of them are black and white"):
+        images.decode(path.read_bytes(), 1)
+    with pytest.raises(ValueError, match="do not say which of them are black and white"):
+        onnx_runner.pixels_of(path, FACTS | {"any_size": True})
 
 
 def test_the_runner_is_short() -> None:

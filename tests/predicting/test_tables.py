@@ -13,7 +13,7 @@ import pytest
 from mlpipe.errors import ConfigError
 from mlpipe.post.ensembling.members import Rows
 from mlpipe.post.ensembling.new_rows import NewRows
-from mlpipe.predicting import kind
+from mlpipe.predicting import kind, tables
 from mlpipe.predicting.new_samples import NewSamples
 from mlpipe.runs.project import Project
 from tests.data.samples import small_task
@@ -76,3 +76,30 @@ def test_numbers_that_are_small_in_their_unit_are_not_lost(tmp_path: Path) -> No
 def test_a_prevalence_is_for_classes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mode\.deploy_prior: is for classes, not for regression"):
         kind.of("regression").write_new(of("regression", tmp_path, [0.5, 0.3, 0.2]))
+    # Of samples at hand it is an argument.
+    rows = replace(of("regression", tmp_path).rows, predicted={})
+    table = kind.of("regression").TABLE
+    assert table is not None
+    with pytest.raises(ConfigError, match=r"^deploy_prior: is for classes"):
+        table.made(rows, [0.2, 0.3, 0.5], {})
+    with pytest.raises(ConfigError, match=r"^alpha: is for sets and intervals, which only an ensemble of mml post has"):
+        NewRows.decided(replace(rows, alpha=0.2), None)
+
+
+def test_columns_of_numbers_have_names_of_their_own() -> None:
+    """An output named as a column of the table's own, or as an end of another's interval, keeps both apart."""
+    assert tables.number_columns(["age", "alpha"]) == [
+        ("age", "age low", "age high"), ("alpha", "alpha low", "alpha high")
+    ]  # fmt: skip
+    names = ["image", "a", "a low", "problem", "b"]
+    plain = [column for columns in tables.number_columns(names) for column in columns]
+    assert len(set(plain)) == 15 and not {"image", "problem"} & set(plain)
+    table = kind.of("regression").TABLE
+    assert table is not None
+    halves = {"halfwidths": dict.fromkeys(names, 0.5)}
+    (cells,) = table.columns(names, np.array([[1.0, 2.0, 3.0, 4.0, 5.0]]), halves)
+    assert len(cells) == 15
+    assert [cells[key] for key in ("value(image)", "value(a)", "value(a) low", "value(a low)", "value(problem)")] == [
+        1.0, 2.0, 1.5, 3.0, 4.0
+    ]  # fmt: skip
+    assert (cells["b"], cells["b low"], cells["b high"]) == (5.0, 4.5, 5.5)

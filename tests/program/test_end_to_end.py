@@ -162,8 +162,9 @@ def test_eval_on_needs_the_same_classes(tmp_path: Path, capsys: pytest.CaptureFi
         "mode.eval_on=fashion_mini: it is no classification task with the classes of digits, it has"
         in capsys.readouterr().err
     )
-    one = make_pictures(tmp_path / "one", {"a": 6, "b": 6})
-    other = make_pictures(tmp_path / "other", {"a": 4, "b": 4}, seed=9)
+    one = make_pictures(tmp_path / "one", {"a": 6, "b": 6, "c": 6})
+    # Some of the classes are matched by name.
+    other = make_pictures(tmp_path / "other", {"a": 4, "c": 4}, seed=9)
     assert main(["create", "task=folder", f"task.root={other}"]) == 0
     name = next(file.parent.name for file in (tmp_path / "data").glob("other-*/task.json"))
     arguments = ["task=folder", f"task.root={one}", "split.folds=2", *SMALL, "mode.nested=false"]
@@ -171,7 +172,10 @@ def test_eval_on_needs_the_same_classes(tmp_path: Path, capsys: pytest.CaptureFi
     record = records.load_all(project(tmp_path))[-1]
     assert f"test:{name}" in record.scores
     path = project(tmp_path).predictions_file(record.pivot, record.id)
-    assert set(pq.ParquetFile(path).read()["task"].to_pylist()) == {name}
+    rows = pq.ParquetFile(path).read().to_pylist()
+    assert {row["task"] for row in rows} == {name}
+    assert {row["sample_id"].partition("/")[0]: row["target"] for row in rows} == {"a": 0, "c": 2}
+    assert all(len(row["logits"]) == 3 for row in rows)
 
 
 def test_a_finished_run_continues_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

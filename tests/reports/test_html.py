@@ -226,8 +226,9 @@ def test_labels(tmp_path: Path) -> None:
 @pytest.mark.program
 def test_numbers_to_predict(tmp_path: Path) -> None:
     project, data_dir = projects.make_project(tmp_path, ["size", "age"], "regression", n=100)
+    intervals = {"halfwidths": {"size": 3.4567, "age": 4.5678}, "interval_alpha": 0.1}
     projects.ensemble(
-        project, kind="regression", classes=["size", "age"], decide={"halfwidths": {"alpha": 0.1, "size": 3.4567, "age": 4.5678}},
+        project, kind="regression", classes=["size", "age"], decide=intervals,
         scores={"test": {"rmse": {"value": 1.2345, "low": 1.1, "high": 1.4, "method": "m"}}},
     )  # fmt: skip
     page = report(project, data_dir)

@@ -66,7 +66,7 @@ def test_a_label_holds_beyond_its_threshold_and_not_on_it() -> None:
     ],
 )
 def test_numbers_of_the_table(kind: str, columns: list[str]) -> None:
-    found = said(kind, {"halfwidths": {"alpha": 0.1, "b": 1.5, "c": None}})["numbers"]
+    found = said(kind, {"halfwidths": {"b": 1.5, "c": None}, "interval_alpha": 0.1})["numbers"]
     assert [name for name, _, _ in found] == columns
     assert all(NAMES[place] in name for name, place, _ in found)
     assert [shift for name, _, shift in found if name.startswith("b")] in ([], [0.0, -1.5, 1.5])

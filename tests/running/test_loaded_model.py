@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,10 @@ def test_a_large_jpeg_is_decoded_alike_as_a_file_and_as_a_picture_that_is_not_lo
     picture = Image.open(path)
     np.testing.assert_array_equal(seen(picture), wanted)
     np.testing.assert_array_equal(seen(Image.open(io.BytesIO(path.read_bytes()))), wanted)
+    # How it is turned may be said anew.
+    (turned := Image.open(path)).getexif()[0x0112] = 3
+    upright = np.asarray(Image.open(path))
+    np.testing.assert_array_equal(seen(turned), upright[::-1, ::-1])
     # It is still there to be loaded, and what was done to it then counts.
     picture.load()
     assert seen(picture).shape == ((320, 480, 3) if turn == 1 else (480, 320, 3))
@@ -96,7 +101,7 @@ def test_arrays_of_other_channels_go_the_way_of_files() -> None:
 @pytest.mark.parametrize(
     ("x", "sentence"),
     [
-        (3, "x: must be a path, bytes"),
+        (3, "x: must be a path, an open file, bytes"),
         (np.zeros((4, 4)), "x: is an array of another type than the task's images, got 'float64'; scale it to uint8"),
         (np.zeros((4, 4, 2, 2), np.uint8), r"x: is no image: an array of shape \[4, 2, 2\]"),
         (np.zeros((0, 4, 3), np.uint8), "x: is no image"),
@@ -157,6 +162,56 @@ def test_bytes_of_any_kind_are_one_image_and_arrays_of_paths_a_list(tmp_path: Pa
     assert model.predict_values([bytearray(content), COLOUR]).shape == (2, 2)
 
 
+class Elsewhere(os.PathLike[str]):
+    """A path of another library."""
+
+    def __fspath__(self) -> str:
+        return "one.png"
+
+
+def test_open_files_and_paths_of_other_libraries_are_one_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(COLOUR).save("one.png")
+    content, model = Path("one.png").read_bytes(), Model(Blank(), dict)
+    stream = io.BytesIO(content)
+    # What was read of it before is read again.
+    stream.read(9)
+    with Path("one.png").open("rb") as handle:
+        for x in (stream, handle, Elsewhere(), COLOUR[..., 0].view(np.matrix)):
+            for images in (x, [x]):
+                assert model.predict(images)["problem"].tolist() == [""] and len(model.predict(images)) == 1
+                assert model._predictor.seen == [COLOUR.shape]  # type: ignore[attr-defined]
+    with (
+        Path("one.png").open(encoding="latin1") as handle,
+        pytest.raises(ConfigError, match="x: is a file that is open for"),
+    ):
+        model.predict(handle)
+
+
+def test_a_name_that_begins_with_a_tilde_is_one_and_an_empty_one_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(COLOUR).save("~copy.png")
+    model = Model(Blank(), dict)
+    for x in ("~copy.png", ["~copy.png"], Path("~copy.png"), "."):
+        assert model.predict_values(x).shape == (1, 2)
+    for name in ("", "x" * 5000, "a\0b"):
+        with pytest.raises(DataError, match="x: there is no such file or folder, got '"):
+            model.predict(name)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, np.float32("nan")])
+def test_an_empty_cell_of_a_column_is_an_image_that_cannot_be_read(tmp_path: Path, missing: object) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    column = pd.Series([str(tmp_path / "one.png"), missing], index=["a", "b"], dtype=object)
+    names, samples, index = Model(Blank(), dict)._samples(column)
+    assert index is not None and index.tolist() == ["a", "b"] and names[1] == "#1"
+    assert samples[0](3, None).shape == COLOUR.shape
+    with pytest.raises(UnreadableImageError, match="is missing"):
+        samples[1](3, None)
+
+
 @pytest.mark.parametrize(
     ("x", "prior", "sentence"),
     [
@@ -203,3 +258,39 @@ def test_arrays_of_a_task_of_arrays() -> None:
         loaded_model._array_samples(value * np.nan, like, 0, True)
     with pytest.raises(ConfigError, match="must be an array"):
         loaded_model._array_samples(b"", like, 0, True)
+
+
+def test_arrays_of_numbers_are_taken_as_the_files_of_the_task_hold_them() -> None:
+    values = np.linspace(-2, 6, 30, dtype=np.float64).reshape(6, 5)
+    like = of(1, "float32", range=[-2.0, 6.0])
+    np.testing.assert_allclose(pixels(values, like)[0][..., 0], (values + 2) / 8, atol=1e-6)
+    assert pixels(np.stack([values, values]), like)[0].dtype == np.float32
+    np.testing.assert_allclose(pixels(np.array([[-2, 6]], np.int16), like)[0][..., 0], [[0, 1]])
+    np.testing.assert_allclose(pixels(values / 8, of(1, "float32"))[0][..., 0], values / 8, atol=1e-6)
+    for x, sentence in (
+        (values * 2, "x: has values from -4 to 12, outside -2 to 6; give what the task's files hold"),
+        (values * np.nan, "x: has values that are NaN or infinite"),
+        (values > 1, "x: is no array of numbers, got 'bool'"),
+        (
+            b"",
+            "x: must be an array: the images of t are arrays of numbers, which no file of an image holds, got 'bytes'",
+        ),
+        ("a.png", "x: must be an array"),
+        (Image.new("L", (3, 3)), "x: must be an array"),
+    ):
+        with pytest.raises(MlpipeError, match=sentence):
+            pixels(x, like)
+    with pytest.raises(DataError, match="outside 0 to 1"):
+        pixels(values, of(1, "float32", range=None))
+
+
+def test_arrays_have_as_many_channels_as_the_task() -> None:
+    many = np.random.default_rng(0).integers(0, 256, (6, 7, 5), np.uint8)
+    (got,) = pixels(many, of(5))
+    np.testing.assert_array_equal(got, many)
+    assert len(pixels(np.stack([many] * 2), of(5))) == 2 and len(pixels(many, of(3))) == 6
+    ((_, read),) = loaded_model._image_samples(many, of(5), 0, True)
+    with pytest.raises(UnreadableImageError, match="has 5 channels, the model's images have 3"):
+        read(3, None)
+    deep = np.arange(30, dtype=np.uint16).reshape(6, 5)
+    np.testing.assert_array_equal(pixels(deep.astype(">u2"), of(1, "uint16"))[0][..., 0], deep)

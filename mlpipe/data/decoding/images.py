@@ -63,7 +63,7 @@ class UnreadableImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
-def _damage_errors() -> tuple[type[Exception], ...]:
+def damage_errors() -> tuple[type[Exception], ...]:
     """What decoders raise for damaged files: documented errors, and those that slip through Pillow's plugins."""
     import cv2
 
@@ -125,7 +125,7 @@ def content(path: Path) -> bytes:
                 image = picture(path)
             except UnidentifiedImageError as error:
                 raise UnreadableImageError("not an image in a known format") from error
-            except _damage_errors() as error:
+            except damage_errors() as error:
                 raise UnreadableImageError(first_line(error)) from error
             with image:
                 pixels = image.width * image.height * _bytes_a_pixel(image, begin)
@@ -198,7 +198,7 @@ def decode(
             pixels = pixels if bits == 16 else file_values.eight_bit(pixels)
         else:
             pixels = _by_pillow(file, channels, bits, how)
-    except _damage_errors() as error:
+    except damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * 257
@@ -220,7 +220,7 @@ def stored_values(content: bytes) -> Pixels:
     file = _opened(content)
     try:
         values = file_values.mask_values(file)
-    except _damage_errors() as error:
+    except damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if values.dtype.kind == "f":
         if not np.isfinite(values).all() or (values % 1).any():
@@ -241,7 +241,7 @@ def extent(content: bytes) -> tuple[float, float]:
     file = _opened(content)
     try:
         return file_values.extent(*file_values.stored(file, None))
-    except _damage_errors() as error:
+    except damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
 
 
@@ -256,7 +256,7 @@ def is_transparent(content: bytes) -> bool:
         return False
     try:
         _, opacity = file_values.stored(file, None)
-    except _damage_errors() as error:
+    except damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if opacity is None:
         return False
@@ -342,7 +342,7 @@ def _opened(content: bytes) -> File:
         header = _header(image, content, numbers)
     except UnidentifiedImageError as error:
         return _opened_by_opencv(content, error)
-    except _damage_errors() as error:
+    except damage_errors() as error:
         raise UnreadableImageError(first_line(error)) from error
     if image.info.get("progressive"):
         _check_scans(content, header)

@@ -112,12 +112,14 @@ class Arrays(ByName):
         """Pixels of shape (height, width, channels)."""
         source = self.task.source
         stored = _opened(Path(source["file"]))
-        opened = {part: stored[key] for part, key in source["images"].items()}
+        opened = {part: stored.get(key, np.empty(0)) for part, key in source["images"].items()}
         low, high = source["range"] or (0.0, 1.0)
+        unchanged = self.unchanged()
 
         def read(name: str) -> Array:
             part, _, index = name.partition("/")
-            pixels = _oriented(opened[part][int(index)][np.newaxis], source["layout"])[0]
+            image = opened[part][int(index)] if int(index) < len(opened[part]) else None
+            pixels = _oriented(unchanged(name, image)[np.newaxis], source["layout"])[0]
             if pixels.dtype not in (np.uint8, np.uint16):
                 return np.asarray((pixels.astype(np.float32) - low) / (high - low), np.float32)
             return np.ascontiguousarray(pixels)

@@ -106,10 +106,12 @@ class IdxFiles(ByName):
     def by_name(self) -> Callable[[str], Pixels]:
         """Pixels of shape (height, width, 1)."""
         opened = {part: _read(Path(file), 3) for part, file in self.task.source["files"].items()}
+        unchanged = self.unchanged()
 
         def read(name: str) -> Pixels:
             part, _, index = name.partition("/")
-            return np.ascontiguousarray(opened[part][int(index)])[:, :, np.newaxis]
+            image = opened[part][int(index)] if int(index) < len(opened[part]) else None
+            return np.ascontiguousarray(unchanged(name, image))[:, :, np.newaxis]
 
         return read
 
@@ -146,13 +148,21 @@ def _unpacked(path: Path) -> bytes:
     return buffer.getvalue()
 
 
-@lru_cache(maxsize=4)
 def _read(path: Path, dimensions: int) -> Array:
     """The bytes of an IDX file as an array.
 
     Raises:
-        DataError: When it is damaged, or of other dimensions.
+        DataError: When it is missing or damaged, or of other dimensions.
     """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(problem(str(path), f"cannot be read ({error.strerror})")) from error
+    return _remembered(path, dimensions, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4)
+def _remembered(path: Path, dimensions: int, changed: int, size: int) -> Array:
     try:
         content = _unpacked(path)
         zero, kind, count = struct.unpack(">HBB", content[:4])

@@ -130,8 +130,8 @@ class ArraySamples(ByName):
 
     def by_name(self) -> Callable[[str], Array]:
         """Values of shape (*spatial, channels)."""
-        source, form = self.task.source, Form.of(self.task.source)
-        return lambda name: array_of(source, name, form)
+        source, form, unchanged = self.task.source, Form.of(self.task.source), self.unchanged()
+        return lambda name: unchanged(name, array_of(source, name, form))
 
     def targets(self, channels: int, least: int | None = None) -> Read:
         """Class numbers of masks, or target arrays."""

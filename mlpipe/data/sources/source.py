@@ -12,12 +12,13 @@ import numpy as np
 from mlpipe import files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.records.layout import Layout
+from mlpipe.data.sources.listings.array_layout import pixel_digest
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.sources.targets.boxes import Boxes
 from mlpipe.data.splits import checks
 from mlpipe.data.task import Task, origins
 from mlpipe.data.volumes.slices import Cuts
-from mlpipe.errors import DataError, counted
+from mlpipe.errors import DataError, counted, problem
 
 Pixels = np.ndarray[Any, Any]
 Read = Callable[[int], Pixels]
@@ -165,6 +166,24 @@ class ByName(Source):
         """The sample of each row's id."""
         read, ids = self.by_name(), self.task.samples.ids
         return lambda row: in_channels(read(ids[row]), channels)
+
+    def unchanged(self) -> Callable[[str, Pixels | None], Pixels]:
+        """A function from the id and the stored array of a sample to that array, where the task was made of it.
+
+        Raises:
+            DataError: By the function, for another array or None: its file has changed.
+        """
+        digests = dict(zip(self.task.samples.ids, self.task.samples.digests, strict=True))
+
+        def check(name: str, stored: Pixels | None) -> Pixels:
+            if stored is None or pixel_digest(stored) != digests[name]:
+                where = ", ".join(dict.fromkeys(root.name for root in self.roots()))
+                fix = "run the command that created the task again, which makes a new task of what is there now"
+                wrong = f"has changed since the task {self.task.name} was created"
+                raise DataError(problem(f"{where}: {name}", wrong, fix=fix))
+            return stored
+
+        return check
 
 
 class Variant(Source):

@@ -120,7 +120,7 @@ class _Ensembling:
         groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=options.alpha)
-        return {"halfwidths": {"alpha": options.alpha, **dict(zip(classes, half.tolist(), strict=True))}}
+        return {"halfwidths": dict(zip(classes, half.tolist(), strict=True)), "interval_alpha": options.alpha}
 
 
 ENSEMBLING = _Ensembling()

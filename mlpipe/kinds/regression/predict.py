@@ -40,13 +40,13 @@ def write_new(new: NewSamples) -> dict[str, Any]:
 
 
 def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) -> list[tables.Cells]:
-    halves, table = decided.get("halfwidths", {}), []
+    halves, table, columns = decided.get("halfwidths", {}), [], tables.number_columns(classes)
     for numbers in values.tolist():
         cells: tables.Cells = {}
-        for name, value in zip(classes, numbers, strict=True):
-            cells[name] = value
+        for name, value, (column, low, high) in zip(classes, numbers, columns, strict=True):
+            cells[column] = value
             if halves.get(name) is not None:
-                cells |= {f"{name} low": value - halves[name], f"{name} high": value + halves[name]}
+                cells |= {low: value - halves[name], high: value + halves[name]}
         table.append(cells)
     return table
 

@@ -41,8 +41,10 @@ log = logging.getLogger("mlpipe")
 
 _PAGE = Path(__file__).with_name("page.html")
 _FIELDS = ("alpha", "costs", "deploy_prior", "explain", "output")
-_DATA_URL = re.compile(r"data:[\w.+/-]*;base64,")
+_DATA_URL = re.compile(r"\s*data:[\w.+/;=-]*;base64,")
 _LONGEST_NAME = 200
+# What begins a data: address.
+_LONGEST_PREFIX = 200
 # Pixels of the longer side of a heat map.
 _LARGEST_MAP = 512
 
@@ -422,9 +424,10 @@ def _validate(kind: type[_Known], content: bytes | Mapping[str, Any]) -> _Known:
 
 
 def _decoded(name: str, text: str) -> Image:
-    """An image in base64."""
+    """An image in base64, whose lines may end, as those of `base64 FILE` do."""
+    begin = prefix.end() if (prefix := _DATA_URL.match(text, 0, _LONGEST_PREFIX)) else 0
     try:
-        return Image(name, base64.b64decode(_DATA_URL.sub("", text[:200]) + text[200:], validate=True))
+        return Image(name, base64.b64decode("".join(text[begin:].split()), validate=True))
     except (binascii.Error, ValueError):
         return Image(name, b"", "is not base64")
 

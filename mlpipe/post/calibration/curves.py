@@ -183,7 +183,8 @@ def apply_isotonic(knots: Floats, values: Floats, scores: Floats) -> Floats:
 def fit_histogram(scores: Floats, hits: Floats, weights: Floats, bins: int) -> tuple[Floats, Floats]:
     """Bins of equally many rows and the share of hits in each (Zadrozny and Elkan 2001): inner edges and values.
 
-    Equal scores share a bin, so that there may be fewer.
+    Equal scores share a bin, so that there may be fewer. Edges lie in the middle between the scores of two bins: on a score
+    itself, the same image computed with another rounding would change its bin.
 
     Args:
         scores: Shape (n,).
@@ -197,7 +198,10 @@ def fit_histogram(scores: Floats, hits: Floats, weights: Floats, bins: int) -> t
     right = np.bincount(place, weights=weights * hits, minlength=len(edges) + 1)
     some = mass > 0
     # The bin above the last edge is empty where the largest score is that edge.
-    return edges[: some.sum() - 1], right[some] / mass[some]
+    edges = edges[: some.sum() - 1]
+    levels = np.unique(scores)
+    above = levels[np.searchsorted(levels, edges, side="right")]
+    return (edges + above) / 2, right[some] / mass[some]
 
 
 def apply_histogram(edges: Floats, values: Floats, scores: Floats) -> Floats:

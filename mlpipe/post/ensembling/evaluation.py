@@ -232,9 +232,8 @@ def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
             # Infinite, and null once it was stored.
             f"{name} none (too few rows)" if value is None or np.isinf(value) else f"{name} ± {value:.4g}"
             for name, value in halves.items()
-            if name != "alpha"
         )
-        clauses.append(f"prediction intervals ({100 * (1 - halves['alpha']):g} %): {text}")
+        clauses.append(f"prediction intervals ({100 * (1 - decided['interval_alpha']):g} %): {text}")
     if costs := decided.get("costs"):
         text = f"{number(costs['each'], rows)} for each image, "
         text += f"by the most probable class {number(costs['most_probable'], rows)}"

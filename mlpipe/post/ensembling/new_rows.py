@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import kinds
 from mlpipe.errors import ConfigError, DataError, ProjectError, counted, listing, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import evaluation, member_mixture, members
@@ -25,7 +26,7 @@ from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
-ALPHA = "mode.alpha"
+ALPHA, PRIOR = "mode.alpha", "deploy_prior"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ class NewRows:
     seed: int
     predicted: Mapping[str, Rows] | None = None
     alpha: float | None = None
+
+    def key(self, option: str) -> str:
+        """What says an option, for sentences: a word of the command line; of samples at hand an argument.
+
+        Args:
+            option: Its name, such as `deploy_prior`.
+        """
+        return f"mode.{option}" if self.predicted is None else option
 
     @property
     def records(self) -> list[ModelRecord]:
@@ -101,9 +110,7 @@ class NewRows:
         base = self.base()
         is_given = isinstance(deploy_prior, list)
         prevalence = (
-            shares(deploy_prior, len(self.classes), key="mode.deploy_prior")
-            if is_given
-            else self._estimated_shares(facts)
+            shares(deploy_prior, len(self.classes), key=self.key(PRIOR)) if is_given else self._estimated_shares(facts)
         )
         facts["deploy_prior"] = prevalence.tolist()
         text = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, prevalence, strict=True))
@@ -117,14 +124,16 @@ class NewRows:
             moved_to: The prevalence that they were moved to; None: they were not.
         """
         if self.ensemble is None:
-            require_level(self.project, None, self.alpha)
+            require_level(self.project, None, self.alpha, self.key("alpha"))
             return {}
         facts: dict[str, Any] = dict(self.ensemble.decide)
         if moved_to is not None:
-            facts = decisions.deployment_decisions(self.ensemble, rows_file(self.project, self.ensemble), moved_to)
+            facts = decisions.deployment_decisions(
+                self.ensemble, rows_file(self.project, self.ensemble), moved_to, key=self.key(PRIOR)
+            )
         if self.alpha is not None:
             path = rows_file(self.project, self.ensemble)
-            facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=ALPHA)
+            facts = decisions.at_level(self.ensemble, path, self.alpha, facts, moved_to, key=self.key("alpha"))
         for sentence in decisions.column_meanings(facts):
             log.info(sentence)
         return facts
@@ -162,7 +171,8 @@ class NewRows:
             ]
             tried = any(record.id in names for names in mixed)
             note = "mml post left them as they are" if tried else "mml post calibrates them"
-            log.warning(f"{record.id}: its probabilities are not calibrated; {note}")
+            if kinds.of(self.kind).has_probabilities:
+                log.warning(f"{record.id}: its probabilities are not calibrated; {note}")
             return None
         return stored["calibration"]
 
@@ -174,11 +184,11 @@ class NewRows:
                 pairs.append((val, self._rows(record)))
         if not pairs:
             fix = "run mml predict first, or give the prevalence as a list"
-            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+            raise DataError(problem(self.key(PRIOR), "no model has predicted its validation images", fix=fix))
         estimate = evaluation.estimated_prevalence(pairs, self.seed)
         if estimate.shares is None:
             fix = "give the prevalence as a list, or leave it out"
-            raise DataError(problem("mode.deploy_prior", estimate.note, got="estimate", fix=fix))
+            raise DataError(problem(self.key(PRIOR), estimate.note, got="estimate", fix=fix))
         share_pairs = zip(("value", "low", "high"), estimate.shares, strict=True)
         facts["prevalence"] = {name: share.tolist() for name, share in share_pairs}
         ends = zip(self.classes, *estimate.shares, strict=True)
@@ -199,7 +209,7 @@ class NewRows:
         known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
         if not len(known):
             fix = "run mml predict first"
-            raise DataError(problem("mode.deploy_prior", "no model has predicted its validation images", fix=fix))
+            raise DataError(problem(self.key(PRIOR), "no model has predicted its validation images", fix=fix))
         return member_mixture.own_shares(known, len(self.classes))
 
 
@@ -239,13 +249,14 @@ def members_of(
     ]
 
 
-def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: float | None) -> None:
+def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: float | None, key: str = ALPHA) -> None:
     """Demand that sets or intervals can be made that miss so often, before anything is predicted.
 
     Args:
         project: The project.
         ensemble: The ensemble that predicts; None: there is none.
         alpha: How often; None: as often as the ensemble's own.
+        key: What says it, for sentences.
 
     Raises:
         ConfigError: When there are neither.
@@ -255,8 +266,8 @@ def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: floa
         return
     if ensemble is None:
         wrong = "is for sets and intervals, which only an ensemble of mml post has"
-        raise ConfigError(problem(ALPHA, wrong, got=alpha, fix="predict with the latest ensemble"))
-    decisions.at_level(ensemble, rows_file(project, ensemble), alpha, ensemble.decide, None, key=ALPHA)
+        raise ConfigError(problem(key, wrong, got=alpha, fix="predict with the latest ensemble"))
+    decisions.at_level(ensemble, rows_file(project, ensemble), alpha, ensemble.decide, None, key=key)
 
 
 def newest_of_all(project: Project, task: str) -> EnsembleRecord | None:

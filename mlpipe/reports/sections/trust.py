@@ -87,7 +87,8 @@ def of_numbers(facts: TaskFacts) -> Section:
     rows = subject.rows if subject else None
     if rows is None or subject is None:
         return Section("Predicted numbers")
-    halves = (subject.ensemble.decide if subject.ensemble else {}).get("halfwidths", {})
+    decided = subject.ensemble.decide if subject.ensemble else {}
+    halves = decided.get("halfwidths", {})
     plots = []
     for place, name in enumerate(facts.classes[:_MOST_NUMBERS]):
         known = ~np.isnan(rows.targets[:, place])
@@ -100,7 +101,7 @@ def of_numbers(facts: TaskFacts) -> Section:
         plot = _coverage(facts, subject.held_out, subject.test)
         plots += [plot] if plot is not None else []
     if halves:
-        parts.append(_stored_coverage(facts, rows, halves))
+        parts.append(_stored_coverage(facts, rows, halves, decided["interval_alpha"]))
     if len(facts.classes) > _MOST_NUMBERS:
         parts.append(paragraph(f"Drawn are the first {_MOST_NUMBERS} of {len(facts.classes)} numbers."))
     return Section("Predicted numbers", parts, plots, is_wide=True)
@@ -215,7 +216,7 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
     )
 
 
-def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Content | None:
+def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any], alpha: float) -> Content | None:
     cells = []
     for place, name in enumerate(facts.classes):
         known = ~np.isnan(rows.targets[:, place])
@@ -228,7 +229,7 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any]) -> Co
         coverage = share(int(inside.sum()), len(inside)) if units is None else share_of_groups(inside, units)
         cells.append([name, f"± {number(half, int(known.sum()))}", *_coverage_cells(coverage, int(known.sum()))])
     assert facts.shown is not None
-    caption = f"Prediction intervals that promise {round_percent(1 - halves['alpha'])}, on {facts.shown.where} images"
+    caption = f"Prediction intervals that promise {round_percent(1 - alpha)}, on {facts.shown.where} images"
     caption += ", which they were made of" if facts.shown.test is None else ""
     return table(caption, ["number", "half width", "observed inside", "95 % interval"], cells)
 

@@ -16,7 +16,7 @@ from mlpipe.data.records import outputs
 from mlpipe.data.splits import checks, methods, variants
 from mlpipe.data.splits.methods import Split
 from mlpipe.data.splits.variants import REFIT, fold_name
-from mlpipe.data.task import Task
+from mlpipe.data.task import Task, in_classes
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post.teaching import Teaching
@@ -298,10 +298,17 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
         except DataError as error:
             problems += [f"mode.eval_on: {sentence}" for sentence in error.problems]
             continue
-        if (other.kind, other.classes) != (task.kind, task.classes):
+        renumbered = in_classes(other, task.classes) if other.kind == task.kind else None
+        if renumbered is None:
             text = f"it is no {task.kind} task with the classes of {task.name}, it has {listing(other.classes)}"
-            problems.append(problem(f"mode.eval_on={name}", text, fix="name a task with the same classes"))
-        others.append(other)
+            problems.append(
+                problem(f"mode.eval_on={name}", text, fix="name a task with the same classes, or some of them")
+            )
+            continue
+        if len(other.classes) < len(task.classes):
+            missing = [class_name for class_name in task.classes if class_name not in other.classes]
+            log.info(f"mode.eval_on: {other.name} has no images of {listing(missing)}; its classes are matched by name")
+        others.append(renumbered)
     raise_all(problems)
     return others
 

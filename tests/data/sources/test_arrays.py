@@ -187,3 +187,19 @@ def test_targets_of_parts_are_those_that_are_named(tmp_path: Path, name: str) ->
     assert [by_id[f"test/000000{row}"] for row in range(2)] == [1, 0]
     with pytest.raises(DataError, match="a.npz has no others_train for x_train, got 'others'; did you mean 'other'"):
         sources.arrays(file=file, targets="others")
+
+
+def test_a_file_that_has_changed_is_no_longer_that_of_the_task(tmp_path: Path) -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1])
+    made = sources.arrays(file=saved(tmp_path, images=GREY, labels=labels))
+    changed = GREY.copy()
+    changed[2, 0, 0] ^= 1
+    saved(tmp_path, images=changed, labels=labels)
+    read = sources.reader(made, 1)
+    assert (read(1)[:, :, 0] == GREY[1]).all()
+    with pytest.raises(DataError, match=r"a\.npz: train/0000002: has changed since the task a-\w+ was created; run"):
+        read(2)
+    for fewer in ({"images": GREY[:2], "labels": labels[:2]}, {"other": GREY}):
+        saved(tmp_path, **fewer)
+        with pytest.raises(DataError, match=r"a\.npz: train/0000002: has changed since"):
+            sources.reader(made, 1)(2)

@@ -52,3 +52,15 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path, pixels: np.ndarray)
         sources.mnist(root=str(tmp_path / "n"))
     with pytest.raises(DataError, match=r"task\.root: has no file train-labels-idx1-ubyte"):
         sources.mnist(root=str(tmp_path / "m"))
+
+
+def test_files_that_have_changed_are_read_anew_and_are_not_those_of_the_task(
+    tmp_path: Path, pixels: np.ndarray
+) -> None:
+    task = sources.mnist(root=str(tmp_path / "m"))
+    write_idx(tmp_path / "m" / "t10k-images-idx3-ubyte", pixels[6:][::-1])
+    read, first = sources.reader(task, 1), task.samples.ids.index("test/0000000")
+    with pytest.raises(DataError, match=r"test/0000000: has changed since the task m-\w+ was created"):
+        read(first)
+    assert np.array_equal(read(first + 1)[:, :, 0], pixels[7])
+    assert np.array_equal(sources.reader(sources.mnist(root=str(tmp_path / "m")), 1)(first)[:, :, 0], pixels[8])

@@ -214,3 +214,12 @@ def test_samples_of_unequal_axes_or_sizes_are_named(tmp_path: Path) -> None:
     how = standard(1, id="none", size=None)
     with pytest.raises(DataError, match=r"s\.npz:1: has the shape \[4, 5, 7, 1\], others have \[4, 5, 6, 1\]"):
         packs.build(sizes, how, tmp_path / "pack", workers=1)
+
+
+def test_a_sample_that_has_changed_is_no_longer_that_of_the_task(tmp_path: Path, values: np.ndarray) -> None:
+    task = sources.samples(train=str(tmp_path / "x.npz"), train_targets=str(tmp_path / "y"))
+    np.savez(tmp_path / "x.npz", **{f"s{index}": value + (index == 4) for index, value in enumerate(values)})
+    read = sources.reader(task, 2)
+    assert np.array_equal(read(task.samples.ids.index("train/x.npz:s3")), values[3].transpose(1, 2, 0))
+    with pytest.raises(DataError, match=r"train/x\.npz:s4: has changed since the task x-\w+ was created"):
+        read(task.samples.ids.index("train/x.npz:s4"))

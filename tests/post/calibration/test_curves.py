@@ -49,3 +49,25 @@ def test_beta_is_the_minimum_of_another_solver(
         assert found[:2].min() >= 0
         assert loss(found, number) == pytest.approx(other.fun, abs=1e-7)
         assert loss(again[number], number) == pytest.approx(other.fun, abs=1e-7)
+
+
+def test_bins_of_a_histogram_end_between_scores() -> None:
+    """The same rows with another rounding, as a file of other software computes them, keep their bins."""
+    draws = np.random.default_rng(4)
+    scores = draws.random(200).round(3)
+    hits = (draws.random(200) < scores).astype(float)
+    edges, values = curves.fit_histogram(scores, hits, np.ones(200), 15)
+    assert len(edges) == 14 and not np.isin(edges, scores).any()
+    place = curves.apply_histogram(edges, values, scores)
+    for rounding in (1e-7, -1e-7):
+        np.testing.assert_array_equal(curves.apply_histogram(edges, values, scores * (1 + rounding)), place)
+    # Equally many rows in each bin but for ties, and of each the share of hits.
+    bins = np.searchsorted(edges, scores)
+    assert np.bincount(bins).min() >= 10
+    np.testing.assert_allclose(values, [hits[bins == number].mean() for number in range(15)])
+    # Two classes are mirror images.
+    scores, hits = draws.random(150), draws.integers(0, 2, 150).astype(float)
+    edges, values = curves.fit_histogram(scores, hits, np.ones(150), 15)
+    other_edges, other_values = curves.fit_histogram(1 - scores, 1 - hits, np.ones(150), 15)
+    np.testing.assert_allclose(other_edges, 1 - edges[::-1])
+    np.testing.assert_allclose(other_values, 1 - values[::-1])

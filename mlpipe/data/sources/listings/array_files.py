@@ -143,8 +143,14 @@ def channels_of(values: list[Array], form: Form) -> int:
     return int(counts[0])
 
 
-@lru_cache(maxsize=4)
 def _arrays_of_npz(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz as it is now."""
+    state = path.stat()
+    return _remembered(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4)
+def _remembered(path: Path, changed: int, size: int) -> dict[str, Array]:
     limits.require_ordinary(path)
     with np.load(path, allow_pickle=False) as stored:
         limits.require_members(stored.zip)

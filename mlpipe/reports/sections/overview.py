@@ -70,7 +70,7 @@ def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
 
 
 def _interval_text(outcome: Headline) -> str:
-    return f"{interval(outcome.low, outcome.high, outcome.images)}, 95\u00a0%" if outcome.low is not None else ""
+    return f"95\u00a0% {interval(outcome.low, outcome.high, outcome.images)}" if outcome.low is not None else ""
 
 
 def _out_of_fold_score(facts: TaskFacts, subject: Shown, name: str) -> float | None:

@@ -198,6 +198,12 @@ UNBOUNDED = frozenset(
 )
 # Those that are 0 at least, and may be more than 1.
 LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
+# Of those without an upper bound, or of which the mean is no share, the ones whose values do not go everywhere.
+_LIMITED = {
+    **dict.fromkeys(("rmse", "mse", "mae", "equation_loss"), (0.0, math.inf)),
+    **dict.fromkeys(("pearson", "spearman"), (-1.0, 1.0)),
+    "r2": (-math.inf, 1.0),
+}
 # Measures of agreement, which grow with the hits.
 AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc, "kappa": _kappa}
 
@@ -205,7 +211,7 @@ AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc,
 def bounds(name: str) -> tuple[float, float]:
     """The least and the largest value that a metric may have."""
     if name in UNBOUNDED:
-        return -math.inf, math.inf
+        return _LIMITED.get(name, (-math.inf, math.inf))
     if name in LOSSES:
         return 0.0, math.inf
     return (-1.0 if name.removeprefix("elementwise_") in AGREEMENT else 0.0), 1.0

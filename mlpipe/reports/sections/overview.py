@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,9 +163,13 @@ def leaderboard(facts: TaskFacts) -> Section:
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
     tested = [row for row in board if row["test"] is not None]
-    # An ensemble that is the mean of a recipe's folds, and scores as they do, says nothing beside them.
-    recipes = {(row["records"], row["test"]) for row in tested if not row["ensemble"]}
-    drawn = [row for row in tested if not (row["ensemble"] and (row["records"], row["test"]) in recipes)][:_MOST_DRAWN]
+    # An ensemble that is the mean of a recipe's folds, and scores as they do but for rounding, says nothing beside them.
+    scored = {row["records"]: row["test"] for row in tested if not row["ensemble"]}
+    is_same = [
+        bool(row["ensemble"]) and math.isclose(row["test"], scored.get(row["records"], math.nan), rel_tol=1e-5)
+        for row in tested
+    ]
+    drawn = [row for row, same in zip(tested, is_same, strict=True) if not same][:_MOST_DRAWN]
     # One score alone is told above.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
     caption = f"Leaderboard of {facts.name}: {WORDS[name].whole}, {better} is better"

@@ -84,7 +84,7 @@ def paired_bootstrap(
     ):
         ends, reason = differences.ends(name, value, both[0], both[1], left_out)
         if ends is None:
-            sentence = f"{_undecided(name, names)}: the difference is {number(value, len(truth))} ({reason})."
+            sentence = f"{_undecided(name, names)} is {number(value, len(truth))} ({reason})."
             return Comparison("paired, few rows", value, None, None, None, sentence)
         sentence = _sentence(name, names, value, *ends, level, len(truth))
         return Comparison("paired, few rows", value, *ends, None, sentence)
@@ -170,7 +170,7 @@ def corrected_t(
     if not over_folds.is_spread(off, first_scores, other):
         # Scores of few images come in steps, so that a few folds often differ by the same one: no spread is no certainty.
         difference = number(value, round(n_test * k))
-        sentence = f"{_undecided(name, names, counted(k, 'fold'))}: the difference is {difference} in each of them."
+        sentence = f"{_undecided(name, names, counted(k, 'fold'))} is {difference} in each of them."
         return Comparison("corrected resampled t", value, None, None, None if value else 1.0, sentence)
     spread = over_folds.standard_error(off, n_train=n_train, n_test=n_test)
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
@@ -212,9 +212,9 @@ def agreeing_comparison(
     """
     if comparison.low is None or comparison.high is None or test.p is None or test.p < 1 - level:
         return comparison
-    ends_text = _ends_text(names, comparison.low, comparison.high, level, rows)
+    ends_text = _ends_text(comparison.low, comparison.high, level, rows)
     difference = number(comparison.difference, rows)
-    return replace(comparison, sentence=f"{_undecided(name, names)}: the difference is {difference} ({ends_text}).")
+    return replace(comparison, sentence=f"{_undecided(name, names)} is {difference} ({ends_text}).")
 
 
 def _in_percent(p: float) -> str:
@@ -236,23 +236,22 @@ def _sentence(
     tail = "" if p is None else f", p = {p:.2g}"
     units = "" if folds is None else counted(folds, "fold")
     if not (low > 0 or high < 0):
-        ends_text = _ends_text(names, low, high, level, rows)
-        return (
-            f"{_undecided(name, names, units or 'rows')}: the difference is {number(value, rows)} ({ends_text}{tail})."
-        )
+        ends_text = _ends_text(low, high, level, rows)
+        return f"{_undecided(name, names, units or 'rows')} is {number(value, rows)} ({ends_text}{tail})."
     better, other = names if (value > 0) == (direction(name) == "max") else names[::-1]
     least, most = sorted((abs(low), abs(high)))
-    ends_text = f"{100 * level:.0f} % interval {interval(least, most, rows)}"
+    ends_text = _ends_text(least, most, level, rows)
     over = f"{name} over {units}" if units else name
     return f"{_capital(better)} is better than {other} by {number(abs(value), rows)} in {over} ({ends_text}{tail})."
 
 
 def _undecided(name: str, names: tuple[str, str], units: str = "rows") -> str:
-    return f"The {units} do not tell {names[0]} and {names[1]} apart by {name}"
+    """The beginning of a sentence that goes on with `is` and the difference."""
+    return f"The {units} do not tell {names[0]} and {names[1]} apart by {name}: {names[0]} minus {names[1]}"
 
 
-def _ends_text(names: tuple[str, str], low: float, high: float, level: float, rows: int) -> str:
-    return f"{100 * level:.0f} % interval of {names[0]} minus {names[1]} {interval(low, high, rows)}"
+def _ends_text(low: float, high: float, level: float, rows: int) -> str:
+    return f"{100 * level:.0f} % interval {interval(low, high, rows)}"
 
 
 def _capital(name: str) -> str:

@@ -121,7 +121,7 @@ def test_folds_in_which_two_are_equal_but_for_rounding_are_no_certainty(other: l
     """The interval was 0.00 to 0.00."""
     found = corrected_t([0.3, 0.6, 0.7], other, n_train=20, n_test=10, name="accuracy")
     assert found.low is None and found.high is None and found.difference == pytest.approx(0, abs=1e-15)
-    assert found.sentence.endswith("the difference is 0.00 in each of them.")
+    assert found.sentence.endswith("the first minus the second is 0.00 in each of them.")
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "auroc", "macro_f1"])

@@ -18,6 +18,7 @@ from mlpipe.config.schema import (
     Hpo,
     LayerRates,
     Metrics,
+    Preset,
     Recipe,
     Remove,
     Reuse,
@@ -107,6 +108,8 @@ def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
         checks.section(name, tree.get(name, {}), schema)
     if tree.get("hpo"):
         checks.section("hpo", tree["hpo"], Hpo)
+    # Snapshots of earlier versions have none.
+    checks.section("preset", tree.get("preset") or {}, Preset)
     checks.problems += _trainer_problems(tree.get("trainer"))
 
 
@@ -225,6 +228,10 @@ def _shape_problems(tree: Mapping[str, Any]) -> list[str]:
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         fix = "for example task_list=[digits]"
         problems.append(problem("task_list", "must be a list of names of tasks", got=listed, fix=fix))
+    places = tree.get("trust_paths") or []
+    if not isinstance(places, str) and not (isinstance(places, list) and all(isinstance(item, str) for item in places)):
+        fix = "for example trust_paths=[../exports]"
+        problems.append(problem("trust_paths", "must be a list of files and folders", got=places, fix=fix))
     return problems
 
 

@@ -83,6 +83,8 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             problems += wrong
         elif change.key.endswith("._target_"):
             targets.append(_forced_callback_key(change))
+        elif change.key in _TEXTS and isinstance(change.value, list | dict):
+            problems.append(problem(change.key, "must be text", got=change.value, fix="give it such a value"))
         else:
             values.append(_forced_free_key(change))
     if any(text.startswith("tags=") for text in choices):
@@ -179,7 +181,11 @@ def _check_files(folders: Iterable[Path]) -> None:
 
 
 # Groups of which an option replaces another one.
-_OF_ONE = ("task", "arch", "optimizer", "loss", "lr_scheduler", "preset", "preprocessing", "sampling", "hpo")
+_OF_ONE = (
+    "task", "split", "arch", "optimizer", "loss", "lr_scheduler", "preset", "preprocessing", "sampling", "hpo", "stages",
+)  # fmt: skip
+# Keys at the top that hold one text, which the folders of results and data are made of before anything is checked.
+_TEXTS = ("out_dir", "data_dir", "tags", "time_limit")
 
 
 def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
@@ -200,6 +206,9 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
         if group == "loss":
             fix += f", or their sum: loss=composite loss.expression={listed.replace(',', '+')}"
         return [], [problem(group, "is one option, no list", got=change.value, fix=fix)]
+    if isinstance(change.value, dict) and change.value:
+        keys = " ".join(f"{group}.{name}={item}" for name, item in change.value.items())
+        return [], [problem(group, "takes the name of an option, no mapping", got=change.value, fix=f"write {keys}")]
     names = change.value if isinstance(change.value, list) else [change.value]
     unknown = [str(name) for name in names if str(name) not in known]
     if not unknown:
@@ -305,13 +314,16 @@ def _with_values(
         raise ConfigError(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
+    good, problems = list[str](), list[str]()
+    # What Hydra would add at the top nobody reads.
+    new = [change for change in values if change.key.split(".")[0] not in composer.base and change.text.startswith("+")]
+    problems += [_placed_override(change, composer.base, known)[1] for change in new]
+    values = [change for change in values if change not in new]
     # All at once first, which is right nearly always and fast; one by one only to find who is at fault.
     try:
-        return composer.put([change.text for change in values]), []
+        return composer.put([change.text for change in values]), problems
     except Refused:
         pass
-    good: list[str] = []
-    problems: list[str] = []
     for change in values:
         text, wrong = _placed_override(change, composer.base, known)
         if wrong:
@@ -321,12 +333,42 @@ def _with_values(
             composer.put([*good, text])
             good.append(text)
         except Refused as error:
-            is_there = change.text.startswith("+") and "already at" in str(error)
-            wrong, fix = (
-                ("is there already", f"write {change.text.lstrip('+')}") if is_there else (_first_line(error), "")
-            )
-            problems.append(problem(change.key, wrong, got=change.value, fix=fix))
+            problems += _refusals(change, composer.base, error, known)
     return composer.put(good), problems
+
+
+def _refusals(
+    change: Change, base: dict[str, Any], error: Refused, world: tuple[str, Sequence[str], Collection[str]]
+) -> list[str]:
+    """Sentences for a value that Hydra does not put in where it says so: of a mapping one for each of its unknown keys."""
+    key, value, here = change.key, change.value, _node(base, change.key.split("."))
+    if change.deletes:
+        return [problem(key, "has another value than the one that is to be deleted", got=value, fix=f"write ~{key}")]
+    if change.text.startswith("+") and "already at" in str(error):
+        return [problem(key, "is there already", got=value, fix=f"write {change.text.lstrip('+')}")]
+    if isinstance(here, dict) and isinstance(value, dict):
+        inner = (Change(f"{key}.{name}", item, f"{key}.{name}={item}") for name, item in value.items())
+        if problems := [wrong for part in inner if (wrong := _placed_override(part, base, world)[1])]:
+            return problems
+    if isinstance(here, dict) and not isinstance(value, dict):
+        name = next((name for name in here if not name.startswith("_")), "KEY")
+        return [problem(key, "is a section of several keys", got=value, fix=f"write {key}.{name}=VALUE")]
+    if isinstance(here, list) and not isinstance(value, list):
+        return [problem(key, "must be a list", got=value, fix=f"write {key}=[...]")]
+    # Hydra says which override it is, OmegaConf below it why.
+    reason = (error.__cause__ and error.__cause__.__cause__) or error
+    return [problem(key, f"cannot be set so ({_first_line(reason)})", got=value)]
+
+
+def _node(base: dict[str, Any], parts: Sequence[str]) -> Any:
+    """What stands at a key; None where nothing does."""
+    node: Any = base
+    for part in parts:
+        if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def _placed_override(
@@ -434,5 +476,5 @@ def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change]
                 del node[key]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return first_line(error).rstrip(".")

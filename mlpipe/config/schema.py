@@ -179,6 +179,31 @@ class Reuse:
 
 
 @dataclass(frozen=True)
+class Preset:
+    """The recipes that a preset is made of.
+
+    Attributes:
+        common: Overrides of all recipes.
+        arch: Options of all recipes' networks.
+        recipes: Name of a recipe: its overrides.
+        pretrained: Name of a recipe: its further overrides, where all of a pretrained network learns.
+        sizes: Name of a recipe: shares of the others' image size, the wished for first.
+        spare: Names of recipes for time that is left.
+        post: Overrides of the post-processing.
+        trees: Name of a recipe: its configuration, which the program sets itself.
+    """
+
+    common: list[str] | None = None
+    arch: Mapping[str, Any] | None = None
+    recipes: Mapping[str, list[str]] | None = None
+    pretrained: Mapping[str, list[str]] | None = None
+    sizes: Mapping[str, Annotated[float, "> 0"] | list[Annotated[float, "> 0"]]] | None = None
+    spare: list[str] | None = None
+    post: list[str] | None = None
+    trees: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Remove:
     """Files that a run deletes once it has ended well.
 

@@ -259,7 +259,7 @@ def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[st
         return [text for part in _union_members(annotation) for text in choices(part, module, depth)]
     if isinstance(annotation, ast.Name | ast.Attribute):
         name = annotation.id if isinstance(annotation, ast.Name) else annotation.attr
-        alias = _type_definition(name, module) if depth < _DEEPEST else None
+        alias = _type_definition(name, _home(annotation, module)) if depth < _DEEPEST else None
         return choices(*alias, depth + 1) if alias is not None else []
     if not isinstance(annotation, ast.Subscript):
         return []
@@ -302,11 +302,23 @@ def _plain_mismatch(annotation: ast.Name | ast.Attribute, value: Any, module: as
             return "" if isinstance(value, list | tuple) else "a list"
         case "dict" | "Dict" | "Mapping":
             return "" if isinstance(value, dict) else "a mapping"
-    alias, key = _alias(name, module), (name, id(value), id(module))
+    alias, key = _alias(name, _home(annotation, module)), (name, id(value), id(module))
     if alias is not None and key not in memo:
         memo[key] = ""
         memo[key] = _mismatch(alias, value, module, memo)
     return memo.get(key, "")
+
+
+def _home(annotation: ast.Name | ast.Attribute, module: ast.Module) -> ast.Module:
+    """The module that a type's name is looked up in: of `timm_body.Filling` that of mlpipe which is imported as `timm_body`."""
+    if not isinstance(annotation, ast.Attribute) or not isinstance(annotation.value, ast.Name):
+        return module
+    for node in module.body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("mlpipe"):
+            names = [alias.name for alias in node.names if (alias.asname or alias.name) == annotation.value.id]
+            if names and (file := module_file(f"{node.module}.{names[0]}")) is not None:
+                return _parsed(file)
+    return module
 
 
 def _is_finite(value: float) -> bool:

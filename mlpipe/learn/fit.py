@@ -285,7 +285,7 @@ def _stage(training: _Training, number: int) -> _Stage:
     if number > training.stage and (keeper.best_epoch is not None or before in keeper.of_stages):
         stages.load_network_state(network, keeper.of_stages.get(before, keeper.best_state))
     keeper.begin(number, keep=part.keep)
-    loaded = stages.prepare(network, part, training.at_first)
+    loaded = stages.prepare(network, part, training.at_first, number)
     training.note(f"stage {number + 1} {loaded}" if loaded else "")
     recipe = stages.recipe_of(job.recipe, part)
     place = number if len(training.plan) > 1 else None

@@ -65,10 +65,12 @@ def refuse_parts(recipe: Recipe, noun: str) -> None:
     if recipe.augmentations.device:
         fix = f"use augmentations.cpu.pipeline, which moves images and {noun} together"
         raise ConfigError(problem("augmentations.device.pipeline", f"changes no {noun}", fix=fix))
-    if any(stage.head is not None for stage in recipe.stages):
-        raise ConfigError(problem("stages.list.head", f"is not for {noun}", fix="use stages=freeze_then_finetune"))
-    if any(stage.size is not None for stage in recipe.stages):
-        raise ConfigError(problem("stages.list.size", f"resizes images and not their {noun}", fix="leave it out"))
+    for number, stage in enumerate(recipe.stages):
+        key = f"stages.list[{number}]"
+        if stage.head is not None:
+            raise ConfigError(problem(f"{key}.head", f"is not for {noun}", fix="use stages=freeze_then_finetune"))
+        if stage.size is not None:
+            raise ConfigError(problem(f"{key}.size", f"resizes images and not their {noun}", fix="leave it out"))
     if exact_heads.applies(recipe):
         raise ConfigError(
             problem("optimizer", f"is not for {noun}", got=recipe.optimizer.name, fix="use another, such as adamw")
@@ -86,8 +88,7 @@ def refuse_other_stages(recipe: Recipe, task_kind: str) -> None:
         ConfigError: When they differ.
     """
     kind = kinds.decide(task_kind, recipe.loss)
-    if any(kinds.decide(task_kind, stage.loss or recipe.loss) != kind for stage in recipe.stages):
-        fix = "give all stages equations, or none"
-        raise ConfigError(
-            problem("stages.list.loss", "solutions and images are not learned one after another", fix=fix)
-        )
+    for number, stage in enumerate(recipe.stages):
+        if kinds.decide(task_kind, stage.loss or recipe.loss) != kind:
+            wrong, fix = "solutions and images are not learned one after another", "give all stages equations, or none"
+            raise ConfigError(problem(f"stages.list[{number}].loss", wrong, fix=fix))

@@ -67,38 +67,53 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
     return changed if stage.lr is None else with_rate(changed, stage.lr)
 
 
-def view_of(view: View, task: Task, stage: Stage) -> View:
+def key_of(number: int | None) -> str:
+    """What a stage is called in sentences.
+
+    Args:
+        number: Its place in the list, from 0; None: there is no list, or it is not known.
+    """
+    return "stages.list" if number is None else f"stages.list[{number}]"
+
+
+def view_of(view: View, task: Task, stage: Stage, number: int | None = None) -> View:
     """The rows of a fold that a stage learns from and validates on.
+
+    Args:
+        view: The fold.
+        task: The task.
+        stage: The stage.
+        number: As for `key_of`.
 
     Raises:
         DataError: When negatives are chosen and nobody said which images are positive, or no row is left.
     """
     train, val = view.train, view.val
     if stage.negatives is not None:
-        train = _with_ratio("negatives", view, task, train, stage.negatives, task.samples.learned)
+        train = _with_ratio("negatives", view, task, train, stage.negatives, task.samples.learned, number)
     if stage.val_negatives is not None:
-        val = _with_ratio("val_negatives", view, task, val, stage.val_negatives, task.samples.targets)
+        val = _with_ratio("val_negatives", view, task, val, stage.val_negatives, task.samples.targets, number)
     return replace(view, train=train, val=val)
 
 
 def _with_ratio(
-    key: str, view: View, task: Task, rows: Rows, ratio: int, targets: npt.NDArray[Any]
+    key: str, view: View, task: Task, rows: Rows, ratio: int, targets: npt.NDArray[Any], number: int | None
 ) -> npt.NDArray[np.int64]:
     """Rows of one part of a fold with so many negatives for each positive, by the targets that this part has."""
-    chosen = with_negatives(rows, _positives(task, targets)[rows], ratio)
+    chosen = with_negatives(rows, _positives(task, targets, number)[rows], ratio)
     if not len(chosen):
         wrong = f"no {'val' if key == 'val_negatives' else 'train'} image of {view.name} is left"
-        raise DataError(problem(f"stages.list.{key}", wrong, got=ratio, fix="keep more of them"))
+        raise DataError(problem(f"{key_of(number)}.{key}", wrong, got=ratio, fix="keep more of them"))
     return chosen
 
 
-def _positives(task: Task, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _positives(task: Task, targets: npt.NDArray[Any], number: int | None) -> npt.NDArray[np.bool_]:
     if task.samples.positives is not None:
         return task.samples.positives
     positives = kind.of(task.kind).positives(targets)
     if positives is None:
         fix = "give the data set isPositive(i) (task=items), or leave negatives out"
-        raise DataError(problem("stages.list.negatives", "nobody said which images are positive", fix=fix))
+        raise DataError(problem(f"{key_of(number)}.negatives", "nobody said which images are positive", fix=fix))
     return positives
 
 
@@ -149,13 +164,14 @@ def learning(network: nn.Module) -> frozenset[str]:
     return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
-def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
+def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str], number: int | None = None) -> str:
     """Load a stage's weights, if it names any, and let the parameters learn that learn in it.
 
     Args:
         network: The network, changed in place.
         stage: The stage.
         at_first: What learns where the stage does not say, as `learning` gave it before the first stage.
+        number: As for `key_of`.
 
     Returns:
         A report of the weights that it starts from; empty where it names none.
@@ -168,9 +184,9 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
     if stage.initial_weights is not None:
         path = Path(stage.initial_weights).expanduser()
         if not path.is_file():
-            fix = "name a file of weights"
-            raise DataError(problem("stages.list.initial_weights", "there is no such file", got=str(path), fix=fix))
-        begun = initial_weights.load(network, _start(path, stage))
+            wrong, fix = "there is no such file", "name a file of weights"
+            raise DataError(problem(f"{key_of(number)}.initial_weights", wrong, got=str(path), fix=fix))
+        begun = initial_weights.load(network, _start(path, stage, key_of(number)))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(stage.freeze is not None or name in at_first)
     if stage.freeze is not None:
@@ -181,9 +197,9 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str]) -> str:
     return begun
 
 
-def _start(path: Path, stage: Stage) -> Start:
+def _start(path: Path, stage: Stage, key: str) -> Start:
     start = initial_weights.of_file(str(path), stage.weights_strict)
-    return replace(start, key="stages.list.initial_weights", allow="weights_strict: false to the stage")
+    return replace(start, key=f"{key}.initial_weights", allow="weights_strict: false to the stage")
 
 
 def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module) -> None:
@@ -203,12 +219,12 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
     """
     at_first, memory = learning(network), OptimizerMemory({}, [])
     for number, stage in enumerate(recipe.stages):
-        key = "preprocessing.size" if stage.size is None else f"stages.list[{number}].size"
+        key = "preprocessing.size" if stage.size is None else f"{key_of(number)}.size"
         if stage.head is not None and not isinstance(network, Classifier):
             wrong, fix = "fits the head of one of timm's networks", "use stages=freeze_then_finetune"
-            raise ConfigError(problem(f"stages.list[{number}].head", wrong, got=recipe.arch.title, fix=fix))
-        view = view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage)
-        prepare(network, stage, at_first)
+            raise ConfigError(problem(f"{key_of(number)}.head", wrong, got=recipe.arch.title, fix=fix))
+        view = view_of(View(task.name, 0, rows, rows, rows[:0], rows[:0]), task, stage, number)
+        prepare(network, stage, at_first, number)
         changed = recipe_of(recipe, stage)
         build_loss(changed, task, rows)
         if not exact_heads.has_no_steps(changed):

@@ -72,7 +72,7 @@ class Compared:
 
     def sentences(self) -> list[str]:
         """The outcome in words."""
-        begun = f"First is {self.first}, second {self.second}, on {counted(self.rows, f'{self.split} row')} that both predicted."
+        begun = f"{self.first} and {self.second} on {counted(self.rows, f'{self.split} row')} that both predicted:"
         return [begun, *(test.sentence for test in self.found), *self.notes]
 
     def as_plain(self) -> dict[str, Any]:
@@ -156,13 +156,21 @@ def compared(first: Contender, second: Contender, groups: Mapping[str, str] | No
         pair = _shared_rows(first_rows, other)
         if pair is not None:
             notes = _notes(first, second) if split == "held-out" else []
-            tests = [*paired(*pair, kind, groups, seed), *fold_comparisons(first, second, kind)]
+            names = first.name, second.name
+            tests = [*paired(*pair, kind, groups, seed, names), *fold_comparisons(first, second, kind)]
             return Compared(first.name, second.name, split, len(pair[0]), tests, notes)
     wrong = f"{first.name} and {second.name} have no predictions of the same rows with a target"
     raise ProjectError(problem(KEY, wrong, fix="run mml predict, then mml test, for both"))
 
 
-def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] | None, seed: int) -> list[Comparison]:
+def paired(
+    first_rows: Rows,
+    other: Rows,
+    kind: str,
+    groups: Mapping[str, str] | None,
+    seed: int,
+    names: tuple[str, str] = paired_tests.UNNAMED,
+) -> list[Comparison]:
     """Every test that two models on the same rows allow: bootstrap of the headline and of the likelihood, McNemar.
 
     Args:
@@ -171,12 +179,13 @@ def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] |
         kind: The kind of the task.
         groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
         seed: Of the bootstrap.
+        names: What sentences call the two.
     """
     units = np.array([groups.get(name, name) for name in first_rows.ids]) if groups is not None else None
     part = post_kind.of(kind)
     if part.HEADLINE in part.WITHOUT_INTERVAL:
-        return [_without_interval(first_rows, other, part.HEADLINE, kind)]
-    names = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
+        return [_without_interval(first_rows, other, part.HEADLINE, kind, names)]
+    measures = [part.HEADLINE, *(["nll"] if "nll" in part.METRICS else [])]
     tests = [
         paired_tests.paired_bootstrap(
             name,
@@ -187,25 +196,29 @@ def paired(first_rows: Rows, other: Rows, kind: str, groups: Mapping[str, str] |
             groups=units,
             level=_LEVEL,
             seed=seed,
+            names=names,
         )
-        for name in dict.fromkeys(names)
+        for name in dict.fromkeys(measures)
     ]
     # McNemar's test takes every row for a case of its own.
     known = metrics.labelled(first_rows.targets)
     right = [part.right(rows.calibrated[known], first_rows.targets[known]) for rows in (first_rows, other)]
     if right[0] is not None and right[1] is not None and units is None:
-        test = paired_tests.mcnemar(right[0], right[1])
-        if names[0] == "accuracy":
-            tests[0] = paired_tests.agreeing_comparison(tests[0], test, names[0], _LEVEL, int(known.sum()))
+        test = paired_tests.mcnemar(right[0], right[1], names=names)
+        if measures[0] == "accuracy":
+            count = int(known.sum())
+            tests[0] = paired_tests.agreeing_comparison(tests[0], test, measures[0], _LEVEL, count, names)
         tests.append(test)
     return tests
 
 
-def _without_interval(first_rows: Rows, other: Rows, name: str, kind: str) -> Comparison:
+def _without_interval(first_rows: Rows, other: Rows, name: str, kind: str, names: tuple[str, str]) -> Comparison:
     """The difference of a metric of which no resampling tells how far it may be off."""
     first, second = (_score(rows, name, kind) for rows in (first_rows, other))
-    figures = f"{number(first, len(first_rows))} of the first, {number(second, len(first_rows))} of the second"
-    sentence = f"The rows do not tell the two apart by {name}, which has no interval: it is {figures}."
+    figures = f"{number(first, len(first_rows))} of {names[0]}, {number(second, len(first_rows))} of {names[1]}"
+    sentence = (
+        f"The rows do not tell {names[0]} and {names[1]} apart by {name}, which has no interval: it is {figures}."
+    )
     return Comparison("difference", first - second, None, None, None, sentence)
 
 
@@ -227,8 +240,8 @@ def fold_comparisons(first: Contender, second: Contender, kind: str) -> list[Com
         return []
     tested = float(np.mean([len(first.folds[fold][0]) for fold in both]))
     trained = float(np.mean([first.folds[fold][1].counts["train"] for fold in both]))
-    title = f"{name} of {len(both)} folds"
-    return [paired_tests.corrected_t(*scores, n_train=trained, n_test=tested, name=title)]
+    names = first.name, second.name
+    return [paired_tests.corrected_t(*scores, n_train=trained, n_test=tested, name=name, names=names)]
 
 
 def _ensemble_contender(project: Project, ensemble: EnsembleRecord) -> Contender:

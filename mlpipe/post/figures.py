@@ -1,7 +1,8 @@
 """Figures for people, with as many digits as their images can tell; files, CSV and `--json` keep all digits.
 
 One image more or less changes a share of n images by 1 / n: figures have two decimals up to 100 images, three up to 1000,
-four beyond, and one or two more where a smaller value would have less than two digits. Values below 0.0001 have two digits and
+four beyond, and one or two more where a smaller value would have less than two digits. What has no upper bound, such as an
+error in a unit, has as many digits as a share close to 1: `12.3` of 24 images, `123`. Values below 0.0001 have two digits and
 a power of ten, so that 4.9e-06 and 3.2e-07 are told apart; what is less than the rounding of sums is 0.
 """
 
@@ -25,7 +26,7 @@ def decimals(rows: int | None) -> int:
 
 
 def number(value: float | None, rows: int | None = None) -> str:
-    """A figure: `0.86` of 24 images, `0.861` of 300, `12346` or `4.9e-06` of any; empty for what is not there.
+    """A figure: `0.86` and `12.3` of 24 images, `0.861` and `12.35` of 300, `12346` of any; empty for what is not there.
 
     Args:
         value: The figure.
@@ -38,7 +39,15 @@ def number(value: float | None, rows: int | None = None) -> str:
         return f"{value:.0f}" if size < _LARGEST else f"{value:.4g}"
     if size < _NOTHING:
         return f"{0:.{places}f}"
-    return f"{value:.1e}" if size < _LEAST else f"{value:.{max(places, 1 - math.floor(math.log10(size)))}f}"
+    return f"{value:.1e}" if size < _LEAST else f"{value:.{_places(size, places)}f}"
+
+
+def _places(size: float, places: int) -> int:
+    """Decimals of a figure that is neither tiny nor large, where one around 1 has `places`."""
+    if size < 1:
+        return max(places, 1 - math.floor(math.log10(size)))
+    # Of what it is once it is rounded: 9.996 is 10.0.
+    return max(0, places - int(f"{size:.{places}e}".partition("e")[2]))
 
 
 def setting(value: Any) -> str:
@@ -96,4 +105,11 @@ def interval(low: float | None, high: float | None, rows: int | None = None) -> 
         rows: How many images it is of; None: four decimals.
     """
     ends = number(low, rows), number(high, rows)
-    return " to ".join(ends) if all(ends) else ""
+    if not all(ends) or low is None or high is None:
+        return ""
+    larger = max(abs(low), abs(high))
+    if min(abs(low), abs(high)) >= 1 and larger < 1000:
+        # Ends on two sides of 10 are as fine as the larger one.
+        places = _places(larger, decimals(rows))
+        ends = f"{low:.{places}f}", f"{high:.{places}f}"
+    return " to ".join(ends)

@@ -17,6 +17,9 @@ from mlpipe.post.intervals.forms import Known
 from mlpipe.post.metrics import compute, direction, statistic
 from mlpipe.post.sums import Statistic, leave_out
 
+# What sentences call the two models where nobody has names for them.
+UNNAMED = ("the first", "the second")
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -45,6 +48,7 @@ def paired_bootstrap(
     resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
+    names: tuple[str, str] = UNNAMED,
 ) -> Comparison:
     """The difference of a metric between two models of the same rows, with its BCa interval.
 
@@ -61,6 +65,7 @@ def paired_bootstrap(
         resamples: How many draws.
         level: Of the interval.
         seed: Of the draws.
+        names: What the sentence calls the two.
 
     Raises:
         DataError: The shapes differ, or no row has a target.
@@ -79,16 +84,17 @@ def paired_bootstrap(
     ):
         ends, reason = differences.ends(name, value, both[0], both[1], left_out)
         if ends is None:
-            sentence = f"The rows do not tell the two apart by {name}: the difference is {number(value, len(truth))} ({reason})."
+            sentence = f"{_undecided(name, names)} is {number(value, len(truth))} ({reason})."
             return Comparison("paired, few rows", value, None, None, None, sentence)
-        return Comparison("paired, few rows", value, *ends, None, _sentence(name, value, *ends, level, len(truth)))
+        sentence = _sentence(name, names, value, *ends, level, len(truth))
+        return Comparison("paired, few rows", value, *ends, None, sentence)
     drawn = [_difference(pair, weights, units) for weights in differences.draws(units, count, resamples, seed)]
     low, high = differences.bootstrap_ends(np.concatenate(drawn), value, left_out, level)
-    sentence = _sentence(name, value, low, high, level, len(truth))
+    sentence = _sentence(name, names, value, low, high, level, len(truth))
     return Comparison("paired bootstrap", value, low, high, None, sentence)
 
 
-def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparison:
+def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike, *, names: tuple[str, str] = UNNAMED) -> Comparison:
     """McNemar's exact test of two models on one fixed test set: only rows where exactly one is right count.
 
     p = min(1, 2 P[Bin(b + c, 1/2) <= min(b, c)]), and 1 when there are no such rows. McNemar 1947.
@@ -96,6 +102,7 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparis
     Args:
         first_right: Whether the one model is right, shape (n,).
         second_right: Whether the other is, shape (n,).
+        names: What the sentence calls the two.
 
     Raises:
         DataError: The lengths differ, or there are no rows.
@@ -110,7 +117,7 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike) -> Comparis
     b, c = int((first_hits & ~other).sum()), int((~first_hits & other).sum())
     p = min(1.0, 2 * float(bdtr(min(b, c), b + c, 0.5))) if b + c else 1.0
     value = float(first_hits.mean() - other.mean())
-    clause = f"Only the first is right on {counted(b, 'row')}, only the second on {c}"
+    clause = f"Only {names[0]} is right on {counted(b, 'row')}, only {names[1]} on {c}"
     often = f"equally good models differ as much or more in {_in_percent(p)} of such comparisons"
     sentence = f"{clause}: {often} (McNemar's test, p = {p:.2g})." if b + c else "Both are right on the same rows."
     return Comparison("McNemar, exact", value, None, None, p, sentence)
@@ -124,6 +131,7 @@ def corrected_t(
     n_test: float,
     name: str = "the metric",
     level: float = 0.95,
+    names: tuple[str, str] = UNNAMED,
 ) -> Comparison:
     """The difference of two models' scores over the folds of one cross-validation, by the corrected resampled t-test.
 
@@ -136,8 +144,9 @@ def corrected_t(
         second: The other's, shape (k,).
         n_train: How many images a fold's model was fitted on.
         n_test: How many it was tested on.
-        name: What the scores are, for the sentence.
+        name: The metric that the scores are of; it says whether less is better.
         level: Of the interval.
+        names: What the sentence calls the two.
 
     Raises:
         DataError: The lengths differ, there are fewer than two folds, or a score is not finite.
@@ -161,12 +170,12 @@ def corrected_t(
     if not over_folds.is_spread(off, first_scores, other):
         # Scores of few images come in steps, so that a few folds often differ by the same one: no spread is no certainty.
         difference = number(value, round(n_test * k))
-        sentence = f"The folds do not tell the two apart by {name}: the difference is {difference} in each of them."
+        sentence = f"{_undecided(name, names, counted(k, 'fold'))} is {difference} in each of them."
         return Comparison("corrected resampled t", value, None, None, None if value else 1.0, sentence)
     spread = over_folds.standard_error(off, n_train=n_train, n_test=n_test)
     half = float(stdtrit(k - 1, (1 + level) / 2)) * spread
     p = 2 * float(stdtr(k - 1, -abs(value) / spread))
-    sentence = _sentence(name, value, value - half, value + half, level, round(n_test * k), p)
+    sentence = _sentence(name, names, value, value - half, value + half, level, round(n_test * k), p, folds=k)
     return Comparison("corrected resampled t", value, value - half, value + half, p, sentence)
 
 
@@ -188,7 +197,9 @@ def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
     return pair[0].of_weights(weights, units) - pair[1].of_weights(weights, units)
 
 
-def agreeing_comparison(comparison: Comparison, test: Comparison, name: str, level: float, rows: int) -> Comparison:
+def agreeing_comparison(
+    comparison: Comparison, test: Comparison, name: str, level: float, rows: int, names: tuple[str, str] = UNNAMED
+) -> Comparison:
     """A comparison whose sentence agrees with a test of the same difference: it calls none better that the test does not.
 
     Args:
@@ -197,33 +208,52 @@ def agreeing_comparison(comparison: Comparison, test: Comparison, name: str, lev
         name: The metric.
         level: Of the interval.
         rows: How many rows both are of.
+        names: What the sentence calls the two.
     """
     if comparison.low is None or comparison.high is None or test.p is None or test.p < 1 - level:
         return comparison
-    return replace(
-        comparison,
-        sentence=_undecided_sentence(
-            name, comparison.difference, _ends_text(comparison.low, comparison.high, level, rows), rows
-        ),
-    )
+    ends_text = _ends_text(comparison.low, comparison.high, level, rows)
+    difference = number(comparison.difference, rows)
+    return replace(comparison, sentence=f"{_undecided(name, names)} is {difference} ({ends_text}).")
 
 
 def _in_percent(p: float) -> str:
     return f"{100 * p:.0f} %" if p >= 0.01 else "less than 1 %"
 
 
-def _sentence(name: str, value: float, low: float, high: float, level: float, rows: int, p: float | None = None) -> str:
-    """Who is better by how much, or that the rows do not tell."""
-    ends_text = _ends_text(low, high, level, rows) + ("" if p is None else f", p = {p:.2g}")
+def _sentence(
+    name: str,
+    names: tuple[str, str],
+    value: float,
+    low: float,
+    high: float,
+    level: float,
+    rows: int,
+    p: float | None = None,
+    folds: int | None = None,
+) -> str:
+    """Who is better by how much, or that the rows, or the folds, do not tell."""
+    tail = "" if p is None else f", p = {p:.2g}"
+    units = "" if folds is None else counted(folds, "fold")
     if not (low > 0 or high < 0):
-        return _undecided_sentence(name, value, ends_text, rows)
-    better = "first" if (value > 0) == (direction(name) == "max") else "second"
-    return f"The {better} is better by {number(abs(value), rows)} in {name} ({ends_text})."
+        ends_text = _ends_text(low, high, level, rows)
+        return f"{_undecided(name, names, units or 'rows')} is {number(value, rows)} ({ends_text}{tail})."
+    better, other = names if (value > 0) == (direction(name) == "max") else names[::-1]
+    least, most = sorted((abs(low), abs(high)))
+    ends_text = _ends_text(least, most, level, rows)
+    over = f"{name} over {units}" if units else name
+    return f"{_capital(better)} is better than {other} by {number(abs(value), rows)} in {over} ({ends_text}{tail})."
 
 
-def _undecided_sentence(name: str, value: float, ends_text: str, rows: int) -> str:
-    return f"The rows do not tell the two apart by {name}: the difference is {number(value, rows)} ({ends_text})."
+def _undecided(name: str, names: tuple[str, str], units: str = "rows") -> str:
+    """The beginning of a sentence that goes on with `is` and the difference."""
+    return f"The {units} do not tell {names[0]} and {names[1]} apart by {name}: {names[0]} minus {names[1]}"
 
 
 def _ends_text(low: float, high: float, level: float, rows: int) -> str:
-    return f"{100 * level:.0f} % interval of first minus second {interval(low, high, rows)}"
+    return f"{100 * level:.0f} % interval {interval(low, high, rows)}"
+
+
+def _capital(name: str) -> str:
+    """A name at the beginning of a sentence: words begin with a capital letter, identifiers stay as they are."""
+    return f"T{name[1:]}" if name.startswith("the ") else name

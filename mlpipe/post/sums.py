@@ -196,14 +196,14 @@ COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 UNBOUNDED = frozenset(
     {"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss", "critic_gap"}
 )
-# What some of them are all the same: errors are 0 at least, correlations and explained shares 1 at most.
+# Those that are 0 at least, and may be more than 1.
+LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
+# The ends of those unbounded metrics that have one: errors are at least 0, correlations between -1 and 1, R^2 at most 1.
 _ENDS = {
-    **dict.fromkeys(("rmse", "mse", "mae"), (0.0, math.inf)),
+    **dict.fromkeys(("rmse", "mse", "mae", "equation_loss"), (0.0, math.inf)),
     **dict.fromkeys(("pearson", "spearman"), (-1.0, 1.0)),
     "r2": (-math.inf, 1.0),
 }
-# Those that are 0 at least, and may be more than 1.
-LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
 # Measures of agreement, which grow with the hits.
 AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc, "kappa": _kappa}
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -39,6 +40,8 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
+# Columns of a screen, as the style has them.
+_MOST_COLUMNS = 4
 _STYLE, _SCRIPT = Path(__file__).with_name("report.css"), Path(__file__).with_name("report.js")
 # Sections on results, which a kind adds, stand between these.
 _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
@@ -176,9 +179,45 @@ def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterat
     One alone is as wide as those, and its own tables and plots stand beside each other.
     """
     for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda pair: pair[0].is_wide):
-        together = [body for _, body in run]
-        around = "" if is_wide else "alone" if len(together) == 1 else "columns"
-        yield element("div", joined(together), class_=around) if around else joined(together)
+        pairs = list(run)
+        together = [body for _, body in pairs]
+        if is_wide:
+            yield joined(together)
+        elif len(together) == 1:
+            yield element("div", joined(together), class_="alone")
+        else:
+            count = filled_columns([_height(section, body) for section, body in pairs])
+            yield element("div", joined(together), class_="columns", style=f"--count: {count}")
+
+
+def filled_columns(heights: Sequence[float], most: int = _MOST_COLUMNS) -> int:
+    """The most columns of which none stays empty, as a browser fills them: in order, as evenly high as sections allow.
+
+    Args:
+        heights: Of the sections, in any unit; none is broken.
+        most: No more columns than these.
+    """
+    for count in range(min(most, len(heights)), 1, -1):
+        whole = sorted({sum(heights[first:last]) for last in range(len(heights) + 1) for first in range(last)})
+        if next(used for high in whole if (used := _columns_of_height(heights, high)) <= count) == count:
+            return count
+    return 1
+
+
+def _columns_of_height(heights: Sequence[float], most: float) -> float:
+    """How many columns of a height sections need; infinite where one is higher."""
+    columns, left = 1.0, most
+    for height in heights:
+        columns, left = (columns, left - height) if height <= left else (columns + 1, most - height)
+        if left < 0:
+            return math.inf
+    return columns
+
+
+def _height(section: Section, body: Markup) -> float:
+    """About how high a section is in a column, in pixels: its drawings with their captions, rows of tables, and the rest."""
+    drawings = sum(96 * plot.figure.get_size_inches()[1] + 90 for plot in section.plots)
+    return float(drawings) + 30 * body.html.count("<tr") + 30 * body.html.count("<p") + 60
 
 
 def _empty_page() -> Markup:

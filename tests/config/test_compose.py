@@ -471,3 +471,50 @@ def test_a_logger_of_lightning_s_needs_no_folder_of_its_own() -> None:
     assert found.params == {"name": "mine"} and not found.is_users
     (told,) = problems("logging._target_=torch.nn.Linear")
     assert told.startswith("logging._target_: is not allowed here, got 'torch.nn.Linear'")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("optimizer.betas={a:1}", "optimizer.betas: must be a list, got {'a': 1}; write optimizer.betas=[...]"),
+        (
+            "augmentations.cpu=[1]",
+            "augmentations.cpu: is a section of several keys, got [1]; write augmentations.cpu.pipeline=VALUE",
+        ),
+        ("callbacks.early={patience:2,nope:1}", "callbacks.early.nope: unknown key; known keys: patience, "),
+        (
+            "trainer={max_epochs:3}",
+            "trainer: takes the name of an option, no mapping, got {'max_epochs': 3}; write trainer.max_epochs=3",
+        ),
+        (
+            "split=[kfold,holdout]",
+            "split: is one option, no list, got ['kfold', 'holdout']; write split=kfold,holdout -m",
+        ),
+        ("out_dir=[1]", "out_dir: must be text, got [1]"),
+        ("+max_epochs=3", "max_epochs: unknown key; write trainer.max_epochs=3"),
+        ("++nothing.at=3", "nothing: unknown key; "),
+    ],
+)
+def test_what_does_not_fit_into_a_section_is_said_of_its_key(text: str, sentence: str) -> None:
+    """Hydra says `Error merging override optimizer.betas={a:1}`, whatever is wrong with it."""
+    (told,) = problems("callbacks=early", text)
+    assert told.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        ("preset=fast preset.sizes=abc", "preset.sizes: must be a mapping or null, got 'abc'"),
+        (
+            "preset=fast preset.sizes.larger=abc",
+            "preset.sizes: must be a mapping in which each value is a number > 0 or a list or null, got {'larger': 'abc'",
+        ),
+        ("preset=fast preset.sizes.larger=-1", "preset.sizes: must be a mapping in which each value is a number > 0"),
+        ("preset=fast preset.spare=probe", "preset.spare: must be a list or null, got 'probe'"),
+        ("trust_paths=[1]", "trust_paths: must be a list of files and folders, got [1]"),
+        ("arch.extra_channels=-1", "arch.extra_channels: must be one of timm, zero, copy_last, got -1"),
+    ],
+)
+def test_values_without_a_meaning_are_refused(texts: str, sentence: str) -> None:
+    (told,) = problems(*texts.split())
+    assert told.startswith(sentence)

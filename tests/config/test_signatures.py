@@ -70,3 +70,13 @@ def test_values_that_are_names_of_another_module_are_not_guessed() -> None:
     found = signatures.read("albumentations.Affine")
     assert found is not None and found.problems("a", {"border_mode": 4, "rotate": [-3, 3]}) == []
     assert found.problems("a", {"rotated": 3}) != []
+
+
+@pytest.mark.parametrize("value", [-1, "mean"])
+def test_a_type_of_another_module_is_looked_up_there(value: object) -> None:
+    """`timm_body.Filling` was taken for a type that nobody knows, so that any value fitted."""
+    signature = signatures.read("mlpipe.arch.classifier.timm")
+    assert signature is not None
+    wrong = f"arch.extra_channels: must be one of timm, zero, copy_last, got {value!r}"
+    assert [text.partition(";")[0] for text in signature.problems("arch", {"extra_channels": value})][:1] == [wrong]
+    assert not [text for text in signature.problems("arch", {"extra_channels": "zero"}) if "extra_channels" in text]

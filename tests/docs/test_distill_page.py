@@ -29,7 +29,7 @@ def test_the_commands(tmp_path: Path, few_digits: None, capsys: pytest.CaptureFi
     (teacher,) = ensembles.load_all(project, "digits")
     _what_is_taught(project, teacher.id, commands[1][1:])
     assert main([*commands[1], "sys.threads=1"]) == 0
-    assert f", second {teacher.id}, on 120 test rows that both predicted." in capsys.readouterr().out
+    assert f" and {teacher.id} on 120 test rows that both predicted:" in capsys.readouterr().out
     students = [one for one in records.load_all(project, "digits") if teacher.id in " ".join(one.notes)]
     taught, *others = {one.recipe for one in students}
     assert len(students) == 2 and not others

@@ -19,9 +19,28 @@ def test_one_image_more_or_less_is_seen_and_little_that_is_finer(rows: int, deci
 def test_a_figure_of_few_images_has_two_decimals() -> None:
     assert [figures.number(0.95833, rows) for rows in (24, 300, 5000, None)] == ["0.96", "0.958", "0.9583", "0.9583"]
     assert [figures.number(value, 24) for value in (999.96, 1234.5, 12345.6, -98765.4, 12345678.9)] == [
-        "999.96", "1234", "12346", "-98765", "1.235e+07",
+        "1000", "1234", "12346", "-98765", "1.235e+07",
     ]  # fmt: skip
     assert figures.number(None) == figures.number(float("nan")) == figures.number(float("inf")) == ""
+
+
+def test_what_is_not_bounded_has_no_more_digits_than_a_share() -> None:
+    """Errors of 24 images were told as 123.46: a digit more than their images tell."""
+    values = (1.2345, 9.996, 12.345, 123.45, -999.4, 999.6)
+    assert [figures.number(value, 24) for value in values] == ["1.23", "10.0", "12.3", "123", "-999", "1000"]
+    assert [figures.number(value, 300) for value in values] == ["1.234", "9.996", "12.35", "123.5", "-999.4", "999.6"]
+    assert [figures.number(value) for value in values[2:]] == ["12.345", "123.45", "-999.40", "999.60"]
+    for rows in (24, 300, 5000):
+        for value in values[:1] + values[2:5]:
+            digits = figures.number(value, rows).lstrip("-").replace(".", "")
+            assert len(digits) == max(figures.decimals(rows) + 1, len(str(int(abs(value)))))
+
+
+def test_ends_of_one_interval_are_equally_fine() -> None:
+    assert figures.interval(9.87, 10.24, 24) == "9.9 to 10.2"
+    assert figures.interval(-101.2, -99.87, 300) == "-101.2 to -99.9"
+    assert figures.interval(0.95, 12.34, 24) == "0.95 to 12.3"
+    assert figures.interval(1.0, 1.0, 24) == "1.00 to 1.00"
 
 
 def test_a_small_figure_keeps_two_digits() -> None:

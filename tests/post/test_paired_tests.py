@@ -20,13 +20,13 @@ def test_the_better_model_is_named(name: str) -> None:
     better, worse, targets = pair()
     found = paired_bootstrap(name, better, worse, targets, resamples=400, kind="classification")
     assert found.low < found.difference < found.high
-    assert found.sentence.startswith("The first is better by")
+    assert found.sentence.startswith("The first is better than the second by")
     assert paired_bootstrap(name, worse, better, targets, resamples=400, kind="classification").sentence.startswith(
-        "The second is better by"
+        "The second is better than the first by"
     )
     same = paired_bootstrap(name, better, better, targets, resamples=50, kind="classification")
     assert (same.difference, same.low, same.high) == (0, 0, 0)
-    assert same.sentence.startswith("The rows do not tell the two apart")
+    assert same.sentence.startswith("The rows do not tell the first and the second apart")
 
 
 def test_the_interval_of_a_mean_difference_is_that_of_scipy() -> None:
@@ -113,7 +113,7 @@ def test_a_single_row_is_compared_without_a_word_of_numpy(kind: str, name: str) 
         (np.eye(3)[:1], np.array([0])) if kind == "classification" else (np.zeros((1, 2)), np.ones((1, 1)))
     )
     found = paired_bootstrap(name, outputs, outputs, targets, resamples=20, kind=kind)
-    assert found.difference == 0 and "do not tell the two apart" in found.sentence
+    assert found.difference == 0 and "do not tell the first and the second apart" in found.sentence
 
 
 @pytest.mark.parametrize("other", [[0.3, 0.6, 0.7], [0.1 + 0.2, 0.6, 0.7]])
@@ -121,7 +121,7 @@ def test_folds_in_which_two_are_equal_but_for_rounding_are_no_certainty(other: l
     """The interval was 0.00 to 0.00."""
     found = corrected_t([0.3, 0.6, 0.7], other, n_train=20, n_test=10, name="accuracy")
     assert found.low is None and found.high is None and found.difference == pytest.approx(0, abs=1e-15)
-    assert found.sentence.endswith("the difference is 0.00 in each of them.")
+    assert found.sentence.endswith("the first minus the second is 0.00 in each of them.")
 
 
 @pytest.mark.parametrize("name", ["balanced_accuracy", "auroc", "macro_f1"])

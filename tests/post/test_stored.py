@@ -26,18 +26,25 @@ RIGHT, BETTER_RIGHT = LOGITS.argmax(1) == KNOWN, BETTER.argmax(1) == KNOWN
 def test_who_is_better_is_said_in_a_sentence() -> None:
     drawn = paired_tests.paired_bootstrap("accuracy", LOGITS, BETTER, KNOWN, kind="classification")
     difference = RIGHT.mean() - BETTER_RIGHT.mean()
-    numbers = f"95 % interval of first minus second {drawn.low:.2f} to {drawn.high:.2f}"
+    # The interval of what is won is told, whoever comes first.
+    numbers = f"95 % interval {-drawn.high:.2f} to {-drawn.low:.2f}"
     assert drawn.test == "paired, few rows"
-    assert drawn.sentence == f"The second is better by {-difference:.2f} in accuracy ({numbers})."
+    assert drawn.sentence == f"The second is better than the first by {-difference:.2f} in accuracy ({numbers})."
     # Less of a loss is better.
     assert paired_tests.paired_bootstrap("nll", BETTER, LOGITS, KNOWN, kind="classification").sentence.startswith(
-        "The first is better by "
+        "The first is better than the second by "
     )
     assert paired_tests.paired_bootstrap("nll", LOGITS, BETTER, KNOWN, kind="classification").sentence.startswith(
-        "The second is better by "
+        "The second is better than the first by "
     )
+    named = paired_tests.paired_bootstrap(
+        "nll", LOGITS, BETTER, KNOWN, kind="classification", names=("probe", "the ensemble")
+    ).sentence
+    assert named.startswith("The ensemble is better than probe by ")
     same = paired_tests.paired_bootstrap("accuracy", LOGITS, LOGITS, KNOWN, kind="classification").sentence
-    assert same.startswith("The rows do not tell the two apart by accuracy: the difference is 0.00 (95 % interval ")
+    assert same.startswith(
+        "The rows do not tell the first and the second apart by accuracy: the first minus the second is 0.00 (95 % interval "
+    )
 
 
 def test_what_has_no_interval_is_compared_by_its_values() -> None:
@@ -45,10 +52,11 @@ def test_what_has_no_interval_is_compared_by_its_values() -> None:
     features = np.random.default_rng(0).normal(size=(40, 3))
     near, far = (np.column_stack([np.zeros((40, 2)), features, features + shift]) for shift in (0.1, 1.0))
     names, ones = [str(row) for row in range(40)], np.ones((40, 1))
-    (told,) = comparison.paired(Rows(names, ones, far, far), Rows(names, ones, near, near), "generation", None, 0)
+    both = Rows(names, ones, far, far), Rows(names, ones, near, near)
+    (told,) = comparison.paired(*both, "generation", None, 0, ("gan", "larger"))
     assert told.difference == pytest.approx(3.0 - 0.03) and (told.low, told.high, told.p) == (None, None, None)
-    which = "it is 3.00 of the first, 0.030 of the second"
-    assert told.sentence == f"The rows do not tell the two apart by frechet, which has no interval: {which}."
+    which = "it is 3.00 of gan, 0.030 of larger"
+    assert told.sentence == f"The rows do not tell gan and larger apart by frechet, which has no interval: {which}."
 
 
 def test_rows_of_one_model_only_are_counted() -> None:
@@ -69,7 +77,8 @@ def test_none_is_called_better_where_the_test_of_the_same_difference_does_not() 
     assert test.p == pytest.approx(0.125) and "in 12 % of such comparisons (McNemar's test, p = 0.12)" in test.sentence
     apart = paired_tests.Comparison("any", 4 / 24, 0.083, 0.375, None, "The first is better by 0.17 in accuracy.")
     told = paired_tests.agreeing_comparison(apart, test, "accuracy", 0.95, 24).sentence
-    assert told.startswith("The rows do not tell the two apart by accuracy: the difference is 0.17 (95 % interval ")
+    begun = "The rows do not tell the first and the second apart by accuracy: the first minus the second is 0.17 "
+    assert told == f"{begun}(95 % interval 0.083 to 0.38)."
     sure = paired_tests.mcnemar(first, np.arange(24) >= 6)
     assert (
         sure.p == pytest.approx(2 / 2**6)
@@ -79,12 +88,20 @@ def test_none_is_called_better_where_the_test_of_the_same_difference_does_not() 
 
 def test_a_comparison_over_folds() -> None:
     found = paired_tests.corrected_t([0.8, 0.82, 0.79], [0.7, 0.71, 0.70], n_train=100, n_test=50, name="accuracy")
-    numbers = "95 % interval of first minus second 0.061 to 0.139, p = 0.0082"
+    numbers = "95 % interval 0.061 to 0.139, p = 0.0082"
     assert found.test == "corrected resampled t"
-    assert found.sentence == f"The first is better by 0.100 in accuracy ({numbers})."
+    assert found.sentence == f"The first is better than the second by 0.100 in accuracy over 3 folds ({numbers})."
     same = paired_tests.corrected_t([0.8, 0.8], [0.8, 0.8], n_train=100, n_test=50)
     assert (same.difference, same.low, same.high, same.p) == (0, None, None, 1)
-    assert same.sentence.startswith("The folds do not tell the two apart by the metric: the difference is 0.00 ")
+    assert same.sentence.startswith("The 2 folds do not tell the first and the second apart by the metric: ")
+
+
+def test_of_folds_the_one_with_the_smaller_error_is_better() -> None:
+    """The words behind the name hid that less is better: the worse of two recipes for numbers was named."""
+    errors = [0.50, 0.55, 0.52], [0.80, 0.84, 0.83]
+    told = paired_tests.corrected_t(*errors, n_train=100, n_test=50, name="rmse", names=("small", "large"))
+    assert told.difference < 0 and told.high is not None and told.high < 0
+    assert told.sentence.startswith("small is better than large by 0.300 in rmse over 3 folds (95 % interval 0.")
 
 
 @pytest.mark.parametrize(("first", "second"), [([0.85, 0.9], [0.8, 0.85]), ([0.75, 0.5, 0.25], [0.5, 0.25, 0.0])])
@@ -93,7 +110,7 @@ def test_folds_that_all_differ_by_one_step_tell_nothing(first: list[float], seco
     found = paired_tests.corrected_t(first, second, n_train=20, n_test=20, name="accuracy")
     assert found.difference == pytest.approx(first[0] - second[0])
     assert (found.low, found.high, found.p) == (None, None, None)
-    assert found.sentence.startswith("The folds do not tell the two apart by accuracy: the difference is 0.")
+    assert found.sentence.startswith(f"The {len(first)} folds do not tell the first and the second apart by accuracy: ")
     assert paired_tests.corrected_t(second, first, n_train=20, n_test=20).p is None
 
 

@@ -205,7 +205,7 @@ def test_solutions_stand_beside_images_of_the_same_task(folder: Path, capsys: py
         (
             "row",
             ["stages.list=[{epochs: 1, loss: mse}, {epochs: 1}]", "mode.store_best=false"],
-            "stages.list.loss: solutions and images are not",
+            "stages.list[0].loss: solutions and images are not",
         ),
         ("row", ["loss.diffusion_coeff=-1"], "loss.diffusion_coeff: must be a number >= 0"),
         ("row", ["task.frequncy=[1,2]"], "task.frequncy: unknown key"),

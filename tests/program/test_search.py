@@ -106,7 +106,7 @@ def test_lines_of_trials_have_the_digits_that_tell(
     assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
     value = lr(frozen(tmp_path)[0])[0]
     out = capsys.readouterr().out
-    assert f"trial 0 (of 1): optimizer.lr={value:.4g}\n" in out and repr(value) not in out
+    assert f"trial 0 (1/1): optimizer.lr={value:.4g}\n" in out and repr(value) not in out
     assert "trial 0: val/loss 3.2e-07\n" in out
 
 

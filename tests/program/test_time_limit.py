@@ -154,7 +154,7 @@ def test_a_search_ends_within_its_time(
     assert "no further trial: 0 s are left, and one takes about" in capsys.readouterr().out
     monkeypatch.setattr(Deadline, "left", over)
     assert main([*search, "hpo.trials=2"]) == 0
-    assert "trial 1 (goes on, of 2)" in capsys.readouterr().out
+    assert "trial 1 (2/2) goes on: " in capsys.readouterr().out
     assert len(records.load_all(project(tmp_path))) == 2
 
 

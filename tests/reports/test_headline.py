@@ -40,7 +40,7 @@ def test_a_score_in_words(name: str, sentence: str) -> None:
 def test_the_unit_stands_behind_every_figure() -> None:
     shown: Any = SimpleNamespace(name="the ensemble", where="test")
     said = headline._sentence(shown, "psnr", 12.184, 11.5, 12.75, 120)
-    assert said.endswith("ratio of 12.184 dB on 120 test images (95 % interval 11.500 to 12.750 dB).")
+    assert said.endswith("ratio of 12.18 dB on 120 test images (95 % interval 11.50 to 12.75 dB).")
     against = headline._baseline_comparison("grey", "psnr", 9.5, (12.184, 11.5, 12.75), 120)
     assert against == "Always predicting grey would have a peak signal-to-noise ratio of 9.500 dB: this is better."
     assert headline.WORDS["psnr"].whole == "peak signal-to-noise ratio in decibels"

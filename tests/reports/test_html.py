@@ -308,9 +308,24 @@ def test_a_narrow_section_between_wide_ones_has_its_pieces_beside_each_other() -
     made = [section("a", is_wide=True), section("b", is_wide=False), section("c", is_wide=True)]
     together = [*made, section("d", is_wide=False), section("e", is_wide=False)]
     text = html.page("p", [("t", together)])
-    assert text.count('<div class="alone">') == 1 and text.count('<div class="columns">') == 1
+    assert text.count('<div class="alone">') == 1 and text.count('<div class="columns" style="--count: 2">') == 1
 
 
 def test_a_long_word_of_a_row_is_broken_for_its_figures() -> None:
     made = str(markup.table("t", ["name", "n"], [["x" * 60, "1"], [markup.element("code", "a.b"), "2"]]))
     assert made.count('class="long"') == 1 and f'<th scope="row" class="long">{"x" * 60}</th>' in made
+
+
+@pytest.mark.parametrize(
+    ("heights", "count"),
+    [
+        # The first two stand under each other beside the third: of three columns one was empty.
+        ([300, 340, 900], 2),
+        ([300, 800], 2),
+        ([300, 300, 300], 3),
+        ([500, 200, 200, 300, 100, 400], 4),
+        ([100, 100], 2),
+    ],
+)
+def test_no_column_stays_empty(heights: list[float], count: int) -> None:
+    assert html.filled_columns(heights) == count

@@ -42,7 +42,7 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
     tta.refuse_views(recipe.tta)
     per_pixel.refuse_other_stages(recipe, task.kind)
     refused = {
-        "stages.list.head": any(stage.head is not None for stage in recipe.stages),
+        **{f"stages.list[{number}].head": stage.head is not None for number, stage in enumerate(recipe.stages)},
         "optimizer": exact_heads.applies(recipe) or recipe.optimizer.name in ("lbfgs", "none"),
         "metrics.while_training": recipe.metrics.while_training,
         "tune": not recipe.tune.is_none,

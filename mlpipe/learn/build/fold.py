@@ -98,7 +98,7 @@ def stage_parts(
         number: Its number, counted from 0; None where it is the only one.
         memory: What the optimizer of the stage before knew.
     """
-    view = stages.view_of(job.view, job.task, stage)
+    view = stages.view_of(job.view, job.task, stage, number)
     data = _loaders(job, recipe, view, inputs_of(job, network, watch, recipe))
     take_up = partial(memory.load_into, rates=stage.lr is None) if memory is not None and stage.carry else None
     optimizers = _optimizers(recipe, data, take_up)

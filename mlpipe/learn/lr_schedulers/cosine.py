@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from mlpipe.learn.lr_schedulers.clock import Clock, closed_form
+from mlpipe.learn.lr_schedulers.clock import Clock, check_period, closed_form
 
 
 def cosine(
@@ -57,7 +57,11 @@ def cosine_restart(
         period_factor: How much longer each one is than the one before.
         min_ratio: The smallest rate as a share of the largest.
         warmup_epochs: Length of the warm-up.
+
+    Raises:
+        ConfigError: When a half cosine is shorter than what the rate moves on at.
     """
+    check_period("lr_scheduler.period_epochs", period_epochs, clock, interval)
 
     def factor(epoch: float) -> float:
         since, period = epoch - warmup_epochs, period_epochs
@@ -90,7 +94,13 @@ def cosine_decay(
         period_factor: How much longer each half cosine is than the one before; None: there is one.
         peak_factor: The height of each half cosine relative to the one before.
         warmup_epochs: Length of the warm-up.
+
+    Raises:
+        ConfigError: When half cosines begin again more often than the rate moves on.
     """
+    if period_factor is not None:
+        epochs = decay_steps / clock.steps_per_epoch
+        check_period("lr_scheduler.decay_steps", epochs, clock, interval, got=decay_steps)
 
     def factor(epoch: float) -> float:
         # A whole number of steps that was divided by steps per epoch is one again.

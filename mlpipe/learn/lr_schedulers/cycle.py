@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from mlpipe.learn.lr_schedulers.clock import Clock, closed_form
+from mlpipe.learn.lr_schedulers.clock import Clock, check_period, closed_form
 
 
 def one_cycle(
@@ -74,10 +74,14 @@ def cyclic(
             gamma at every step.
         gamma: For `exp_range`.
         up_steps: Optimizer steps in place of `up_epochs`.
+
+    Raises:
+        ConfigError: When a cycle is shorter than a step.
     """
     up_epochs = up_epochs if up_steps is None else up_steps / clock.steps_per_epoch
     down = down_epochs if down_epochs is not None else up_epochs
     steps_per_epoch = clock.steps_per_epoch
+    check_period("lr_scheduler.up_epochs", up_epochs + down, clock, interval)
 
     def factor(epoch: float) -> float:
         cycle, at = divmod(epoch + 1e-12, up_epochs + down)

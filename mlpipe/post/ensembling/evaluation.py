@@ -76,8 +76,9 @@ def comparisons(
         return []
     form = " (as it is)" if best.form == "raw" else " (calibrated)"
     form = "" if post_kind.of(kind).PROBABILITIES is None else form
-    begun = f"First is the ensemble, second its best member {best.called}{form}, on {counted(len(rows), 'row')}."
-    tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed)
+    begun = f"The ensemble and its best member {best.called}{form} on {counted(len(rows), 'row')}:"
+    names = "the ensemble", "its best member"
+    tests = comparison.paired(rows, other.only(rows.ids), kind, groups, seed, names)
     return [begun, *(test.sentence for test in tests)]
 
 

@@ -152,7 +152,7 @@ def _with_ends(estimate: Interval | None, count: int) -> str:
 
 def _values_plot(facts: TaskFacts, measures: Diagnosis) -> style.Plot:
     pairs = [answers.at_prevalence(measures, share) for share in _SHARES]
-    names = answers.NAMES[2:]
+    names, count = answers.NAMES[2:], sum(measures.counts)
     columns = [(name, [pair[number] for pair in pairs]) for number, name in enumerate(names)]
     rows = [
         [
@@ -169,15 +169,15 @@ def _values_plot(facts: TaskFacts, measures: Diagnosis) -> style.Plot:
         f"{facts.name}_predictive_values",
         plots.predictive_values(_SHARES, columns, measures.prevalence),
         "What an answer is worth where another share of images is positive, with 95 % bands.",
-        f"Predictive values over the prevalence; here they are {_value_text(measures.ppv)} (positive) and "
-        f"{_value_text(measures.npv)} (negative).",
+        f"Predictive values over the prevalence; here they are {_value_text(measures.ppv, count)} (positive) and "
+        f"{_value_text(measures.npv, count)} (negative).",
         ["prevalence", "ppv", "ppv_low", "ppv_high", "npv", "npv_low", "npv_high"],
         rows,
     )
 
 
-def _value_text(estimate: Interval | None) -> str:
-    return "not defined" if estimate is None else number(estimate.value)
+def _value_text(estimate: Interval | None, count: int) -> str:
+    return "not defined" if estimate is None else number(estimate.value, count)
 
 
 def _decision_plot(facts: TaskFacts, cases: Asked, groups: npt.NDArray[Any] | None) -> style.Plot:

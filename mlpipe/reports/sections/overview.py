@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
 
 
 def _interval_text(outcome: Headline) -> str:
-    return f"{interval(outcome.low, outcome.high, outcome.images)}, 95\u00a0%" if outcome.low is not None else ""
+    return f"95\u00a0% {interval(outcome.low, outcome.high, outcome.images)}" if outcome.low is not None else ""
 
 
 def _out_of_fold_score(facts: TaskFacts, subject: Shown, name: str) -> float | None:
@@ -162,9 +163,13 @@ def leaderboard(facts: TaskFacts) -> Section:
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
     tested = [row for row in board if row["test"] is not None]
-    # An ensemble that is the mean of a recipe's folds, and scores as they do, says nothing beside them.
-    recipes = {(row["records"], row["test"]) for row in tested if not row["ensemble"]}
-    drawn = [row for row in tested if not (row["ensemble"] and (row["records"], row["test"]) in recipes)][:_MOST_DRAWN]
+    # An ensemble that is the mean of a recipe's folds, and scores as they do but for rounding, says nothing beside them.
+    scored = {row["records"]: row["test"] for row in tested if not row["ensemble"]}
+    is_same = [
+        bool(row["ensemble"]) and math.isclose(row["test"], scored.get(row["records"], math.nan), rel_tol=1e-5)
+        for row in tested
+    ]
+    drawn = [row for row, same in zip(tested, is_same, strict=True) if not same][:_MOST_DRAWN]
     # One score alone is told above.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
     caption = f"Leaderboard of {facts.name}: {WORDS[name].whole}, {better} is better"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from mlpipe import files, kinds
 from mlpipe.config import components
-from mlpipe.data import sampling
+from mlpipe.data import sampling, sources
 from mlpipe.data.augment import samples as changes
+from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
+from mlpipe.errors import DataError
+from mlpipe.reports import kind as report_kind
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, details_block, element, figure, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section
@@ -22,7 +26,7 @@ _OWN = "mlpipe.data.augment.samples."
 
 
 def samples(facts: TaskFacts) -> Section:
-    """Some training images, and some of them after the random changes of the newest recipe.
+    """Some training images, what stands where drawn on them, and some after the random changes of the newest recipe.
 
     Args:
         facts: The task.
@@ -31,7 +35,9 @@ def samples(facts: TaskFacts) -> Section:
         return Section("Images learned from")
     album = Album(facts.task, facts.data_dir)
     rows = _example_rows(facts.task)
-    cells = [cell for row in rows if (cell := _cell(facts.task, album, row)) is not None]
+    drawn, names = _drawn_pictures(facts.task), facts.task.samples.ids
+    pictures = {row: album.uri(names[row]) if drawn is None else drawn(row) for row in rows}
+    cells = [cell for row, uri in pictures.items() if (cell := _cell(facts.task, uri, row)) is not None]
     if not cells:
         return Section("Images learned from")
     parts: list[Content | None] = [element("div", joined(cells), class_="pictures")]
@@ -55,9 +61,24 @@ def _example_rows(task: Task) -> list[int]:
     return [row for rows in by_class for row in rows]
 
 
-def _cell(task: Task, album: Album, row: int) -> Markup | None:
+def _drawn_pictures(task: Task) -> Callable[[int], str | None] | None:
+    """Pictures of samples with their targets drawn on them, by row; None where targets stand at no place of an image."""
+    draw, source = report_kind.of(task.kind).DRAW, sources.open(task)
+    if draw is None or not source.has_objects:
+        return None
+    objects, read = source.objects(), source.inputs(task.channels)
+
+    def picture(row: int) -> str | None:
+        try:
+            return uri_of(draw(read(row), objects.of_row(row)))
+        except (UnreadableImageError, DataError, OSError, ValueError):
+            return None
+
+    return picture
+
+
+def _cell(task: Task, uri: str | None, row: int) -> Markup | None:
     name = task.samples.ids[row]
-    uri = album.uri(name)
     if uri is None:
         return None
     label = kinds.of(task.kind).words.told(task.samples.targets[row], task.classes) or ""

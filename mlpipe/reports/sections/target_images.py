@@ -92,7 +92,7 @@ def solutions(facts: TaskFacts) -> Section:
                 is_alike = condition is not None and condition.shape == solution.shape
                 drawn = {"solved for": condition if is_alike else None, "solution": solution}
                 sheet = {key: None if values is None else _whole_range(values) for key, values in drawn.items()}
-                words_of = masks.caption(f"loss {number(float(losses[place]))}", name)
+                words_of = masks.caption(f"loss {number(float(losses[place]), len(rows))}", name)
                 figures.append(figure(masks.beside(sheet, name), words_of))
             parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
     more = "Places lie side by side, and time runs down. " if over_time else ""

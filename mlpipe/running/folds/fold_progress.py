@@ -122,8 +122,12 @@ class FoldProgress:
         name, value = self._score_text(row)
         if not name:
             return []
-        best = [] if self._best is None else [Fact(f"best {self._score_text(self._best)[1]}", 3)]
-        return [Fact(f"{name} {value}", 2), *best]
+        if self._best is None:
+            return [Fact(f"{name} {value}", 2)]
+        # Where another metric chooses the epoch, its score may be less than that of others.
+        is_chooser = self._monitor == f"val/{self._metric}" or f"val/{self._metric}" not in row
+        words = "best" if is_chooser else f"best epoch {int(self._best['epoch']) + 1}:"
+        return [Fact(f"{name} {value}", 2), Fact(f"{words} {self._score_text(self._best)[1]}", 3)]
 
     def _sentence(self, row: Mapping[str, float]) -> str:
         """An epoch in a line."""

@@ -38,6 +38,8 @@ log = logging.getLogger("mlpipe")
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 # How far a fold is at most before its process has ended.
 _NEARLY_ALL = 0.999
+# Parts of a lane in which progress is counted.
+_SHARES = 1000
 
 
 def workers(setting: int | str, threads: int, lanes: int) -> int:
@@ -196,7 +198,8 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
     gpus = devices()
     everyone = [_Lane(steps) for steps in lanes]
     waiting, running = deque(everyone), list[_Lane]()
-    context.display.start(f"{len(lanes)} folds", 1000 * len(lanes))
+    title, is_timed = (f"{len(lanes)} folds", _SHARES * len(lanes)), False
+    context.display.start(f"{title[0]}, starting", title[1])
     # One loop does everything in turn: fill free places, pass a stop on and listen for a moment, take out what has ended.
     # Only this process writes the journal, so that its lines never mix.
     try:
@@ -219,7 +222,11 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
                 # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
                 # did.
                 running = [lane for lane in running if not lane.has_ended(of_run, asked=context.stop())]
-                _show(everyone, context.display)
+                if not is_timed and running and all(lane.share for lane in running):
+                    # Until then processes only started: how long folds take is told from here on.
+                    context.display.start(*title, done=_share(everyone))
+                    is_timed = True
+                _show(everyone, context.display, _share(everyone) if is_timed else 0)
     except BaseException:
         for lane in running:
             # What ended them all may be a full disk, which cannot take this note either.
@@ -231,10 +238,15 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
     _raise(everyone, context, config.mode, of_run)
 
 
-def _show(lanes: Sequence[_Lane], display: Display) -> None:
+def _show(lanes: Sequence[_Lane], display: Display, count: int) -> None:
     lines = [lane.shown for lane in lanes if lane.shown is not None]
     if lines:
-        display.update(round(1000 * sum(min(lane.share, 1.0) for lane in lanes)), beside=lines)
+        display.update(count, beside=lines)
+
+
+def _share(lanes: Sequence[_Lane]) -> int:
+    """How much of all lanes is done, in parts of a lane."""
+    return round(_SHARES * sum(min(lane.share, 1.0) for lane in lanes))
 
 
 def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) -> None:

@@ -249,10 +249,11 @@ def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None
     trial, run = next_trial
     drawn = {key: setting(value) if isinstance(value, float) else value for key, value in trial.params.items()}
     values = " ".join(search_space.overrides(drawn))
-    log.info(f"trial {trial.number} ({'goes on, ' if run else ''}of {_total(search)}): {values}")
+    title = _title(search, trial)
+    log.info(f"{title}{' goes on' if run else ''}: {values}")
     started = time.perf_counter()
     try:
-        with display.within(f"trial {trial.number} of {_total(search)}"):
+        with display.within(title):
             reached = _measure(search, trial, run, stop, display)
     except (Interrupted, KeyboardInterrupt):
         # Not told to Optuna: the trial stays unfinished in the study, and whoever goes on takes it up with its run.
@@ -277,6 +278,12 @@ def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None
         log.info(f"trial {trial.number}: {', '.join(f'{name} {number(value) or value}' for name, value in pairs)}")
     finally:
         _RUNNING.discard((search.address, search.study, trial.number))
+
+
+def _title(search: Search, trial: Trial) -> str:
+    """A trial by its number, as in the study, and its place among all of them, unless lost ones have numbers too."""
+    total = _total(search)
+    return f"trial {trial.number} ({trial.number + 1}/{total})" if trial.number < total else f"trial {trial.number}"
 
 
 def _release(search: Search, trial: Trial) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.optim.lr_scheduler import (
     PolynomialLR,
 )
 
+from mlpipe.errors import ConfigError
 from mlpipe.learn.lr_schedulers import cosine, cycle, decay, step, warmup
 from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.lr_schedulers.step import multistep
@@ -106,3 +108,40 @@ def test_the_rates_of_ten_epochs(ours: Callable[..., Any], torchs: Callable[...,
             optimizer.step()
             schedule.step()
     assert rates[0] == pytest.approx(rates[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "sentence"),
+    [
+        (
+            lambda: cosine.cosine_restart(fresh(), CLOCK, period_epochs=1e-9),
+            "lr_scheduler.period_epochs: is shorter than one step, got 1e-09; at least 0.2",
+        ),
+        (
+            lambda: cosine.cosine_restart(fresh(), CLOCK, interval="epoch", period_epochs=0.5),
+            "lr_scheduler.period_epochs: is shorter than one epoch, got 0.5; at least 1,",
+        ),
+        (
+            lambda: cosine.cosine_decay(fresh(), CLOCK, decay_steps=1e-9, period_factor=1.0),
+            "lr_scheduler.decay_steps: is shorter than one step, got 1e-09; at least 1,",
+        ),
+        (
+            lambda: cycle.cyclic(fresh(), CLOCK, up_epochs=1e-9),
+            "lr_scheduler.up_epochs: is shorter than one step, got 2e-09; at least 0.2",
+        ),
+        (
+            lambda: decay.exponential(fresh(), CLOCK, gamma=2.0, decay_epochs=1e-9),
+            "lr_scheduler: gives no finite learning rate at the end of the training",
+        ),
+    ],
+)
+def test_lengths_without_a_meaning_are_refused(schedule: Callable[[], object], sentence: str) -> None:
+    """The first took a step of a loop for each of a thousand million periods, the last ended in an error of Python."""
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        schedule()
+
+
+def test_a_period_of_one_step_is_taken() -> None:
+    """0.2 epochs of five steps, whatever rounding makes of it: each step begins a period, at the highest rate."""
+    own = rates(cosine.cosine_restart(fresh(), CLOCK, period_epochs=1 / CLOCK.steps_per_epoch), 10)
+    assert own == pytest.approx([0.1] * 10)

@@ -32,11 +32,16 @@ def test_ends_keep_the_bounds_of_the_metric() -> None:
     scores = [0.1, 0.99]
     assert over_folds.corrected_interval("accuracy", scores, n_train=50, n_test=50) == (0.0, 1.0)
     assert over_folds.corrected_interval("mcc", scores, n_train=50, n_test=50) == (-1.0, 1.0)
-    low, high = over_folds.corrected_interval("critic_gap", scores, n_train=50, n_test=50) or (0.0, 0.0)
-    assert low < 0 and high > 1
-    # An error is 0 at least, a correlation lies between -1 and 1, an explained share is 1 at most.
-    for name, ends in (("pearson", (-1.0, 1.0)), ("spearman", (-1.0, 1.0)), ("r2", (low, 1.0)), ("rmse", (0.0, high))):
-        assert over_folds.corrected_interval(name, scores, n_train=50, n_test=50) == ends
+    for name in ("psnr", "critic_gap"):
+        low, high = over_folds.corrected_interval(name, scores, n_train=50, n_test=50) or (0.0, 0.0)
+        assert low < 0 and high > 1
+    # No error is negative, no correlation beyond 1; a coefficient of determination has no least value.
+    for name in ("rmse", "mse", "mae", "equation_loss"):
+        low, high = over_folds.corrected_interval(name, scores, n_train=50, n_test=50) or (1.0, 0.0)
+        assert low == 0 and high > 1
+    assert over_folds.corrected_interval("pearson", scores, n_train=50, n_test=50) == (-1.0, 1.0)
+    low, high = over_folds.corrected_interval("r2", scores, n_train=50, n_test=50) or (0.0, 0.0)
+    assert low < -1 and high == 1
     # Losses and distances have no upper bound: Student's quantile of one degree of freedom is that of Cauchy's distribution.
     for name in ("nll", "brier", "score_loss", "frechet"):
         half = 12.706204736174698 * (0.5 * 4 * (0.5 + 1)) ** 0.5

@@ -48,14 +48,14 @@ def test_last_and_best_score_and_both_times(now: list[float]) -> None:
     stream = io.StringIO()
     learn(make(stream, position=1, count=3), now, 4)
     assert stream.getvalue().splitlines() == [
-        f"fold 1 of 2, {share} %, epoch {epoch}/4, loss 0.5000, accuracy {last}, best {best}, "
+        f"fold 1 of 2, {share} %, epoch {epoch}/4, loss 0.5000, accuracy {last}, best epoch {best}, "
         f"110 images/s, data wait 8 %, run 0:0{run}, 0:0{left} left"
         for epoch, share, last, best, run, left in [
-            (1, 42, "0.300", "0.300", "2:20", "1:00"),
-            (2, 50, "0.600", "0.600", "2:00", "0:40"),
+            (1, 42, "0.300", "1: 0.300", "2:20", "1:00"),
+            (2, 50, "0.600", "2: 0.600", "2:00", "0:40"),
             # An epoch whose loss is NaN is no better one, and neither is one of a greater loss, whatever its accuracy.
-            (3, 58, "0.100", "0.600", "1:40", "0:20"),
-            (4, 67, "0.700", "0.600", "1:20", "0:00"),
+            (3, 58, "0.100", "2: 0.600", "1:40", "0:20"),
+            (4, 67, "0.700", "2: 0.600", "1:20", "0:00"),
         ]
     ]
 
@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_tells_only_what_is_new(now: list[float], lines: pyte
     learn(make(stream), now, 3, first=2)
     assert len(lines.messages) == 1 and "best epoch so far 2" in lines.messages[0]
     (told,) = stream.getvalue().splitlines()
-    assert "epoch 3/4" in told and "accuracy 0.100, best 0.600" in told
+    assert "epoch 3/4" in told and "accuracy 0.100, best epoch 2: 0.600" in told
     # Its speed is that of the epoch that it learned: ten batches of 2 s are left.
     assert told.endswith("0:00:20 left")
 
@@ -96,7 +96,7 @@ def test_a_training_that_begins_anew_is_timed_anew(now: list[float]) -> None:
     stream.truncate(0)
     now[0] += 1000
     learn(progress, now, 1)
-    assert stream.getvalue().splitlines()[-1].endswith("0:01:00 left") and "best 0.300" in stream.getvalue()
+    assert stream.getvalue().splitlines()[-1].endswith("0:01:00 left") and "best epoch 1: 0.300" in stream.getvalue()
 
 
 def test_without_validation_and_with_another_monitor(now: list[float]) -> None:
@@ -104,6 +104,10 @@ def test_without_validation_and_with_another_monitor(now: list[float]) -> None:
     progress = make(io.StringIO(), metric="auroc", monitor="val/f1", direction="max")
     progress.epochs([{"epoch": 0, "val/f1": 0.5}, {"epoch": 1, "val/f1": 0.25}])
     assert [fact.text for fact in progress._scores] == ["f1 0.250", "best 0.500"]
+    # The metric that is shown chooses the epoch itself.
+    progress = make(io.StringIO(), monitor="val/accuracy", direction="max")
+    progress.epochs(ROWS)
+    assert [fact.text for fact in progress._scores] == ["accuracy 0.700", "best 0.700"]
     progress = make(io.StringIO(), metric="auroc")
     progress.epochs([{"epoch": 0, "val/loss": float("nan")}])
     assert [fact.text for fact in progress._scores] == ["validation loss NaN"]

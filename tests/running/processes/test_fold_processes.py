@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,11 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from mlpipe.cli import main
+from mlpipe.reports.progress import Display
 from mlpipe.running.processes import fold_processes
 from mlpipe.running.steps import Step
 from mlpipe.runs import records
@@ -33,6 +35,28 @@ def test_steps_without_a_lane_are_barriers() -> None:
     plan = [step("a"), step("t0", 0), step("t1", 1), step("p0", 0), step("p1", 1), step("b"), step("q0", 0)]
     names = [[[one.name for one in lane] for lane in block] for block in fold_processes.blocks(plan)]
     assert names == [[["a"]], [["t0", "p0"], ["t1", "p1"]], [["b"]], [["q0"]]]
+
+
+def test_what_is_left_is_not_told_before_folds_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seconds in which processes start were taken for the speed of training: 53 minutes were left of 15 seconds."""
+    shown, stream = [0.0], io.StringIO()
+    monkeypatch.setattr(time, "perf_counter", lambda: shown[0])
+    display, lanes = Display(stream, every=10.0), [fold_processes._Lane([step("a")]), fold_processes._Lane([step("b")])]
+    display.start("2 folds", 2000)
+    shown[0] += 20
+    lanes[0].take("start", ["fold 0", 1000], cast(Any, None))
+    lanes[0].take("progress", [2, "", (), None], cast(Any, None))
+    fold_processes._show(lanes, display, 0)
+    assert stream.getvalue() == "fold 0, 0 %\n"
+    lanes[1].take("start", ["fold 1", 1000], cast(Any, None))
+    lanes[1].take("progress", [2, "", (), None], cast(Any, None))
+    display.start("2 folds", 2000, done=fold_processes._share(lanes))
+    for lane in lanes:
+        lane.take("progress", [102, "", (), None], cast(Any, None))
+    shown[0] += 10
+    fold_processes._show(lanes, display, fold_processes._share(lanes))
+    # A tenth of both in ten seconds.
+    assert stream.getvalue().splitlines()[1:] == ["fold 0 | fold 1, 10 %, 0:01:30 left"]
 
 
 def test_how_many_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

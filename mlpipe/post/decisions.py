@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.post import conformal, metrics, threshold
-from mlpipe.post.decision_options import DecisionOptions
+from mlpipe.post.decision_options import MOST_NAMED, DecisionOptions
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
@@ -58,7 +58,7 @@ def thresholds(
         measured = _label_scores(values, targets, plain, options)
     else:
         name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
-        decided = np.eye(len(classes))[threshold.decide_by_cuts(values, plain, prevalence)]
+        decided = class_metrics.one_hot(threshold.decide_by_cuts(values, plain, prevalence), len(classes))
         measured = {"measure": name, **_score_pair(class_metrics.METRICS[name], decided, values, targets)}
     return {**facts, "measured": measured}
 
@@ -257,7 +257,7 @@ def in_words(sets: Mapping[str, Any]) -> str:
     """The promise of prediction sets, with the prevalence where it matters."""
     shares = sets.get("prior")
     at = (
-        f" ({', '.join(f'{share:.3g}' for share in shares)})"
+        f" ({listing([f'{share:.3g}' for share in shares], most=MOST_NAMED)})"
         if shares and "at the given prior" in sets["guarantee"]
         else ""
     )
@@ -271,8 +271,8 @@ def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
         stored: The thresholds as plain data.
         rows: How many rows they were measured on; None: it is not known.
     """
-    cuts = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items())
-    sentence = f"thresholds by {stored['criterion']}: {cuts}"
+    cuts = [f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items()]
+    sentence = f"thresholds by {stored['criterion']}: {listing(cuts, most=MOST_NAMED)}"
     if measured := stored.get("measured"):
         word = _WORDS[measured["measure"]]
         by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))

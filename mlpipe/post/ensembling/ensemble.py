@@ -107,7 +107,7 @@ def select(
         raise DataError(problem("ensemble", "no model has finite predictions for all rows", fix="predict again"))
     rng = np.random.default_rng(seed)
     chosen, others = _split_rows(len(goal), eval_frac, rng)
-    parts = [arrays[place][chosen] for place in usable]
+    parts = [arrays[place][chosen] if len(others) else arrays[place] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
     choice = _find(parts, goal[chosen], kind, way, rng, *keys)
@@ -240,7 +240,7 @@ def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike)
     mask = metrics.labelled(goal)
     if not mask.any():
         raise DataError(problem("ensemble", "no row has a target", fix="use a split with labels"))
-    return [array[mask] for array in arrays], goal[mask]
+    return (arrays, goal) if mask.all() else ([array[mask] for array in arrays], goal[mask])
 
 
 def _split_rows(

@@ -36,6 +36,9 @@ log = logging.getLogger("mlpipe")
 # Control characters but for tabs and ends of lines, what turns the direction of text, and halves of characters.
 _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# Names that are compared with a mistyped one letter by letter: how long they are, and how many.
+_LONGEST_NAME, _MOST_NAMES = 200, 20_000
+
 # The name by which pip knows the program; the package is `mlpipe`.
 DISTRIBUTION = "mlpipe-images"
 # Modules that only an extra brings, and that extra.
@@ -133,7 +136,7 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
     """
     sentence = f"{key}: {wrong}"
     if got is not None:
-        sentence += f", got {_short(got)}"
+        sentence += f", got {short(got)}"
     return printable(f"{sentence}; {fix}" if fix else sentence)
 
 
@@ -298,7 +301,11 @@ def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> s
     begun = [option for lower, option in by_lower.items() if lower.startswith(word.lower())] if len(word) > 2 else []
     if len(begun) == 1:
         return f"did you mean {begun[0]!r}?"
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    # Letters are compared with letters, so that what is long, or very many, would take hours.
+    if len(word) > _LONGEST_NAME or len(by_lower) > _MOST_NAMES:
+        return otherwise
+    short_names = [lower for lower in by_lower if len(lower) <= _LONGEST_NAME]
+    near = difflib.get_close_matches(word.lower(), short_names, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]!r}?" if near else otherwise
 
 
@@ -324,9 +331,10 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:
     """Names joined by commas in one line, the end cut off with a count when there are more than `most`."""
-    all_names = [printable(str(name)) for name in names]
+    all_names = list(names)
     rest = len(all_names) - most
-    return ", ".join(all_names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    shown = [printable(str(name)) for name in all_names[:most]]
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
 
 
 def counted(count: int, noun: str, several: str = "") -> str:
@@ -340,6 +348,7 @@ def counted(count: int, noun: str, several: str = "") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {several or noun + 's'}"
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as Python writes it, the end of a long one cut off with a count of its characters."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

@@ -47,6 +47,8 @@ SETTINGS = 5_000
 COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 # Scans of a progressive JPEG, and the pixels of all its scans together, in images of the most pixels.
 SCANS, SCANNED_IMAGES = 100, 20
+# Numbers of a PNM file that Pillow reads one by one, half a second for each million.
+NUMBERS = 40_000_000
 # Letters of the name of a class, and the runs of one sweep.
 NAME, JOBS = 1_000, 10_000
 # Layers of a Keras network, all of which are built, and empty groups of an HDF5 file.
@@ -55,6 +57,10 @@ LAYERS, EMPTY_GROUPS = 5_000, 1_000
 BOXES = 10_000
 # Bytes of a study (a hyperparameter search), its rows or journal lines, and the values in them.
 STUDY, STUDY_ROWS, STUDY_VALUES = 256 << 20, 500_000, 10_000_000
+# Values of a journal that Optuna copies and compares while it reads it: those of a trial with each of its lines.
+STUDY_STEPS = 2_000_000_000
+# Trials of a search by several metrics that are compared with each other, each with each.
+STUDY_FRONT = 10_000
 # Bytes that compressed or merely declared content may unpack to; beyond them, the allowed ratio of unpacked to stored bytes.
 UNPACKED, GROWTH = 1 << 30, 100
 # The same for archives, whose pictures are decoded to several times their unpacked size.
@@ -120,6 +126,22 @@ def content(path: Path, most: int) -> bytes:
         size = _ordinary_size(os.fstat(handle), most)
         # At most `size` bytes, since the file may grow meanwhile.
         return file.read(size)
+
+
+def beginning(path: Path, most: int) -> bytes:
+    """The first bytes of a file.
+
+    Args:
+        path: The file; a link counts as what it leads to.
+        most: How many at most.
+
+    Raises:
+        OSError: When it cannot be opened, or is no ordinary file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        _ordinary_size(os.fstat(handle), None)
+        return file.read(most)
 
 
 def text(path: Path, most: int = TEXT) -> str:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 from pathlib import Path
 
 import pytest
 
-from mlpipe.errors import ConfigError, DataError, VisibleLines, counted, no_such_file, own_code, visible
+from mlpipe.errors import (
+    ConfigError,
+    DataError,
+    VisibleLines,
+    counted,
+    did_you_mean,
+    listing,
+    no_such_file,
+    own_code,
+    visible,
+)
 
 
 def test_a_number_has_its_noun_in_the_singular_for_one_alone() -> None:
@@ -71,3 +82,28 @@ def test_what_lies_in_the_place_of_a_file_is_said(tmp_path: Path) -> None:
         "link.txt": "there is no such file, got 'link.txt'; name an existing file",
     }.items():
         assert no_such_file("key", tmp_path / name, got=name) == f"key: {wrong}"
+
+
+def test_a_long_word_and_very_many_names_are_not_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(
+        difflib, "get_close_matches", lambda word, names, **_: compared.append((word, list(names))) or []
+    )
+    assert did_you_mean("wrod", ["word", "w" * 201], otherwise="none") == "none" and compared == [("wrod", ["word"])]
+    assert did_you_mean("x" * 300 + "y", ["x" * 300 + "z"], otherwise="none") == "none"
+    many = [f"name{number}" for number in range(20_001)]
+    assert did_you_mean("naem7", many, otherwise="none") == "none" and len(compared) == 1
+    # What begins as one name alone does is found all the same.
+    assert did_you_mean("name2000", [*many[:20_000], "other"], otherwise="none") == "did you mean 'name2000'?"
+
+
+def test_only_the_names_that_are_listed_are_looked_at() -> None:
+    class Name:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __str__(self) -> str:
+            assert self.number < 10
+            return str(self.number)
+
+    assert listing(map(Name, range(1000)), most=3) == "0, 1, 2 and 997 more"

@@ -45,6 +45,7 @@ class TaskCreator:
     ) -> None:
         self._name, self._root = name, Path(root).expanduser().absolute()
         self._classes = [spelling.plain(label) for label in classes]
+        self._numbers = {label: number for number, label in reversed(list(enumerate(self._classes)))}
         self._kind, self._pixels = kind, PixelSettings(channels, None, value_range, background)
         self._find = spelling.finder()
         self._rows: list[Row] = []
@@ -129,10 +130,10 @@ class TaskCreator:
             return of_kind.unknown(width)
         if of_kind.IS_CLASS_NUMBER:
             target = spelling.plain(target) if isinstance(target, str) else target
-            if not isinstance(target, str) or target not in self._classes:
+            if not isinstance(target, str) or target not in self._numbers:
                 fix = did_you_mean(str(target), self._classes, otherwise=f"the classes are {listing(self._classes)}")
                 raise DataError(problem(path, "unknown class", got=target, fix=fix))
-            return self._classes.index(target)
+            return self._numbers[target]
         if isinstance(target, str) or len(target) != width:
             raise DataError(problem(path, f"needs {width} numbers as target", got=target))
         return tuple(float(value) for value in target)

@@ -90,15 +90,16 @@ def balanced(
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
         require_classes(targets)
-        classes = np.unique(targets)
+        classes, sizes = np.unique(targets, return_counts=True)
+        by_class = np.split(rows[np.argsort(targets, kind="stable")], np.cumsum(sizes)[:-1])
         least, extra = divmod(sample_count or len(rows), len(classes))
         drawn = []
-        for index, name in enumerate(classes):
+        for index, own_rows in enumerate(by_class):
             # Which classes get one more moves on by one from epoch to epoch.
-            more = [(index - past) % len(classes) < extra for past in range(epoch % len(classes) + 1)]
-            past_count = epoch * least + (epoch // len(classes)) * extra + sum(more[:-1])
+            more = (index - np.arange(epoch % len(classes) + 1)) % len(classes) < extra
+            past_count = epoch * least + (epoch // len(classes)) * extra + int(more[:-1].sum())
             own = (key[0], key[1] + 2**48 * (index + 1))
-            drawn.append(_rows_in_turns(rows[targets == name], least + more[-1], own, past_count))
+            drawn.append(_rows_in_turns(own_rows, least + int(more[-1]), own, past_count))
         return _generator(key, epoch).permutation(np.concatenate(drawn))
 
     return Sampling(batch_size, eval_batch_size, order, balances=True)

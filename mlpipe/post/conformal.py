@@ -55,7 +55,7 @@ class ConformalSets:
             noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn of each row from itself.
         """
         values = finite(logits)
-        return np.asarray(_scores(values, self.score, _noise(noise, values), self) <= np.array(self.cuts))
+        return np.asarray(_scores(values, self.score, noise, self) <= np.array(self.cuts))
 
     @property
     def by_class(self) -> bool:
@@ -118,7 +118,7 @@ def conformal(
     values, numbers = labelled(logits, targets)
     n, classes = values.shape
     shape = _Shape(penalty if score == "raps" else 0.0, free_rank)
-    all_scores = _scores(values, score, _noise(noise, values), shape)
+    all_scores = _scores(values, score, noise, shape)
     own = all_scores[np.arange(n), numbers]
     counts = counts_of(numbers, classes)
     if class_conditional:
@@ -168,14 +168,16 @@ def residual_halfwidths(predicted: npt.ArrayLike, targets: npt.ArrayLike, *, alp
     return np.array([upper_quantile(column[~np.isnan(column)], alpha) for column in residuals.T])
 
 
-def _scores(logits: Floats, score: str, noise: Floats, shape: _Shape | ConformalSets) -> Floats:
-    probabilities: Floats = np.exp(log_softmax(logits))
+def _scores(logits: Floats, score: str, noise: npt.ArrayLike | None, shape: _Shape | ConformalSets) -> Floats:
+    probabilities = log_softmax(logits)
+    np.exp(probabilities, out=probabilities)
     if score == "lac":
-        return 1 - probabilities
+        return np.subtract(1, probabilities, out=probabilities)
+    chances = _noise(noise, logits)
     order = np.argsort(-probabilities, axis=1, kind="stable")
     falling = np.take_along_axis(probabilities, order, axis=1)
     ranks = np.arange(1, logits.shape[1] + 1)
-    summed = falling.cumsum(axis=1) - noise[:, None] * falling
+    summed = falling.cumsum(axis=1) - chances[:, None] * falling
     summed += shape.penalty * np.maximum(ranks - shape.free_rank, 0)
     out = np.empty_like(summed)
     np.put_along_axis(out, order, summed, axis=1)

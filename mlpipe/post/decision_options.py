@@ -13,6 +13,8 @@ from mlpipe.errors import did_you_mean, listing, problem
 
 # Digits that were left off explain no more than this of a sum that is not one.
 _ROUNDED = 5e-3
+# Classes that a sentence tells of one by one.
+MOST_NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def scaling_notes(
     for key, values in (("mode.prior", prior), ("mode.deploy_prior", deploy_prior)):
         if not _has_classes(kind) or not isinstance(values, list) or abs(sum(values) - 1) <= _ROUNDED:
             continue
-        shares = ", ".join(f"{name} {value / sum(values):.4g}" for name, value in zip(classes, values, strict=False))
-        sentences.append(f"{key}: the shares sum to {sum(values):.4g}, not to 1; they are scaled: {shares}")
+        total = sum(values)
+        parts = [f"{name} {value / total:.4g}" for name, value in zip(classes, values, strict=False)]
+        shares = listing(parts, most=MOST_NAMED)
+        sentences.append(f"{key}: the shares sum to {total:.4g}, not to 1; they are scaled: {shares}")
     return sentences

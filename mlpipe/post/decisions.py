@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.errors import ConfigError, DataError, problem
+from mlpipe.errors import ConfigError, DataError, listing, problem
 from mlpipe.post import conformal, metrics, threshold
-from mlpipe.post.decision_options import DecisionOptions
+from mlpipe.post.decision_options import MOST_NAMED, DecisionOptions
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
@@ -54,7 +54,7 @@ def thresholds(
     def decision_outputs(values: Array, cuts: Sequence[float | None]) -> Array:
         """Outputs whose metrics are those of the decisions, shape (n, outputs)."""
         if prevalence is not None:
-            return np.eye(len(classes))[threshold.decide_by_cuts(values, cuts, prevalence)]
+            return class_metrics.one_hot(threshold.decide_by_cuts(values, cuts, prevalence), len(classes))
         return np.asarray(0.5 * (1 + np.tanh(values / 2)) - np.array([0.5 if cut is None else cut for cut in cuts]))
 
     plain = cuts_of(rows.calibrated, rows.targets)
@@ -291,7 +291,7 @@ def in_words(sets: Mapping[str, Any]) -> str:
     """The promise of prediction sets, with the prevalence where it matters."""
     shares = sets.get("prior")
     at = (
-        f" ({', '.join(f'{share:.3g}' for share in shares)})"
+        f" ({listing([f'{share:.3g}' for share in shares], most=MOST_NAMED)})"
         if shares and "at the given prior" in sets["guarantee"]
         else ""
     )
@@ -305,8 +305,8 @@ def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
         stored: The thresholds as plain data.
         rows: How many rows they were measured on; None: it is not known.
     """
-    cuts = ", ".join(f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items())
-    sentence = f"thresholds by {stored['criterion']}: {cuts}"
+    cuts = [f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items()]
+    sentence = f"thresholds by {stored['criterion']}: {listing(cuts, most=MOST_NAMED)}"
     if measured := stored.get("measured"):
         word = _WORDS[measured["measure"]]
         by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))

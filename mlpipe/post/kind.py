@@ -97,7 +97,7 @@ class Probabilities(Protocol):
         """The log-probability of what is true, one for each labelled row or known answer."""
         ...
 
-    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
+    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Targets]:
         """One yes-or-no question for each output: scores, and answers 1, 0 or NaN, (n, outputs) each."""
         ...
 
@@ -171,7 +171,7 @@ class Part(Protocol):
         """
         ...
 
-    def sides(self, targets: Targets) -> list[Bools]:
+    def sides(self, targets: Targets) -> Iterable[Bools]:
         """The rows of each class or answer that metrics rest on, (n,) each; none where they rest on all rows alike."""
         ...
 

@@ -95,8 +95,10 @@ def compute(
         return {}
     table: dict[str, Measure] = {**post_kind.of(kind).METRICS, **(own or {})}
     scores: dict[str, float] = {}
+    # A metric of one's own may write into its arguments, which are then copies.
+    every = bool(has_target.all()) and not own
     for name in names:
-        value = table[name](outputs[has_target], targets[has_target])
+        value = table[name](outputs, targets) if every else table[name](outputs[has_target], targets[has_target])
         scores |= value if isinstance(value, Mapping) else {name: value}
     return scores
 

@@ -176,9 +176,12 @@ def expected_performance(
     mixed = _class_shares(prevalence, counts_of(numbers, classes))
     log_probabilities = log_softmax(values)
     weights = mixed[numbers] / np.maximum(counts_of(numbers, classes), 1)[numbers]
-    cells = np.bincount(numbers * classes + values.argmax(axis=1), weights=weights, minlength=classes**2)
-    confusion = cells.reshape(classes, classes)
-    hits, predicted, true = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    guess = values.argmax(axis=1)
+    # The diagonal and the margins of the confusion matrix, which has as many cells as classes squared.
+    hits, predicted, true = (
+        np.bincount(labels, weights=mass, minlength=classes)
+        for labels, mass in ((numbers, weights * (guess == numbers)), (guess, weights), (numbers, weights))
+    )
     own = log_probabilities[np.arange(len(numbers)), numbers]
     errors = np.exp(log_probabilities)
     errors[np.arange(len(numbers)), numbers] -= 1

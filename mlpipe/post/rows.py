@@ -59,8 +59,9 @@ def labelled(
     if not has_target.any():
         raise DataError(problem(key, "no row has a target", fix="use a split with labels"))
     chosen = [ids[row] for row in np.flatnonzero(has_target).tolist()] if ids is not None else None
-    values = finite(values[has_target], key=key, ids=chosen)
-    numbers = numbers[has_target]
+    if not has_target.all():
+        values, numbers = values[has_target], numbers[has_target]
+    values = finite(values, key=key, ids=chosen)
     if numbers.max() >= values.shape[1]:
         fix = "check the order of the classes"
         raise DataError(problem(key, f"targets must be below {values.shape[1]}", got=int(numbers.max()), fix=fix))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from mlpipe.runs.records import ModelRecord
 from mlpipe.stored import tell_left_out
 
 Array = npt.NDArray[Any]
+
+# Numbers that are compared at a time, 32 MB of them.
+_CELLS = 2**22
 
 
 @dataclass(frozen=True)
@@ -264,7 +267,7 @@ def _with_interval(
     folds, name = recipes[row["recipe"]], row["metric"]
     if name in post_kind.of(folds[0].kind).WITHOUT_INTERVAL:
         return row
-    _, test = recipe_rows(project, folds, refits.get(row["recipe"]))
+    test = _test_rows(project, folds, refits.get(row["recipe"]))
     if test is None:
         return row
     for ensemble in reversed(stored):
@@ -284,8 +287,17 @@ def _has_same_outputs(project: Project, ensemble: EnsembleRecord, test: Rows) ->
     own = _labelled_rows(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
     if own is None or own.ids != test.ids or own.raw.shape != test.raw.shape:
         return False
-    theirs, ours = (_comparable_outputs(values, ensemble.kind) for values in (own.calibrated, test.raw))
-    return bool(np.allclose(theirs, ours, rtol=1e-4, atol=1e-4))
+    comparable = partial(_comparable_outputs, kind=ensemble.kind)
+    return all(
+        np.allclose(comparable(own.calibrated[rows]), comparable(test.raw[rows]), rtol=1e-4, atol=1e-4)
+        for rows in _blocks(test.raw)
+    )
+
+
+def _blocks(values: Array) -> Iterator[slice]:
+    """Some rows of a table at a time: what is compared of many classes at once takes gigabytes."""
+    step = max(1, _CELLS // max(1, values.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def _comparable_outputs(outputs: Array, kind: str) -> Array:
@@ -358,15 +370,19 @@ def recipe_rows(
         folds: A record for each fold.
         refit: The model of all folds, whose test rows are in place of the folds' mean.
     """
-    pivot, kind = folds[0].pivot, folds[0].kind
+    held_out = [_rows_of_model(project, fold, fold.task, fold.held_out) for fold in folds]
+    return _labelled_rows(_pooled_rows(held_out, folds[0].kind)), _test_rows(project, folds, refit)
 
-    def read(record: ModelRecord, task: str, split: str) -> Rows | None:
-        path = project.predictions_file(pivot, record.id)
-        return _read(path, task, split, kind) if path.is_file() else None
 
-    held_out = [read(fold, fold.task, fold.held_out) for fold in folds]
-    test = [read(model, pivot, "test") for model in (folds if refit is None else [refit])]
-    return _labelled_rows(_pooled_rows(held_out, kind)), _labelled_rows(_mean(test, kind))
+def _test_rows(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None) -> Rows | None:
+    models = folds if refit is None else [refit]
+    test = [_rows_of_model(project, model, model.pivot, "test") for model in models]
+    return _labelled_rows(_mean(test, folds[0].kind))
+
+
+def _rows_of_model(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
+    path = project.predictions_file(record.pivot, record.id)
+    return _read(path, task, split, record.kind) if path.is_file() else None
 
 
 def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
@@ -382,7 +398,10 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
 
 def _differ(raw: Array, calibrated: Array, kind: str) -> bool:
     """Whether a calibration changed outputs by more than rounding."""
-    return not np.allclose(_comparable_outputs(raw, kind), calibrated, rtol=1e-5, atol=1e-5, equal_nan=True)
+    return not all(
+        np.allclose(_comparable_outputs(raw[rows], kind), calibrated[rows], rtol=1e-5, atol=1e-5, equal_nan=True)
+        for rows in _blocks(raw)
+    )
 
 
 def _pooled_rows(parts: Sequence[Rows | None], kind: str) -> Rows | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def facts(study: Study, address: str) -> dict[str, Any]:
     best = (
         [study.best_trial]
         if len(study.directions) == 1 and finished_trials
-        else study.best_trials
+        else studies.front(study)
         if finished_trials
         else []
     )
@@ -59,8 +60,7 @@ def mixed_losses(study: Study) -> str:
     """Why the values of a study's trials cannot be compared; empty where they can."""
     trials = studies.finished(study)
     names = [name for name in studies.metrics_of(study) if objectives.is_by_the_loss(name)]
-    keys = objectives.of_loss(dict.fromkeys(key for trial in trials for key in trial.params))
-    varied = [key for key in keys if len({str(trial.params.get(key)) for trial in trials}) > 1]
+    varied = objectives.of_loss(_varied(trials))
     return (
         f"its trials have different losses ({listing(varied)}), of which {names[0]} are values"
         if names and varied
@@ -75,10 +75,8 @@ def importance(study: Study) -> dict[str, float]:
     """
     import optuna
 
-    trials = _some([trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)])
-    varied = {
-        key for trial in trials for key in trial.params if len({str(other.params.get(key)) for other in trials}) > 1
-    }
+    trials = drawn([trial for trial in studies.finished(study) if all(math.isfinite(value) for value in trial.values)])
+    varied = _varied(trials)
     if len(trials) < _FEWEST or not varied or len({trial.values[0] for trial in trials}) < 2:
         return {}
     counted = optuna.create_study(directions=study.directions)
@@ -88,8 +86,14 @@ def importance(study: Study) -> dict[str, float]:
     return {key: round(float(value), 4) for key, value in shares.items()}
 
 
-def _some(trials: Sequence[Any]) -> list[Any]:
-    """Trials, in equal steps where they are more than `_MOST`."""
+def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
+    """The parameters that are not the same in all trials."""
+    keys = dict.fromkeys(key for trial in trials for key in trial.params)
+    return [key for key in keys if len({str(trial.params.get(key)) for trial in trials}) > 1]
+
+
+def drawn(trials: Sequence[Any]) -> list[Any]:
+    """The trials that are drawn: all, or of more than a thousand a thousand in equal steps."""
     if len(trials) <= _MOST:
         return list(trials)
     return [trials[round(place * (len(trials) - 1) / (_MOST - 1))] for place in range(_MOST)]
@@ -172,7 +176,7 @@ def _history(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
         numbers = [row["trial"] for row in trials]
         values = [row["values"][index] for row in trials]
         better = min if direction == "minimize" else max
-        so_far = [better(values[: count + 1]) for count in range(len(values))]
+        so_far = list(accumulate(values, better))
         axes.plot(numbers, values, "o", label="trial")
         axes.step(numbers, so_far, where="post", label="best so far")
         axes.set(xlabel="trial", ylabel=name, title=f"study {study_facts['study']}" if index == 0 else "")
@@ -185,7 +189,7 @@ def _parallel(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    trials = _some(trials)
+    trials = drawn(trials)
     keys = [*dict.fromkeys(key for row in trials for key in row["params"]), study_facts["metrics"][0]]
     columns = [[row["params"].get(key) for row in trials] for key in keys[:-1]] + [[row["values"][0] for row in trials]]
     scaled = [_axis_scale(column) for column in columns]

@@ -89,19 +89,22 @@ class PredictionsWriter:
         calibrated: npt.NDArray[Any] | None = None,
     ) -> None:
         """Add rows: `targets` as in `Predictions`, `logits` and, where there are any, `calibrated` of shape (n, outputs)."""
-        n = len(logits)
-        columns = [
-            pa.array([task] * n, pa.string()),
-            pa.array(list(sample_ids), pa.string()),
-            pa.array([split] * n, pa.string()),
-            _arrow_array(np.full(n, fold, np.int32), pa.int32()),
-            _numbers_or_null(targets) if targets.ndim == 1 else _lists(targets),
-            _lists(logits),
-            pa.nulls(n, pa.list_(pa.float32())) if calibrated is None else _lists(calibrated),
-        ]
-        self._pending_tables.append(pa.Table.from_arrays(columns, schema=self._schema))
-        if sum(table.num_rows for table in self._pending_tables) >= self._row_group:
-            self.flush()
+        # Some rows at a time: offsets of lists have 32 bits, and a reader holds a group of rows in memory.
+        for start in range(0, len(logits), self._row_group):
+            own = slice(start, start + self._row_group)
+            n, values = len(logits[own]), None if calibrated is None else calibrated[own]
+            columns = [
+                pa.array([task] * n, pa.string()),
+                pa.array(list(sample_ids[own]), pa.string()),
+                pa.array([split] * n, pa.string()),
+                _arrow_array(np.full(n, fold, np.int32), pa.int32()),
+                _numbers_or_null(targets[own]) if targets.ndim == 1 else _lists(targets[own]),
+                _lists(logits[own]),
+                pa.nulls(n, pa.list_(pa.float32())) if values is None else _lists(values),
+            ]
+            self._pending_tables.append(pa.Table.from_arrays(columns, schema=self._schema))
+            if sum(table.num_rows for table in self._pending_tables) >= self._row_group:
+                self.flush()
 
     def flush(self) -> None:
         """Write what is held."""
@@ -165,10 +168,19 @@ def load(path: Path, task: str, split: str) -> Predictions:
     """
     with _reading(path, fix="run mml predict"):
         table = _read(path, task, split)
-    table = table.sort_by("sample_id")
     try:
+        # Sorted as they leave the file: a sorted table would be there beside it, once more for each of its columns.
+        ids = table["sample_id"].to_pylist()
+        if None in ids:
+            raise ValueError("a row has no name")
+        order = sorted(range(len(ids)), key=ids.__getitem__)
+        places = np.empty(len(ids), np.int64)
+        places[order] = np.arange(len(ids))
         rows = Predictions(
-            table["sample_id"].to_pylist(), _targets(table), _matrix(table, "logits"), _calibrated(table)
+            [ids[row] for row in order],
+            _targets(table, places),
+            _matrix(table, "logits", places),
+            _calibrated(table, places),
         )
     except ValueError as error:
         raise ProjectError(problem(str(path), f"is damaged ({error})", fix="run mml predict")) from error
@@ -227,7 +239,9 @@ def _filled(
         source: Which of them a row gets its values of; -1: none.
         places: The row in it.
     """
-    is_filled = np.array([value is not None for value in table["calibrated"].to_pylist()], bool)
+    # Lengths, and never the lists themselves, which would be a Python object for every class of every row.
+    lengths = (chunk.value_lengths().to_pylist() for chunk in table["calibrated"].chunks)
+    is_filled = np.array([length is not None for chunk in lengths for length in chunk], bool)
     matrix = np.zeros_like(_matrix(table, "logits"))
     if is_filled.any():
         matrix[is_filled] = _matrix(table.take(pa.array(np.flatnonzero(is_filled).tolist(), pa.int64())), "calibrated")
@@ -321,21 +335,30 @@ def _true_runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
         start += length
 
 
-def _matrix(table: pa.Table, column: str) -> npt.NDArray[np.float32]:
-    values = table[column].combine_chunks()
-    if len(values) == 0:
-        return np.empty((0, 0), np.float32)
-    flat = values.flatten()
-    if values.null_count or flat.null_count or len(set(values.value_lengths().to_pylist())) != 1:
+def _matrix(table: pa.Table, column: str, places: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float32]:
+    """A column of lists of one length as a matrix, each row at its place; None: in their order."""
+    parts = [(len(chunk), chunk.flatten()) for chunk in table[column].chunks]
+    # What the rows say before anything is made that is as large as one of them says.
+    widths = {width for chunk in table[column].chunks for width in set(chunk.value_lengths().to_pylist())}
+    if table[column].null_count or len(widths) > 1 or any(flat.null_count for _, flat in parts):
         raise ValueError(f"its rows of {column} are not all of one length")
-    numbers = np.frombuffer(flat.buffers()[1], np.float32, count=len(flat), offset=4 * flat.offset)
-    return numbers.reshape(len(values), -1)
+    out, start = np.empty((table.num_rows, max(widths, default=0)), np.float32), 0
+    for count, flat in parts:
+        own = slice(start, start + count)
+        if len(flat):
+            numbers = np.frombuffer(flat.buffers()[1], np.float32, count=len(flat), offset=4 * flat.offset)
+            out[own if places is None else places[own]] = numbers.reshape(count, -1)
+        start += count
+    return out
 
 
-def _targets(table: pa.Table) -> npt.NDArray[Any]:
+def _targets(table: pa.Table, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     if pa.types.is_list(table.schema.field("target").type):
-        return _matrix(table, "target")
-    return np.array([-1 if target is None else target for target in table["target"].to_pylist()], np.int64)
+        return _matrix(table, "target", places)
+    targets = np.array([-1 if target is None else target for target in table["target"].to_pylist()], np.int64)
+    ordered = np.empty_like(targets)
+    ordered[places] = targets
+    return ordered
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.Array:
@@ -356,5 +379,5 @@ def _arrow_array(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 
-def _calibrated(table: pa.Table) -> npt.NDArray[np.float32] | None:
-    return None if table.num_rows == 0 or table["calibrated"].null_count else _matrix(table, "calibrated")
+def _calibrated(table: pa.Table, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+    return None if table.num_rows == 0 or table["calibrated"].null_count else _matrix(table, "calibrated", places)

@@ -23,7 +23,9 @@ from mlpipe.errors import (
     listing,
     not_installed,
     problem,
+    short,
 )
+from mlpipe.runs import study_journals
 from mlpipe.runs.project import Project
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ _ATTEMPTS = 6
 # Seconds after which a journal's lock is nobody's: one is held for the time of a line.
 _LOCKED = 15
 _CHUNK = 1 << 20
+# Lines of a journal that are read in a moment, whatever they say.
+_FEW_LINES = 3_000
 _ELSE = "move it away, and search again"
 
 
@@ -110,7 +114,36 @@ def _storage_contents_errors(where: str) -> Iterator[None]:
 def _read_all(store: BaseStorage, study: str) -> None:
     """Read every trial of a study once, where it is there, so that what is wrong with one is told at once."""
     if study in [summary.study_name for summary in store.get_all_studies()]:
-        store.get_all_trials(store.get_study_id_from_name(study), deepcopy=False)
+        study_id = store.get_study_id_from_name(study)
+        directions = len(store.get_study_directions(study_id))
+        for trial in store.get_all_trials(study_id, deepcopy=False):
+            _require_trial(trial, directions)
+
+
+def _require_trial(trial: FrozenTrial, directions: int) -> None:
+    """Refuse a trial of what no search writes: a storage gives back whatever its file says.
+
+    Raises:
+        ValueError: Naming the trial, and what is wrong.
+    """
+    values = trial.values
+    is_value = isinstance(values, list) and len(values) == directions
+    if trial.state.name == "COMPLETE" and not (is_value and all(map(_is_number, values))):
+        raise ValueError(f"trial {trial.number} has ended, and its values are {short(values)}")
+    for name, mapping in (
+        ("parameters", trial.params),
+        ("notes", trial.user_attrs),
+        ("reported values", trial.intermediate_values),
+    ):
+        if not isinstance(mapping, dict):
+            raise ValueError(f"trial {trial.number} has {name} that are {short(mapping)}")
+    for key, value in trial.params.items():
+        if not isinstance(value, str | int | float | None):
+            raise ValueError(f"trial {trial.number} has the parameter {key} {short(value)}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _require_tables(where: str, study: str) -> None:
@@ -184,10 +217,13 @@ def _require_journal(path: Path) -> None:
                 while piece := file.read(_CHUNK):
                     rows += piece.count(b"\n")
                     values += sum(piece.count(sign) for sign in (b",", b"[", b"{"))
+        _require_little(str(path), sqlite.Size(rows, byte_count, values))
+        steps = study_journals.steps(path, limits.STUDY_STEPS) if rows > _FEW_LINES else 0
     except OSError as error:
         wrong = f"cannot be read ({first_line(error)})"
         raise ProjectError(problem("hpo.storage", wrong, got=str(path), fix="name another file")) from error
-    _require_little(str(path), sqlite.Size(rows, byte_count, values))
+    if steps > limits.STUDY_STEPS:
+        raise _too_much(str(path), f"lines that take more than {limits.STUDY_STEPS:,} steps to read")
 
 
 def _require_little(where: str, size: sqlite.Size) -> None:
@@ -390,11 +426,16 @@ def best(study: Study, number: int | None = None) -> FrozenTrial:
     if not trials:
         raise ProjectError(problem(f"study {study.study_name}", "has no finished trial", fix="let it run first"))
     if len(study.directions) > 1:
-        front = listing([f"#{trial.number}" for trial in study.best_trials])
-        wrong = f"has several metrics, so its best trials are a front ({front})"
-        fix = f"choose one, such as use_best_params={study.study_name}#{study.best_trials[0].number}"
+        on_front = front(study) or trials
+        wrong = f"has several metrics, so its best trials are a front ({listing([f'#{trial.number}' for trial in on_front])})"
+        fix = f"choose one, such as use_best_params={study.study_name}#{on_front[0].number}"
         raise ProjectError(problem(f"study {study.study_name}", wrong, fix=fix))
     return study.best_trial
+
+
+def front(study: Study) -> list[FrozenTrial]:
+    """The trials that no other beats in every metric; none where there are too many to compare each with each."""
+    return study.best_trials if len(finished(study)) <= limits.STUDY_FRONT else []
 
 
 def finished(study: Study) -> list[FrozenTrial]:

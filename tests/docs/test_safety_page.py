@@ -39,6 +39,13 @@ def test_the_table_of_limits_has_the_numbers_of_the_code() -> None:
         "characters of one line of a table": limits.LINE,
         "rows of the tables, or lines of the journal, of one study of a search": limits.STUDY_ROWS,
         "values in them": limits.STUDY_VALUES,
+        "values of a journal that are copied and compared while it is read, as those of a trial are with each of its lines": (
+            limits.STUDY_STEPS
+        ),
+        "trials of a search by several metrics of which the best ones are told": limits.STUDY_FRONT,
+        "numbers of a PNM file that are read one by one: as text, or with another white than 255 and, of greys, 65,535": (
+            limits.NUMBERS
+        ),
         "boxes of one image": limits.BOXES,
         "layers of a network of Keras": limits.LAYERS,
         "groups of an HDF5 file that hold nothing": limits.EMPTY_GROUPS,

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,20 @@ def test_predictions_of_one_class_estimate_nothing(method: str) -> None:
     kept = prior("quantify", 3, method=method, draws=20, **given)
     assert kept.kind == "val" and kept.values == pytest.approx([1 / 3] * 3)
     assert "the prevalence of validation is kept" in kept.notes[0]
+
+
+def test_what_to_expect_of_many_classes_needs_no_table_of_them() -> None:
+    """Of 20,000 classes a table of confusions has 3.2 GB; the logits have 6 MB."""
+    rng, classes = np.random.default_rng(4), 20_000
+    targets, logits = np.arange(40), rng.normal(size=(40, classes))
+    logits[targets[:30], targets[:30]] += 9
+    there = np.zeros(classes)
+    there[:40] = rng.random(40)
+    tracemalloc.start()
+    expected = expected_performance(logits, targets, there)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 50e6
+    # Each class has one row, so that the accuracy is the share of the classes whose row is right.
+    assert expected["accuracy"] == pytest.approx(there[:30].sum() / there.sum())
+    assert expected["balanced_accuracy"] == pytest.approx(30 / 40)

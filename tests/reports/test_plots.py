@@ -55,7 +55,9 @@ def test_confusion_matrix_and_pairs() -> None:
     counts = np.array([[5, 1, 0], [0, 4, 2], [3, 0, 1]])
     drawn = texts(confusion.confusion_matrix(counts, ["a", "b", "c"]))
     assert drawn == ["5\n83 %", "1\n17 %", "4\n67 %", "2\n33 %", "3\n75 %", "1\n25 %"]
-    assert confusion.most_confused(counts) == [(2, 0, 3, 0.75), (1, 2, 2, 1 / 3), (0, 1, 1, 1 / 6)]
+    cells = [[true, predicted, int(counts[true, predicted])] for true, predicted in np.argwhere(counts).tolist()]
+    assert confusion.most_confused(cells) == [(2, 0, 3, 0.75), (1, 2, 2, 1 / 3), (0, 1, 1, 1 / 6)]
+    assert confusion.most_confused(cells, most=1) == [(2, 0, 3, 0.75)]
     pairs = confusion.confused_pairs([("c", "a", 3, 0.75)])
     assert [bar.get_width() for bar in pairs.axes[0].patches] == [3]
     assert texts(pairs) == [" c taken for a", "3 (75 %)"]

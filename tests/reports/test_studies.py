@@ -54,7 +54,7 @@ def test_few_trials_have_no_importance(tmp_path: Path) -> None:
 
 def test_of_many_trials_some_are_drawn_and_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "_MOST", 5)
-    assert studies._some(range(9)) == [0, 2, 4, 6, 8] and studies._some(range(5)) == [0, 1, 2, 3, 4]
+    assert studies.drawn(range(9)) == [0, 2, 4, 6, 8] and studies.drawn(range(5)) == [0, 1, 2, 3, 4]
     study = study_of(40)
     seen: list[int] = []
     evaluate = optuna.importance.FanovaImportanceEvaluator.evaluate

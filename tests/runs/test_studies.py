@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import sys
@@ -15,6 +16,8 @@ from mlpipe import limits
 from mlpipe.errors import ProjectError
 from mlpipe.runs import studies
 from mlpipe.runs.project import Project
+
+LISTS = json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": [[1, [2]]]}})
 
 
 def make(project: Project, name: str, values: list[float], storage: str | None = None, metrics: int = 1) -> None:
@@ -259,3 +262,49 @@ def test_metrics_that_are_not_the_directions_are_numbered(tmp_path: Path, noted:
     with studies.loaded(project, "s") as study:
         study.set_user_attr(studies.METRICS, noted)
         assert studies.metrics_of(study) == metrics
+
+
+@pytest.mark.parametrize(
+    ("trial", "reason"),
+    [
+        ({"values": []}, r"trial 0 has ended, and its values are \[\]"),
+        ({}, "trial 0 has ended, and its values are None"),
+        ({"values": ["x"]}, r"trial 0 has ended, and its values are \['x'\]"),
+        ({"values": [1.0, 2.0]}, r"trial 0 has ended, and its values are \[1.0, 2.0\]"),
+        ({"values": [1.0], "user_attrs": 7}, "trial 0 has notes that are 7"),
+        ({"values": [1.0], "params": {"a": 0}, "distributions": {"a": LISTS}}, r"has the parameter a \[1, \[2\]\]"),
+    ],
+)
+def test_a_trial_of_what_no_search_writes_is_not_read(tmp_path: Path, trial: dict[str, object], reason: str) -> None:
+    project = Project(tmp_path / "p")
+    journal = studies.journal_file(project, "s")
+    journal.parent.mkdir(parents=True)
+    study = {"op_code": 0, "worker_id": "w", "study_name": "s", "directions": [1]}
+    begun = {"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": None, "state": 1}
+    journal.write_text("".join(f"{json.dumps(line)}\n" for line in (study, {**begun, **trial})))
+    with pytest.raises(ProjectError, match=reason), studies.loaded(project, "s"):
+        pass
+
+
+def test_a_journal_that_takes_hours_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "p")
+    make(project, "s", [1.0, 2.0])
+    monkeypatch.setattr(studies, "_FEW_LINES", 2)
+    monkeypatch.setattr(limits, "STUDY_STEPS", 5)
+    wrong = r"s\.log holds lines that take more than 5 steps to read; move it away"
+    with pytest.raises(ProjectError, match=wrong), studies.loaded(project, "s"):
+        pass
+    monkeypatch.setattr(limits, "STUDY_STEPS", 1000)
+    with studies.loaded(project, "s") as study:
+        assert len(study.trials) == 2
+
+
+def test_a_front_is_made_of_so_many_trials_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 3)
+    for number in range(4):
+        study.add_trial(optuna.trial.create_trial(values=[number, -number, 1]))
+    assert [trial.number for trial in studies.front(study)] == [0, 1, 2, 3]
+    monkeypatch.setattr(limits, "STUDY_FRONT", 3)
+    assert studies.front(study) == []
+    with pytest.raises(ProjectError, match=r"a front \(#0, #1, #2, #3\)"):
+        studies.best(study)

@@ -7,6 +7,7 @@ signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.deco
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 from importlib.metadata import version
@@ -44,6 +45,13 @@ GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "
 _TIMES, _TIMES_OF_MANY = {"JPEG2000": 4, "WEBP": 4}, 2
 # Bytes of a file that is looked at before it is read whole, and how many times those of its pixels it has at most beside them.
 _LARGE, _MOST_STORED = 64 << 20, 2
+# Bytes that the header of a PNM file has at most, how it begins, and how it ends behind its sizes; and how many numbers are read
+# while Pillow looks for the end of a comment.
+_PNM_HEADER, _PER_COMMENT = 1 << 16, 2000
+_PNM = re.compile(rb"P[0-6fy]")
+_PNM_SIZES = re.compile(
+    rb"P(?:[14]|[^\s#]{1,5}(?:\s|#[^\r\n]*[\r\n])+[^\s#]+)(?:(?:\s|#[^\r\n]*[\r\n])+[^\s#]+){2}[\s#]"
+)
 # How many channels an image file can be decoded to, and Pillow's name for each.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ODD_TIFF = (
@@ -100,12 +108,25 @@ def picture(source: Path | bytes) -> Image.Image:
     """
     if isinstance(source, Path):
         limits.require_ordinary(source, limits.IMAGE)
+    _require_short_header(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"more than {MOST_PIXELS:,} pixels") from error
+
+
+def _require_short_header(source: Path | bytes) -> None:
+    """Refuse a PNM file whose header is not at its beginning: of what is written before it Pillow reads letter by letter.
+
+    Raises:
+        OSError: When it cannot be opened.
+        UnreadableImageError: When it is one.
+    """
+    begin = source[:_PNM_HEADER] if isinstance(source, bytes) else limits.beginning(source, _PNM_HEADER)
+    if len(begin) == _PNM_HEADER and _PNM.match(begin) and not _PNM_SIZES.match(begin):
+        raise UnreadableImageError(f"a PNM file whose header is longer than {_PNM_HEADER:,} bytes")
 
 
 def content(path: Path) -> bytes:
@@ -346,6 +367,8 @@ def _opened(content: bytes) -> File:
         raise UnreadableImageError(first_line(error)) from error
     if image.info.get("progressive"):
         _check_scans(content, header)
+    if image.format == "PPM":
+        _check_numbers(image, content)
     return File(content, image, header, numbers, file_values.white_value(image))
 
 
@@ -393,6 +416,17 @@ def _check_scans(content: bytes, header: Header) -> None:
     if scan_count > limits.SCANS or scan_count * header.width * header.height > limits.SCANNED_IMAGES * MOST_PIXELS:
         size = f"{header.width} x {header.height} pixels"
         raise UnreadableImageError(f"{scan_count:,} scans of {size} are more than a progressive JPEG has")
+
+
+def _check_numbers(image: Image.Image, content: bytes) -> None:
+    """Refuse a large PNM file whose numbers are read one by one: as text, or since its white is neither 255 nor 65,535."""
+    decoders_of_tiles = {tile[0] for tile in getattr(image, "tile", [])}
+    number_count, comments = image.width * image.height * len(image.getbands()), 0
+    if "ppm_plain" in decoders_of_tiles:
+        comments = content.count(b"#")
+    if decoders_of_tiles & {"ppm", "ppm_plain"} and max(number_count, _PER_COMMENT * comments) > limits.NUMBERS:
+        wrong = f"{number_count:,} numbers and {comments:,} comments, which are read one by one, are more than the"
+        raise UnreadableImageError(f"{wrong} {limits.NUMBERS:,} that are read; save it as PNG")
 
 
 def _eight_bit(grey: Pixels) -> Image.Image:

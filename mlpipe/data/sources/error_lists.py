@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
-from mlpipe.errors import DataError
+from mlpipe.errors import DataError, did_you_mean
 
 Result = TypeVar("Result")
 # Sentences that are shown where all faults are of one kind, and of each kind where there are several.
@@ -64,6 +64,18 @@ class Faults:
             ManyFaults: With the first ones of each kind.
         """
         raise_kinds(*self._kinds)
+
+
+def advice(faults: Sequence[str], word: str, options: Collection[str], *, otherwise: str) -> str:
+    """The name that a word may mean, for the faults that are shown: to look for it among many names takes a while.
+
+    Args:
+        faults: Those of its kind before this one.
+        word: What is wrong.
+        options: What there is.
+        otherwise: What to say where no name is near, and of faults that are only counted.
+    """
+    return did_you_mean(word, options, otherwise=otherwise) if len(faults) < _OF_ONE_KIND else otherwise
 
 
 def raise_kinds(*kinds: Sequence[str]) -> None:

@@ -216,10 +216,11 @@ def _understood(
 def _labels_of_folders(samples: Sequence[_Sample], classes: list[str] | None) -> _Understood:
     labels = [str(label) for _, _, _, label in samples]
     names = spelling.plain_all(classes) or sorted(set(labels) - {""})
+    numbers = {name: number for number, name in enumerate(names)}
     wrong = [
         problem(key, "lies in a folder that is no class", got=label, fix=f"use {listing(names)}")
         for (_, key, _, _), label in zip(samples, labels, strict=True)
-        if label and label not in names
+        if label and label not in numbers
     ]
     raise_some(wrong)
-    return _Understood(names, [names.index(label) if label else NO_TARGET for label in labels], [])
+    return _Understood(names, [numbers[label] if label else NO_TARGET for label in labels], [])

@@ -90,10 +90,12 @@ def deal_labels(
     """
     units = units_of(names, groups, seed)
     # A unit is a whole group. `demand` and `room` are what each fold still lacks of every label and of samples; a group
-    # larger than that makes them negative, so that the fold comes last from then on.
+    # larger than that makes them negative, so that the fold comes last from then on. `remaining` is how many samples of each
+    # label have no fold.
     counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
     sizes = np.array([len(unit) for unit in units], np.float64)
     demand, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
+    remaining = counts.sum(axis=0)
     drawn = np.random.Generator(np.random.Philox(key=[seed, 1])).permutation(n)
     fold, left = np.full(len(names), -1, np.int64), np.ones(len(units), bool)
 
@@ -104,12 +106,13 @@ def deal_labels(
         fold[units[index]] = chosen
         demand[chosen] -= counts[index]
         room[chosen] -= sizes[index]
+        # Whole numbers, which floats take off exactly.
+        remaining[:] -= counts[index]
         left[index] = False
 
     # Rare labels first: a frequent one can be balanced by what is left at the end, a rare one cannot. What is left is
-    # counted anew after each label, because its samples took others along. Without labels only sizes count.
+    # known anew after each sample, because it takes other labels along. Without labels only sizes count.
     while left.any():
-        remaining = counts[left].sum(axis=0)
         label = int(np.where(remaining > 0, remaining, np.inf).argmin()) if remaining.any() else None
         having = left & (counts[:, label] > 0) if label is not None else left
         for index in sorted(np.flatnonzero(having).tolist(), key=lambda index: -sizes[index]):
@@ -150,17 +153,20 @@ def deal(
         chosen = int(np.lexsort((np.arange(n), counts.sum(axis=1), cost))[0])
         fold[rows] = chosen
         counts[chosen] += own
-    for column, level in enumerate(levels):
-        rows = order[(strata[order] == level) & (fold[order] < 0)]
+    totals = counts.sum(axis=1)
+    by_level = np.split(order[np.argsort(columns[order], kind="stable")], np.cumsum(sizes))[:-1]
+    for column, (level, rows) in enumerate(zip(levels, by_level, strict=True)):
+        rows = rows[fold[rows] < 0]
         # A generator of the level's own: a class more or less changes nothing for the others.
         rows = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
-        emptiest = [(int(counts[k, column]), int(counts[k].sum()), k) for k in range(n)]
+        emptiest = [(int(counts[k, column]), int(totals[k]), k) for k in range(n)]
         heapq.heapify(emptiest)
         for row in rows:
             count, total, chosen = emptiest[0]
             heapq.heapreplace(emptiest, (count + 1, total + 1, chosen))
             fold[row] = chosen
             counts[chosen, column] += 1
+            totals[chosen] += 1
     return fold
 
 

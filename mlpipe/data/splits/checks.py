@@ -107,18 +107,17 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
         classes: The names of classes or labels.
     """
     pool, is_class = split.fold >= 0, samples.targets.ndim == 1
-    own = np.stack([pool & _class_mask(samples, number) for number in range(len(classes))], axis=1)
-    counts = np.array([own[split.fold == fold].sum(axis=0) for fold in split.validated])
+    counts = np.array([_counts_of(samples, split.fold == fold, len(classes)) for fold in split.validated])
     # A fold without any image is one that nothing is judged on.
     is_there = np.array([[bool((split.fold == fold).any())] for fold in split.validated])
     lost = {
         "to validate on": is_there & (counts == 0) & is_class,
-        "to train on": is_there & (counts == own.sum(axis=0)),
+        "to train on": is_there & (counts == _counts_of(samples, pool, len(classes))),
     }
     noun, image = ("class", "image of it") if is_class else ("label", "image with it")
     problems = []
     for number in np.flatnonzero(np.any([*lost.values()], axis=(0, 1))).tolist():
-        held = len(set(grouped(samples, np.flatnonzero(own[:, number]))))
+        held = len(set(grouped(samples, np.flatnonzero(pool & _class_mask(samples, number)))))
         folds = {to: at[:, number] for to, at in lost.items()}
         where = [f"{to} in fold {listing(np.array(split.validated)[at])}" for to, at in folds.items() if at.any()]
         why = ", because groups and given folds stay as they are" if samples.groups else ""
@@ -133,6 +132,12 @@ def _class_mask(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
     if samples.targets.ndim == 1:
         return np.asarray(samples.targets == number)
     return np.asarray(samples.targets[:, number] == 1)
+
+
+def _counts_of(samples: Samples, rows: npt.NDArray[np.bool_], classes: int) -> Ints:
+    """How many of some samples are of each class, or have each label, shape (classes,)."""
+    targets = samples.targets[rows]
+    return _counts(targets, classes) if targets.ndim == 1 else (targets == 1).sum(axis=0)
 
 
 def torn_groups(samples: Samples, split: Split) -> list[str]:
@@ -228,11 +233,11 @@ def _folds_text(folds: Sequence[int], of: int) -> str:
 
 def _unlearned_problems(kind: str, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
     """A sentence for every class or label that folds which came with the task leave without a training image."""
-    noun = kinds.of(kind).words.OUTPUT
+    noun, pool = kinds.of(kind).words.OUTPUT, split.fold >= 0
+    trained = [_counts_of(samples, pool & (split.fold != fold), len(classes)) for fold in split.validated]
     problems = []
-    for number, name in enumerate(classes):
-        own = (split.fold >= 0) & _class_mask(samples, number)
-        folds = [fold for fold in split.validated if not own[split.fold != fold].any()]
+    for name, counts in zip(classes, np.transpose(trained), strict=True):
+        folds = np.array(split.validated)[counts == 0].tolist()
         if folds:
             fix = f"give it other {'folds' if split.is_given else 'groups'}, or {_ALLOWED}"
             why = "as the folds came with the task" if split.is_given else "as all its images are of one group"

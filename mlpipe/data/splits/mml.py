@@ -50,8 +50,8 @@ def ordered_folds(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: boo
 
     classes = targets if stratify and targets.ndim == 1 else np.zeros(len(targets), np.int64)
     parts: list[list[Ints]] = [[] for _ in range(n)]
-    for level in np.unique(classes):
-        pool = np.flatnonzero(classes == level)
+    row_counts = np.unique(classes, return_counts=True)[1]
+    for pool in np.split(np.argsort(classes, kind="stable"), np.cumsum(row_counts))[:-1]:
         drawn = pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed)).numpy()]
         first = round(1 / n * len(pool))
         least, more = divmod(len(pool) - first, n - 1)

@@ -282,13 +282,16 @@ def _with_levels(units: Units, goal: Goal, choice: Bools) -> Bools:
     choice = choice.copy()
     unit = np.repeat(np.arange(len(units.rows)), np.diff(units.starts))
     counts = units.level_counts(choice)
+    by_level = np.split(unit[np.argsort(units.levels, kind="stable")], np.cumsum(units.holders))
     for level in np.flatnonzero(goal.everywhere & ((counts == 0) | (counts == units.totals))).tolist():
-        now = units.level_counts(choice)[level]
-        if 0 < now < units.totals[level]:
+        if 0 < counts[level] < units.totals[level]:
             continue
-        holders = unit[units.levels == level]
+        holders = by_level[level]
         moved = holders[int(units.sizes[holders].argmin())]
         choice[moved] = ~choice[moved]
+        # Counted on, and not all of them anew for each level.
+        own = slice(units.starts[moved], units.starts[moved + 1])
+        counts[units.levels[own]] += units.counts[own] if choice[moved] else -units.counts[own]
     return choice
 
 

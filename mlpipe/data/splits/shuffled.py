@@ -73,9 +73,8 @@ def strata_of(targets: npt.NDArray[Any], seldom: int) -> Ints:
     names = ["".join("1" if value == 1 else "0" for value in row) for row in targets]
     count = Counter(names)
     common_names = sorted(name for name in count if count[name] >= seldom)
-    return np.array(
-        [common_names.index(name) if name in common_names else len(common_names) for name in names], np.int64
-    )
+    numbers = {name: number for number, name in enumerate(common_names)}
+    return np.array([numbers.get(name, len(numbers)) for name in names], np.int64)
 
 
 def read_rows(path: Path, key: str) -> list[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -72,17 +73,24 @@ def right(outputs: Outputs, targets: Targets) -> Bools | None:
     return np.asarray(outputs.argmax(axis=1) == targets)
 
 
-def sides(targets: Targets) -> list[Bools]:
+def sides(targets: Targets) -> Iterator[Bools]:
     """The rows of each class that occurs."""
-    return [targets == number for number in np.unique(targets)]
+    return (targets == number for number in np.unique(targets))
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """From ranks, from sums of a loss, or from counts of each class."""
     rows, classes, true = np.arange(len(outputs)), outputs.shape[1], targets.astype(np.int64)
     if name in ("auroc", "average_precision"):
-        is_true = true[:, None] == np.arange(classes)
-        return Statistic(None, rank_metric(name, np.exp(log_softmax(outputs)), is_true, np.ones_like(is_true)))
+
+        @cache
+        def measure() -> Callable[[Floats], Floats]:
+            """What some intervals do without, and what is as large as the outputs."""
+            is_true = true[:, None] == np.arange(classes)
+            known = np.broadcast_to(np.True_, is_true.shape)
+            return rank_metric(name, np.exp(log_softmax(outputs)), is_true, known)
+
+        return Statistic(None, lambda weights: measure()(weights))
     if name in ("nll", "brier"):
         values = log_softmax(outputs)
         loss = -np.maximum(values[rows, true], np.log(1e-12))
@@ -128,12 +136,19 @@ class _Ensembling:
         if mixing == "logits":
             return log_softmax(losses.mixed(parts, weights))
         shares = losses.log_shares(weights)
-        own = [log_softmax(logits) + share for logits, share in zip(parts, shares, strict=True)]
-        return np.asarray(np.logaddexp.reduce(own, axis=0))
+        mixture = log_softmax(parts[0])
+        mixture += shares[0]
+        for logits, share in zip(parts[1:], shares[1:], strict=True):
+            own = log_softmax(logits)
+            own += share
+            np.logaddexp(mixture, own, out=mixture)
+        return mixture
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
-        mean = np.mean([np.exp(log_softmax(logits)) for logits in parts], axis=0)
-        return np.asarray(np.log(np.maximum(mean, 1e-12)))
+        total = np.exp(log_softmax(parts[0]))
+        for logits in parts[1:]:
+            total += np.exp(log_softmax(logits))
+        return np.asarray(np.log(np.maximum(total / len(parts), 1e-12)))
 
     def loss(self, outputs: Floats, targets: Targets) -> float:
         return losses.cross_entropy(outputs, targets)
@@ -191,14 +206,15 @@ class _Probabilities:
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
         indices = np.flatnonzero(targets >= 0)
-        return -log_softmax(logits[indices])[np.arange(len(indices)), targets[indices]], indices
+        own = logits if len(indices) == len(logits) else logits[indices]
+        return -log_softmax(own)[np.arange(len(indices)), targets[indices]], indices
 
     def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
         return log_softmax(logits)[np.arange(len(targets)), targets.astype(np.int64)]
 
-    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
-        true = targets.astype(np.int64)[:, None] == np.arange(logits.shape[1])
-        return np.exp(log_softmax(logits)), true.astype(np.float64)
+    def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Targets]:
+        scores = log_softmax(logits)
+        return np.exp(scores, out=scores), targets.astype(np.int64)[:, None] == np.arange(logits.shape[1])
 
 
 ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
@@ -217,8 +233,10 @@ def _prediction_sets(rows: Rows, evaluation: Rows, prior: Floats | None, options
     targets = evaluation.targets[known]
     inside = sets.sets(evaluation.calibrated[known])
     hits = inside[np.arange(len(targets)), targets]
-    classes = range(inside.shape[1])
-    by_class = [float(hits[targets == number].mean()) if (targets == number).any() else None for number in classes]
+    counts, held = (np.bincount(rows, minlength=inside.shape[1]) for rows in (targets, targets[hits]))
+    by_class = [
+        float(part / count) if count else None for part, count in zip(held.tolist(), counts.tolist(), strict=True)
+    ]
     observed = {"observed_coverage": float(hits.mean()), "observed_by_class": by_class}
     return {**plain, **observed, "mean_size": float(inside.sum(axis=1).mean())}
 

@@ -15,6 +15,7 @@ from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.learn.losses.means import probabilities
 from mlpipe.learn.own_parts.own_code import called
 from mlpipe.post.measures import keras_metrics
+from mlpipe.post.measures.class_metrics import one_hot
 
 
 def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:
@@ -78,7 +79,7 @@ def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Cal
 
 
 def _keras_metric(key: str, name: str, params: Mapping[str, Any], kind: str, logits: Any, targets: Any) -> float:
-    truth = np.eye(logits.shape[1])[targets] if targets.ndim == 1 else targets.astype(np.float64)
+    truth = one_hot(targets, logits.shape[1]) if targets.ndim == 1 else targets.astype(np.float64)
     known = ~np.isnan(truth).any(axis=1)
     predictions = probabilities(torch.from_numpy(np.asarray(logits, np.float64)), kind).numpy()
     if not known.any():
@@ -93,7 +94,7 @@ def _keras_metric(key: str, name: str, params: Mapping[str, Any], kind: str, log
 
 
 def _own_metric(key: str, path: str, make: Callable[[], Any], kind: str, logits: Any, targets: Any) -> float:
-    truth = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    truth = one_hot(targets, logits.shape[1], np.float32) if targets.ndim == 1 else targets.astype(np.float32)
     true, predictions = torch.from_numpy(truth), probabilities(torch.from_numpy(np.asarray(logits, np.float32)), kind)
     metric = make()
     with torch.no_grad():

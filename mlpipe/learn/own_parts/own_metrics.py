@@ -20,7 +20,7 @@ from mlpipe.learn.losses.composite import OnProbabilities
 from mlpipe.learn.own_parts import own_classes
 from mlpipe.learn.own_parts.own_code import Code, called
 from mlpipe.post import metrics
-from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.measures.class_metrics import log_softmax, one_hot
 from mlpipe.post.metrics import Measure
 
 Floats = npt.NDArray[np.float32]
@@ -159,7 +159,7 @@ def _function_value(
     targets: npt.NDArray[Any],
 ) -> float | dict[str, float]:
     """What a user's function gives for logits and targets; NaN where no image has a known target."""
-    truth = np.eye(logits.shape[1], dtype=np.float32)[targets] if targets.ndim == 1 else targets.astype(np.float32)
+    truth = one_hot(targets, logits.shape[1], np.float32) if targets.ndim == 1 else targets.astype(np.float32)
     known = ~np.isnan(truth).any(axis=1)
     if not known.any():
         return float("nan")

@@ -92,8 +92,8 @@ def calibrate(
     target_prior = None if prior is None else shares(prior, logits.shape[1])
     known = None if base is None else shares(base, logits.shape[1], key="base")
     units = None if groups is None else np.asarray(groups)[np.asarray(fit_targets) >= 0]
-    fit_function = _choose if method == "auto" else _fit_one
-    scales = unit_of(logits, always=True), unit_of(logits)
+    fit_function, spread = _choose if method == "auto" else _fit_one, _spread(logits)
+    scales = _unit(spread, always=True), _unit(spread, always=False)
     return fit_function(method, _Data(logits, targets, target_prior, seed, scales, known, units), held)
 
 
@@ -104,12 +104,22 @@ def unit_of(logits: Floats, *, always: bool = False) -> float:
         logits: Finite, shape (n, classes).
         always: Bring them to one decade also where they could be a network's.
     """
+    return _unit(_spread(logits), always)
+
+
+def _spread(logits: Floats) -> float:
+    """The root of the mean squared distance of a row's logits from their mean, 0 where all are equal."""
     centred = logits - logits.mean(axis=1, keepdims=True)
-    largest = float(np.abs(centred).max(initial=0.0))
+    largest = max(float(centred.max(initial=0.0)), -float(centred.min(initial=0.0)))
     if not largest:
-        return 1.0
-    spread = largest * float(np.sqrt(np.mean((centred / largest) ** 2)))
-    if _SMALLEST <= spread <= _LARGEST and not always:
+        return 0.0
+    centred /= largest
+    np.square(centred, out=centred)
+    return largest * float(np.sqrt(np.mean(centred)))
+
+
+def _unit(spread: float, always: bool) -> float:
+    if not spread or (_SMALLEST <= spread <= _LARGEST and not always):
         return 1.0
     return float(10.0 ** -np.floor(np.log10(spread / _LEAST)))
 
@@ -139,7 +149,8 @@ def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration
     if method not in AXES:
         strength = BARE
     unit = data.unit(method, strength != BARE)
-    scores = log_softmax(data.logits * unit)
+    # What learns nothing looks at counts alone.
+    scores = data.logits if method == "none" else log_softmax(data.logits if unit == 1 else data.logits * unit)
     whole = prepared(scores, data.targets, data.prior, base=data.base)
     fitted = METHODS[method](whole, _strength(method, scores, data) if strength is None else strength)
     if unit == 1:

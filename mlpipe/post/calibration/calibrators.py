@@ -27,13 +27,30 @@ _PROMISE_TO_CHOOSE = 1e-7
 
 @dataclass(frozen=True)
 class Prepared:
-    """The input of every method: rows with weights, and the log-odds that move the labelled prevalence to the prior."""
+    """The input of every method: scores and targets with weights, and the log-odds that move their prevalence to the prior.
 
-    rows: Rows
+    Attributes:
+        scores: Log-probabilities, shape (n, classes).
+        targets: Class numbers, shape (n,).
+        weights: The weight of a row of each class, shape (classes,).
+        absent: The share that each class without rows is given, shape (classes,).
+        prior: The prevalence that is wanted, shape (classes,).
+        offset: The log-odds that move the labelled prevalence there, shape (classes,).
+        notes: What a report should say about the rows.
+    """
+
+    scores: Floats
     targets: Integers
+    weights: Floats
+    absent: Floats
     prior: Floats
     offset: Floats
     notes: tuple[str, ...]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The rows as fits take them: two more arrays as large as the scores, which not every method needs."""
+        return rows_of(self.scores, self.targets, self.weights, self.absent)
 
     @cached_property
     def log_p_and_rest(self) -> tuple[Floats, Floats]:
@@ -76,7 +93,7 @@ def prepared(
         raise DataError(problem("calibration", "all labelled rows are of one class", got=int(targets[0]), fix=fix))
     if ratios is not None and prior is not None:
         offset = np.log(ratios if base is None else prior / base)
-        return Prepared(rows_of(scores, targets, ratios, np.zeros(classes)), targets, prior, offset, ())
+        return Prepared(scores, targets, ratios, np.zeros(classes), prior, offset, ())
     least = 1 / (n + classes)
     notes = []
     if n < 10 * classes:
@@ -93,8 +110,10 @@ def prepared(
     target = observed / observed.sum() if prior is None else prior
     weights = np.ones(classes) if prior is None else target / observed
     return Prepared(
-        rows_of(scores, targets, weights, absent),
+        scores,
         targets,
+        weights,
+        absent,
         target,
         np.zeros(classes) if prior is None else np.log(target / (observed if base is None else base)),
         tuple(notes),

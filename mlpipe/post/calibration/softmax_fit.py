@@ -67,7 +67,8 @@ def rows_of(scores: Floats, targets: Integers, class_weights: Floats, absent: Fl
     weights = weights / weights.sum()
     soft = np.repeat(absent[:, None], len(targets), axis=1)
     soft[targets, np.arange(len(targets))] += 1 - absent.sum()
-    return Rows(np.ascontiguousarray(scores.T), soft * weights, weights)
+    soft *= weights
+    return Rows(np.ascontiguousarray(scores.T), soft, weights)
 
 
 def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, Floats]:

@@ -110,7 +110,7 @@ def select(
     rng = np.random.default_rng(seed)
     units = None if groups is None else np.asarray(groups)[metrics.labelled(np.asarray(targets))]
     chosen, others = split_rows(len(goal), eval_frac, rng, units)
-    parts = [arrays[place][chosen] for place in usable]
+    parts = [arrays[place][chosen] if len(others) else arrays[place] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
     choice = _find(parts, goal[chosen], kind, way, rng, *keys)
@@ -243,7 +243,7 @@ def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike)
     mask = metrics.labelled(goal)
     if not mask.any():
         raise DataError(problem("ensemble", "no row has a target", fix="use a split with labels"))
-    return [array[mask] for array in arrays], goal[mask]
+    return (arrays, goal) if mask.all() else ([array[mask] for array in arrays], goal[mask])
 
 
 def split_rows(

@@ -64,7 +64,9 @@ def column_cross_entropy(columns: Floats, targets: Floats) -> float:
     """
     top = columns.max(axis=0)
     own = columns[targets.astype(np.int64), np.arange(len(targets))]
-    return float((np.log(np.exp(columns - top).sum(axis=0)) + top - own).mean())
+    powers = columns - top
+    np.exp(powers, out=powers)
+    return float((np.log(powers.sum(axis=0)) + top - own).mean())
 
 
 def binary_cross_entropy(logits: Floats, targets: Floats) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from mlpipe import kinds
 from mlpipe.errors import ConfigError, DataError, ProjectError, counted, listing, problem
 from mlpipe.post import decisions
+from mlpipe.post.decision_options import MOST_NAMED
 from mlpipe.post.ensembling import evaluation, member_mixture, members
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import learned
@@ -113,8 +114,8 @@ class NewRows:
             shares(deploy_prior, len(self.classes), key=self.key(PRIOR)) if is_given else self._estimated_shares(facts)
         )
         facts["deploy_prior"] = prevalence.tolist()
-        text = ", ".join(f"{name} {share:.3f}" for name, share in zip(self.classes, prevalence, strict=True))
-        log.info(f"probabilities are moved to the prevalence {text}")
+        parts = [f"{name} {share:.3f}" for name, share in zip(self.classes, prevalence, strict=True)]
+        log.info(f"probabilities are moved to the prevalence {listing(parts, most=MOST_NAMED)}")
         return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, prevalence)), prevalence
 
     def decided(self, moved_to: Array | None) -> dict[str, Any]:
@@ -192,7 +193,10 @@ class NewRows:
         share_pairs = zip(("value", "low", "high"), estimate.shares, strict=True)
         facts["prevalence"] = {name: share.tolist() for name, share in share_pairs}
         ends = zip(self.classes, *estimate.shares, strict=True)
-        text = ", ".join(f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends)
+        text = listing(
+            [f"{name} {value:.3f} ({low:.3f} to {high:.3f})" for name, value, low, high in ends],
+            most=MOST_NAMED,
+        )
         log.info(f"prevalence among the new images (95 % intervals): {text}{estimate.note and '; '}{estimate.note}")
         # A share of zero would rule a class out for ever.
         floored = np.maximum(estimate.shares[0], 1 / (2 * max(1, self.samples)))

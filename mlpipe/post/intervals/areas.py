@@ -5,6 +5,8 @@ DeLong, DeLong and Clarke-Pearson 1988, with the midranks of Sun and Xu 2014: n 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +17,7 @@ from mlpipe.post.rows import Floats, Integers
 Bools = npt.NDArray[np.bool_]
 
 
-def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+def area_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, count: int) -> list[Part]:
     """The area of each class or label with rows on both sides, with the rows' components as influences.
 
     Args:
@@ -32,7 +34,7 @@ def area_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> li
     return parts
 
 
-def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) -> list[Part]:
+def precision_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, count: int) -> list[Part]:
     """The average precision of each class or label that occurs, with what each row adds to its error.
 
     Args:
@@ -50,7 +52,7 @@ def precision_parts(scores: Floats, truth: Floats, units: Integers, count: int) 
     return parts
 
 
-def _area_of_column(score: Floats, column: Floats) -> tuple[float, Floats] | None:
+def _area_of_column(score: Floats, column: npt.NDArray[Any]) -> tuple[float, Floats] | None:
     """One area and the components of all rows; None without rows on both sides."""
     known = ~np.isnan(column)
     positive = column[known] == 1

@@ -158,4 +158,6 @@ def labelled_rows(
         if array is not None and len(array) != len(values):
             wrong = f"{len(values)} rows need as many {noun}s"
             raise DataError(problem("predictions", wrong, got=len(array), fix=f"give one {noun} for each row"))
+    if mask.all():
+        return values, truth, members
     return values[mask], truth[mask], None if members is None else members[mask]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -178,7 +179,9 @@ def f1_of_share(share: float) -> float:
     return 2 * share / (1 + share)
 
 
-def of_areas(name: str, value: float, measure: Statistic, scores: Floats, truth: Floats, known: Known) -> Ends:
+def of_areas(
+    name: str, value: float, measure: Statistic, scores: Floats, truth: npt.NDArray[Any], known: Known
+) -> Ends:
     """The ends of the mean over classes or labels of an area.
 
     Args:

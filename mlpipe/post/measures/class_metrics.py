@@ -18,13 +18,33 @@ Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.int64]
 
 _TINY = 1e-12
+# Numbers that are worked on at a time, 32 MB of them.
+_CELLS = 2**22
 
 
 def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
     """Log-probabilities, shape (n, classes); NaN where a row's largest logit is infinite or NaN, as of networks that diverged."""
     with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+        values = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
+        # Some rows at a time: of many classes every array of this shape takes gigabytes.
+        step = max(1, _CELLS // max(1, values.shape[1]))
+        for start in range(0, len(values), step):
+            some = values[start : start + step]
+            some -= np.log(np.exp(some).sum(axis=1, keepdims=True))
+        return np.asarray(values)
+
+
+def one_hot(targets: Targets, classes: int, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
+    """1 at each row's class and 0 elsewhere, shape (n, classes), without a table of classes x classes.
+
+    Args:
+        targets: Class numbers, shape (n,); a negative one counts from the end.
+        classes: How many there are.
+        dtype: Of the numbers.
+    """
+    rows = np.zeros((len(targets), classes), dtype)
+    rows[np.arange(len(targets)), targets] = 1
+    return rows
 
 
 def accuracy(logits: Logits, targets: Targets) -> float:
@@ -98,7 +118,7 @@ def brier(logits: Logits, targets: Targets) -> float:
 
 def _elementwise_metric(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
     """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
-    return lambda logits, targets: measure(np.exp(log_softmax(logits)), np.eye(logits.shape[1])[targets])
+    return lambda logits, targets: measure(np.exp(log_softmax(logits)), one_hot(targets, logits.shape[1]))
 
 
 class ClassCounts(NamedTuple):

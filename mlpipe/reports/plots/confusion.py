@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,19 +92,16 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
     return figure
 
 
-def most_confused(counts: npt.NDArray[Any], most: int = 15) -> list[tuple[int, int, int, float]]:
+def most_confused(cells: Sequence[Sequence[int]], most: int = 15) -> list[tuple[int, int, int, float]]:
     """The most frequent mistakes: true class, predicted class, images, share of the true class's images.
 
     Args:
-        counts: Of shape (true class, predicted class).
+        cells: Those of the confusion matrix that are not 0, as `mlpipe.post.measures.class_metrics.confused_pairs` gives them.
         most: How many at most.
     """
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    pairs = []
-    for true, predicted in zip(*np.unravel_index(order, counts.shape), strict=True):
-        if wrong[true, predicted]:
-            share = float(wrong[true, predicted] / counts[true].sum())
-            pairs.append((int(true), int(predicted), int(wrong[true, predicted]), share))
-    return pairs
+    of_class = Counter[int]()
+    for true, _, images in cells:
+        of_class[true] += images
+    mistakes = [(true, predicted, images) for true, predicted, images in cells if true != predicted]
+    mistakes.sort(key=lambda cell: -cell[2])
+    return [(true, predicted, images, images / of_class[true]) for true, predicted, images in mistakes[:most]]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpipe import kinds
-from mlpipe.errors import counted
+from mlpipe.errors import counted, listing
 from mlpipe.post import metrics
 from mlpipe.post.figures import number
 from mlpipe.post.intervals import by_metric
@@ -42,14 +42,17 @@ def confusion_section(facts: TaskFacts) -> Section:
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
         return Section("Confusion")
-    counts = class_metrics.confusion_matrix(rows.calibrated, rows.targets)
-    pairs = confusion.most_confused(counts)
+    # The matrix itself has as many cells as classes squared.
+    cells = class_metrics.confused_pairs(rows.calibrated, rows.targets)
     class_pairs = [
-        (facts.classes[true], facts.classes[predicted], count, share) for true, predicted, count, share in pairs
+        (facts.classes[true], facts.classes[predicted], count, share)
+        for true, predicted, count, share in confusion.most_confused(cells)
     ]
-    right, where = int(np.trace(counts)), counted(len(rows), f"{facts.shown.where} image")
+    right = sum(images for true, predicted, images in cells if true == predicted)
+    where = counted(len(rows), f"{facts.shown.where} image")
     plots = []
     if len(facts.classes) <= confusion.MOST_CLASSES:
+        counts = class_metrics.confusion_matrix(rows.calibrated, rows.targets)
         plots.append(
             style.Plot(
                 f"{facts.name}_confusion",
@@ -127,7 +130,7 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
     class_table: Content | None = table(f"By {noun}, on {counted(len(rows), f'{subject.where} image')}", header, cells)
     if class_table is not None and len(cells) > _MOST_ROWS:
         class_table = details_block(f"The table of all {len(cells)} rows", class_table)
-    absent = f"No {subject.where} image has: {', '.join(unseen)}." if unseen else None
+    absent = f"No {subject.where} image has: {listing(unseen, most=_MOST_ROWS)}." if unseen else None
     title = f"By {noun}"
     parts = [class_table, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)]
     # Beside other sections so many columns would have to be scrolled.

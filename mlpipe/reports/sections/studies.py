@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from mlpipe.errors import MlpipeError, first_line
@@ -83,16 +84,17 @@ def _plots(facts: TaskFacts, study_facts: dict[str, Any]) -> list[style.Plot]:
     )
     values = [row["values"][0] for row in rows]
     better = min if is_less else max
-    so_far = [better(values[: count + 1]) for count in range(len(values))]
-    trials = [row["trial"] for row in rows]
+    so_far = list(accumulate(values, better))
+    history = list(zip([row["trial"] for row in rows], values, so_far, strict=True))
+    drawn_trials, drawn_values, drawn_best = zip(*told.drawn(history), strict=True)
     figures = [
         style.Plot(
             f"{name}_history",
-            plots.history(trials, values, so_far, metric),
+            plots.history(drawn_trials, drawn_values, drawn_best, metric),
             f"{metric} of the trials of {study_facts['study']}; the line is the best so far.",
             f"{len(rows)} trials; the best {metric} is {number(so_far[-1])}.",
             ["trial", metric, "best_so_far"],
-            [list(row) for row in zip(trials, values, so_far, strict=True)],
+            [list(row) for row in history],
         )
     ]
     importance = study_facts["importance"]
@@ -116,7 +118,7 @@ def _plots(facts: TaskFacts, study_facts: dict[str, Any]) -> list[style.Plot]:
         figures.append(
             style.Plot(
                 f"{name}_slice_{key}",
-                plots.slice_plot(pairs, key, metric),
+                plots.slice_plot(told.drawn(pairs), key, metric),
                 f"{metric} over {key}; a dot is a trial.",
                 f"{metric} of {len(pairs)} trials over {key}.",
                 [key, metric],

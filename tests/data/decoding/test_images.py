@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
+from mlpipe import limits
 from mlpipe.data.decoding import file_values, images, transparency
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.decoding.value_rules import Decoding
@@ -772,3 +773,41 @@ def test_a_file_that_is_no_image_or_far_larger_than_its_pixels_is_not_read_whole
     for name, kind in (("a.bmp", "BMP"), ("a.png", "PNG"), ("a.tif", "TIFF")):
         Image.fromarray(noise).save(tmp_path / name, kind)
         assert images.content(tmp_path / name) == (tmp_path / name).read_bytes()
+
+
+def test_numbers_that_are_read_one_by_one_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads a million of them in half a second, where a file of them all may have half a billion."""
+    monkeypatch.setattr(limits, "NUMBERS", 100)
+    greys = np.arange(100).reshape(10, 10).astype(np.uint8)
+    text = b"P2\n10 10\n255\n" + b" ".join(b"%d" % value for value in greys.ravel().tolist())
+    assert np.array_equal(images.decode(text, 1)[:, :, 0], greys)
+    for content in (
+        text.replace(b"10 10", b"10 11"),
+        b"P1\n10 11\n" + b"1 " * 110,
+        b"P5\n10 11\n254\n" + bytes(110),
+        b"P6\n10 10\n65535\n" + bytes(600),
+    ):
+        with pytest.raises(UnreadableImageError, match=r"^1\d0|^300 numbers and 0 comments, .*more than the 100 that"):
+            images.decode(content, 1)
+    with pytest.raises(UnreadableImageError, match="100 numbers and 1 comments"):
+        images.decode(text.replace(b"\n255\n", b"\n255\n#\n"), 1)
+    # These are read as they are.
+    for white, kind in ((255, np.uint8), (65535, np.uint16)):
+        content = b"P5\n10 11\n%d\n" % white + bytes(110 * np.dtype(kind).itemsize)
+        assert not images.decode(content, 1).any()
+
+
+def test_the_header_of_a_pnm_file_is_at_its_beginning(tmp_path: Path) -> None:
+    """Pillow reads a comment letter by letter, and a large one takes no place on the disk."""
+    file, wrong = tmp_path / "a.pgm", "a PNM file whose header is longer than 65,536 bytes"
+    file.write_bytes(b"P5\n#")
+    os.truncate(file, 1 << 30)
+    with pytest.raises(UnreadableImageError, match=wrong):
+        images.content(file)
+    for content in (b"P2\n8 " + b"\n" * 70_000 + b"8\n255\n", b"P6" + b"\n#x" * 30_000 + b"\n8 8 255\n" + bytes(192)):
+        with pytest.raises(UnreadableImageError, match=wrong):
+            images.look(content)
+    # Comments before it, and much after it, are as ever.
+    pixels = bytes(range(200)) * 500
+    for begin in (b"P5\n# by hand\n#\r250 400 # wide\n255\n", b"P5 250 400 255 "):
+        assert images.decode(begin + pixels, 1).tobytes() == pixels

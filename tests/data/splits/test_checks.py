@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 from hypothesis import given
@@ -262,3 +263,19 @@ def test_images_of_another_task_that_were_learned_are_said() -> None:
     ]
     apart = dataclasses.replace(others, digests=tuple("uvwxyz"))
     assert checks.learned_images_notes(pivot, split, dataclasses.replace(other, samples=apart)) == []
+
+
+def test_missing_classes_of_very_many_take_no_table_of_samples_and_classes() -> None:
+    """4,000 samples of 20,000 classes would be a table of 80 MB."""
+    samples = make_samples([*range(1999), 5000] * 2)
+    split = drawn([0] * 1999 + [1] + [1] * 1999 + [1], 2)
+    tracemalloc.start()
+    problems = checks.missing_classes(samples, split, [str(number) for number in range(20_000)])
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Class 5000 is in fold 1 alone; those that no sample is of are missing everywhere.
+    assert (
+        most < 40e6
+        and "class '5000': no image of it is left to validate on in fold 0 and to train on in fold 1" in problems[3001]
+    )
+    assert len(problems) == 20_000 - 1999

@@ -18,6 +18,7 @@ from tests.safety.corpus import (
     pictures,
     projects,
     recipes,
+    slow_readers,
     stored,
     weights,
 )
@@ -33,6 +34,7 @@ GROUPS: Mapping[str, Sequence[Hostile]] = {
     "exported models": models.CASES,
     "projects": projects.CASES,
     "what never ends, or stands for more than it is": loops.CASES,
+    "what a library reads letter by letter": slow_readers.CASES,
     "stored files that were edited": stored.CASES,
     "what comes with models, data and searches": handed_over.CASES,
     "code that nobody named": own_code.CASES,

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
+from mlpipe.data.sources.error_lists import advice
 from mlpipe.data.sources.targets.missing_labels import looks_missing
 from mlpipe.data.spelling import plain, same_text_problems
 from mlpipe.data.task import Part
 from mlpipe.data.visible_files import images_below
-from mlpipe.errors import DataError, did_you_mean, listing, problem
+from mlpipe.errors import DataError, listing, problem
 
 PART_FOLDERS: Mapping[str, Part] = {
     "train": "train",
@@ -72,9 +73,10 @@ def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: lis
     if not wrong and len(classes) < 2:
         fix = "a classification task needs at least two class folders"
         wrong.append(problem("task.root", f"has {len(classes)} class folder with images", got=str(base), fix=fix))
-    strange = sorted({(part, label) for part, label, _ in files if part in ("val", "test") and label not in classes})
+    labels = {(part, label) for part, label, _ in files if part in ("val", "test")}
+    strange = sorted((part, label) for part, label in labels if label not in classes)
     for part, label in strange:
-        fix = did_you_mean(label, classes, otherwise=f"the training part has {listing(classes)}")
+        fix = advice(wrong, label, classes, otherwise=f"the training part has {listing(classes)}")
         wrong.append(problem(f"{part}/{label}", "is a class that the training part does not have", fix=fix))
     return wrong
 
@@ -181,9 +183,9 @@ def unshared_classes(files: Sequence[tuple[Part, str, Path]], names: Sequence[st
         wrong.append(problem("task", f"has {len(names)} class folder with images", got=listing(names), fix=fix))
     for part, labels in by_part.items():
         for label in sorted(labels - set(names)):
-            fix = did_you_mean(label, names, otherwise=f"the classes are {listing(names)}")
+            fix = advice(wrong, label, names, otherwise=f"the classes are {listing(names)}")
             wrong.append(problem(f"task.{part}: {label}", "is a class that the training part does not have", fix=fix))
         for label in sorted(set(names) - labels):
-            fix = did_you_mean(label, labels - set(names), otherwise="add images, or remove it from the other part")
+            fix = advice(wrong, label, labels - set(names), otherwise="add images, or remove it from the other part")
             wrong.append(problem(f"task.{part}", f"has no image of class {label!r}", fix=fix))
     return wrong

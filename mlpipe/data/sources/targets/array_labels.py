@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from mlpipe.data import spelling
-from mlpipe.data.sources.error_lists import raise_some
+from mlpipe.data.sources.error_lists import advice, raise_some
 from mlpipe.data.sources.targets import class_numbers
 from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import NO_TARGET
-from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 Array = np.ndarray[Any, Any]
 # As many different numbers are classes whatever else there is.
@@ -148,15 +148,13 @@ def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] 
         raise DataError(doubtful)
     names = spelling.plain_all(classes) or sorted(set(training))
     numbers = {name: index for index, name in enumerate(names)}
-    wrong = [
-        problem(
-            f"{path.name}, row {row} of {part}", "no training row has this class", got=text,
-            fix=did_you_mean(text, names, otherwise=f"the classes are {listing(names)}"),
-        )
-        for part, part_texts in texts.items()
-        for row, text in enumerate(part_texts)
-        if text not in numbers and not missing.means(text)
-    ]  # fmt: skip
+    wrong = list[str]()
+    for part, part_texts in texts.items():
+        for row, text in enumerate(part_texts):
+            if text not in numbers and not missing.means(text):
+                where, fix = f"{path.name}, row {row} of {part}", f"the classes are {listing(names)}"
+                fix = advice(wrong, text, names, otherwise=fix)
+                wrong.append(problem(where, "no training row has this class", got=text, fix=fix))
     raise_some(wrong)
     places = {
         part: np.array([NO_TARGET if missing.means(text) else numbers[text] for text in part_texts], np.int64)

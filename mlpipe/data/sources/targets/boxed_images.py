@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlpipe import limits
 from mlpipe.data import task
-from mlpipe.data.sources.error_lists import raise_kinds
+from mlpipe.data.sources.error_lists import advice, raise_kinds
 from mlpipe.data.sources.listings import file_headers, pixel_rules
 from mlpipe.data.sources.listings.box_files import Box, BoxedImage, BoxedImages, is_file
 from mlpipe.data.sources.listings.file_headers import Look
@@ -22,7 +22,7 @@ from mlpipe.data.sources.listings.table_rows import relative
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.spelling import plain_all
 from mlpipe.data.task import Row, Task
-from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 
 def task_of(
@@ -169,7 +169,8 @@ class _Checked:
         """Corners in pixels and class number of a box; None: it is left out."""
         number = self._numbers.get(box.label)
         if number is None:
-            fix = did_you_mean(box.label, self._numbers, otherwise=f"the classes are {listing(self._numbers)}")
+            classes = f"the classes are {listing(self._numbers)}"
+            fix = advice(self.wrong["class"], box.label, self._numbers, otherwise=classes)
             self.wrong["class"].append(problem(box.where, "is of an unknown class", got=box.label, fix=fix))
             return None
         wide, high = size or (0, 0)

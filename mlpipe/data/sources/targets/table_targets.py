@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlpipe.data.sources.error_lists import raise_kinds, raise_some
+from mlpipe.data.sources.error_lists import advice, raise_kinds, raise_some
 from mlpipe.data.sources.listings.table_files import Table
 from mlpipe.data.sources.targets.missing_labels import Missing, looks_missing
 from mlpipe.data.spelling import plain, plain_all, same_text_problems
 from mlpipe.data.task import NO_TARGET, Part
-from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
 # The share of cells like numbers from which a column is taken to be meant as one of numbers.
@@ -160,7 +160,9 @@ def _classes(
     for index, cell in enumerate(cells):
         if not empty[index] and cell not in numbers and parts[index] != "unlabelled":
             wrong = "is not among task.classes" if classes is not None else "no training row has this class"
-            unknown.append(problem(table.where(index, column), wrong, got=cell, fix=_label_advice(cell, names)))
+            unknown.append(
+                problem(table.where(index, column), wrong, got=cell, fix=_label_advice(unknown, cell, names))
+            )
         elif empty[index] and not missing.is_wanted and parts[index] not in (None, "unlabelled"):
             fix = "fill it, or make the row unlabelled, as task.missing=true does with all such rows"
             unfilled.append(problem(table.where(index, column), f"is empty in a {parts[index]} row", fix=fix))
@@ -178,11 +180,11 @@ def _classes(
     return Targets("classification", names, values, known, notes)
 
 
-def _label_advice(cell: str, names: Sequence[str]) -> str:
+def _label_advice(faults: Sequence[str], cell: str, names: Sequence[str]) -> str:
     """Advice for a label that is none of the classes."""
     if looks_missing(cell):
         return "add task.missing=true where such rows have no label, or correct it"
-    return did_you_mean(cell, names, otherwise=f"the classes are {listing(names)}")
+    return advice(faults, cell, names, otherwise=f"the classes are {listing(names)}")
 
 
 def _unlabelled_notes(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
@@ -214,12 +216,12 @@ def _separated(
     names = list(classes) if classes is not None else sorted(set(training), key=_sort_key)
     if not names:
         raise DataError(problem(where, "has no label", fix="name another column"))
-    wrong = []
+    wrong, known_names = list[str](), set(names)
     for index, words in enumerate(cells):
         for word in words:
-            if word not in names and parts[index] != "unlabelled":
+            if word not in known_names and parts[index] != "unlabelled":
                 fault = "is not among task.classes" if classes is not None else "no training row has this label"
-                fix = did_you_mean(word, names, otherwise=f"the labels are {listing(names)}")
+                fix = advice(wrong, word, names, otherwise=f"the labels are {listing(names)}")
                 wrong.append(problem(table.where(index, column), fault, got=word, fix=fix))
     raise_some(wrong)
     known = [part != "unlabelled" and not none for part, none in zip(parts, unknown, strict=True)]

@@ -247,7 +247,7 @@ def as_markdown(card: Mapping[str, Any]) -> str:
             f"| {_text(_held_out_scores(model))} |"
         )
     lines += _costs(card["models"])
-    lines += _ensemble(card["ensemble"]) if card.get("ensemble") else []
+    lines += _ensemble(card["ensemble"], card["models"]) if card.get("ensemble") else []
     first = card["models"][0]
     lines += ["", "## Input", "", _text(first["preprocessing"]), "", "## Made with", ""]
     lines += [f"- {_text(name)}: {_text(value)}" for name, value in first["environment"].items()]
@@ -265,23 +265,36 @@ def _text(value: Any) -> str:
     return _MARKS.sub(r"\\\g<0>", printable(str(value)))
 
 
-def _ensemble(ensemble: Mapping[str, Any]) -> list[str]:
+def _ensemble(ensemble: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> list[str]:
     mixing, calibration = _text(ensemble["mixing"]), _text(ensemble["calibration"])
     lines = ["", "## Ensemble", "", f"{_text(ensemble['id'])}: the mean of {mixing}, calibration: {calibration}."]
-    for split, scores in ensemble["scores"].items():
-        for name, score in scores.items():
-            if isinstance(score, Mapping) and score.get("value") is not None:
-                ends = f" ({_ends(score)})" if _ends(score) else ""
-                lines.append(f"- {_text(split)} {_text(name)}: {_figure(score['value'])}{ends}")
+    for split, name, value, ends in _scores(ensemble, models):
+        lines.append(f"- {_text(split)} {_text(name)}: {_text(value)}" + (f" ({ends})" if ends else ""))
     return [*lines, *(f"- {_text(note)}" for note in ensemble["notes"])]
 
 
-def _ends(score: Mapping[str, Any]) -> str:
-    return f"{_figure(score['low'])} to {_figure(score.get('high'))}" if score.get("low") is not None else ""
+def _scores(ensemble: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Images, metric, value and interval of each score, with as many digits as the images tell."""
+    rows = []
+    for split, by_name in ensemble["scores"].items():
+        counts = [
+            model["images"].get("test" if split == "test" else "val", 0) for model in models if not model["is_refit"]
+        ]
+        # Folds are judged on the same test images, and each on its own others.
+        count = (max if split == "test" else sum)(counts or [0]) or None
+        for name, score in by_name.items():
+            if isinstance(score, Mapping) and score.get("value") is not None:
+                ends = [score.get(key) for key in ("low", "high")]
+                are_numbers = all(isinstance(end, int | float) for end in ends)
+                interval = figures.interval(ends[0], ends[1], count) if are_numbers else ""
+                # Images that chose an ensemble, or on which folds were validated, are none that networks learned from.
+                title = "held-out" if split == "chosen on" else split
+                rows.append((title, name, _figure(score["value"], count), interval))
+    return rows
 
 
-def _figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else _text(value)
+def _figure(value: Any, count: int | None) -> str:
+    return figures.number(value, count) if isinstance(value, int | float) else str(value)
 
 
 def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -317,12 +330,7 @@ def as_html(card: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{count} {plain(part)}" for part, count in card["trained_on"].items())
     outputs = f"{counted(len(card['classes']), 'output')}: {plain(listing(card['classes'], most=20))}"
     ensemble = card.get("ensemble") or {"scores": {}, "notes": ()}
-    scores = [
-        [plain(split), plain(name), _figure(score["value"]), _ends(score)]
-        for split, by_name in ensemble["scores"].items()
-        for name, score in by_name.items()
-        if isinstance(score, Mapping) and score.get("value") is not None
-    ]
+    scores = [[plain(text) for text in row] for row in _scores(ensemble, card["models"])]
     models = [
         [plain(model["id"]), plain(model["arch"]), plain("all" if model["is_refit"] else model["fold"]), f"{model['weight']:.3g}",
          f"{model['parameters']:,}", plain(_held_out_scores(model))]

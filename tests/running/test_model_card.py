@@ -75,21 +75,26 @@ CARD = {
     "models": [
         {
             "id": "one", "arch": "test_resnet", "fold": 0, "is_refit": False, "weight": 0.5, "parameters": 1234,
-            "scores": {"val": {"accuracy": 0.75, "auroc": None}}, "images": {"val": 4},
+            "scores": {"val": {"accuracy": 0.75, "auroc": None}}, "images": {"val": 110, "test": 24},
             "preprocessing": {"size": (32, 32)}, "environment": {"torch": "2"},
         }
     ],
     "ensemble": {
         "id": "ens-1", "mixing": "logits", "calibration": "both", "notes": ["a note"],
-        "scores": {"test": {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}}},
+        "scores": {
+            "test": {"accuracy": {"value": 0.5, "low": 0.25, "high": 0.75}},
+            "chosen on": {"accuracy": {"value": 0.51912, "low": 0.451, "high": 0.5872}},
+        },
     },
 }  # fmt: skip
 
 
 def test_a_card_for_people() -> None:
     text = model_card.as_markdown(CARD)
-    assert "| one | test_resnet | 0 | 0.5 | 1,234 | accuracy 0.75 |" in text
-    assert "- test accuracy: 0.5 (0.25 to 0.75)" in text and "- a note" in text
+    assert "| one | test_resnet | 0 | 0.5 | 1,234 | accuracy 0.750 |" in text
+    # Two decimals are what 24 test images tell; held-out ones are those of all folds together.
+    assert "- test accuracy: 0.50 (0.25 to 0.75)" in text and "- a note" in text
+    assert "- held-out accuracy: 0.519 (0.451 to 0.587)" in text
     shown = model_card.as_html(CARD)
     assert "<pets>" not in shown and "&lt;pets&gt;" in shown
 

@@ -55,7 +55,7 @@ def test_tags_tell_apart_what_has_no_labels(tmp_path: Path) -> None:
     for part in ("learned", "judged"):
         make_pictures(tmp_path / "all" / part, {"a": 1, "b": 1}, seed=len(part))
     make_pictures(tmp_path / "more", {"c": 1}, seed=30)
-    next((tmp_path / "more").rglob("*.png")).rename(tmp_path / "all" / "judged" / "own.png")
+    next((tmp_path / "more").rglob("*.jpg")).rename(tmp_path / "all" / "judged" / "own.jpg")
     root = str(tmp_path / "all")
     task = sources.folders(test=root, test_tag="judged", labelled=False)
     assert {Path(name).parent.as_posix() for name in task.samples.ids} == {

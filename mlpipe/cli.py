@@ -95,6 +95,8 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+    # What is wrong with an image is said in a sentence of ours; OpenCV writes its own to the terminal, with places in its code.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from mlpipe.dialects import front, sentences
     from mlpipe.running import jobs
     from mlpipe.running.launch import Command
@@ -209,6 +211,8 @@ def _set_up_logging(json: bool) -> None:
     logger.handlers = [handler]
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").propagate = False
+    # What is wrong with an image is raised as well, and said in a sentence of ours.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def _json(facts: object) -> str:

@@ -71,6 +71,7 @@ DEFLATED = 1_100
 DAMAGED_ARRAY = (
     OSError,
     ValueError,
+    TypeError,
     EOFError,
     zlib.error,
     zipfile.BadZipFile,

@@ -214,3 +214,11 @@ def test_another_ctrl_c_while_python_ends_shows_no_traceback(of_process: bool, m
         assert signal.getsignal(signal.SIGINT) == (signal.SIG_DFL if of_process else before)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_libraries_of_images_write_no_lines_of_their_own() -> None:
+    """Pillow tells of a TIFF's faults through its logger, whose lines Python writes where nobody asked for them."""
+    code = "import logging; from mlpipe import cli; cli._set_up_logging(False); "
+    code += "logging.getLogger('PIL.TiffImagePlugin').error('a line of its own')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "" and done.stdout == ""

@@ -194,6 +194,11 @@ CASES = [
     Hostile("npy: a pickle that runs code", _pickle_named_npy, "cannot be read"),
     Hostile("npz: a pickle that runs code", _pickle_named_npz, "cannot be read"),
     Hostile(
+        "npz: truths in a shape",
+        _npz({"images": npy(IMAGES, shape="(True, 8, 8)"), "targets": npy(TARGETS)}),
+        "cannot be read",
+    ),
+    Hostile(
         "npz: a shape of a petabyte",
         _npz({"images": npy(IMAGES, shape="(1000000000000, 32, 32)"), "targets": npy(TARGETS)}),
         "a.npz",

@@ -216,7 +216,12 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             return self
         table, targets = table_of(X, y)
         _add_weights(table, sample_weight)
-        classes, place = np.unique(targets, return_inverse=True)
+        try:
+            classes, place = np.unique(targets, return_inverse=True)
+        except TypeError as error:
+            types = sorted({type(value).__name__ for value in targets.tolist()})
+            fix = "make all of them texts, or numbers"
+            raise DataError(problem("y", "has classes of several types", got=types, fix=fix)) from error
         names = [str(value).strip() for value in classes.tolist()]
         if len(set(names)) < len(names) or not all(names):
             raise DataError(problem("y", "has classes that are empty or look the same as text", got=names[:8]))

@@ -159,6 +159,8 @@ class ExportScheduler(Scheduler):
             problems.append(
                 problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
             )
+        if self._file and (fault := place_fault(Path(self._file).expanduser().absolute())):
+            problems.append(problem("mode.file", fault, got=self._file, fix="name a file in a folder"))
         if form.features and form.format == "bundle":
             fix = "write mode.format=onnx, or use mlpipe.api.load(FILE).torch()"
             problems.append(problem("mode.features", "is an output of a file of one network", fix=fix))
@@ -448,6 +450,18 @@ class ExportScheduler(Scheduler):
                 fix = "use mode.resize=false: the runner resizes then"
             raise MlpipeError(problem(str(self._path), reason, fix=fix))
         return differences
+
+
+def place_fault(path: Path) -> str:
+    """Why no file can be written there; empty: it can, as far as folders say.
+
+    Args:
+        path: The file, absolute.
+    """
+    if path.is_dir():
+        return "is a folder"
+    nearest = next(folder for folder in path.parents if folder.exists())
+    return "" if nearest.is_dir() else f"lies below {nearest.name}, which is a file"
 
 
 def _tell(name: str, difference: Difference) -> None:

@@ -448,7 +448,10 @@ def load(
         ProjectError: When there is no such model, its weights or data are missing, or a file was changed or is of a newer
             version.
     """
-    path = Path(where).expanduser()
+    if not isinstance(where, str | Path):
+        fix = "give PROJ, PROJ#3, a folder or a file"
+        raise ConfigError(problem("where", "must be a name or a path", got=where, fix=fix))
+    path = expanded(where)
     if path.suffix.lower() in _FILES or path.is_file():
         return of_file(path, trust)
     stored = predictor.stored_models(

@@ -132,6 +132,11 @@ def test_what_is_no_picture_in_memory_is_said(one: object, sentence: str, tmp_pa
         ),
         (pd.DataFrame({"a": ["x"], "b": ["y"]}), ["k"], "X: has no column of paths"),
         (pd.DataFrame({"path": ["x"]}), "class", "y: the frame has no such column, got 'class'; use one of"),
+        (
+            GREY,
+            np.array([1, "a", 1, "a"], object),
+            r"y: has classes of several types, got \['int', 'str'\]; make all of",
+        ),
         (GREY, ["a", " a", "b", "b"], "y: has classes that are empty or look the same as text"),
     ],
 )

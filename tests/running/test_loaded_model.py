@@ -227,6 +227,12 @@ def test_what_is_no_list_of_images_or_no_prevalence_is_said(x: Any, prior: Any, 
         Model(Blank(), dict).predict(x, deploy_prior=prior)
 
 
+@pytest.mark.parametrize("where", [None, 3, b"a.onnx"])
+def test_what_is_loaded_is_a_name_or_a_path(where: Any) -> None:
+    with pytest.raises(ConfigError, match="where: must be a name or a path, got"):
+        loaded_model.load(where)
+
+
 def test_a_file_of_another_ending_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "card.md").write_text("# digits")
     with pytest.raises(

@@ -43,6 +43,8 @@ _PAGE = Path(__file__).with_name("page.html")
 _FIELDS = ("alpha", "costs", "deploy_prior", "explain", "output")
 _DATA_URL = re.compile(r"\s*data:[\w.+/;=-]*;base64,")
 _LONGEST_NAME = 200
+# How the reader of forms begins its sentence about more files than it may read.
+_TOO_MANY = "Too many files"
 # What begins a data: address.
 _LONGEST_PREFIX = 200
 # Pixels of the longer side of a heat map.
@@ -223,9 +225,15 @@ class Service:
                 for key, value in form.multi_items():
                     if isinstance(value, UploadFile):
                         uploads.append(Image(_name(value.filename, len(uploads)), await value.read()))
+                    elif key not in _FIELDS:
+                        fix = f"use one of {', '.join(_FIELDS)}; the part of a file says its filename"
+                        raise Refusal(400, problem(printable(key)[:_LONGEST_NAME], "is no option", fix=fix))
                     else:
                         fields[key] = value if value == "estimate" or key == "output" else _parsed_field(key, value)
         except HTTPException as error:
+            if error.detail.startswith(_TOO_MANY):
+                reason, fix = f"there are more than {self.most_images}", "send them in several requests"
+                raise Refusal(413, problem("images", reason, fix=fix)) from error
             raise Refusal(400, problem("body", error.detail)) from error
         return uploads, _validate(Options, fields)
 

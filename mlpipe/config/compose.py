@@ -73,13 +73,13 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     groups = catalog.groups(facts.extra_dirs)
     # Three rounds, as each decides which keys the next one knows: options of groups bring sections, a `_target_` brings
     # the parameters of its component, values fill them in.
-    choices, targets, values = [f"mode={mode}"], [], []
+    chosen, targets, values = dict[str, list[str]](), [], []
     for change in changes:
         if change.key.split(".")[0] in rules.LATER_KEYS:
             problems += [] if change.value in (None, False, "none") else [rules.hydra_key_problem(change.key)]
         elif change.key in groups:
-            texts_, wrong = _choice(change, facts)
-            choices += texts_
+            # What an option brings along goes with it where another one is chosen later.
+            chosen[change.key], wrong = _choice(change, facts)
             problems += wrong
         elif change.key.endswith("._target_"):
             targets.append(_forced_callback_key(change))
@@ -87,6 +87,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             problems.append(problem(change.key, "must be text", got=change.value, fix="give it such a value"))
         else:
             values.append(_forced_free_key(change))
+    choices = [f"mode={mode}", *(text for of_group in chosen.values() for text in of_group)]
     if any(text.startswith("tags=") for text in choices):
         fix = "write all of them in one place"
         twice = [change.value for change in values if change.key == "tags"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -27,6 +28,7 @@ _REDRAW, _REDRAW_NOTEBOOK = 0.15, 0.5
 _MARGIN = 3
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _HEADING_RANK = 3
+_UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|min|h|[kMG]?B|dB)\b)")
 
 
 class Fact(NamedTuple):
@@ -458,10 +460,10 @@ def _wrapped_line(line: str, width: int) -> str:
     """A line that is too long for a terminal in several, broken between words."""
     if len(line) <= width or "mml " in line or "  " in line.strip():
         return line
-    # A percent sign stays with its number.
-    whole = line.replace(" %", "\u00a0%")
+    # A unit stays with its number.
+    whole = _UNIT.sub("\u00a0", line)
     parts = textwrap.wrap(whole, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-    return "\n".join(parts).replace("\u00a0%", " %")
+    return "\n".join(parts).replace("\u00a0", " ")
 
 
 def _clock(seconds: float) -> str:

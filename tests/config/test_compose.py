@@ -319,6 +319,12 @@ def test_keys_that_only_the_signature_knows_are_accepted() -> None:
     assert composed("trainer.benchmark=true").recipe.trainer["benchmark"] is True
 
 
+def test_the_last_of_several_options_is_all_that_counts() -> None:
+    """The name of the first network stayed beside the second one, which leaderboards then called by it."""
+    words = ["arch=unet", "arch.encoder=resnet50", "task=digits"]
+    assert composed("arch=resnet18", "task=pets-0a1b2c3d", *words).tree == composed(*words).tree
+
+
 def test_names_of_networks_and_of_created_tasks_are_options() -> None:
     config = composed("arch=resnet50", "task=pets-0a1b2c3d")
     assert config.recipe.arch.params["name"] == "resnet50"

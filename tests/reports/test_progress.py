@@ -274,6 +274,13 @@ def test_messages_are_folded_between_words(size: list[int]) -> None:
         "new images: mml predict mode.source=FOLDER proj=x",
         "a table   of more than thirty characters",
     ]
+    # Units stay with their numbers.
+    LogLines(stream).emit(
+        logging.LogRecord("mlpipe", logging.INFO, "", 0, "all of it would take 4 min 13 s of it", None, None)
+    )
+    assert stream.getvalue().splitlines() == ["all of it would take 4 min", "  13 s of it"]
+    stream.seek(0)
+    stream.truncate()
     for target in (stream, pipe):
         for message in said:
             LogLines(target).emit(logging.LogRecord("mlpipe", logging.INFO, "", 0, message, None, None))

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
-from mlpipe.data.sources.targets import boxes
+from mlpipe.data.sources.targets import boxes, mask_files
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets
 from mlpipe.reports import drawn_boxes, facts, html
 from mlpipe.reports.sections import boxes as section
+from mlpipe.reports.sections import samples
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests import build
@@ -47,6 +48,21 @@ def project_of(folder: Path) -> tuple[Project, Path, Any]:
     with predictions.writer(project.predictions_file(of.name, "r0"), (), "detection") as sink:
         sink.add(of.name, "val", 0, list(of.samples.ids), as_targets(true), as_outputs(said))
     return project, folder / "data", true
+
+
+def test_images_that_were_learned_from_have_their_boxes(tmp_path: Path) -> None:
+    project, data_dir, true = project_of(tmp_path)
+    (shown,) = facts.gather(project, data_dir)
+    body = str(samples.samples(shown).body())
+    sources_of = re.findall(r'src="data:image/\w+;base64,([^"]*)" alt="Image (images/\d+.png)', body)
+    assert len(sources_of) == 8
+    for data, name in sources_of:
+        drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+        plain = np.asarray(Image.open(tmp_path / "made" / name).convert("RGB")).astype(int)
+        left, top, right, _, number = true[shown.task.samples.ids.index(name), 0].astype(int)  # type: ignore[union-attr]
+        # The upper edge of the first box, in the colour of its class, where no later box lies over it.
+        edge = (drawn[top, left:right] == mask_files.colour_of(number + 1)).all(axis=1)
+        assert edge.mean() > 0.5 and (drawn != plain).any()
 
 
 def test_hits_misses_and_false_alarms(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def folder(
             same text there (a patient, a site) are never split. It must match the paths of training images.
         max_unreadable: How many unreadable images may be left out; checked when they are decoded.
         allow_overlap: Accept validation or test images that are in the training part too.
-        data_dir: The folder for unpacked archives and remembered facts about files; None: neither.
+        data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
 
     Raises:
         DataError: With a sentence for everything wrong with the folder.

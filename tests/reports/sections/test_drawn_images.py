@@ -43,7 +43,7 @@ def test_a_row_of_grids_and_a_table_of_the_same_epochs(tmp_path: Path) -> None:
     assert page.count("data:image/png;base64,") == 8
     assert "64 features of 30 validation images" in page
     # Epochs of the file are counted from 0.
-    assert re.sub(r"<[^>]*>|\s+", " ", page).split()[-3:] == ["15", "14.0000", "0.5000"]
+    assert re.sub(r"<[^>]*>|\s+", " ", page).split()[-3:] == ["15", "14.000", "0.5000"]
 
 
 def test_without_pictures_it_says_so(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlpipe {__version__}")
         return 0
     try:
+        current_folder.require()
         with current_folder.isolated_processes():
             if arguments and arguments[0] in WORDS:
                 return _run_word(arguments[0], arguments[1:])

@@ -33,6 +33,25 @@ _FOLDER_KEY, _MODULES_KEY = "modules", "imports"
 _OTHERS: set[Path] = set()
 
 
+def require() -> None:
+    """Refuse to work in a folder that was removed meanwhile, or whose name no stored file could hold.
+
+    Raises:
+        ConfigError: When it is one.
+    """
+    try:
+        name = str(Path.cwd())
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        wrong = "is not UTF-8, as names in stored files are"
+        raise ConfigError(
+            problem("the current folder", wrong, got=name, fix="rename it, or work in another")
+        ) from error
+    except OSError as error:
+        wrong = f"cannot be used ({error.strerror})"
+        raise ConfigError(problem("the current folder", wrong, fix="go into one that is there")) from error
+
+
 def require_plain_settings() -> None:
     """Refuse a file of the current folder that Matplotlib would read while it is imported, where that fails or never ends.
 

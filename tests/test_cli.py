@@ -222,3 +222,22 @@ def test_libraries_of_images_write_no_lines_of_their_own() -> None:
     code += "logging.getLogger('PIL.TiffImagePlugin').error('a line of its own')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "" and done.stdout == ""
+
+
+def test_a_current_folder_that_is_gone_is_one_sentence(tmp_path: Path) -> None:
+    code = "import os; os.mkdir('d'); os.chdir('d'); os.rmdir('../d'); from mlpipe import cli; "
+    code += "raise SystemExit(cli.main(['train', 'task=digits']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    wrong = "the current folder: cannot be used (No such file or directory); go into one that is there"
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (2, "", wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 elsewhere")
+def test_a_current_folder_whose_name_is_not_utf_8_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert main(["train", "task=digits"]) == 2
+    assert capsys.readouterr().err.startswith("the current folder: is not UTF-8, as names in stored files are, got '")

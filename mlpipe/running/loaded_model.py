@@ -448,10 +448,11 @@ def load(
         ProjectError: When there is no such model, its weights or data are missing, or a file was changed or is of a newer
             version.
     """
-    if not isinstance(where, str | Path):
+    try:
+        path = expanded(where)
+    except TypeError as error:
         fix = "give PROJ, PROJ#3, a folder or a file"
-        raise ConfigError(problem("where", "must be a name or a path", got=where, fix=fix))
-    path = expanded(where)
+        raise ConfigError(problem("where", "must be a name or a path", got=where, fix=fix)) from error
     if path.suffix.lower() in _FILES or path.is_file():
         return of_file(path, trust)
     stored = predictor.stored_models(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlpipe.modes.export import ExportScheduler
+from mlpipe.modes.export import ExportScheduler, place_fault
 from mlpipe.running import exported_facts
 
 
@@ -33,6 +33,6 @@ def test_a_program_that_would_not_fit_goes_and_a_file_of_the_user_stays(
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     (tmp_path / "b.onnx").mkdir()
-    assert export.place_fault(tmp_path / "a.txt" / "more" / "x.onnx") == "lies below a.txt, which is a file"
-    assert export.place_fault(tmp_path / "b.onnx") == "is a folder"
-    assert export.place_fault(tmp_path / "new" / "folder" / "x.onnx") == ""
+    assert place_fault(tmp_path / "a.txt" / "more" / "x.onnx") == "lies below a.txt, which is a file"
+    assert place_fault(tmp_path / "b.onnx") == "is a folder"
+    assert place_fault(tmp_path / "new" / "folder" / "x.onnx") == ""

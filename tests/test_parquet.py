@@ -99,3 +99,38 @@ def test_no_ordinary_file_is_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "p.parquet")
     with pytest.raises(OSError, match="no ordinary file"):
         rows_of(tmp_path / "p.parquet")
+
+
+def test_column_chunks_are_those_of_arrow(tmp_path: Path) -> None:
+    path, names = tmp_path / "t.parquet", [f"{number % 7}" for number in range(500)]
+    table = pa.table({"path": names, "row": [[1.0, 2.0]] * 500, "n": [None, 1] * 250, "yes": [True, False] * 250})
+    for options in ({}, {"data_page_version": "2.0", "write_page_checksum": True, "write_page_index": True}):
+        pq.write_table(table, path, row_group_size=200, **options)
+        with pq.ParquetFile(path) as file:
+            columns = parquet._columns(path, file)
+            assert [(column.group, column.number) for column in columns] == [(g, c) for g in range(3) for c in range(4)]
+            for column in columns:
+                chunk = file.metadata.row_group(column.group).column(column.number)
+                assert column.values == chunk.num_values
+                assert column.pages.has_dictionary == chunk.has_dictionary_page
+                # That of the footer counts the headers of pages too.
+                assert 0 < column.pages.size <= chunk.total_uncompressed_size < column.pages.size + 500
+
+
+def test_whichever_bit_of_a_footer_is_flipped_the_process_goes_on(tmp_path: Path) -> None:
+    """Arrow's accessors end the process for some: they throw in C++ where Python's side does not catch."""
+    path, outcomes = tmp_path / "t.parquet", set()
+    pq.write_table(pa.table({"n": [1, None]}), path, store_schema=False)
+    whole = path.read_bytes()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for bit in range(8 * start, 8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(content))
+        try:
+            rows_of(path)
+        except (OSError, ValueError) as error:
+            outcomes.add("statistics" if "level histogram size" in str(error) else "damage")
+        else:
+            outcomes.add("whole")
+    assert outcomes == {"statistics", "damage", "whole"}

@@ -52,8 +52,8 @@ def none(
     Args:
         folder: The folder of the fold's files (not used).
         fold: The training.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     return []
 
@@ -72,8 +72,8 @@ def csv(
         folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two lines.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     rows = _rows_before(folder / "metrics.csv", fold)
     if (folder / "metrics.csv").is_file():
@@ -125,8 +125,8 @@ def tensorboard(
         folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
         log_dir: Another folder, with a subfolder for each fold; None: the run's folder.
         histograms: Epochs between two histograms of weights, and of the activations of a validation batch; 0: none.
         gradients: Whether to add histograms of gradients.
@@ -167,8 +167,8 @@ def mlflow(
         folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points of the loss of single steps.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
         tracking_uri: The server's address; None: the environment variable MLFLOW_TRACKING_URI, otherwise the file
             `mlflow.db` of the project.
         experiment: The experiment; None: the project's name.
@@ -196,8 +196,8 @@ def wandb(
         folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points of the loss of single steps.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
         project: The project on the server; None: the name of the local project.
         entity: The team or user; None: that of the API key.
         wandb_mode: `offline` keeps everything in files, which `wandb sync` sends; `auto` does so if there is no API key.
@@ -223,8 +223,8 @@ def several(
         fold: The training.
         loggers: Each logger by the name of its option.
         every_n_steps: Steps between two points.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     return [logger for part in loggers.values() for logger in _loggers_of(part, folder, fold)]
 

@@ -212,7 +212,7 @@ class FoldModule(pl.LightningModule):
             return loss
         if weighing is None:
             return loss * shares[0]
-        # Tasks may have different numbers of images in a batch: each loss is scaled separately, the term of learned weights once.
+        # Tasks may have different batch sizes: each loss is scaled separately, the term of learned weights once.
         steps, group = int(self.trainer.num_training_batches), int(self.trainer.accumulate_grad_batches)
         return self._total_loss(losses * losses.new_tensor(shares), accumulation.step_factor(steps, batch_idx, group))
 

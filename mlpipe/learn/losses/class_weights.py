@@ -1,4 +1,4 @@
-"""Class weights that make rare classes count as much as frequent ones, up to a bound."""
+"""Class weights that make rare classes count as much as frequent ones, up to a bound, and are reported before the training."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
 
 
 def _valley(losses: npt.NDArray[np.float64]) -> int:
-    """Return a place in the longest falling subsequence, half of a third after its first third, as in fastai."""
+    """Return the index in the middle of the longest falling subsequence, half a third after its first third, as in fastai."""
     longest = [1] * len(losses)
     for place in range(1, len(losses)):
         longer = [longest[before] + 1 for before in range(place) if losses[place] < losses[before]]

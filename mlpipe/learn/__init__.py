@@ -1,1 +1,1 @@
-"""Fit a fold and predict with it: the one place where data meets networks."""
+"""Trains a fold and predicts with it: the one place where data meets networks."""

@@ -1,4 +1,4 @@
-"""Lightning's checkpoints without pickle: tensors in safetensors, everything else in JSON, committed together."""
+"""Lightning checkpoints without pickle: tensors in safetensors, everything else in JSON, committed together."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mlpipe.errors import ProjectError, problem
 
 TENSORS_FILE = "tensors.safetensors"
 STATE_FILE = "state.json"
-# The state before the newest one, for when the newest is damaged.
+# The state before the newest one, used if the newest is damaged.
 BEFORE_FILE = "state.before.json"
 
 
 class PlainCheckpointIO(CheckpointIO):
-    """A checkpoint is a folder with the last two states, each a JSON file that names its tensors.
+    """A checkpoint folder with the last two states, each a JSON file that names its tensors file.
 
-    The JSON is written after the tensors and holds the hash of them and of itself, so that a state that was damaged on
-    the disk is noticed.
+    The JSON file is written after the tensors and contains their hash and its own, so that damage on the disk is
+    detected.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a state; the one that was the newest stays as the one before, and older ones go."""
+        """Write a state; the previous newest one is kept as the state before, and older ones are deleted."""
         folder = Path(path)
         tensors: dict[str, Tensor] = {}
         state = _as_json(checkpoint, tensors)
@@ -71,10 +71,10 @@ def exists(folder: Path) -> bool:
 
 
 def verify_newest_state(folder: Path) -> list[str]:
-    """Verify the newest state; where it is damaged, put the one before in its place, where that is damaged too, none.
+    """Verify the newest state; if it is damaged, replace it by the one before; if both are damaged, delete them.
 
     Args:
-        folder: The checkpoint; afterwards `exists` says whether there is a state to go on from, which is whole.
+        folder: The checkpoint; afterwards `exists` tells whether there is an intact state to resume from.
 
     Returns:
         A sentence for every damaged state.
@@ -96,7 +96,7 @@ def verify_newest_state(folder: Path) -> list[str]:
 
 
 def _damage(folder: Path, file: str) -> str:
-    """What is wrong with one of the states; empty when it is whole."""
+    """Describe the damage of one of the states; empty if it is intact."""
     try:
         stored = files.read_json(folder / file)
         if files.seal_is_broken(stored) is not False:
@@ -113,7 +113,7 @@ def _damage(folder: Path, file: str) -> str:
 
 
 def _tensors_file_name(path: Path) -> str:
-    """The tensors that a state names; none where it is not there or damaged."""
+    """Return the name of a state's tensors file; empty if the state is missing or damaged."""
     try:
         return str(files.read_json(path)["tensors"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -121,7 +121,7 @@ def _tensors_file_name(path: Path) -> str:
 
 
 def _as_json(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` in JSON's terms: tensors by name, tuples and dictionaries tagged so that they come back as they were."""
+    """Convert `value` to JSON: tensors by name, tuples and dictionaries tagged so that they can be restored exactly."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone().contiguous()

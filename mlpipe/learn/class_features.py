@@ -1,4 +1,4 @@
-"""Features by which drawn images are compared: a small classifier learns the task's classes before the first epoch."""
+"""Features for the comparison of drawn images: a small classifier is trained on the task's classes before the first epoch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, problem
 
-# Steps and images in a step: on small images a few seconds of a CPU, and most of what such a network can learn.
+# Steps, batch size and rate: a few CPU seconds on small images, and close to the best that such a network can do.
 _STEPS, _BATCH, _RATE = 300, 64, 2e-3
 
 
 def learn(recipe: Recipe, network: Gan, task: Task, rows: Rows, pack: Pack, seed: int) -> None:
-    """Teach the features of a network the task's classes, where it is to compare images by them; nothing for others.
+    """Train the features of a network on the task's classes, if it compares images by them; otherwise do nothing.
 
-    What is drawn at random depends on the seed alone, and leaves the global random numbers as they are.
+    Random draws depend only on the seed and do not change the global random state.
 
     Args:
-        recipe: Says whether a GPU may be used.
-        network: Its features change in place.
-        task: Has a class for each image.
+        recipe: Specifies whether a GPU may be used.
+        network: Its features are changed in place.
+        task: A task with a class for each image.
         rows: The training rows.
         pack: The images.
-        seed: What weights and batches are drawn from.
+        seed: The seed of weights and batches.
 
     Raises:
-        DataError: When fewer than two classes are known there.
+        DataError: When fewer than two classes occur.
     """
     if not isinstance(network.features, ClassFeatures):
         return

@@ -1,6 +1,6 @@
-"""Compile a network for faster steps, with torch.compile; its weights keep their names.
+"""Compile a network with torch.compile for faster steps; its weights keep their names.
 
-Training and validation run the compiled network. Predicting runs the plain one: it starts at once.
+Training and validation run the compiled network. Prediction runs the plain one, which starts at once.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ def default(
     dynamic: bool | None = None,
     fullgraph: bool = False,
 ) -> None:
-    """Have a network compiled when it sees its first batch (torch.compile; Ansel et al. 2024).
+    """Compile a network when it gets its first batch (torch.compile; Ansel et al. 2024).
 
     Args:
-        network: The network, changed in place: its state has the same names as before.
-        mode: What torch.compile optimises for.
-        dynamic: One program for all batch sizes; None: torch decides when it sees a second size.
-        fullgraph: Refuse what cannot be compiled as a whole, instead of compiling its parts.
+        network: The network, changed in place; its state keeps its names.
+        mode: The optimisation target of torch.compile.
+        dynamic: One program for all batch sizes; None: torch decides when it meets a second size.
+        fullgraph: Refuse a network that cannot be compiled as a whole, instead of compiling its parts.
     """
-    # The plain `torch.compile(network)` would put `_orig_mod.` in front of every name of the state.
+    # The plain `torch.compile(network)` would put `_orig_mod.` in front of every name in the state.
     network.compile(mode=mode, dynamic=dynamic, fullgraph=fullgraph)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn a failure to compile into a sentence.
+    """Turn a compilation failure into a message.
 
     Raises:
         TrainingError: When torch could not compile the network.
@@ -59,6 +59,6 @@ def explained() -> Iterator[None]:
 
 
 def _is_of_compiler(error: Exception) -> bool:
-    """Whether an error, or what it comes from, is one of torch's compiler; known by module, which need not be imported."""
+    """Whether an error is one of torch's compiler, recognised by its module, which need not be imported."""
     modules = [base.__module__ for base in type(error).__mro__]
     return any(module.startswith(("torch._dynamo.exc", "torch._inductor.exc")) for module in modules)

@@ -1,4 +1,4 @@
-"""Heads that are made of a frozen backbone's features at once, in place of an optimizer's steps."""
+"""Heads that are computed at once from a frozen backbone's features, instead of by optimizer steps."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mlpipe.learn.build.loaders import build_sampling
 
 @dataclass(frozen=True)
 class ExactHead:
-    """What an optimizer's place holds where the head is made at once; whatever builds one is annotated to return it."""
+    """A head computed at once, in place of an optimizer; functions that build one are annotated to return it."""
 
     def layer(self, kind: str, layer: nn.Linear) -> nn.Module:
-        """What a network has in place of its linear head.
+        """Return the replacement of a network's linear head.
 
         Args:
             kind: The kind of the task.
@@ -37,7 +37,7 @@ class ExactHead:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether it is made of the images and their mirror images, and predicts the mean of both."""
+        """Whether it is computed from images and mirror images, and predicts the mean of both."""
         return False
 
     def learn(
@@ -50,11 +50,11 @@ class ExactHead:
         target: str,
         should_stop: Callable[[], None] = lambda: None,
     ) -> float:
-        """Make a network's head of the features of some rows, and put it in.
+        """Compute a network's head from the features of some rows, and put it in.
 
         Args:
-            recipe: How to learn; its optimizer built this.
-            network: A classifier whose backbone is frozen.
+            recipe: The recipe, whose optimizer is this head.
+            network: A classifier with a frozen backbone.
             task: The task.
             rows: The training rows.
             pack: The cached images.
@@ -62,16 +62,16 @@ class ExactHead:
             should_stop: Called while features are computed; raises to stop.
 
         Returns:
-            The mean loss over the inner folds; NaN where there are none.
+            The mean loss over the inner folds; NaN without inner folds.
 
         Raises:
-            ConfigError: When the backbone is not a frozen one of timm.
+            ConfigError: When the backbone is not a frozen timm network.
         """
         raise NotImplementedError
 
 
 def of(recipe: Recipe) -> ExactHead | None:
-    """What makes a recipe's head at once; None: it takes steps, or learns nothing."""
+    """Return the exact head of a recipe; None if it takes steps, or trains nothing."""
     if not applies(recipe):
         return None
     head: ExactHead = recipe.optimizer.build([])
@@ -79,19 +79,19 @@ def of(recipe: Recipe) -> ExactHead | None:
 
 
 def applies(recipe: Recipe) -> bool:
-    """Whether a recipe's head is made of features at once, in no steps."""
+    """Whether a recipe's head is computed from features at once, without steps."""
     return rules.EXACT in recipe.optimizer.gives
 
 
 def balances(recipe: Recipe, targets: npt.NDArray[Any]) -> bool:
-    """Whether every class counts as much, however frequent: by the loss, or as epochs would be sampled.
+    """Whether all classes have equal weight regardless of frequency, by the loss or by the sampling of epochs.
 
     Args:
         recipe: The recipe.
-        targets: As `mlpipe.data.task.Samples.targets`.
+        targets: As in `mlpipe.data.task.Samples.targets`.
 
     Raises:
-        DataError: When epochs would be sampled so, and there are no classes.
+        DataError: When the sampling balances classes, but there are none.
     """
     if build_sampling(recipe).balances:
         sampling.require_classes(targets)
@@ -100,17 +100,17 @@ def balances(recipe: Recipe, targets: npt.NDArray[Any]) -> bool:
 
 
 def has_no_steps(recipe: Recipe) -> bool:
-    """Whether a recipe takes no steps of an optimizer: its head is made at once, or nothing is learned."""
+    """Whether a recipe takes no optimizer steps, because its head is computed at once or nothing is trained."""
     return recipe.optimizer.is_none or applies(recipe)
 
 
 def training_features(
     recipe: Recipe, network: nn.Module, pack: Pack, rows: Rows, should_stop: Callable[[], None]
 ) -> npt.NDArray[np.float32]:
-    """The features that a head is made of, shape (rows, views, features); arguments as of `ExactHead.learn`.
+    """Return the features for a head, shape (rows, views, features); arguments as for `ExactHead.learn`.
 
     Raises:
-        ConfigError: When the backbone is not a frozen one of timm.
+        ConfigError: When the backbone is not a frozen timm network.
     """
     if not isinstance(network, Classifier) or not features.applies(recipe, network):
         fix = "add arch.freeze=true augmentations=none"

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once for all images, folds and epochs, and kept beside the cache."""
+"""Features of a frozen backbone, computed once for all images, folds and epochs, and stored beside the cache."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from mlpipe.errors import first_line
 log = logging.getLogger("mlpipe")
 
 _BATCH = 64
-# What every module of torch has.
+# Attributes of every torch module.
 _COMMON = frozenset(vars(nn.Module()))
 
 
 def applies(recipe: Recipe, network: nn.Module) -> bool:
-    """Whether features are the same in every epoch: nothing but heads learns, and no image is changed at random."""
+    """Whether features are the same in every epoch: only heads are trained, and images are not changed randomly."""
     if recipe.augmentations.cpu or recipe.augmentations.device or not isinstance(network, Classifier):
         return False
-    # Stages may free the backbone, and low-rank additions are stored as other weights of it for each fold.
+    # Stages may unfreeze the backbone, and low-rank additions are stored as different backbone weights for each fold.
     if not recipe.slicing.is_none or not recipe.peft.is_none or recipe.stages:
         return False
     return not any(parameter.requires_grad for parameter in network.backbone.parameters())
 
 
 def inputs(recipe: Recipe, network: nn.Module, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
-    """What a network is given of some images: their features where these are always the same, else the images.
+    """Return a network's inputs for some images: their features if these are always the same, otherwise the images.
 
     Args:
-        recipe: How it learns, or has learned.
-        network: The network, on the device that computes.
+        recipe: The recipe of the network.
+        network: The network, on the device used for computation.
         pack: The cached images.
         rows: The rows that are needed.
         should_stop: Called after every batch; raises to stop.
@@ -55,15 +55,15 @@ def inputs(recipe: Recipe, network: nn.Module, pack: Pack, rows: np.ndarray, sho
 
 
 def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> Pack:
-    """The features of some images as a pack whose `images` have the shape (samples, features), float32.
+    """Return the features of some images as a pack whose `images` have shape (samples, features), float32.
 
-    Rows that were not asked for are zero. The file lies beside the images' and is named after the backbone's weights,
-    so that other folds and runs find it.
+    Rows that were not requested are zero. The file is stored beside the images' and named after the backbone's weights, so
+    that other folds and runs find it.
 
     Args:
-        network: The network; its backbone is used as in evaluation.
+        network: The network; its backbone is used in evaluation mode.
         pack: The cached images.
-        rows: The rows that are needed; a file that lacks one is made anew with the rows of both.
+        rows: The rows that are needed; a file that lacks one is rewritten with the rows of both.
         should_stop: Called after every batch; raises to stop.
     """
     views = _views(network, pack, rows, should_stop)
@@ -71,10 +71,10 @@ def feature_pack(network: Classifier, pack: Pack, rows: np.ndarray, should_stop:
 
 
 def view_features(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> np.ndarray:
-    """The features of each view of some images, shape (rows, views, features): their own, and those of their mirror images.
+    """Return the features of each view of images, shape (rows, views, features): the image, and its mirror image if used.
 
     Args:
-        network: As of `feature_pack`; it says whether there is a second view.
+        network: As for `feature_pack`; determines whether there is a second view.
         pack: The cached images.
         rows: The rows that are needed.
         should_stop: Called after every batch; raises to stop.
@@ -83,7 +83,7 @@ def view_features(network: Classifier, pack: Pack, rows: np.ndarray, should_stop
 
 
 def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Callable[[], None]) -> list[np.ndarray]:
-    """The features of each view, shape (samples, features), from their files or computed."""
+    """Return the features of each view, shape (samples, features), from their files or computed."""
     name, views = _fingerprint(network, pack), []
     for is_mirrored in (False, True)[: 1 + network.mirrored]:
         path = pack.folder / f"features-{name}{'-mirrored' if is_mirrored else ''}.npz"
@@ -103,7 +103,7 @@ def _views(network: Classifier, pack: Pack, rows: np.ndarray, should_stop: Calla
 
 
 def _stored_features(path: Path, known: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows a file has features of, and these; what was given where it is damaged: they are computed again."""
+    """Return which rows a file has features of, and the features; the given arrays if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             limits.require_members(stored.zip)
@@ -145,11 +145,11 @@ def _compute_features(
 
 
 def _fingerprint(network: Classifier, pack: Pack) -> str:
-    """A hash of what decides the features: the backbone's structure and weights, the normalisation, the size of images."""
+    """Return a hash of everything that determines the features: backbone, weights, normalisation and preprocessing."""
     state = {**network.backbone.state_dict(), "pixel mean": network.mean, "pixel std": network.std}
     parts = [[name, _tensor_digest(tensor)] for name, tensor in state.items()]
     variant = [pack.rows_key] if pack.rows_key else []
-    # Pooling has no weights: it stands in the structure, or in what timm was asked for.
+    # Pooling has no weights, but it appears in the structure, or in timm's options.
     options = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
     structure = [repr(network.backbone), repr(sorted(options.items())), network.stages is not None]
     structure.append([[name, *_settings(module)] for name, module in network.backbone.named_modules()])
@@ -162,19 +162,19 @@ def _tensor_digest(tensor: torch.Tensor) -> str:
 
 
 def _settings(module: nn.Module) -> list[Any]:
-    """The class and the attributes of a module beside its weights, as plain data: few modules print what they compute."""
+    """Return a module's class and attributes other than weights as plain data, because few modules print what they compute."""
     own = {name: value for name, value in vars(module).items() if name not in _COMMON}
-    # Buffers that no state has.
+    # Buffers that are not part of the state.
     buffers = {name: module.get_buffer(name) for name in sorted(module._non_persistent_buffers_set)}
     return [_plain(type(module), ()), _plain({**own, **buffers}, (id(module),))]
 
 
 def _plain(value: Any, around: tuple[int, ...]) -> Any:
-    """A value as plain data that is the same in every process.
+    """Convert a value to plain data that is the same in every process.
 
     Args:
-        value: Anything that a module holds.
-        around: The identities of the objects that it lies in.
+        value: Any attribute of a module.
+        around: The ids of the objects that contain it.
     """
     inside = (*around, id(value))
     match value:
@@ -209,12 +209,12 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
     content = getattr(value, "__dict__", None)
     if content is None:
-        # An address is another one in every process.
+        # An address differs between processes.
         content = "" if " at 0x" in repr(value) else repr(value)
     return [_plain(type(value), inside), _plain(content, inside)]
 
 
 def _preprocessing_key(preprocessing: Preprocessing) -> list[Any]:
-    """What decides how cached images become those that a network sees; transforms by their parameters."""
+    """Return what determines how cached images become network inputs; transforms by their parameters."""
     before = [] if preprocessing.before is None else [preprocessing.before.key()]
     return [repr(replace(preprocessing, before=None)), *before]

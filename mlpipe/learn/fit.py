@@ -63,7 +63,7 @@ from mlpipe.runs.trackers.tracker import Place
 
 
 def fit(job: FoldJob, watch: Watch) -> ModelRecord:
-    """Train one fold and write its record, see `train`; its curves and scores go to the loggers as well."""
+    """Train one fold and write its record, see `train`; curves and scores also go to the loggers."""
     loggers = _loggers(job)
     status = tracker.FAILED
     try:
@@ -86,25 +86,25 @@ def _loggers(job: FoldJob) -> Loggers:
 
 
 def train(job: FoldJob, watch: Watch, loggers: Loggers | None = None) -> Trained:
-    """Train one fold, stage by stage; resumes from `job.files.checkpoint` when a state is there.
+    """Train one fold, stage by stage; resumes from `job.files.checkpoint` if it holds a state.
 
-    Every stage but the first starts from the best weights so far (the last ones where `job.files.store_best` is false;
-    those of the stage before where that keeps its own), with a new optimizer. The final scores are those of the kept
-    weights, with the last stage's loss. A damaged saved state is not used; from a NaN loss and from running out of memory
-    the training recovers as `job.healing` says.
+    Every stage but the first starts from the best weights so far (the last ones if `job.files.store_best` is false; those of
+    the previous stage if it keeps its own), with a new optimizer. The final scores are those of the kept weights, with the
+    last stage's loss. A damaged saved state is not used; from a NaN loss and from running out of memory the training recovers
+    as `job.healing` allows.
 
     Returns:
-        What `recording.write` is given; where several processes learn the fold, the first one gives it to it.
+        The input of `recording.write`; if several processes train the fold, only the first one writes.
 
     Raises:
-        TrainingError: When the loss becomes NaN or infinite once too often.
-        Interrupted: When asked to stop; the state of the last saved epoch stays.
+        TrainingError: When the loss becomes NaN or infinite more often than allowed.
+        Interrupted: When a stop was requested; the last saved state is kept.
     """
-    # Processes that learn together would have to agree on each recovery: there a trouble ends the fold with a sentence.
+    # Processes that train together would have to agree on each recovery; there a trouble ends the fold with a message.
     allowed = job.healing if job.shard.ranks == 1 else replace(job.healing, rollbacks=0, micro_batches=False)
     healed = Healed(allowed, _events_file(job), job.title)
-    # One process looks for the newest whole state, and may replace or delete a damaged one. The others wait for it:
-    # they would else load what it is about to remove, and resume at another epoch than the first.
+    # One process looks for the newest intact state, and may replace or delete a damaged one. The others wait for it:
+    # otherwise they would load a state that it is about to remove, and resume at another epoch than the first.
     if job.shard.rank == 0:
         _verify_state(job, watch, healed)
     device_group.meet(job.shard)
@@ -112,23 +112,23 @@ def train(job: FoldJob, watch: Watch, loggers: Loggers | None = None) -> Trained
         try:
             return _train(job, watch, healed, loggers)
         except (recovery.NotFinite, recovery.OutOfMemory) as error:
-            # The event is on disk before anything is tried again, so that a process which is killed now resumes with
-            # it. What follows starts from the newest saved state and from new objects: nothing of the failed attempt is
-            # used.
+            # The event is on disk before anything is tried again, so that a process that is killed now resumes with it.
+            # The next attempt starts from the newest saved state and new objects; nothing of the failed attempt is
+            # reused.
             watch.healed(healed.note_trouble(error, batch_size(job.recipe)))
-        # Here and not above: until then the error holds everything that the training had in memory.
+        # Here and not above, because until then the error holds everything that the training had in memory.
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
 def _events_file(job: FoldJob) -> Path:
-    """The file of recoveries so far, until the record has them."""
+    """Return the path of the recoveries so far, which is deleted when the record contains them."""
     return job.files.checkpoint.with_name(job.files.checkpoint.name + recovery.EVENTS)
 
 
 def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
-    """Drop saved states that are damaged, so that the training resumes from the newest whole one."""
+    """Drop damaged saved states, so that the training resumes from the newest intact one."""
     damages = checkpoints.verify_newest_state(job.files.checkpoint)
     way = "goes on from the state before" if checkpoints.exists(job.files.checkpoint) else "the fold starts anew"
     for number, sentence in enumerate(damages, 1):
@@ -137,32 +137,32 @@ def _verify_state(job: FoldJob, watch: Watch, healed: Healed) -> None:
 
 @dataclass
 class _Training:
-    """A fold's training under way, from its first stage or a saved state to what is judged.
+    """A fold's training in progress, from its first stage or a saved state to its scores.
 
     Attributes:
         job: The fold.
-        watch: How the outside follows it.
+        watch: The callbacks that report on it.
         healed: Recoveries so far.
-        network: Learns in place, stage after stage.
+        network: Trained in place, stage after stage.
         numerics: Precision and layout.
         plan: The stages.
-        at_first: The parameters that learn where a stage does not say.
+        at_first: The parameters trained in stages that do not specify any.
         keeper: Keeps the best weights and saves the state.
-        stage: The stage that is gone on with.
+        stage: The stage to start or resume.
         epochs: Epochs of the stages before.
-        resumed: Whether a saved state is gone on from.
-        notes: What the record is to say.
+        resumed: Whether the training resumes from a saved state.
+        notes: Notes for the record.
         history: A row for each epoch of all stages.
-        speeds: What each epoch took.
-        shown: What some validation images were predicted to be.
-        batches: The loss of every batch, of stages that are to keep it.
-        optimizer_memory: What the optimizer of the stage before knew.
-        limits: What ends the training after a time, all stages together.
-        recipe_limits: The same of the recipe's callbacks, by name, beside stages that name their own.
-        loggers: What writes curves; None: nothing does.
-        steps: Steps of the stage that is gone on with.
-        done: Epochs of all stages that its saved state has behind it.
-        first_weights: The hash of the weights that all began with.
+        speeds: The speed of each epoch.
+        shown: Predictions for some validation images.
+        batches: The loss of every batch, for the stages that keep it.
+        optimizer_memory: The optimizer state of the previous stage.
+        limits: Time limits of all stages together.
+        recipe_limits: Time limits among the recipe's callbacks, by name, for stages without callbacks of their own.
+        loggers: The loggers of curves; None: none.
+        steps: Steps done in the resumed stage.
+        done: Epochs of all stages done in the saved state.
+        first_weights: The hash of the initial weights.
     """
 
     job: FoldJob
@@ -190,7 +190,7 @@ class _Training:
     first_weights: str = ""
 
     def note(self, report: str) -> None:
-        """Tell what stored weights are begun with, and keep it for the record; nothing where there are none."""
+        """Log a report on loaded weights and keep it for the record; does nothing if it is empty."""
         if report:
             self.notes.append(report)
             self.watch.log(f"{self.job.title}: {report}")
@@ -198,14 +198,14 @@ class _Training:
 
 @dataclass(frozen=True)
 class _Stage:
-    """Everything that one stage is trained with.
+    """The objects that one stage is trained with.
 
     Attributes:
-        number: The stage's, counted from 0.
-        recipe: The recipe with what the stage changes.
-        module: Learns.
-        data: What it learns from.
-        trainer: Lightning's.
+        number: The stage's number, counted from 0.
+        recipe: The recipe with the changes of the stage.
+        module: The module to train.
+        data: Its loaders.
+        trainer: Lightning's trainer.
     """
 
     number: int
@@ -219,17 +219,17 @@ class _Stage:
 
         Args:
             run: The method.
-            options: Its arguments besides the module and its data.
+            options: Its arguments other than the module and its data.
         """
         call = partial(run, self.module, datamodule=self.data, **options)
         recovery.attempt(call, lambda: int(self.trainer.current_epoch), self.number, self.module.network)
 
 
 def _train(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) -> Trained:
-    """Train the fold from its saved state, if there is one: begin, learn one stage after the other, judge what is kept."""
+    """Train the fold, from its saved state if there is one: begin, train one stage after the other, score the kept weights."""
     started = time.perf_counter()
     # Stages share network, history and keeper; each has its own module, loaders, optimizer and trainer, since Lightning
-    # ties these together for one call of fit. The last stage is kept: what remains is judged with its loss.
+    # ties these together for one call of fit. The last stage remains, because its loss is used for the final scores.
     training = _begin(job, watch, healed, loggers)
     with quiet(), compile.explained():
         for number in range(training.stage, len(training.plan)):
@@ -240,8 +240,8 @@ def _train(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
 
 
 def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) -> _Training:
-    """The network with its first weights, and where in the plan a saved state leaves off."""
-    # The first weights are drawn, or read, for a resumed fold too: Lightning puts the saved state into this very
+    """Build the network with its initial weights, and find where in the plan a saved state left off."""
+    # The initial weights are drawn, or read, for a resumed fold too, because Lightning loads the saved state into this
     # network.
     network, numerics, report = fold.first_network(job)
     at = stages.position(job.files.checkpoint)
@@ -253,7 +253,7 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
         network=network,
         numerics=numerics,
         plan=stages.of(job.recipe),
-        # Asked before any stage freezes: a stage that says nothing goes back to this.
+        # Determined before any stage freezes parameters: a stage that does not specify any returns to these.
         at_first=stages.learning(network),
         keeper=Keeper(monitor, direction, job.files.checkpoint, keep_best=job.files.store_best),
         stage=at.stage,
@@ -261,14 +261,14 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
         resumed=checkpoints.exists(job.files.checkpoint),
         limits=[] if job.seconds is None else [FoldLimit(job.seconds)],
         loggers=loggers,
-        # A schedule is made of the rates that its stage began with; the rest of the optimizer is in the saved state.
+        # A schedule is built from the rates at the start of its stage; the rest of the optimizer is in the saved state.
         optimizer_memory=stages.OptimizerMemory({}, list(at.rates)) if at.rates else None,
         steps=at.step,
         done=at.epochs,
         first_weights=weight_files.digest(adapt.merged_state(network)) if job.shard.rank == 0 else "",
     )
     training.note(report)
-    # Before the first epoch, which may take hours: its end is where a full disk would show.
+    # Before the first epoch, which may take hours and would otherwise end with a full disk.
     if job.shard.rank == 0:
         disk_space.check(job, network)
     if training.resumed:
@@ -278,9 +278,9 @@ def _begin(job: FoldJob, watch: Watch, healed: Healed, loggers: Loggers | None) 
 
 
 def _stage(training: _Training, number: int) -> _Stage:
-    """What a stage is trained with, its network at the weights that it starts from."""
+    """Build the objects that a stage is trained with, and load the weights that it starts from."""
     job, network, keeper, part = training.job, training.network, training.keeper, training.plan[number]
-    # A stage that is gone on with has its weights in the saved state, any other those that the stages before it kept.
+    # A resumed stage has its weights in the saved state, any other those kept by the stages before it.
     before = number - 1 if part.start_from is None else part.start_from
     if number > training.stage and (keeper.best_epoch is not None or before in keeper.of_stages):
         stages.load_network_state(network, keeper.of_stages.get(before, keeper.best_state))
@@ -292,10 +292,10 @@ def _stage(training: _Training, number: int) -> _Stage:
     module, data = fold.stage_parts(
         job, recipe, network, training.numerics, training.watch, part, place, training.optimizer_memory
     )
-    # One history for all stages, which a saved state brings back too.
+    # One history for all stages, which is also restored from a saved state.
     module.history, module.healed = training.history, training.healed
     if job.recipe.stages:
-        # Epochs are counted on over stages, so that each draws anew.
+        # Epochs are counted on over stages, so that each has its own random draws.
         data.load_state_dict({"first_epoch": training.epochs})
     recipe = fold.with_epoch_bound(recipe, data)
     callbacks = _callbacks(training, recipe, number)
@@ -305,7 +305,7 @@ def _stage(training: _Training, number: int) -> _Stage:
 
 
 def _loggers_of(training: _Training, number: int) -> list[Logger]:
-    """What writes the curves of a stage."""
+    """Return the loggers of a stage's curves."""
     if training.loggers is None:
         return []
     logs = training.job.files.logs
@@ -315,7 +315,7 @@ def _loggers_of(training: _Training, number: int) -> list[Logger]:
 
 
 def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callback]:
-    """What follows a stage, in this order: the first may stop a batch, the last saves what all before it have seen."""
+    """Return the callbacks of a stage in order: the first may stop a batch, the last saves what all others have recorded."""
     job, watch = training.job, training.watch
     guard, exchange = Guard(watch.should_stop, job.title, number), Exchange()
     later = [stage.epochs for stage in training.plan[number + 1 :]]
@@ -337,7 +337,7 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
         rows = stages.view_of(job.view, job.task, training.plan[number]).val.tolist()
         callbacks.append(Examples(training.shown, number, rows, count))
     if stages_of_batches := job.files.logging.params.get("batches"):
-        # In every stage: those of an earlier one are in the state that a later one saves.
+        # In every stage, because the batches of an earlier stage are in the state that a later one saves.
         callbacks.append(Batches(training.batches, number, is_kept=number in stages_of_batches))
     if isinstance(training.network, Gan):
         callbacks.append(SampleGrids(job.files.project.model_dir(job.task.name, job.files.record_id)))
@@ -347,11 +347,11 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
 
 
 def _own_callbacks(training: _Training, recipe: Recipe, number: int) -> list[Any]:
-    """The callbacks that a recipe names, or a stage in their place."""
+    """Return the callbacks named by the recipe, or by the stage instead."""
     built = build_callbacks(recipe, monitoring.monitor_direction(training.job.recipe))
     if training.plan[number].callbacks is not None:
         return built
-    # A time limit of the recipe is one of the fold: a second stage has what the first one left.
+    # A time limit of the recipe applies to the fold: a second stage has the time left by the first.
     return [
         training.recipe_limits.setdefault(name, callback) if isinstance(callback, TimeLimit) else callback
         for name, callback in zip(recipe.callbacks, built, strict=True)
@@ -368,7 +368,7 @@ def _learn(training: _Training, stage: _Stage) -> None:
         else:
             module.history = [row]
         return
-    # The saved state is that of one stage. Given to a later one it would bring back an optimizer that is over.
+    # The saved state belongs to one stage. A later one would get an optimizer of a finished stage from it.
     is_saved = training.resumed and stage.number == training.stage
     stage.attempt(stage.trainer.fit, ckpt_path=str(job.files.checkpoint) if is_saved else None)
     training.history, training.epochs = module.history, len(module.history)
@@ -376,17 +376,17 @@ def _learn(training: _Training, stage: _Stage) -> None:
 
 
 def _validate(training: _Training, stage: _Stage) -> None:
-    """Measure the weights that are kept on the fold's validation images, with the last stage's loss."""
+    """Score the kept weights on the fold's validation images, with the last stage's loss."""
     job, keeper = training.job, training.keeper
-    # The network has the last epoch's weights, the record is to have the best one's: scores must be those of what is
-    # stored.
+    # The network has the last epoch's weights, but the record gets the best one's: scores must belong to the stored
+    # weights.
     if job.files.store_best and not exact_heads.has_no_steps(job.recipe):
         if keeper.best_epoch is None:
             raise TrainingError(f"{job.title}: no epoch was finished, so that there are no weights to keep")
         training.watch.log(f"{job.title}: best epoch {keeper.best_epoch + 1}, score {keeper.best_score:.4f}")
         stages.load_network_state(training.network, keeper.best_state)
     if training.plan[-1].val_negatives is not None:
-        # The record's scores are those of all validation images, whichever of them the stages looked at.
+        # The record's scores cover all validation images, even if the stages used only some of them.
         data = fold_data(stage.recipe, job.task, job.view, job.pack, job.num_workers, shard=job.shard)
         stage = replace(stage, data=data)
     if len(job.view.val):
@@ -394,15 +394,15 @@ def _validate(training: _Training, stage: _Stage) -> None:
 
 
 def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
-    """What the record is made of: scores, notes, and how long it took."""
+    """Collect the contents of the record: scores, notes, and timings."""
     job, module, keeper = training.job, stage.module, training.keeper
     scores = _scores(job, module, stage.trainer)
     if job.recipe.optimizer.is_none:
-        # Nothing was learned, so that these are the scores of the only epoch, too.
+        # Nothing was trained, so that these are also the scores of the only epoch.
         module.history[0] |= {f"val/{name}": value for name, value in scores.items() if value is not None}
     co_tasks: list[dict[str, Any]] = []
     if job.joint is not None:
-        # After the scores: it predicts anew, by other heads.
+        # After the scores, because it predicts again with other heads.
         with quiet():
             co_tasks = multitask.described(job.recipe, job.joint, module, stage.trainer, job.num_workers)
     timings = recording.timings(training.speeds, time.perf_counter() - started)
@@ -426,7 +426,7 @@ def _judge(training: _Training, stage: _Stage, started: float) -> Trained:
 
 
 def _teaching_notes(job: FoldJob) -> list[str]:
-    """What a person should know of a student."""
+    """Return notes on the teacher of a student for the record."""
     if job.teaching is None:
         return []
     known, rows = job.teaching.known[job.view.train], job.task.samples.labelled[job.view.train]
@@ -439,7 +439,7 @@ def _teaching_notes(job: FoldJob) -> list[str]:
 
 
 def _class_weight_notes(job: FoldJob) -> list[str]:
-    """What a person should know of class weights that were computed from the training images."""
+    """Return notes on class weights computed from the training images for the record."""
     balances = loss.balances(job.recipe, job.task, job.view.train)
     return [
         f"{key}=balanced: {note}"
@@ -449,7 +449,7 @@ def _class_weight_notes(job: FoldJob) -> list[str]:
 
 
 def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, float | None]:
-    """The final metrics of the validation images; none where there are none."""
+    """Return the final metrics of the validation images; empty if there are none."""
     if not len(job.view.val):
         return {}
     names = monitoring.final_metrics(job.recipe, job.task)
@@ -461,7 +461,7 @@ def _scores(job: FoldJob, module: FoldModule, trainer: pl.Trainer) -> dict[str, 
 
 
 def _fit_exact_head(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Watch) -> dict[str, float]:
-    """In place of a training put the exact head in, or leave the network as it is; the only row of its history."""
+    """Put the exact head in, or leave the network as it is, instead of a training; return the only row of its history."""
     head = exact_heads.of(recipe)
     if head is None:
         return {"epoch": 0.0, "lr": 0.0}
@@ -470,7 +470,7 @@ def _fit_exact_head(job: FoldJob, recipe: Recipe, module: FoldModule, watch: Wat
 
 
 def _validate_as_epoch(training: _Training, stage: _Stage, row: dict[str, float]) -> None:
-    """Validate an exact head as if it were an epoch, so that later ones are compared with it."""
+    """Validate an exact head like an epoch, so that later epochs are compared with it."""
     module, epoch = stage.module, training.epochs
     row |= {"epoch": float(epoch), "stage": float(stage.number)}
     if len(training.job.view.val):
@@ -483,7 +483,7 @@ def _validate_as_epoch(training: _Training, stage: _Stage, row: dict[str, float]
 
 
 def _nan_epoch_notes(job: FoldJob, keeper: Keeper, epochs: int) -> list[str]:
-    """What a person should know of epochs whose monitor was NaN."""
+    """Return notes on epochs whose monitor was NaN for the record."""
     if not keeper.missing or not job.files.store_best:
         return []
     name, where = job.recipe.metrics.monitor, listing([epoch + 1 for epoch in keeper.missing])

@@ -1,4 +1,4 @@
-"""Heads that learn: the kind of each output, its loss, and the unit in which its numbers are compared."""
+"""Trained heads: the kind of each output, its loss, and the unit in which its numbers are compared."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mlpipe.learn.losses.distilled import Distilled
 
 @dataclass(frozen=True, eq=False)
 class LearnedHead:
-    """A head of the network with what it is learned by.
+    """A head of the network with its loss.
 
     Attributes:
         name: The head's name in the network.
-        kind: What it predicts.
-        outputs: How many outputs it has.
-        loss: Outputs and targets to a mean.
-        scale: In which unit the loss compares numbers; None: as they are.
-        brightness: What pixels are multiplied by to be as bright as the pivot's.
+        kind: The kind of its predictions.
+        outputs: The number of its outputs.
+        loss: Maps outputs and targets to a mean.
+        scale: The unit in which the loss compares numbers; None: numbers are not scaled.
+        brightness: Factor of pixels that makes them as bright as the pivot's.
     """
 
     name: str
@@ -38,12 +38,12 @@ class LearnedHead:
 
     @property
     def part(self) -> Part:
-        """How its kind is learned."""
+        """How its kind is trained."""
         return kind.of(self.kind)
 
     @property
     def facts(self) -> Kind:
-        """The facts of its kind."""
+        """The facts about its kind."""
         return kinds.of(self.kind)
 
     @property
@@ -52,12 +52,12 @@ class LearnedHead:
         return self.loss if self.scale is None else self.mean_loss
 
     def mean_loss(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch, in standard deviations of the target for numbers.
+        """Return the mean loss of a batch, in standard deviations of the target for numbers.
 
         Args:
-            outputs: What the network gives.
-            target: What is true, as a loss takes it, and right of it what a teacher gave where there is one.
-            weight: Of images; given only where a task has them, since losses of torch take none.
+            outputs: The network's outputs.
+            target: Targets in the form of the loss, with a teacher's to their right if there is one.
+            weight: Image weights; given only if a task has them, since torch's losses take none.
         """
         if self.scale is not None:
             mean, std = (part.to(outputs.device) for part in self.scale)
@@ -69,14 +69,14 @@ class LearnedHead:
     def augmented_batch(
         self, batch: Mapping[str, Tensor], steps: Sequence[DeviceStep], left: int
     ) -> tuple[Tensor, Tensor]:
-        """Images and targets after the steps on the device; class numbers become probabilities before them.
+        """Return images and targets after the steps on the device; class numbers become probabilities before them.
 
-        A teacher's predictions stand right of the targets, so that what mixes images mixes both.
+        A teacher's predictions are to the right of the targets, so that steps that mix images mix both.
 
         Args:
-            batch: With `images` and `target`, and `row` where there is a teacher.
+            batch: A batch with `images` and `target`, and `row` if there is a teacher.
             steps: Augmentations of whole batches.
-            left: Epochs that are left.
+            left: Epochs left.
         """
         images, target = self.scaled_images(batch["images"]), self.loss_target(batch["target"])
         if isinstance(self.loss, Distilled):
@@ -88,14 +88,14 @@ class LearnedHead:
         return images, target
 
     def loss_target(self, target: Tensor) -> Tensor:
-        """Targets as a loss takes them: class numbers of pixels come as bytes."""
+        """Convert targets to the form of the loss; class numbers of pixels are stored as bytes."""
         return target.long() if self.facts.has_classes else target
 
     def metric_target(self, target: Tensor) -> Tensor:
-        """Learned targets as metrics take them, without a teacher's; mixed images are of their larger class.
+        """Convert training targets to the form of metrics, without a teacher's; mixed images get their larger class.
 
         Args:
-            target: As `augmented_batch` gives them.
+            target: As returned by `augmented_batch`.
         """
         plain = target[:, : self.outputs] if isinstance(self.loss, Distilled) else target
         if not self.facts.has_classes or plain.ndim == 1:
@@ -103,5 +103,5 @@ class LearnedHead:
         return plain.argmax(1).masked_fill(plain.isnan().any(1), -1)
 
     def scaled_images(self, images: Tensor) -> Tensor:
-        """Pixels on the pivot's scale."""
+        """Scale pixels to the pivot's brightness."""
         return images if self.brightness == 1.0 else images.float() * self.brightness

@@ -1,4 +1,4 @@
-"""The job of a fold: what is learned, where its results go, and the callbacks by which the outside follows it."""
+"""The job of a fold: what to train, where its results go, and the callbacks that report its progress."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from mlpipe.runs.project import Project
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """What the training of a fold writes, and where.
+    """The output files of a fold's training.
 
     Attributes:
-        project: Where the record goes.
+        project: The project of the record.
         record_id: The record's id.
         checkpoint: The folder of the state to resume from.
-        logging: What writes the training's curves.
-        logs: The folder that they go to.
+        logging: The component that writes the training's curves.
+        logs: The folder of the curves.
         store_best: Keep the best epoch's weights instead of the last one's.
         store_parameters: Keep weights at all.
-        folds_left: How many folds are still to be written, this one included.
+        folds_left: Number of folds still to be written, including this one.
     """
 
     project: Project
@@ -49,16 +49,16 @@ class FoldFiles:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a record says of the command that it comes from; the training does not depend on it.
+    """The facts about the command that a record stores; the training does not depend on them.
 
     Attributes:
         run: The run's name.
-        recipe_hash: What groups the folds.
+        recipe_hash: The hash by which folds are grouped.
         pipeline: The configuration that is stored with the record, as YAML.
         nested: Whether the fold is a nested variant.
         val_used_for: What validation decided besides being a score.
-        tuned: What `tune` chose before the first fold, such as `lr`; the recipe has it already.
-        refit: The ids of the fold records that it stands for, where it learns from all folds; empty for a fold.
+        tuned: Values chosen by `tune` before the first fold, such as `lr`; the recipe already contains them.
+        refit: The ids of the fold records that a training on all folds stands for; empty for a fold.
     """
 
     run: str
@@ -72,23 +72,23 @@ class Origin:
 
 @dataclass(frozen=True)
 class FoldJob:
-    """Everything that one fold's training is given.
+    """The input of one fold's training.
 
     Attributes:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         view: The rows of this fold.
         pack: The cached images.
-        files: What is written, and where.
-        origin: What the record says of the command.
-        joint: Other tasks that are learned with it; None: it is learned alone.
-        start: Weights that training starts from; None: as the recipe's arch says.
+        files: The output files.
+        origin: The facts about the command for the record.
+        joint: Other tasks that are trained with it; None: it is trained alone.
+        start: Weights that training starts from; None: those specified by the recipe's arch.
         num_workers: Loader processes.
-        shard: This process's part of every batch, where several learn the fold together.
+        shard: This process's part of every batch, if several processes train the fold together.
         healing: The recoveries that are allowed when something goes wrong.
-        seconds: Seconds after which the training ends by itself, from its first stage to its last; None: no limit.
-        lasting: How many epochs of each stage are done, in the midst of its schedule; empty: all.
-        teaching: What a teacher predicted, which is learned beside the targets; None: there is no teacher.
+        seconds: Time limit of all stages together, after which the training ends by itself; None: no limit.
+        lasting: Number of epochs of each stage, possibly in the middle of its schedule; empty: all.
+        teaching: A teacher's predictions, learned in addition to the targets; None: there is no teacher.
     """
 
     recipe: Recipe
@@ -113,23 +113,23 @@ class FoldJob:
 
     @property
     def title(self) -> str:
-        """Task and fold, or `refit`, as messages begin."""
+        """Task and fold, or `refit`, the beginning of messages."""
         return f"{self.view.task} {self.view.name}"
 
 
 @dataclass(frozen=True)
 class Watch:
-    """How the outside follows a training and stops it.
+    """The callbacks that report on a training and can stop it.
 
     Attributes:
         should_stop: Asked after every batch.
-        report: Told after every batch.
-        log: Told what a person may want to know, for the log.
-        told: Told what a person should know.
-        epoch: Told the epoch and metrics.monitor after every epoch; what it raises ends the training.
-        row: Told the epoch and everything measured after every epoch.
-        history: Told all epochs so far, as the record's table will have them, before each epoch and at the end.
-        healed: Told of each trouble that the training recovered from, see `mlpipe.learn.recovery`.
+        report: Called after every batch.
+        log: Called with texts of possible interest to the user, for the log.
+        told: Called with texts that the user should read.
+        epoch: Called with the epoch and metrics.monitor after every epoch; an exception ends the training.
+        row: Called with the epoch and all measurements after every epoch.
+        history: Called with all epochs so far, as in the record's table, before each epoch and at the end.
+        healed: Called for each trouble that the training recovered from, see `mlpipe.learn.recovery`.
     """
 
     should_stop: Callable[[], bool] = lambda: False
@@ -142,10 +142,10 @@ class Watch:
     history: Callable[[Sequence[Mapping[str, float]]], None] = field(default=lambda rows: None)
 
     def stop_if_asked(self) -> None:
-        """End the training where somebody wants that.
+        """End the training if a stop was requested.
 
         Raises:
-            Interrupted: When asked to stop.
+            Interrupted: When a stop was requested.
         """
         if self.should_stop():
             raise Interrupted("stopped as asked")

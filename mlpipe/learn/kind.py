@@ -15,25 +15,25 @@ from mlpipe.config.schema import Recipe
 from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 
-# Mean and standard deviation of the training targets, shape (outputs,) each.
+# Mean and standard deviation of the training targets, each of shape (outputs,).
 Scale = tuple[Tensor, Tensor]
-# Outputs, targets and, where images have some, their weights to the mean loss; usually a module.
+# Maps outputs, targets and, if images have any, their weights to the mean loss; usually a module.
 Loss = Callable[..., Tensor]
 
 
 class Part(Protocol):
-    """How one kind of task is learned. Outputs have the shape (n, outputs), or (n, outputs, *spatial) where dense.
+    """How one kind of task is trained. Outputs have shape (n, outputs), or (n, outputs, *spatial) for dense kinds.
 
     Attributes:
-        FITTING_LOSSES: Options of `conf/loss` to name to somebody whose loss does not fit.
-        TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may be another than that of images.
-        NEEDS_ALL_DIGITS: Whether it is learned in single precision unless somebody asks for less.
-        USUAL_LOSS: Builds the loss that `auto` is, from `mlpipe.learn.losses.labels.Labels`; where outputs are classes of which
-            one is true it takes `label_smoothing` and `class_weights` too. None: a loss decides that a run is of this kind.
-        OF_NUMBERS: Whether outputs and targets are numbers side by side, each of which is compared with its own.
-        VIEWS_HAVE_MEAN: Whether what is predicted from several views of an image has a mean.
-        CHECKS_OUTPUTS: Whether `check` looks at the outputs of a batch whatever the loss; else it does at a loss of the
-            user's own alone.
+        FITTING_LOSSES: Options of `conf/loss` to suggest when a loss does not fit.
+        TARGETS_HAVE_OWN_SHAPE: Whether the spatial shape of targets may differ from that of images.
+        NEEDS_ALL_DIGITS: Whether training uses single precision unless another one is requested.
+        USUAL_LOSS: Builds the loss meant by `auto` from `mlpipe.learn.losses.labels.Labels`; for exclusive classes it also
+            takes `label_smoothing` and `class_weights`. None: a loss decides that a run is of this kind.
+        OF_NUMBERS: Whether outputs and targets are numbers side by side, compared one by one.
+        VIEWS_HAVE_MEAN: Whether predictions for several views of an image can be averaged.
+        CHECKS_OUTPUTS: Whether `check` uses the outputs for a batch with every loss; otherwise only with the user's own
+            loss.
     """
 
     FITTING_LOSSES: tuple[str, ...]
@@ -45,81 +45,81 @@ class Part(Protocol):
     CHECKS_OUTPUTS: bool
 
     def scale(self, targets: npt.NDArray[Any]) -> Scale | None:
-        """The unit in which a loss compares numbers; None: they are compared as they are.
+        """Return the unit in which a loss compares numbers; None: numbers are not scaled.
 
         Args:
-            targets: Of the training images, as `mlpipe.data.task.Samples.targets`.
+            targets: Targets of the training images, as in `mlpipe.data.task.Samples.targets`.
         """
 
     def head(self, outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-        """What a network gives for a task.
+        """Return a network's head for a task.
 
         Args:
-            outputs: How many logits, or numbers.
-            scale: What `scale` gave; None where weights follow that hold it.
-            activations: What several outputs go through, see `mlpipe.arch.classifier.Head`.
+            outputs: The number of logits or numbers.
+            scale: The result of `scale`; None when weights that contain it are loaded.
+            activations: The activations of several outputs, see `mlpipe.arch.classifier.Head`.
         """
 
     def answer_shape(self, outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
-        """The shape of what a network gives for one image in evaluation.
+        """Return the shape of a network's output for one image in evaluation.
 
         Args:
-            outputs: How many classes, labels, numbers or channels the task has.
-            sides: The spatial shape of its target, where every pixel has one.
+            outputs: The number of classes, labels, numbers or channels of the task.
+            sides: The spatial shape of its target, if every pixel has one.
         """
 
     def class_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-        """The numbers of training images of each class, see `mlpipe.learn.losses.labels.Labels.counts`."""
+        """Return the number of training images of each class, see `mlpipe.learn.losses.labels.Labels.counts`."""
 
     def known_counts(self, task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
-        """For how many training images each output has a known target, shape (outputs,); None: for all."""
+        """Return the number of training images with a known target for each output, shape (outputs,); None: all."""
 
     def positives(self, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-        """Which images show anything, shape (n,); None: targets do not say.
+        """Return which images show anything, shape (n,); None if targets do not tell.
 
         Args:
             targets: As `mlpipe.data.task.Samples.targets`.
         """
 
     def check(self, recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-        """Refuse a recipe whose parts do not fit each other for this kind, before anything is written.
+        """Refuse a recipe whose parts do not fit together for this kind, before anything is written.
 
         Args:
-            recipe: How to learn.
+            recipe: The recipe.
             task: The task.
             batch: A batch of training images.
-            outputs: What a loss is given for it.
-            loss: The recipe's.
+            outputs: The loss's input for the batch.
+            loss: The recipe's loss.
 
         Raises:
-            ConfigError: Naming the section that is to change.
-            DataError: When samples are not what the loss is for.
+            ConfigError: Naming the section to change.
+            DataError: When the loss is not for such samples.
         """
 
     def rows(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows for metrics, one for each image: predicted, shape (n, columns), and true, beside each other.
+        """Return rows for metrics, one per image: predictions, shape (n, columns), and the corresponding truth.
 
         Args:
-            loss: The head's.
-            outputs: What the network gives.
+            loss: The loss of the head.
+            outputs: The network's outputs.
             target: A batch's `target`.
         """
 
     def kept(self, loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The part of a batch that a validation keeps: `rows`, and the batch's loss where there is no other way."""
+        """Return the part of a batch that a validation keeps: `rows`, and the batch's loss if it cannot be computed later."""
 
     def validated(self, loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of all validation images, and the rows that metrics are made of.
+        """Return the loss of all validation images, and the rows for metrics.
 
         Args:
-            loss: The head's.
-            rows: The first of what `kept` gave, of all batches.
-            targets: The second.
+            loss: The loss of the head.
+            rows: The first results of `kept`, of all batches.
+            targets: The second results.
         """
 
 
 def of(name: str) -> Part:
-    """How a kind is learned.
+    """Return how a kind is trained.
 
     Args:
         name: The kind's name, one of `kinds.names()`.
@@ -128,20 +128,20 @@ def of(name: str) -> Part:
 
 
 def no_scale(targets: npt.NDArray[Any]) -> Scale | None:
-    """None: outputs are compared as they are, as of kinds with logits or with values of pixels."""
+    """Return None: outputs are compared unscaled, for kinds with logits or pixel values."""
     return None
 
 
 def all_known(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
-    """None: what has a target has all of it."""
+    """Return None: a sample with a target has all of it."""
     return None
 
 
 def no_classes(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """Zeros: numbers have no classes."""
+    """Return zeros, because numbers have no classes."""
     return np.zeros(len(task.classes), np.int64)
 
 
 def no_positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """None: no target stands for nothing."""
+    """Return None, because no target means that an image shows nothing."""
     return None

@@ -1,6 +1,6 @@
-"""The head of a frozen backbone, fitted exactly: regularised regression on its features, the strength by cross-validation.
+"""An exactly fitted head of a frozen backbone: regularised regression on its features, with cross-validated strength.
 
-On small sets of photographs this takes seconds where fine-tuning takes minutes, and is hard to beat.
+On small sets of photographs this takes seconds where fine-tuning takes minutes, and its accuracy is hard to beat.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from mlpipe.learn.logistic import End, Features
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 Floats = npt.NDArray[np.float64]
-# Log-odds of a class that no training image has.
+# Log-odds of a class without training images.
 _NEVER = -30.0
-# So many worse strengths in a row end the search.
+# The search ends after this many worse strengths in a row.
 _WORSE = 2
-# Up to so many multiplications in the product of features and weights, threads wait for each other longer than they compute:
-# half a second with one thread, a minute with two where another program has one of the cores.
+# Up to this many multiplications in the product of features and weights, threads wait for each other longer than they compute:
+# half a second with one thread, a minute with two if another program uses one of the cores.
 _SMALL = 10**8
-# The gradient at which a fit is near enough to its minimum to compare strengths.
+# The gradient at which a fit is close enough to its minimum to compare strengths.
 _NEAR = 1e-4
 
 
@@ -48,7 +48,7 @@ class Fitted:
         weight: Shape (outputs, features).
         bias: Shape (outputs,).
         strength: The inverse penalty of each fit: one for classes and numbers, one for each label.
-        loss: The mean loss over the inner folds at that strength, alike; NaN for what no row knows.
+        loss: The mean loss over the inner folds at that strength, one for each fit; NaN for targets unknown in all rows.
     """
 
     weight: Floats
@@ -58,19 +58,19 @@ class Fitted:
 
     @property
     def mean_loss(self) -> float:
-        """The mean over outputs that some row knows."""
+        """The mean over outputs with a known target in some row."""
         return float(np.nanmean(self.loss))
 
 
 @dataclass(frozen=True)
 class LinearHead(ExactHead):
-    """How a head is fitted.
+    """Settings of an exact linear head.
 
     Attributes:
-        strengths: How many strengths of the penalty are tried, from 10^-4 to 10 in even steps of the logarithm.
-        inner_folds: Folds of the training images that choose among them.
-        max_iter: The most iterations of one fit.
-        flips: Whether it learns from mirror images too.
+        strengths: Number of penalty strengths to try, from 10^-4 to 10 in even logarithmic steps.
+        inner_folds: Folds of the training images used to choose among them.
+        max_iter: Maximum number of iterations of one fit.
+        flips: Whether it also learns from mirror images.
     """
 
     strengths: int
@@ -80,7 +80,7 @@ class LinearHead(ExactHead):
 
     @property
     def is_mirrored(self) -> bool:
-        """As `flips` says."""
+        """The value of `flips`."""
         return self.flips
 
     def learn(
@@ -106,7 +106,7 @@ class LinearHead(ExactHead):
             solution = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
         weight, bias = solution.weight, solution.bias
         if len(layer.weight) == 1 and len(weight) == 2:
-            # A single unit is what the second class has more than the first.
+            # A single unit is the difference between the second class and the first.
             weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
@@ -125,25 +125,25 @@ def solve(
     balanced: bool,
     seed: int,
 ) -> Fitted:
-    """The head that regularised (logistic) regression gives on standardised features, in the features' own units.
+    """Fit regularised (logistic) regression on standardised features, and return the head in the features' own units.
 
-    Numbers are standardised by their mean and deviation first, as a network's head of numbers gives them.
+    Numbers are standardised by their mean and deviation first, because a network's head for numbers returns such values.
 
     Args:
-        head: How to fit.
-        features: Shape (n, features), or (n, views, features): each view of a sample counts as much, and what is predicted of
-            a sample is the mean of its views' outputs.
-        targets: As `mlpipe.data.task.Samples.targets`, shape (n,) or (n, outputs).
+        head: The settings of the fit.
+        features: Shape (n, features), or (n, views, features): all views of a sample have equal weight, and its prediction is
+            the mean of its views' outputs.
+        targets: As in `mlpipe.data.task.Samples.targets`, shape (n,) or (n, outputs).
         kind: The kind of the task.
-        outputs: How many classes, labels or numbers.
+        outputs: The number of classes, labels or numbers.
         units: Rows of the same name stay in one inner fold, shape (n,).
-        weights: Of rows, shape (n,); None: all the same.
-        balanced: Whether classes weigh the same, however frequent.
-        seed: Of the inner folds.
+        weights: Row weights, shape (n,); None: all equal.
+        balanced: Whether classes have equal weight regardless of frequency.
+        seed: The seed of the inner folds.
     """
     view_count = features.shape[1] if features.ndim == 3 else 1
     flat = features.reshape(-1, features.shape[-1])
-    # One thread where more would only wait for each other.
+    # One thread if more would only wait for each other.
     is_small = len(flat) * min(flat.shape) * outputs < _SMALL
     with threadpool_limits(limits=1) if is_small else nullcontext():
         basis = logistic.basis(flat)
@@ -158,14 +158,14 @@ def solve(
             shift, spread = np.zeros(outputs), np.ones(outputs)
             if not facts.has_probabilities:
                 shift, spread = number_targets.unit(targets)
-            # Labels and numbers are fitted one by one: each on the rows where it is known, with a penalty of its own.
+            # Labels and numbers are fitted one by one: each on the rows where it is known, with its own penalty.
             goal = (targets - shift) / spread
             single: _Label | _Number = _Label() if facts.has_probabilities else _Number()
             parts = []
             for column in goal.T:
                 known = ~np.isnan(column)
                 if not known.any():
-                    # Nothing says what it is: even odds, or the mean.
+                    # No row knows the target: even odds, or the mean.
                     none = _Fit(np.zeros((1, scaled.shape[2])), np.zeros(1), None)
                     parts.append((none, float(inverse[len(inverse) // 2]), float("nan")))
                     continue
@@ -179,11 +179,11 @@ def solve(
 
 
 def class_weighted(y: npt.NDArray[Any], weights: Floats | None) -> Floats:
-    """Weights of rows with which all classes weigh the same together, shape (n,).
+    """Return row weights with which all classes have the same total weight, shape (n,).
 
     Args:
         y: Classes, shape (n,).
-        weights: The rows' own, shape (n,); None: all the same.
+        weights: The rows' own weights, shape (n,); None: all equal.
     """
     from sklearn.utils.class_weight import compute_class_weight
 
@@ -198,7 +198,7 @@ class _Fit(NamedTuple):
     Attributes:
         weight: Shape (outputs, features).
         bias: Shape (outputs,).
-        end: Where the search for it ended and that at a weaker penalty may begin; None: nothing was searched for.
+        end: The end of the search, where that at a weaker penalty may begin; None: there was no search.
     """
 
     weight: Floats
@@ -208,7 +208,7 @@ class _Fit(NamedTuple):
 
 @dataclass(frozen=True)
 class _Classes:
-    """Softmax regression; classes without a row get no weights and a bias that rules them out."""
+    """Softmax regression; classes without rows get zero weights and a bias that rules them out."""
 
     outputs: int
     balanced: bool
@@ -224,7 +224,7 @@ class _Classes:
             return _Fit(coefficients, bias, None)
         own = class_weighted(y, weights) if self.balanced else np.ones(len(y)) if weights is None else weights
         if len(classes) == 2:
-            # The log-odds of two classes, shared between them.
+            # The log-odds of two classes, split between them.
             theta = logistic.logistic_fit(x, numbers, inverse, own, end, start)
             of_classes = np.concatenate([-theta, theta]) / 2
         else:
@@ -257,7 +257,7 @@ class _Label:
 
 @dataclass(frozen=True)
 class _Number:
-    """Ridge regression of one number, which is solved and not searched for."""
+    """Ridge regression of one number, solved in closed form."""
 
     stratifies: bool = False
 
@@ -283,9 +283,9 @@ def _best_fit(
     weights: Floats | None,
     seed: int,
 ) -> tuple[_Fit, float, float]:
-    """The fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss.
+    """Return the fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss.
 
-    `x` has the shape (n, views, features), all else is of samples.
+    `x` has the shape (n, views, features), all other arguments are per sample.
     """
     view_count = x.shape[1]
 
@@ -299,7 +299,7 @@ def _best_fit(
     near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)
     starts: list[Floats | None] = [None] * len(folds)
     losses: list[float] = []
-    # One strength at a time in all folds, each of which begins where its last one ended.
+    # One strength at a time in all folds, each starting where its last one ended.
     for strength in inverse if folds else ():
         of_folds = []
         for number, (learns, held) in enumerate(folds):
@@ -307,7 +307,7 @@ def _best_fit(
             starts[number] = fit.end
             of_folds.append(model.lost(np.asarray(x[held].mean(axis=1) @ fit.weight.T + fit.bias), y[held]))
         losses.append(float(np.mean(of_folds)))
-        # From strong penalties to weak ones the loss falls and then rises, and weak ones take longest.
+        # From strong penalties to weak ones the loss first falls and then rises, and weak ones take longest.
         if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
             break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
@@ -319,14 +319,14 @@ def _best_fit(
 def inner_folds(
     y: npt.NDArray[Any], units: Sequence[str], folds: int, seed: int, stratify: bool
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """(rows that learn, rows held out), units never split; nothing when there are fewer units than two.
+    """Yield (training rows, held-out rows) without splitting units; nothing if there are fewer than two units.
 
     Args:
-        y: What is predicted, shape (n,).
+        y: The targets, shape (n,).
         units: Rows of the same name stay together, shape (n,).
-        folds: How many, at most as many as there are units.
-        seed: Of the draw.
-        stratify: Whether `y` has classes, of which each fold gets its share.
+        folds: Number of folds, at most the number of units.
+        seed: The seed of the folds.
+        stratify: Whether `y` contains classes, to be distributed evenly over the folds.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
@@ -344,7 +344,7 @@ def inner_folds(
 
 
 def units(task: Task, rows: Rows) -> list[str]:
-    """What stays together in inner folds: the group, or the bytes of the image.
+    """Return what stays together in inner folds: the group, or the bytes of the image.
 
     Args:
         task: The task.

@@ -1,4 +1,4 @@
-"""Training curves in files and on tracking servers: a fold's loggers, none of which stops the training when it fails."""
+"""Training curves in files and on tracking servers; a failing logger does not stop the training."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Followed:
     """The training that a logger follows.
 
     Attributes:
-        place: The run, and the record that the fold will have.
-        epochs: Epochs of the stage that a saved state has behind it.
-        step: Its steps; None: the stage is not gone on with.
+        place: The run, and the future record of the fold.
+        epochs: Epochs done in the saved state of a resumed stage.
+        step: Steps done in that state; None: the stage is not resumed.
         pipeline: The configuration, as YAML.
     """
 
@@ -47,13 +47,13 @@ def none(
     examples: Annotated[int, ">= 0"] = 0,
     batches: list[int] | None = None,
 ) -> list[Logger]:
-    """Nothing; each record has its `metrics.csv` anyway.
+    """No curves; each record has its `metrics.csv` in any case.
 
     Args:
-        folder: Where the fold's files would go.
+        folder: The folder of the fold's files (not used).
         fold: The training.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     return []
 
@@ -69,19 +69,19 @@ def csv(
     """A line of CSV every few steps.
 
     Args:
-        folder: Where the fold's files go.
+        folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two lines.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     rows = _rows_before(folder / "metrics.csv", fold)
     if (folder / "metrics.csv").is_file():
-        # Lightning would remove it, and warn of that.
+        # Otherwise Lightning would remove it with a warning.
         (folder / "metrics.csv").unlink()
     logger = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=every_n_steps)
     with warnings.catch_warnings():
-        # Other loggers may have written there.
+        # Other loggers may have written to the folder.
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         logger.experiment.metrics += rows
     logger.save()
@@ -89,14 +89,14 @@ def csv(
 
 
 def _rows_before(file: Path, fold: Followed | None) -> list[dict[str, float]]:
-    """The lines of a fold that is gone on with, up to its saved state; what came after is learned again."""
+    """Return the lines of a resumed fold up to its saved state; later steps are repeated."""
     if fold is None or fold.step is None or not file.is_file():
         return []
     try:
         lines = list(table.DictReader(file.read_text("utf-8").splitlines()))
         rows = [{key: float(value) for key, value in row.items() if value} for row in lines]
     except (OSError, ValueError):
-        # Half written: the fold's table of epochs lies with its record anyway.
+        # A partly written file is dropped: the fold's table of epochs is stored with its record in any case.
         return []
     saved_rows = [row for row in rows if row.get("epoch", 0.0) < fold.epochs or row.get("step", 0.0) < fold.step]
     return [{**row, "step": int(row["step"])} for row in saved_rows if "step" in row]
@@ -119,24 +119,24 @@ def tensorboard(
     embedded_layers: list[str] | None = None,
     embedded_labels: str | None = None,
 ) -> list[Logger]:
-    """Curves for TensorBoard; `mlpipe.learn.callbacks.tensorboard` writes the rest of what is asked for.
+    """Curves for TensorBoard; `mlpipe.learn.callbacks.tensorboard` writes the other requested data.
 
     Args:
-        folder: Where the fold's files go.
+        folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
-        log_dir: Another folder, in which each fold has one of its own; None: the run's.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
+        log_dir: Another folder, with a subfolder for each fold; None: the run's folder.
         histograms: Epochs between two histograms of weights, and of the activations of a validation batch; 0: none.
-        gradients: Whether histograms of gradients come with them.
-        filters: Whether the filters of the first layer come with them as images.
-        graph: Whether the graph is written once.
+        gradients: Whether to add histograms of gradients.
+        filters: Whether to add the filters of the first layer as images.
+        graph: Whether to write the graph once.
         embeddings: Epochs between two sets of the features of a validation batch; 0: none.
-        samples: Validation images whose activations and features are written; None: those of the first batch.
-        embedded_layers: Parts of the network, by their names in torch, whose outputs are the features; None: what the heads
-            are given.
-        embedded_labels: A text file with a label of each of these images in a line; None: their targets.
+        samples: Number of validation images for activations and features; None: those of the first batch.
+        embedded_layers: Parts of the network, by their names in torch, whose outputs are the features; None: the input of
+            the heads.
+        embedded_labels: A text file with one line per image as its label; None: the targets.
 
     Raises:
         ConfigError: When the package tensorboard is not installed.
@@ -145,7 +145,7 @@ def tensorboard(
         raise ConfigError(sentence)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
-    # Readers leave out what a training that was stopped had written after the state that it goes on from.
+    # Readers skip what a stopped training had written after the state that it resumes from.
     purged: dict[str, Any] = {} if fold is None or fold.step is None else {"purge_step": fold.step}
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False, **purged)]
 
@@ -161,18 +161,18 @@ def mlflow(
     experiment: str | None = None,
     run_tags: dict[str, Any] | None = None,
 ) -> list[Logger]:
-    """Runs of MLflow: one of all folds, and a child for each.
+    """Runs of MLflow: one of all folds, with a child for each.
 
     Args:
-        folder: Where the fold's files go.
+        folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points of the loss of single steps.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
-        tracking_uri: The server's address; None: the environment's MLFLOW_TRACKING_URI, else the file `mlflow.db` of the
-            project.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
+        tracking_uri: The server's address; None: the environment variable MLFLOW_TRACKING_URI, otherwise the file
+            `mlflow.db` of the project.
         experiment: The experiment; None: the project's name.
-        run_tags: Further tags of the runs; None: none.
+        run_tags: Additional tags of the runs; None: none.
     """
     params = {"tracking_uri": tracking_uri, "experiment": experiment, "run_tags": run_tags}
     return [TrackedLogger("mlflow", params, fold)]
@@ -193,14 +193,14 @@ def wandb(
     """Runs of Weights & Biases: a group for a training, with a run for each fold and one for the result.
 
     Args:
-        folder: Where the fold's files go.
+        folder: The folder of the fold's files.
         fold: The training.
         every_n_steps: Steps between two points of the loss of single steps.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
-        project: The project there; None: the project's name here.
-        entity: The team or user; None: the key's own.
-        wandb_mode: `offline` keeps all in files, which `wandb sync` sends; `auto` does so where there is no key.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
+        project: The project on the server; None: the name of the local project.
+        entity: The team or user; None: that of the API key.
+        wandb_mode: `offline` keeps everything in files, which `wandb sync` sends; `auto` does so if there is no API key.
         wandb_tags: Tags of the runs; None: none.
     """
     params = {"project": project, "entity": entity, "wandb_mode": wandb_mode, "wandb_tags": wandb_tags}
@@ -216,31 +216,31 @@ def several(
     examples: Annotated[int, ">= 0"] = 0,
     batches: list[int] | None = None,
 ) -> list[Logger]:
-    """Several loggers at once, as `logging=[mlflow,csv]` puts them together.
+    """Several loggers at once, as combined by `logging=[mlflow,csv]`.
 
     Args:
-        folder: Where the fold's files go.
+        folder: The folder of the fold's files.
         fold: The training.
-        loggers: Each by the name of its option.
+        loggers: Each logger by the name of its option.
         every_n_steps: Steps between two points.
-        examples: Validation images whose outputs each record keeps for every epoch, in its `examples.json`.
-        batches: Stages, counted from 0, of which each record keeps the loss of every batch, in its `batches.csv`; None: none.
+        examples: Number of validation images whose outputs are stored for every epoch, in the record's `examples.json`.
+        batches: Stages, counted from 0, whose loss is stored for every batch, in the record's `batches.csv`; None: none.
     """
     return [logger for part in loggers.values() for logger in _loggers_of(part, folder, fold)]
 
 
 class _Nothing:
-    """What is called of a logger that writes no other way than through its own methods, or no more: nothing happens."""
+    """An experiment whose methods do nothing, for a logger that has failed or writes only through its own methods."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments, **keywords: None
 
 
 class TrackedLogger(Logger):
-    """A run of a tracking server as Lightning's trainers know loggers; it is opened by the first point.
+    """A run of a tracking server as a Lightning logger; it is opened with the first point.
 
-    Curves are those of the record: one point for each epoch. What callbacks and a user's own code log goes along with the next
-    of them.
+    Curves are those of the record: one point for each epoch. Values logged by callbacks and the user's own code are sent
+    together with the next point.
 
     Args:
         option: The option of `logging`, `mlflow` or `wandb`.
@@ -257,31 +257,31 @@ class TrackedLogger(Logger):
 
     @property
     def name(self) -> str:
-        """The option."""
+        """The option of `logging`."""
         return self._option
 
     @property
     def version(self) -> str:
-        """The record."""
+        """The record's id."""
         return self._fold.place.record
 
     @property
     def experiment(self) -> _Nothing:
-        """Nothing: what is written goes through here."""
+        """An object whose methods do nothing, because everything is written through this logger."""
         return _Nothing()
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the configuration is known."""
+        """Do nothing, because the configuration is known already."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Keep what is measured in single steps for the next point; an epoch's own values come with it."""
+        """Keep values of single steps for the next point; an epoch's own values are part of it."""
         values = {key: value for key, value in metrics.items() if key != "epoch" and not key.startswith("val/")}
         renamed = {"train/loss_step" if key == "train/loss" else key: value for key, value in values.items()}
         if renamed:
             self._unsent_rows.append((step or 0, tracker.finite(renamed)))
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Send the epochs, and what was measured in their steps, that were not sent before."""
+        """Send epochs, and values of their steps, that were not sent before."""
         waiting, self._unsent_rows = self._unsent_rows, []
 
         def write(run: Any) -> None:
@@ -293,14 +293,14 @@ class TrackedLogger(Logger):
         self._run.attempt(write)
 
     def judge(self, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
-        """Send the scores of what is kept, and end the run."""
+        """Send the scores of the kept weights, and end the run."""
         self.follow(history)
         last = max(0, len(history) - 1)
         self._run.attempt(lambda run: run.points(tracker.final(record.scores), last))
         self._run.close(tracker.FINISHED)
 
     def leave(self, status: str) -> None:
-        """End the run of a training that was stopped or failed."""
+        """End the run of a stopped or failed training."""
         self._run.close(status)
 
     def _configure(self, run: Tracked) -> None:
@@ -310,7 +310,7 @@ class TrackedLogger(Logger):
 
 
 class FileLogger(Logger):
-    """A logger of Lightning's, or of another package, whose failures are told once and end nothing else.
+    """A logger of Lightning or another package whose failure is reported once and has no other effect.
 
     Args:
         inner: The logger.
@@ -321,7 +321,7 @@ class FileLogger(Logger):
         self.inner, self.is_broken, self._step = inner, False, 0
 
     def attempt(self, write: Callable[[], Any]) -> Any:
-        """The result of a call; None where it failed, or one before did."""
+        """Return the result of a call; None if it fails, or an earlier one did."""
         if self.is_broken:
             return None
         try:
@@ -331,7 +331,7 @@ class FileLogger(Logger):
             return None
 
     def give_up(self, error: Exception) -> None:
-        """Tell a person what failed, and write nothing more."""
+        """Report the failure, and write nothing more."""
         self.is_broken = True
         log.debug("a logger failed", exc_info=error)
         logger_name, reason = type(self.inner).__name__, tracker.without_password(first_line(error))
@@ -339,34 +339,34 @@ class FileLogger(Logger):
 
     @property
     def name(self) -> str | None:
-        """The inner logger's."""
+        """The name of the inner logger."""
         name: str | None = self.attempt(lambda: self.inner.name)
         return name
 
     @property
     def version(self) -> int | str | None:
-        """The inner logger's."""
+        """The version of the inner logger."""
         version: int | str | None = self.attempt(lambda: self.inner.version)
         return version
 
     @property
     def save_dir(self) -> str | None:
-        """The inner logger's."""
+        """The save_dir of the inner logger."""
         return self.inner.save_dir
 
     @property
     def log_dir(self) -> str | None:
-        """The inner logger's."""
+        """The log_dir of the inner logger."""
         return self.inner.log_dir
 
     @property
     def root_dir(self) -> str | None:
-        """The inner logger's."""
+        """The root_dir of the inner logger."""
         return self.inner.root_dir
 
     @property
     def __class__(self) -> type:
-        """The inner logger's: callbacks look for loggers of a kind."""
+        """The class of the inner logger, because callbacks look for loggers of a class."""
         return type(self.inner)
 
     @__class__.setter
@@ -377,12 +377,12 @@ class FileLogger(Logger):
         return getattr(self.inner, name)
 
     def log_graph(self, model: Any, input_array: Any = None) -> None:
-        """Write the graph, where the inner logger does."""
+        """Write the graph, if the inner logger can."""
         self.attempt(lambda: self.inner.log_graph(model, input_array))
 
     @property
     def experiment(self) -> Any:
-        """The inner logger's; what is called of it is not guarded."""
+        """The experiment of the inner logger; calls of its methods are not guarded."""
         experiment = self.attempt(lambda: self.inner.experiment)  # type: ignore[attr-defined]
         return _Nothing() if experiment is None else experiment
 
@@ -396,23 +396,23 @@ class FileLogger(Logger):
         self.attempt(lambda: self.inner.log_hyperparams(params, *args, **kwargs))
 
     def judge(self, record: ModelRecord) -> None:
-        """Write the scores of what is kept, at the last step, and close."""
+        """Write the scores of the kept weights at the last step, and close."""
         self.log_metrics(tracker.final(record.scores), self._step)
         self.save()
         self.finalize("success")
 
     def save(self) -> None:
-        """Write what waits."""
+        """Write buffered values."""
         self.attempt(self.inner.save)
 
     def finalize(self, status: str) -> None:
-        """Write what waits, and close."""
+        """Write buffered values, and close."""
         self.attempt(lambda: self.inner.finalize(status))
 
 
 @dataclass
 class Loggers:
-    """All loggers of a fold: files begin anew with each stage, runs of tracking servers last over all.
+    """All loggers of a fold: files start anew with each stage, runs of tracking servers span all stages.
 
     Args:
         component: The section `logging`.
@@ -425,12 +425,12 @@ class Loggers:
     files: list[FileLogger] = field(default_factory=list)
 
     def stage_loggers(self, folder: Path, epochs: int, step: int | None) -> list[Logger]:
-        """The loggers of a stage.
+        """Return the loggers of a stage.
 
         Args:
-            folder: Where its files go.
-            epochs: Epochs that a saved state of it has behind it.
-            step: Its steps; None: it is not gone on with.
+            folder: The folder of its files.
+            epochs: Epochs done in the saved state.
+            step: Steps of the stage done in the saved state; None: it is not resumed.
         """
         fold = Followed(self.fold.place, epochs, step, self.fold.pipeline)
         built = _loggers_of(self.component, folder, fold)
@@ -441,15 +441,15 @@ class Loggers:
         return [*self.files, *self.tracked]
 
     def follow(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Tell the tracking servers all epochs so far."""
+        """Send all epochs so far to the tracking servers."""
         for logger in self.tracked:
             logger.follow(history)
 
     def judge(self, record: ModelRecord, history: Sequence[Mapping[str, float]]) -> None:
-        """Tell all of them the scores of what is kept.
+        """Send the scores of the kept weights to all loggers.
 
         Args:
-            record: The fold's.
+            record: The fold's record.
             history: All its epochs.
         """
         for tracked in self.tracked:
@@ -458,16 +458,16 @@ class Loggers:
             logger.judge(record)
 
     def leave(self, status: str) -> None:
-        """End what was begun of a training that was stopped or failed."""
+        """End the runs of a stopped or failed training."""
         for logger in self.tracked:
             logger.leave(status)
 
 
 def _loggers_of(component: Any, folder: Path, fold: Followed) -> list[Logger]:
-    """What a component of the section makes, as a list.
+    """Return the loggers built by a component of the section, as a list.
 
     Raises:
-        ConfigError: When it is no logger of Lightning.
+        ConfigError: When it builds something other than Lightning loggers.
     """
     built = component.build(folder, fold)
     loggers = list(built) if isinstance(built, list | tuple) else [built] if built is not None else []

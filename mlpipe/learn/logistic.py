@@ -1,9 +1,9 @@
-"""Logistic, softmax and ridge regression with an L2 penalty, in coordinates in which few iterations are enough.
+"""Logistic, softmax and ridge regression with an L2 penalty, in coordinates in which few iterations suffice.
 
 A penalised fit lies in the span of its rows (the representer theorem), so that features are replaced by their coordinates along
-singular vectors: as many as there are rows where these are fewer, and uncorrelated in any case. Divided by the curvature that the
-loss can have along each (Boehning 1992), they make the problem round, and L-BFGS needs tens of iterations where it needs
-hundreds on the features themselves. The minimum is the same.
+singular vectors: at most as many as there are rows, and always uncorrelated. Divided by an estimate of the loss's curvature
+along each (Boehning 1992), they make the problem well conditioned: L-BFGS needs tens of iterations instead of the hundreds
+that it needs on the features themselves. The minimum is the same.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from scipy.special import expit, log_softmax, logit, softmax
 
 Floats = npt.NDArray[np.float64]
 Features = npt.NDArray[np.floating[Any]]
-# The least deviation of a feature, as a share of the median one: a feature that is silent in nearly all training images would
-# else be thousands of its deviations away from them in a new one.
+# The least deviation of a feature, as a share of the median one: otherwise a feature that is silent in nearly all training
+# images could be thousands of its deviations away from them in a new image.
 _SILENT = 0.1
-# Singular values below this share of the largest one are rounding.
+# Singular values below this share of the largest one are rounding errors.
 _RANK = 1e-6
-# Steps that L-BFGS remembers.
+# Number of steps in the memory of L-BFGS.
 _REMEMBERED = 20
-# The least curvature of a row's loss that a scale is made of.
+# The least curvature of a row's loss used for scaling.
 _FLAT = 1e-3
-# The least share of a class from which its bias starts; its rows may all have the weight 0.
+# The least share of a class for the initial value of its bias; all its rows may have the weight 0.
 _RARE = 1e-9
 
 
 @dataclass(frozen=True)
 class End:
-    """When a fit ends.
+    """The stopping criteria of a fit.
 
     Attributes:
-        max_iter: After so many iterations.
-        gradient: When no component of the scaled gradient of the mean over the rows' weights is larger.
+        max_iter: Maximum number of iterations.
+        gradient: Largest component of the scaled gradient, of the mean over the rows' weights, at which the fit ends.
     """
 
     max_iter: int
@@ -52,8 +52,8 @@ class Basis:
     Attributes:
         rows: Coordinates, shape (n, rank); their inner products are those of the standardised features.
         vectors: Shape (features, rank); columns are orthonormal.
-        mean: Of the features, shape (features,).
-        std: What they are divided by: their deviations, but a tenth of the median one at least.
+        mean: Mean of the features, shape (features,).
+        std: Divisor of the features, shape (features,): their deviations, but at least a tenth of the median one.
     """
 
     rows: Floats
@@ -62,7 +62,7 @@ class Basis:
     std: Floats
 
     def of_features(self, weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
-        """Weights and biases for the features themselves.
+        """Return weights and biases for the features themselves.
 
         Args:
             weight: For the coordinates, shape (outputs, rank).
@@ -76,7 +76,7 @@ class Basis:
 
 
 def basis(features: Floats) -> Basis:
-    """Coordinates of features, from the eigenvectors of the smaller one of their two Gram matrices.
+    """Return coordinates of features, from the eigenvectors of the smaller of their two Gram matrices.
 
     Args:
         features: Shape (n, features).
@@ -96,18 +96,18 @@ def basis(features: Floats) -> Basis:
 def softmax_fit(
     x: Features, y: npt.NDArray[np.int64], inverse: float, weights: Floats, end: End, start: Floats | None = None
 ) -> Floats:
-    """Softmax regression: least sum of weighted cross-entropies x `inverse` + half the squared norm of the weights.
+    """Fit softmax regression: minimise the sum of weighted cross-entropies x `inverse` + half the squared weight norm.
 
     Args:
-        x: Shape (n, features), ideally of a `Basis`; float32 is twice as quick and exact enough to compare penalties.
+        x: Shape (n, features), ideally from a `Basis`; float32 is twice as fast and exact enough to compare penalties.
         y: Classes 0 to k - 1, each of which has a row; shape (n,).
         inverse: Inverse strength of the penalty; biases are not penalised.
-        weights: Of rows, shape (n,).
-        end: When it ends.
-        start: Where it begins, as what is returned; None: the classes' shares.
+        weights: Row weights, shape (n,).
+        end: The stopping criteria.
+        start: Initial parameters, in the form of the result; None: from the shares of the classes.
 
     Returns:
-        Shape (k, features + 1): weights, then the bias; biases have the mean 0.
+        Shape (k, features + 1): weights, then the bias; biases have mean 0.
     """
     one_hot = np.eye(int(y.max()) + 1)[y] * weights[:, None]
     wide = _with_ones(x)
@@ -128,15 +128,15 @@ def softmax_fit(
 def logistic_fit(
     x: Features, y: npt.NDArray[Any], inverse: float, weights: Floats, end: End, start: Floats | None = None
 ) -> Floats:
-    """Logistic regression of one label; as `softmax_fit`, with the shape (1, features + 1) of the log-odds.
+    """Fit logistic regression of one label, as `softmax_fit`; return the log-odds, shape (1, features + 1).
 
     Args:
         x: Shape (n, features).
-        y: 0 or 1, both of which have rows; shape (n,).
+        y: 0 or 1, both of which occur; shape (n,).
         inverse: Inverse strength of the penalty.
-        weights: Of rows, shape (n,).
-        end: When it ends.
-        start: Where it begins; None: the share of ones.
+        weights: Row weights, shape (n,).
+        end: The stopping criteria.
+        start: Initial parameters; None: from the share of ones.
     """
     wide = _with_ones(x)
     if start is None:
@@ -164,16 +164,16 @@ def _least(
     end: End,
     start: Floats,
 ) -> Floats:
-    """The minimum of `inverse` x loss + half the squared norm of all but the last column, divided by the rows' weight.
+    """Minimise `inverse` x loss + half the squared norm of all but the last column, divided by the rows' weight.
 
     Args:
-        loss: Value and gradient at parameters of the shape (k, features + 1).
+        loss: Value and gradient at parameters of shape (k, features + 1).
         wide: Features with a column of ones, shape (n, features + 1).
-        before: Probabilities at the start, shape (n, k): they say how curved the loss is along each parameter.
+        before: Probabilities at the start, shape (n, k), from which the curvature along each parameter is estimated.
         inverse: Inverse strength of the penalty.
-        weights: Of rows, shape (n,).
-        end: When it ends.
-        start: Where it begins, shape (k, features + 1).
+        weights: Row weights, shape (n,).
+        end: The stopping criteria.
+        start: Initial parameters, shape (k, features + 1).
     """
     penalised = np.ones(wide.shape[1])
     penalised[-1] = 0.0

@@ -40,21 +40,21 @@ Optimizers = Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Learning:
-    """Settings of a fold's module besides its network, heads and optimizer.
+    """Settings of a fold's module other than its network, heads and optimizer.
 
     Attributes:
         val_metrics: Names of the metrics of the validation images.
-        seed: What dropout and its like draw from, together with fold and epoch.
+        seed: Seed of dropout and similar layers, together with fold and epoch.
         fold: The fold's number.
         device_steps: Augmentations of whole batches on the device.
-        channels_last: Whether images are laid out with the channels last.
-        clip: How gradients are bounded.
-        views: What images are predicted from, besides themselves.
-        group: The processes that learn the fold.
-        own_metrics: Metrics of the user's own by name.
-        while_training: Whether training images are measured too, as they are learned.
-        batch_sizes: Gives for each task how many images its batches of an epoch have, the epoch counted from 0.
-        weighing: How the losses of several heads are weighed; None: there is one.
+        channels_last: Whether images use the channels-last memory format.
+        clip: The bounds on gradients.
+        views: Views of images to predict from, in addition to the images themselves.
+        group: The processes that train the fold.
+        own_metrics: The user's own metrics by name.
+        while_training: Whether metrics are also computed for training images during training.
+        batch_sizes: Maps an epoch, counted from 0, to the number of images in each batch of each task.
+        weighing: The weights of the losses of several heads; None: there is one head.
     """
 
     val_metrics: list[str]
@@ -72,27 +72,27 @@ class Learning:
 
 
 class FoldModule(pl.LightningModule):
-    """Learns one fold: the pivot by the first head, tasks that are learned together with it by the others.
+    """Trains one fold: the pivot with the first head, tasks that are trained together with it with the others.
 
     Each step joins one batch of every task into one pass through the network, so that batch statistics are those of the
-    mixture in training as in use. Validation, the best epoch and predictions are the pivot's.
+    mixture both in training and in use. Validation, the best epoch and predictions are the pivot's.
 
     Attributes:
         history: One row for each finished epoch.
-        val_logits: What metrics of the last validation are made of, shape (n, outputs), see `mlpipe.learn.kind.Part.rows`.
-        val_targets: Their targets, as `mlpipe.data.task.Samples.targets`, or what `rows` has beside them.
-        healed: Recoveries so far; None: there can be none.
-        measured: What the loss of several outputs measured by itself in the last validation.
-        batch_loss: The loss of the last training batch, whatever it counts in its step; of several processes each one's
-            part of the mean.
+        val_logits: Rows for metrics of the last validation, shape (n, outputs), see `mlpipe.learn.kind.Part.rows`.
+        val_targets: Their targets, as in `mlpipe.data.task.Samples.targets`, or the second result of `rows`.
+        healed: Recoveries so far; None: recovery is not possible.
+        measured: Metrics computed by the loss of several outputs in the last validation.
+        batch_loss: The loss of the last training batch, before its weighting within the step; with several processes each
+            one's part of the mean.
         predicted: The number of the head whose outputs are predicted.
 
     Args:
-        network: Images to outputs by head.
-        heads: What each head learns, the pivot's first.
-        optimizers: The network to its optimizer and Lightning's description of its schedule.
-        learning: What else it needs to know.
-        stage: Its number where a training has several, counted from 0; the history then has it.
+        network: Maps images to outputs by head.
+        heads: The trained heads, the pivot's first.
+        optimizers: Maps the network to its optimizer and Lightning's description of its schedule.
+        learning: Further settings.
+        stage: The stage's number in a training with several, counted from 0, for the history; None otherwise.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FoldModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.heads, self._stage = network, tuple(heads), stage
-        # Registered, so that they move with the network; the pivot's keeps the name that it has in saved states.
+        # Registered, so that they move with the network; the pivot's loss keeps its name in saved states.
         self.loss, self._other_losses = heads[0].loss, nn.ModuleList([head.loss for head in heads[1:]])
         self._optimizers, self._learning, self._draw = optimizers, learning, (learning.seed, learning.fold)
         self.history: list[dict[str, float]] = []
@@ -122,34 +122,34 @@ class FoldModule(pl.LightningModule):
 
     @property
     def facts(self) -> Kind:
-        """The facts of what the pivot predicts."""
+        """The facts about the kind that the pivot predicts."""
         return self.heads[0].facts
 
     @property
     def lr_scale(self) -> float:
-        """The share of the schedule's rate that steps of this epoch are made with: less than 1 after a NaN loss."""
+        """The factor of the schedule's rate in this epoch: less than 1 after a NaN loss."""
         return self.healed.lr_scale(self.current_epoch, self._stage or 0) if self.healed is not None else 1.0
 
     @property
     def own_metrics(self) -> Mapping[str, Measure]:
-        """Metrics of the user's own by name."""
+        """The user's own metrics by name."""
         return self._learning.own_metrics
 
     def learn_batches(self, sizes: Callable[[int], list[list[int]]]) -> None:
-        """Learn from other loaders than those that it was made for.
+        """Use other loaders than those that the module was built for.
 
         Args:
-            sizes: As `Learning.batch_sizes`.
+            sizes: As for `Learning.batch_sizes`.
         """
         self._learning = replace(self._learning, batch_sizes=sizes)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and its schedule, as Lightning wants them."""
+        """Return the optimizer and its schedule in Lightning's form."""
         optimizer, schedule = self._optimizers(self.network)
         return {"optimizer": optimizer, "lr_scheduler": schedule} if schedule else optimizer
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's mean loss."""
+        """Reset the epoch's mean loss."""
         self._loss_sum, self._count = torch.zeros((), device=self.device), 0
         self._head_loss_sums = torch.zeros(len(self.heads), device=self.device)
         self._head_counts = torch.zeros_like(self._head_loss_sums)
@@ -160,29 +160,29 @@ class FoldModule(pl.LightningModule):
         adapt.keep_frozen_in_eval(self.network)
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Draw from seed, fold, epoch and batch alone, so that a batch learned again after a resume is the same."""
+        """Seed random draws by seed, fold, epoch and batch only, so that a batch repeated after a resume is the same."""
         rank = self._learning.group.shard.rank
         torch.manual_seed(draw_seed(*self._draw, self.current_epoch, batch_idx, rank))
         if (begin := getattr(self.loss, "before_step", None)) is not None:
-            # A loss may teach parts of the network in turns. Turns follow steps, so that few batches in an epoch leave
-            # nobody out, and a training that is continued goes on with the right one.
+            # A loss may train parts of the network in turns. Turns follow steps, so that every part has its turn even with few
+            # batches in an epoch, and a resumed training continues with the right part.
             begin(self.network, int(self.trainer.global_step))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of a batch: that of its head, or the weighted sum of all heads', from one pass of all their images."""
+        """Return the loss of a batch: that of its head, or the weighted sum over all heads from one joint pass."""
         batches = self._batches(batch)
         parts = self._augmented_batches(batches)
         sizes = [len(target) for _, target in parts]
         # One pass for the images of all tasks: batch normalisation sees them together, and the body's gradient is one
-        # backward pass. Every head answers for all images; only its own task's are taken below, as other images have no
-        # target for it.
+        # backward pass. Every head computes outputs for all images; only those of its own task are used below, as other
+        # images have no target for it.
         outputs_by_head = self._outputs_by_head(self._joined_images(parts), parts[0][1])
         losses, counts = [], []
         for place, (head, task_batch, (_, target)) in enumerate(zip(self.heads, batches, parts, strict=True)):
             # Losses in 32 bit, whatever the precision of the network.
             outputs = outputs_by_head[head.name].float()
             outputs = torch.split(outputs, sizes)[place] if len(parts) > 1 else outputs
-            # Images cut into cells have several rows of outputs, all of which learn the image's target.
+            # Images cut into cells have several rows of outputs, all of which are trained with the image's target.
             target, weight = slicing.per_cell(target, outputs), task_batch.get("weight")
             weights = None if weight is None else slicing.per_cell(weight, outputs)
             losses.append(head.mean_loss(outputs, target, weights))
@@ -192,10 +192,10 @@ class FoldModule(pl.LightningModule):
         return self._step_loss(torch.stack(losses), counts, batch_idx)
 
     def _step_loss(self, losses: Tensor, counts: Sequence[int], batch_idx: int) -> Tensor:
-        """What a batch's losses, shape (heads,), of so many images each add to the step, noted in the epoch's means."""
+        """Return the contribution of a batch's losses, shape (heads,), to the step, and add them to the epoch's means."""
         loss, weighing = self._total_loss(losses), self._learning.weighing
-        # Noted before anything is scaled: the history is a mean over images, however many processes and batches make a
-        # step.
+        # Recorded before any scaling: the history is a mean over images, independent of the number of processes and batches
+        # in a step.
         self._loss_sum += loss.detach() * sum(counts)
         self._count += sum(counts)
         if weighing is not None:
@@ -204,7 +204,7 @@ class FoldModule(pl.LightningModule):
             self._head_counts += of_heads
         if self.trainer.loggers:
             self.log("train/loss", loss.detach(), on_step=True, on_epoch=False)
-        # Lightning takes the mean over processes, of which each has its own number of images.
+        # Lightning averages over processes, which have different numbers of images.
         loss = loss if self._learning.group.is_alone else loss * self._learning.group.share(batch_idx)
         self.batch_loss = loss.detach()
         shares = self._shares(batch_idx)
@@ -212,24 +212,24 @@ class FoldModule(pl.LightningModule):
             return loss
         if weighing is None:
             return loss * shares[0]
-        # One task may have fewer images in a batch than another: each loss counts for itself, learned weights once.
+        # Tasks may have different batch sizes: each loss is scaled separately, the term of learned weights once.
         steps, group = int(self.trainer.num_training_batches), int(self.trainer.accumulate_grad_batches)
         return self._total_loss(losses * losses.new_tensor(shares), accumulation.step_factor(steps, batch_idx, group))
 
     def _total_loss(self, losses: Tensor, once: float = 1.0) -> Tensor:
-        """One loss out of those of the heads, shape (heads,)."""
+        """Return the total of the losses of the heads, shape (heads,)."""
         weighing = self._learning.weighing
         return losses[0] if weighing is None else weighing.weighed(losses, self.network, once)
 
     def _shares(self, batch_idx: int) -> list[float]:
-        """What the batch's loss of each task counts in its step, see `mlpipe.learn.gradients.accumulation`."""
+        """Return the weight of the batch's loss in its step for each task, see `mlpipe.learn.gradients.accumulation`."""
         if not self._sizes:
             return [1.0]
         group = int(self.trainer.accumulate_grad_batches)
         return [accumulation.share(sizes, batch_idx, group) for sizes in self._sizes]
 
     def pass_through(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Let the network see a training batch as it does in training, for its batch statistics alone."""
+        """Pass a training batch through the network as in training, only to update batch statistics."""
         self.on_train_batch_start(batch, batch_idx)
         parts = self._augmented_batches(self._batches(batch))
         self._outputs_by_head(self._joined_images(parts), parts[0][1])
@@ -237,7 +237,7 @@ class FoldModule(pl.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """Bound gradients as the optimizer's section says (the norm before single values), else as the trainer's."""
+        """Clip gradients as set in the optimizer's section (the norm before values), otherwise as set in the trainer's."""
         clip = self._learning.clip
         if clip.clip_norm is not None:
             self.clip_gradients(optimizer, clip.clip_norm, "norm")
@@ -249,10 +249,10 @@ class FoldModule(pl.LightningModule):
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
     ) -> None:
-        """Step with the schedule's rate, or with a share of it after a NaN loss."""
+        """Step with the schedule's rate, reduced after a NaN loss."""
         scale, groups = self.lr_scale, optimizer.param_groups
         if isinstance(getattr(optimizer, "optimizer", optimizer), LBFGS) and optimizer_closure is not None:
-            # Processes that learn together must search along the line alike.
+            # Processes that train together must do the same line search.
             optimizer_closure = partial(_process_mean, optimizer_closure)
         if scale == 1:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
@@ -263,29 +263,29 @@ class FoldModule(pl.LightningModule):
         try:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         finally:
-            # The schedule goes on from its own rates.
+            # The schedule continues from its own rates.
             for group, rate in zip(groups, rates, strict=True):
                 group["lr"] = rate
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the collected batches of the last validation."""
         self._val_batches = []
         self._learning.group.share_buffers(self)
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Keep what metrics are made of, which are computed over all rows at once; callbacks get the outputs."""
+        """Keep the rows for metrics, which are computed over all rows at once; callbacks get the outputs."""
         head, target = self.heads[0], batch["target"]
         outputs_by_head = self._outputs_by_head(self._images_in_layout(batch["images"]), target)
         outputs, criterion = outputs_by_head[head.name].float(), head.criterion
         if (raw := outputs_by_head.get(head.name + RAW)) is not None:
-            # What the network makes of its rows in evaluation has no loss.
+            # The loss is computed from raw rows, because the network's outputs in evaluation have none.
             criterion = partial(_raw_loss, criterion, raw.float())
         rows = head.part.kept(criterion, outputs, target)
         self._val_batches.append(rows if (weight := batch.get("weight")) is None else (*rows, weight))
         return outputs
 
     def on_validation_epoch_end(self) -> None:
-        """Loss and metrics of the whole split, not means of batches' means."""
+        """Compute loss and metrics over the whole split, not as means of batch means."""
         head, learning = self.heads[0], self._learning
         batches = learning.group.all_batches(self._val_batches)
         rows, targets, *others = (torch.cat(parts) for parts in zip(*batches, strict=True))
@@ -303,13 +303,13 @@ class FoldModule(pl.LightningModule):
             self.log(f"val/{name}", value)
 
     def _output_metrics(self, logits: Tensor, targets: Tensor, weight: Tensor | None) -> dict[str, float]:
-        """What the loss of several outputs measures by itself."""
+        """Return the metrics computed by the loss of several outputs itself."""
         more = getattr(self.loss, "measured", None)
         values: dict[str, float] = more(logits, targets, weight) if more is not None else {}
         return values
 
     def _training_metrics(self) -> dict[str, float]:
-        """The metrics of the epoch's training images, by what they were predicted to be when their turn came."""
+        """Return the metrics of the epoch's training images, from the predictions made during training."""
         if not self._learned_batches:
             return {}
         logits = torch.cat([outputs for outputs, _, _ in self._learned_batches])
@@ -322,7 +322,7 @@ class FoldModule(pl.LightningModule):
         return {**values, **self._output_metrics(logits, targets, torch.cat(weights) if weights else None)}
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """The outputs of a batch, of one view of its images or of several."""
+        """Return the outputs for a batch, from one or several views of its images."""
         head, views = self.heads[self.predicted], self._learning.views
 
         def outputs(images: Tensor) -> Tensor:
@@ -331,7 +331,7 @@ class FoldModule(pl.LightningModule):
         return outputs(batch["images"]) if views is None else views.predict(outputs, batch["images"], head.kind)
 
     def on_train_epoch_end(self) -> None:
-        """Add the epoch to the history, with the rate of its first step, and let a plateau schedule look at it."""
+        """Add the epoch to the history, with the rate of its first step, and pass it to a plateau schedule."""
         row = {"epoch": float(self.current_epoch)} | ({} if self._stage is None else {"stage": float(self._stage)})
         sums = self._learning.group.summed(torch.stack([self._loss_sum, self._loss_sum.new_tensor(self._count)]))
         row["train/loss"] = float(sums[0] / sums[1])
@@ -349,7 +349,7 @@ class FoldModule(pl.LightningModule):
                 plateau.look(config.scheduler, row[str(config.monitor)])
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Lightning would move a plateau schedule only after the state is saved, and never again for that epoch."""
+        """Skip plateau schedules, which Lightning would advance only after the state is saved, losing the step on a resume."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
@@ -359,7 +359,7 @@ class FoldModule(pl.LightningModule):
         checkpoint["devices"] = self.trainer.world_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the history."""
+        """Restore the history."""
         device_group.check_devices(checkpoint.get("devices", 1), self.trainer)
         self.history = checkpoint["history"]
 
@@ -367,22 +367,22 @@ class FoldModule(pl.LightningModule):
         return self._outputs_by_head(images)[head.name].float()
 
     def _outputs_by_head(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
-        """The network's outputs by head, from as many images at a time as fit into memory; `target` is for those that ask."""
+        """Return outputs by head, computed in parts that fit into memory; `target` is for networks that take it."""
         most = self.healed.micro_batch(self.current_epoch) if self.healed is not None else None
         beside = target if getattr(self.network, "takes_targets", False) else None
         return microbatches.forward(self.network, images, most, beside)
 
     def _batches(self, batch: dict[str, Any]) -> list[dict[str, Tensor]]:
-        """The batch of each head's task."""
+        """Return the batch of each head's task."""
         return [batch, *batch.get("co", ())]
 
     def _augmented_batches(self, batches: Sequence[dict[str, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-        """Images and targets of each task's batch after the steps on the device."""
+        """Return images and targets of each task's batch after the steps on the device."""
         steps, left = self._learning.device_steps, (self.trainer.max_epochs or 0) - self.current_epoch
         return [head.augmented_batch(batch, steps, left) for head, batch in zip(self.heads, batches, strict=True)]
 
     def _joined_images(self, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """The images of all tasks as one batch."""
+        """Return the images of all tasks as one batch."""
         (first, _), *others = parts
         return self._images_in_layout(torch.cat([first, *(images for images, _ in others)]) if others else first)
 
@@ -394,18 +394,18 @@ class FoldModule(pl.LightningModule):
 
 
 def _raw_loss(criterion: Loss, raw: Tensor, outputs: Tensor, target: Tensor) -> Tensor:
-    """The loss of raw rows in place of the outputs that were made of them."""
+    """Return the loss of raw rows instead of the outputs computed from them."""
     return criterion(raw, target)
 
 
 def _process_mean(closure: Callable[[], Any]) -> Any:
-    """The mean over processes of what each one's closure gives."""
+    """Return the mean over processes of the result of each one's closure."""
     loss = closure()
     return loss if loss is None else device_group.mean(loss)
 
 
 def draw_seed(seed: int, fold: int, epoch: int, batch: int = 0, rank: int = 0) -> int:
-    """A seed for torch from the run's seed, the fold, the epoch (-1: the first weights), the batch and the process."""
+    """Return a seed for torch from the run's seed, fold, epoch (-1: initial weights), batch and process."""
     start = np.array([seed], np.uint64)
     drawn = mix(mix(mix(start, fold), epoch + 1), batch)
     return int((mix(drawn, rank) if rank else drawn)[0] % 2**63)

@@ -1,4 +1,4 @@
-"""Metrics that are measured after every epoch and at the end, and the one that schedules and stops watch."""
+"""Metrics that are computed after every epoch and at the end, and the one that schedules and stops depend on."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Direction = Literal["min", "max"]
 
 
 def val_metrics(recipe: Recipe, task: Task) -> list[str]:
-    """The metrics of every epoch, those that are monitored and watched among them."""
+    """Return the metrics of every epoch, including monitored and watched ones."""
     return metrics_of_epochs(recipe, kinds.decide(task.kind, recipe.loss))
 
 
 def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
-    """The same for a kind of task."""
+    """Return the metrics of every epoch for a kind of task."""
     names = post_kind.of(kind).TRAIN if recipe.metrics.train == AUTO else list(recipe.metrics.train)
     by_itself = {"val/loss", *(f"val/{name}" for name in outputs_metrics(recipe))}
     monitors = dict.fromkeys([recipe.metrics.monitor, *(name for _, name in watched_metrics(recipe))])
@@ -31,7 +31,7 @@ def metrics_of_epochs(recipe: Recipe, kind: str) -> list[str]:
 
 
 def outputs_metrics(recipe: Recipe) -> list[str]:
-    """Metrics that the loss of several outputs has: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
+    """Return the metrics of a loss of several outputs: `OUTPUT_loss`, `OUTPUT_METRIC`, and means over all outputs."""
     parts = recipe.loss.params.get("parts")
     listed = parts if isinstance(parts, list) else []
     return [
@@ -41,13 +41,13 @@ def outputs_metrics(recipe: Recipe) -> list[str]:
 
 
 def final_metrics(recipe: Recipe, task: Task) -> list[str]:
-    """The metrics of a finished record."""
+    """Return the metrics of a finished record."""
     kind = kinds.decide(task.kind, recipe.loss)
     return post_kind.of(kind).FINAL if recipe.metrics.final == AUTO else list(recipe.metrics.final)
 
 
 def monitor_direction(recipe: Recipe) -> Direction:
-    """Whether less or more of the monitor is better."""
+    """Return whether lower or higher values of the monitor are better."""
     direction = recipe.metrics.direction
     if direction == "auto":
         return metrics.direction(recipe.metrics.monitor)
@@ -55,12 +55,12 @@ def monitor_direction(recipe: Recipe) -> Direction:
 
 
 def direction_of(watch: str | None, given: Direction | None, otherwise: Direction) -> Direction:
-    """Whether less or more is better of what is watched.
+    """Return whether lower or higher values of the watched metric are better.
 
     Args:
-        watch: A metric in place of the monitor, such as `val/accuracy`; None: the monitor.
-        given: What the configuration says.
-        otherwise: The monitor's direction; also that of functions of the user's own.
+        watch: A metric watched instead of the monitor, such as `val/accuracy`; None: the monitor.
+        given: The direction given in the configuration, if any.
+        otherwise: The monitor's direction; also used for the user's own functions.
     """
     if given is not None or watch is None:
         return given or otherwise
@@ -71,7 +71,7 @@ def direction_of(watch: str | None, given: Direction | None, otherwise: Directio
 
 
 def watched_metrics(recipe: Recipe) -> list[tuple[str, str]]:
-    """Each key that names a metric to watch in place of metrics.monitor, and that metric; those of stages, too."""
+    """Return each key that names a metric to watch instead of metrics.monitor, with the metric; including keys of stages."""
     watches = []
     for stage, (schedule, callbacks) in _stage_sections(recipe):
         for key, params in (

@@ -1,4 +1,4 @@
-"""Several tasks learned together: one network body, a head and a loss for each task, weighed by hand or by uncertainty."""
+"""Several tasks trained together: a shared body, a head and a loss per task, with given weights or learned uncertainties."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from mlpipe.post import metrics
 
 @dataclass(frozen=True)
 class Partner:
-    """A task that is learned beside the pivot.
+    """A task that is trained together with the pivot.
 
     Attributes:
         task: The task.
-        view: Its rows; `train` is learned, `val` gives its score.
+        view: Its rows; `train` is used for training, `val` for its score.
         pack: Its cached images.
     """
 
@@ -48,11 +48,11 @@ class Partner:
 
 @dataclass(frozen=True)
 class Joint:
-    """The tasks that are learned together with the pivot.
+    """The tasks that are trained together with the pivot.
 
     Attributes:
         partners: The other tasks.
-        weights: The weight of each task's loss, the pivot's first; or learned ones, `uncertainty`.
+        weights: The weight of each task's loss, the pivot's first; or learned weights, `uncertainty`.
     """
 
     partners: tuple[Partner, ...]
@@ -60,14 +60,14 @@ class Joint:
 
 
 def head_name(number: int) -> str:
-    """The name of the head of the task with this number, counted from 0 for the pivot."""
+    """Return the name of the head of a task by its number, 0 for the pivot."""
     return f"task{number}" if number else TARGET
 
 
 def build_network(
     recipe: Recipe, task: Task, pack: Pack, joint: Joint, *, seed: int, rows: Rows, pretrained: bool = True
 ) -> nn.Module:
-    """The recipe's network with a head for each task; `rows` are the pivot's training rows."""
+    """Build the recipe's network with a head for each task; `rows` are the pivot's training rows."""
     others = {
         head_name(number): networks.head(partner.task, partner.view.train)
         for number, partner in enumerate(joint.partners, start=1)
@@ -77,7 +77,7 @@ def build_network(
 
 
 def stored_network(recipe: Recipe, task: Task, pack: Pack, co_tasks: Sequence[Mapping[str, Any]]) -> nn.Module:
-    """The network of a record that names co-tasks, for its weights to be loaded into."""
+    """Build the network of a record with co-tasks, into which its weights are loaded."""
     others = {}
     for co_task in co_tasks:
         others[str(co_task["head"])] = kind.of(co_task["kind"]).head(len(co_task["classes"]), None, ())
@@ -87,11 +87,11 @@ def stored_network(recipe: Recipe, task: Task, pack: Pack, co_tasks: Sequence[Ma
 
 
 def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]:
-    """The heads of the partners, with their losses.
+    """Return the heads of the partners, with their losses.
 
     Args:
-        recipe: How to learn.
-        pack: The pivot's images, which others are made as bright as.
+        recipe: The recipe.
+        pack: The pivot's images, to whose brightness the others are scaled.
         joint: The partners.
     """
     heads = []
@@ -106,7 +106,7 @@ def partner_heads(recipe: Recipe, pack: Pack, joint: Joint) -> list[LearnedHead]
 
 
 def weighing(task: Task, joint: Joint) -> TaskWeights:
-    """How the losses of the pivot and its partners are weighed."""
+    """Return the weights of the losses of the pivot and its partners."""
     both = [task, *(partner.task for partner in joint.partners)]
     return TaskWeights(
         [joint_task.name for joint_task in both], [joint_task.kind for joint_task in both], joint.weights
@@ -114,17 +114,17 @@ def weighing(task: Task, joint: Joint) -> TaskWeights:
 
 
 def partner_loss(recipe: Recipe, partner: Partner) -> tuple[nn.Module, str]:
-    """A partner's loss and its name: the recipe's where it fits the task, else the usual one of its kind."""
+    """Return a partner's loss and its name: the recipe's if it fits the task, otherwise the default of its kind."""
     try:
         return build_loss(recipe, partner.task, partner.view.train), recipe.loss.target.rpartition(".")[2]
     except ConfigError:
-        # It is meant for the pivot: another kind, or weights of its classes.
+        # The recipe's loss fits only the pivot, by its kind or its class weights.
         usual = replace(recipe, loss=Component("loss", names.path_of("loss", "auto")))
         return build_loss(usual, partner.task, partner.view.train), "auto"
 
 
 def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, joint: Joint, num_workers: int) -> JointData:
-    """The loaders of the pivot's fold and of the partners."""
+    """Return the loaders of the pivot's fold and of the partners."""
     others = [
         data_of(recipe, partner.task, partner.view, partner.pack, num_workers, number)
         for number, partner in enumerate(joint.partners, start=1)
@@ -133,11 +133,11 @@ def fold_data(recipe: Recipe, task: Task, view: View, pack: Pack, joint: Joint, 
 
 
 def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) -> None:
-    """Build what several tasks need beside the pivot's, so that what cannot work is known before anything is written.
+    """Build the parts needed for several tasks, so that errors are found before anything is written.
 
     Raises:
         DataError: When images have different sizes, or the network has no head for each task.
-        ConfigError: When a loss fits no partner.
+        ConfigError: When no loss fits a partner.
     """
     for partner in joint.partners:
         if (partner.pack.shape, partner.pack.channels) != (pack.shape, pack.channels):
@@ -162,12 +162,12 @@ def try_joint(recipe: Recipe, task: Task, pack: Pack, rows: Rows, joint: Joint) 
 def described(
     recipe: Recipe, joint: Joint, module: FoldModule, trainer: pl.Trainer, num_workers: int
 ) -> list[dict[str, Any]]:
-    """The partners as a record has them: head, weight, loss, and the score of their own validation rows.
+    """Return the partners as stored in a record: head, weight, loss, and the score of their own validation rows.
 
     Args:
-        recipe: How they were learned.
+        recipe: The recipe.
         joint: The partners.
-        module: The module with the weights that are kept.
+        module: The module with the kept weights.
         trainer: Computes the outputs.
         num_workers: Loader processes.
     """

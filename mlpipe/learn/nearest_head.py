@@ -1,7 +1,8 @@
-"""A head that lets the nearest training images vote: nothing is fitted, and it errs elsewhere than a linear head.
+"""A head in which the nearest training images vote: nothing is fitted, and its errors differ from those of a linear head.
 
-Similarity is the cosine of features, and a vote weighs exp(similarity / temperature) (Wu et al. 2018; Caron et al. 2021). One
-more vote, as strong as the nearest image's, is divided as the training images' classes are, so that no probability is zero.
+Similarity is the cosine of features, and the weight of a vote is exp(similarity / temperature) (Wu et al. 2018; Caron et al.
+2021). One more vote, as strong as the nearest image's, is divided like the classes of the training images, so that no
+probability is zero.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, s
 # Numbers of neighbours that inner folds choose among.
 _NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100, 200)
 _SIZED = ("rows", "targets", "weights")
-# What stands for a target that is not known in a head: files of weights hold no NaN.
+# Replaces unknown targets in a head, because weights files contain no NaN.
 _UNKNOWN = 1e38
 
 
 class Neighbours(nn.Module):
-    """The votes of the nearest training images, in place of a network's linear head.
+    """The votes of the nearest training images, instead of a network's linear head.
 
     Args:
-        kind: What is predicted.
-        outputs: How many classes, labels or numbers.
-        features: How many features an image has.
-        rows: How many training images.
+        kind: The kind of predictions.
+        outputs: The number of classes, labels or numbers.
+        features: The number of features of an image.
+        rows: The number of training images.
     """
 
     rows: Tensor
@@ -61,17 +62,17 @@ class Neighbours(nn.Module):
         self.register_buffer("temperature", torch.tensor(0.07))
 
     def take_sizes(self, state: Mapping[str, Tensor]) -> None:
-        """Make place for as many training images as a stored head has.
+        """Allocate buffers for as many training images as a stored head has.
 
         Args:
-            state: Its tensors by their names here.
+            state: The stored tensors by buffer name.
         """
         for name in _SIZED:
             if name in state:
                 setattr(self, name, torch.zeros_like(state[name], device=self.share.device))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
+        """Return log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
 
         Args:
             features: Shape (n, features).
@@ -90,9 +91,9 @@ class Neighbours(nn.Module):
         return _outputs(mean, self._facts)
 
     def _cosines(self, features: Tensor) -> Tensor:
-        """Cosines of n images with the training images, shape (n, rows), in single precision whatever surrounds it.
+        """Return cosines of n images with the training images, shape (n, rows), always in single precision.
 
-        A temperature of 0.07 makes of a rounding in half precision, 1/256, six percent of a vote, and of nearest images equals.
+        With a temperature of 0.07, a half-precision rounding error of 1/256 changes a vote by six percent and creates ties.
 
         Args:
             features: Shape (n, features).
@@ -104,19 +105,19 @@ class Neighbours(nn.Module):
 
     @property
     def _goals(self) -> Tensor:
-        """The targets, NaN where one is not known."""
+        """The targets, with NaN for unknown ones."""
         return self.targets.masked_fill(self.targets >= _UNKNOWN, float("nan"))
 
     @property
     def has_evidence(self) -> bool:
-        """Whether outputs are classes or labels, which `evidence` is for."""
+        """Whether outputs are classes or labels, for which `evidence` is defined."""
         return self._facts.has_probabilities
 
     def evidence(self, features: Tensor, classes: Tensor) -> Tensor:
-        """The logarithm of the votes that one class or label of each image gets from its own nearest images, shape (n,).
+        """Return the log of the votes for one class or label of each image from its own nearest images, shape (n,).
 
-        Votes of all classes are compared with the nearest image's, so that the probability of the nearest one's class hardly
-        changes with the features; these do not, and rise with every likeness.
+        In `forward` the votes of all classes are relative to the nearest image's, so that the probability of that image's class
+        hardly depends on the features. These votes are not relative, and increase with every similarity.
 
         Args:
             features: Shape (n, features).
@@ -130,12 +131,12 @@ class Neighbours(nn.Module):
 
 @dataclass(frozen=True)
 class NearestHead(ExactHead):
-    """How the nearest training images vote.
+    """Settings of the vote of the nearest training images.
 
     Attributes:
-        neighbours: How many vote; None: inner folds choose.
-        temperature: Similarities are divided by it.
-        inner_folds: Folds of the training images that choose.
+        neighbours: Number of voting images; None: inner folds choose.
+        temperature: Divisor of similarities.
+        inner_folds: Folds of the training images used to choose.
     """
 
     neighbours: int | None
@@ -143,7 +144,7 @@ class NearestHead(ExactHead):
     inner_folds: int
 
     def layer(self, kind: str, layer: nn.Linear) -> nn.Module:
-        """A head without training images yet."""
+        """Return a head without training images."""
         return Neighbours(kind, layer.out_features, layer.in_features)
 
     def learn(
@@ -156,7 +157,7 @@ class NearestHead(ExactHead):
         target: str,
         should_stop: Callable[[], None] = lambda: None,
     ) -> float:
-        """Give a network's head its training images, and choose how many vote by inner folds; see `ExactHead.learn`."""
+        """Store the training images in a network's head, and choose how many vote by inner folds; see `ExactHead.learn`."""
         balanced = exact_heads.balances(recipe, task.samples.learned)
         features = exact_heads.training_features(recipe, network, pack, rows, should_stop)[:, 0]
         assert isinstance(network, Classifier)
@@ -175,12 +176,12 @@ class NearestHead(ExactHead):
 
 
 def as_stored(goals: Tensor) -> Tensor:
-    """Targets as a head keeps them, with a number in place of NaN."""
+    """Return targets as stored in a head, with a number instead of NaN."""
     return goals.nan_to_num(nan=_UNKNOWN)
 
 
 def _goals(balanced: bool, task: Task, rows: Rows, scale: list[Tensor | None]) -> tuple[Tensor, Tensor, Tensor]:
-    """Targets as the head gives them, shape (n, outputs), the weights of rows, and the mean target, all float32."""
+    """Return targets as output by the head, shape (n, outputs), row weights, and the mean target, all float32."""
     facts, targets, outputs = kinds.of(task.kind), task.samples.learned[rows], len(task.classes)
     weights = np.ones(len(rows)) if task.samples.weights is None else task.samples.weights[rows]
     if facts.has_classes:
@@ -205,7 +206,7 @@ def _mean(goals: Tensor, votes: Tensor) -> Tensor:
 def _best_count(
     recipe: Recipe, how: NearestHead, task: Task, rows: Rows, vectors: Tensor, goals: Tensor, weights: Tensor
 ) -> tuple[int, float]:
-    """How many neighbours give the least mean loss over inner folds, and that loss."""
+    """Return the number of neighbours with the least mean loss over inner folds, and that loss."""
     facts, targets = kinds.of(task.kind), task.samples.learned[rows]
     most = (
         [how.neighbours]
@@ -240,15 +241,15 @@ def _mean_loss(outputs: npt.NDArray[Any], targets: npt.NDArray[Any], goals: npt.
 def _votes(
     similar: Tensor, targets: Tensor, weights: Tensor, share: Tensor | None, count: Any, temperature: Any
 ) -> Tensor:
-    """The weighted mean of the nearest images' targets, shape (m, outputs).
+    """Return the weighted mean of the nearest images' targets, shape (m, outputs).
 
     Args:
         similar: Cosines of m images with n training images, shape (m, n).
-        targets: Shape (n, outputs); NaN is not known and does not vote.
-        weights: Of training images, shape (n,).
-        share: The target of one more vote, as strong as the nearest image's; None: there is none.
-        count: How many vote.
-        temperature: Similarities are divided by it.
+        targets: Shape (n, outputs); NaN is unknown and does not vote.
+        weights: Weights of training images, shape (n,).
+        share: The target of one more vote, as strong as the nearest image's; None: no additional vote.
+        count: Number of voting images.
+        temperature: Divisor of similarities.
     """
     nearest, who = similar.topk(int(count), dim=1)
     votes = ((nearest - nearest[:, :1]) / temperature).exp() * weights[who]
@@ -262,9 +263,9 @@ def _votes(
 
 
 def _outputs(mean: Tensor, facts: Any) -> Tensor:
-    """Mean targets as a head gives them."""
+    """Convert mean targets to a head's outputs."""
     if not facts.has_probabilities:
         return mean
-    # Classes that no training image has keep a probability that float32 can tell from zero.
+    # Classes without training images keep a probability that float32 distinguishes from zero.
     mean = mean.clamp(1e-13, 1)
     return mean.log() if facts.has_classes else mean.clamp(max=1 - 1e-6).logit()

@@ -17,35 +17,35 @@ from mlpipe.learn.kind import Loss, Scale
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Try a loss of the user's own; see `mlpipe.learn.kind.Part`."""
+    """Try the user's own loss; see `mlpipe.learn.kind.Part`."""
     try_own(recipe, loss, outputs, batch["target"], batch.get("weight"))
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs and targets as they are; see `mlpipe.learn.kind.Part`."""
+    """Return outputs and targets unchanged; see `mlpipe.learn.kind.Part`."""
     return outputs, target
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs and targets as they are; see `mlpipe.learn.kind.Part`."""
+    """Return outputs and targets unchanged; see `mlpipe.learn.kind.Part`."""
     return outputs, target
 
 
 def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss over all images at once, not a mean of batches' means; see `mlpipe.learn.kind.Part`."""
+    """Return the loss over all images at once, not a mean of batch means; see `mlpipe.learn.kind.Part`."""
     return loss(rows, targets), rows
 
 
 def logits(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """A logit of each class or label; see `mlpipe.learn.kind.Part.head`."""
+    """Return a head with a logit for each class or label; see `mlpipe.learn.kind.Part.head`."""
     return Head(outputs)
 
 
 def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
-    """A row of outputs; see `mlpipe.learn.kind.Part`."""
+    """Return the shape of a row of outputs; see `mlpipe.learn.kind.Part`."""
     return (outputs,)
 
 
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """How many images have each class or label; see `mlpipe.learn.kind.Part`."""
+    """Return the number of images of each class or label; see `mlpipe.learn.kind.Part`."""
     return task.class_counts(rows, learned=True)

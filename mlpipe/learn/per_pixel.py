@@ -1,4 +1,4 @@
-"""Shared training code of kinds with outputs for each pixel: sums over each image, since all maps would not fit."""
+"""Shared training code of kinds with outputs for each pixel: sums over each image, since all maps would not fit into memory."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from mlpipe.learn.kind import Loss, Scale
 
 
 def head(outputs: int, *, of_values: bool = False) -> Head:
-    """Layers that answer for every pixel.
+    """Return a head with outputs for every pixel.
 
     Args:
-        outputs: How many logits, or values, each pixel gets.
-        of_values: As of `mlpipe.arch.classifier.Head`.
+        outputs: The number of logits, or values, per pixel.
+        of_values: As for `mlpipe.arch.classifier.Head`.
     """
     networks = "arch=unet arch.encoder={name}, or fpn, pspnet, linknet"
     return Head(outputs, per_pixel=True, of_values=of_values, each="pixel", networks=networks)
 
 
 def values(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """A value of each channel for every pixel; see `mlpipe.learn.kind.Part.head`."""
+    """Return a head with a value of each channel for every pixel; see `mlpipe.learn.kind.Part.head`."""
     return head(outputs, of_values=True)
 
 
 def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
-    """A map of each output; see `mlpipe.learn.kind.Part`."""
+    """Return the shape of a map of each output; see `mlpipe.learn.kind.Part`."""
     return outputs, *sides
 
 
 def with_loss(rows: tuple[Tensor, Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of images with their batch's loss behind each, which nothing else of the batch could give later.
+    """Append their batch's loss to the rows of images, because it cannot be computed from the rows later.
 
     Args:
-        rows: What is predicted, shape (n, columns), and what is true.
+        rows: Predictions, shape (n, columns), and targets.
         loss: The mean loss of the batch.
     """
     predicted, true = rows
@@ -48,19 +48,19 @@ def with_loss(rows: tuple[Tensor, Tensor], loss: Tensor) -> tuple[Tensor, Tensor
 
 
 def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of the batches' losses, each with as much weight as it has images; see `mlpipe.learn.kind.Part`."""
+    """Return the mean of the batch losses, weighted by their number of images; see `mlpipe.learn.kind.Part`."""
     return rows[:, -1].mean(), rows[:, :-1]
 
 
 def refuse_parts(recipe: Recipe, noun: str) -> None:
-    """Refuse steps and optimizers that know nothing of what pixels are to be.
+    """Refuse steps and optimizers that do not handle targets of pixels.
 
     Args:
-        recipe: How to learn.
-        noun: What an image has, `masks` or `target images`.
+        recipe: The recipe.
+        noun: The target of an image, `masks` or `target images`.
 
     Raises:
-        ConfigError: Naming the section that is to change.
+        ConfigError: Naming the section to change.
     """
     if recipe.augmentations.device:
         fix = f"use augmentations.cpu.pipeline, which moves images and {noun} together"
@@ -78,10 +78,10 @@ def refuse_parts(recipe: Recipe, noun: str) -> None:
 
 
 def refuse_other_stages(recipe: Recipe, task_kind: str) -> None:
-    """Refuse stages of which some solve an equation and some compare with images.
+    """Refuse a mixture of stages that solve an equation and stages that compare with images.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task_kind: The task's kind.
 
     Raises:

@@ -31,11 +31,11 @@ from mlpipe.runs.records import ModelRecord
 
 
 def timings(speeds: list[dict[str, float]], seconds: float) -> dict[str, float]:
-    """The timings of a record: the median speed of all epochs but the first.
+    """Return the timings of a record, with the median speed of all epochs but the first.
 
     Args:
-        speeds: What each epoch took.
-        seconds: What the whole training took.
+        speeds: The speed of each epoch.
+        seconds: The duration of the whole training.
     """
     steady = speeds[1:] or speeds
     if not steady:
@@ -54,16 +54,16 @@ class Trained:
 
     Attributes:
         module: The trained module, after its last validation.
-        keeper: Which epoch was kept.
+        keeper: The kept epoch and weights.
         scores: The final metrics of the validation images.
-        timings: What it took.
+        timings: Durations and speed.
         numerics: Precision and layout.
-        notes: What a person should know of it.
-        co_tasks: What is known of tasks that were learned with it.
+        notes: Notes for the user.
+        co_tasks: Facts about tasks that were trained with it.
         events: Troubles that the training recovered from.
-        examples: What some validation images were predicted to be, by epoch.
-        batches: The loss of every batch, of stages that keep it.
-        first_weights: The hash of the weights that it began with.
+        examples: Predictions for some validation images, by epoch.
+        batches: The loss of every batch, for the stages that keep it.
+        first_weights: The hash of the initial weights.
     """
 
     module: FoldModule
@@ -80,15 +80,15 @@ class Trained:
 
 
 def write(job: FoldJob, trained: Trained) -> ModelRecord:
-    """Write weights, metrics and configuration, then the record that names them, then drop the saved state.
+    """Write weights, metrics and configuration, then the record that names them, then delete the saved state.
 
     Args:
         job: The fold.
-        trained: What its training gave.
+        trained: The results of its training.
     """
     module, keeper, origin, destination = trained.module, trained.keeper, job.origin, job.files
-    # Whoever finds a record may rely on the files that it names, so that it is written last; and the saved state goes only
-    # after it: a process that is killed in between goes on from the state and writes all of it again.
+    # The record is written last, because readers rely on the files it names. The saved state is deleted only after it, so that
+    # a process that is killed in between resumes from the state and writes everything again.
     digest, checksums = _write_files(job, trained)
     optimistic = bool(origin.val_used_for) and not origin.nested
     has_val = len(job.view.val) > 0
@@ -138,7 +138,7 @@ def write(job: FoldJob, trained: Trained) -> ModelRecord:
 
 
 def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, str]]:
-    """Write what a record names: the hash of its weights, where they are kept, and those of its other files by name."""
+    """Write the files of a record; return the hash of its weights, if they are kept, and the hashes of other files by name."""
     module, destination = trained.module, job.files
     folder = destination.project.model_dir(job.task.name, destination.record_id)
     digest = None
@@ -152,7 +152,7 @@ def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, 
     for name, text in texts.items():
         files.write_text(folder / name, text)
     file_names = list(texts)
-    # After the record's own weights: the network takes up those of each stage that keeps its own, and ends as the last.
+    # After the record's own weights, because the network loads those of each stage that keeps its own, and ends with the last.
     for stage, state in trained.keeper.of_stages.items() if destination.store_parameters else ():
         stages.load_network_state(module.network, state)
         weight_files.save(adapt.merged_state(module.network), records.stage_weights(folder, stage))
@@ -161,7 +161,7 @@ def _write_files(job: FoldJob, trained: Trained) -> tuple[str | None, dict[str, 
 
 
 def _refit_notes(job: FoldJob, epochs: int) -> list[str]:
-    """What is to be known of a training on all folds."""
+    """Return notes on a training on all folds for the record."""
     if not job.origin.refit:
         return []
     lasted = f" for {counted(epochs, 'epoch')}, as its folds did in the median," if job.lasting else ""
@@ -188,7 +188,7 @@ def _environment(recipe: Recipe, numerics: Numerics) -> dict[str, Any]:
 
 
 def _extra_facts(job: FoldJob, module: FoldModule) -> dict[str, Any]:
-    """What the training used beyond the usual; empty for most."""
+    """Return unusual facts about the training; empty for most."""
     recipe = job.recipe
     used: dict[str, Any] = dict(job.origin.tuned)
     if recipe.stages:
@@ -203,7 +203,7 @@ def _extra_facts(job: FoldJob, module: FoldModule) -> dict[str, Any]:
 
 def _as_csv(history: list[dict[str, float]]) -> str:
     rows = [row | {key: int(row[key]) for key in ("epoch", "stage") if key in row} for row in history]
-    # An exact head has no loss of steps, and epochs have none of inner folds. What every epoch has comes first.
+    # An exact head has no loss of steps, and epochs have none of inner folds. Columns present in every row come first.
     columns = sorted(
         {name: None for row in history for name in row}, key=lambda name: sum(name not in row for row in history)
     )

@@ -1,8 +1,8 @@
 """Recover from a NaN loss or from running out of memory: go back, change one thing, and report it.
 
-Every recovery is an event: it holds from the start of its epoch on, is written beside the saved states before the
-training goes back, and ends in the record. Going back means to start again from the newest saved state and to replay what
-followed it; as an event changes nothing before its epoch, that is the start of the epoch exactly.
+Every recovery is an event: it applies from the start of its epoch, is written beside the saved states before the training
+goes back, and is stored in the record. Going back means to restart from the newest saved state and to replay the epochs after
+it; since an event changes nothing before its epoch, the replay leads exactly to the start of that epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlpipe.errors import TrainingError, counted, first_line
 from mlpipe.learn.gradients import microbatches
 
 Event = dict[str, Any]
-# Ends the name of a file beside the folder of saved states.
+# The suffix of a file beside the folder of saved states.
 EVENTS = ".events.json"
 NUMBERS, MEMORY, STATE = "not a number", "out of memory", "damaged state"
 
@@ -29,7 +29,7 @@ class NotFinite(TrainingError):
     """A loss, gradient or weight is not finite.
 
     Args:
-        sentence: What to tell a person where no recovery is possible.
+        sentence: The message if no recovery is possible.
         epoch: Counted from 0.
         stage: Counted from 0.
         symptom: What was not finite.
@@ -41,13 +41,13 @@ class NotFinite(TrainingError):
 
 
 class OutOfMemory(TrainingError):
-    """Memory ran out while an epoch was learned or validated.
+    """Memory ran out during the training or validation of an epoch.
 
     Args:
-        sentence: What the system said.
+        sentence: The system's message.
         epoch: Counted from 0.
         stage: Counted from 0.
-        least: The fewest images that the network can learn from at a time.
+        least: The smallest number of images that the network can be trained on at a time.
     """
 
     def __init__(self, sentence: str, epoch: int, stage: int, least: int) -> None:
@@ -56,30 +56,30 @@ class OutOfMemory(TrainingError):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out where fewer images at a time help: not in a process that loads images."""
+    """Whether memory ran out where fewer images at a time would help: not in a process that loads images."""
     return errors.is_out_of_memory(error) and "DataLoader worker" not in str(error)
 
 
 def attempt(call: Callable[[], object], epoch: Callable[[], int], stage: int, network: nn.Module) -> None:
-    """Do something that may run out of memory.
+    """Call a function that may run out of memory.
 
     Args:
-        call: What to do.
-        epoch: Which epoch it is in, asked when memory ran out.
-        stage: Which stage.
-        network: What learns in it.
+        call: The function.
+        epoch: Returns the current epoch, called when memory ran out.
+        stage: The stage.
+        network: The network that is trained.
 
     Raises:
-        OutOfMemory: When memory ran out; it holds nothing of what was computed.
+        OutOfMemory: When memory ran out; it holds no references to computed tensors.
     """
     if sentence := memory_shortage(call):
         raise OutOfMemory(sentence, epoch(), stage, microbatches.smallest_batch_size(network))
 
 
 def memory_shortage(call: Callable[[], object]) -> str:
-    """Do something that may run out of memory: what the system said when it did, empty when it did not.
+    """Call a function that may run out of memory; return the system's message if it did, otherwise an empty string.
 
-    The error and its traceback, which hold the batch's tensors, are gone when this returns.
+    The error and its traceback, which hold the batch's tensors, are released when this returns.
     """
     try:
         call()
@@ -91,7 +91,7 @@ def memory_shortage(call: Callable[[], object]) -> str:
 
 
 def _events(path: Path) -> list[Event]:
-    """The events of before.
+    """Return the stored events.
 
     Raises:
         ProjectError: When the file is damaged.
@@ -101,7 +101,7 @@ def _events(path: Path) -> list[Event]:
 
 
 class _Numbers(TypedDict):
-    """What is read again of an event after a number that is none."""
+    """The stored fields of an event after a value that is not finite."""
 
     kind: Literal["not a number"]
     epoch: int
@@ -112,7 +112,7 @@ class _Numbers(TypedDict):
 
 
 class _Memory(TypedDict):
-    """What is read again of an event after memory ran out."""
+    """The stored fields of an event after memory ran out."""
 
     kind: Literal["out of memory"]
     epoch: int
@@ -121,19 +121,19 @@ class _Memory(TypedDict):
 
 
 class _State(TypedDict):
-    """What is read again of an event after a damaged state."""
+    """The stored fields of an event after a damaged state."""
 
     kind: Literal["damaged state"]
     text: str
 
 
 class Healed:
-    """The recoveries of one fold's training so far, and what follows from them for each epoch.
+    """The recoveries of one fold's training so far, and their effect on each epoch.
 
     Args:
         healing: The recoveries that are allowed.
-        path: Where the events are kept.
-        where: The task and fold, for sentences.
+        path: The file of the events.
+        where: The task and fold, for messages.
     """
 
     def __init__(self, healing: Healing, path: Path, where: str) -> None:
@@ -141,36 +141,36 @@ class Healed:
         self.events: list[Event] = _events(path) if path.exists() else []
 
     def lr_scale(self, epoch: int, stage: int = 0) -> float:
-        """The factor of the learning rate in an epoch of a stage."""
+        """Return the factor of the learning rate in an epoch of a stage."""
         events = [event for event in self.events if event["kind"] == NUMBERS and event["stage"] == stage]
         return float(math.prod(event["lr_factor"] for event in events if event["epoch"] <= epoch))
 
     def micro_batch(self, epoch: int) -> int | None:
-        """The most images that go through the network at a time in an epoch; None: all of a batch."""
+        """Return the largest number of images to pass through the network at a time in an epoch; None: the whole batch."""
         sizes = [event["micro_batch"] for event in self.events if event["kind"] == MEMORY and event["epoch"] <= epoch]
         return min(sizes, default=None)
 
     def note_damage(self, sentence: str, way: str) -> Event:
-        """Note a saved state that was damaged, and what is done instead of going on from it."""
+        """Record a damaged saved state, and what is done instead of resuming from it."""
         return self._append({"kind": STATE, "text": f"{self._where}: {sentence}; {way}"})
 
     def note_trouble(self, error: NotFinite | OutOfMemory, batch: int) -> Event:
-        """Note a trouble and what is done about it.
+        """Record a trouble and the action taken.
 
         Args:
             error: The trouble.
-            batch: Images of a whole batch.
+            batch: Number of images in a whole batch.
 
         Raises:
-            TrainingError: When nothing can be done, or it is not allowed.
+            TrainingError: When nothing can be done, or recovery is not allowed.
         """
         return self.not_finite(error) if isinstance(error, NotFinite) else self.memory(error, batch)
 
     def not_finite(self, error: NotFinite) -> Event:
-        """Note a loss that is not finite: from its epoch on the learning rate is lower.
+        """Record a loss that is not finite: the learning rate is lower from its epoch on.
 
         Raises:
-            TrainingError: When that was done as often as is allowed.
+            TrainingError: When the allowed number of such recoveries is exceeded.
         """
         before = [past_event for past_event in self.events if past_event["kind"] == NUMBERS]
         if len(before) >= self._healing.rollbacks:
@@ -190,14 +190,14 @@ class Healed:
         return self._append({**event, "found": error.found, "text": text})
 
     def memory(self, error: OutOfMemory, batch: int) -> Event:
-        """Note that memory ran out: from its epoch on half as many images go through the network at a time.
+        """Record that memory ran out: from its epoch on half as many images pass through the network at a time.
 
         Args:
-            error: What happened.
-            batch: Images of a whole batch.
+            error: The error.
+            batch: Number of images in a whole batch.
 
         Raises:
-            TrainingError: When there is nothing left to halve, or it is not allowed.
+            TrainingError: When the number cannot be halved any further, or recovery is not allowed.
         """
         way = "choose a smaller arch, preprocessing.size or sampling.batch_size"
         if not self._healing.micro_batches:

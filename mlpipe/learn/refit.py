@@ -1,4 +1,4 @@
-"""A training on all folds at once (`mode.refit`): how long it lasts, and what of a recipe needs no validation images."""
+"""Training on all folds at once (`mode.refit`): its length, and the parts of a recipe that need no validation images."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ History = Sequence[Mapping[str, str]]
 
 
 def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tuple[int, ...]:
-    """How many epochs each stage has in a training on all folds: the median over the folds of those behind their weights.
+    """Return the number of epochs of each stage in a training on all folds: the median over the folds, for the kept weights.
 
-    Of an even number of folds it is the larger of the two in the middle. The first stage has at least one; a stage that
-    brought most folds nothing has none.
+    For an even number of folds it is the larger of the two middle values. The first stage has at least one epoch; a stage
+    that did not improve most folds has none.
 
     Args:
-        recipe: How the folds learned.
-        histories: Their `metrics.csv`.
-        keep_best: Whether they kept the weights of their best epoch, rather than of the last one.
+        recipe: The recipe of the folds.
+        histories: Their `metrics.csv` files.
+        keep_best: Whether they kept the weights of their best epoch instead of the last one.
 
     Returns:
         Shape (stages,); empty for a recipe that takes no steps.
@@ -49,9 +49,9 @@ def epochs(recipe: Recipe, histories: Iterable[Path], *, keep_best: bool) -> tup
 
 
 def _one_after_another(plan: Sequence[Stage], lasting: Sequence[int]) -> tuple[int, ...]:
-    """Epochs of the stages that lead to the last one that has any.
+    """Return the epochs of the stages that lead to the last one with any epochs.
 
-    Where folds are equally many, some may have kept a stage that another one's does not come after: no fold learned both.
+    With evenly divided folds, some may have kept a stage that does not precede the stage kept by others: no fold trained both.
     """
     counts, number = [0] * len(plan), max((place for place, count in enumerate(lasting) if count), default=-1)
     while number >= 0:
@@ -61,13 +61,13 @@ def _one_after_another(plan: Sequence[Stage], lasting: Sequence[int]) -> tuple[i
 
 
 def recipe_of(recipe: Recipe, lasting: Sequence[int]) -> Recipe:
-    """The recipe without what looks at validation images: early stops, and weights and negatives of stages.
+    """Return the recipe without the parts that need validation images: early stops, and weights and negatives of stages.
 
-    Learning rates follow the whole schedule, as they did in the folds; the training ends when its epochs are done.
+    Learning rates follow the whole schedule, as in the folds; the training ends after its number of epochs.
 
     Args:
-        recipe: How the folds learned.
-        lasting: What `epochs` gave for it; stages of no epoch are left out.
+        recipe: The recipe of the folds.
+        lasting: The result of `epochs`; stages without epochs are left out.
     """
     kept_stages = [
         replace(
@@ -90,7 +90,7 @@ def _without_early_stops(callbacks: Mapping[str, Component]) -> dict[str, Compon
 def _epochs_behind_weights(
     history: History, plan: Sequence[Stage], monitor: str, direction: Direction, *, keep_best: bool
 ) -> list[int]:
-    """How many epochs of each stage led to the weights that a fold kept, by what `Keeper` compares."""
+    """Return the number of epochs of each stage that led to a fold's kept weights, with the comparisons of `Keeper`."""
     path, best, sign = [0] * len(plan), None, 1.0 if direction == "min" else -1.0
     best_path, kept_paths = path, dict[int, list[int]]()
     for number, stage in enumerate(plan):
@@ -107,6 +107,6 @@ def _epochs_behind_weights(
             if own is None or own != own or score < own:
                 own, own_path = score, path
         kept_paths[number] = own_path
-        # The next stage starts from the weights that were kept so far.
+        # The next stage starts from the weights kept so far.
         path = own_path if stage.keep else best_path if keep_best else path
     return best_path if keep_best else path

@@ -1,4 +1,4 @@
-"""Slicing: a network sees an image in cells, and the outputs of an image are made of those of its cells."""
+"""Slicing: a network sees an image in cells, and the outputs of an image are computed from those of its cells."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Cells:
 
     Attributes:
         side: Cells in a row and in a column.
-        over: What an image's prediction is of its cells' probabilities (or numbers).
+        over: How the cells' probabilities (or numbers) are combined for an image.
     """
 
     side: int
     over: Over
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of a cell of images of a height and width.
+        """Return height and width of a cell for images of a height and width.
 
         Raises:
-            ConfigError: When they cannot be divided without a rest.
+            ConfigError: When they are not divisible by the number of cells.
         """
         if height % self.side or width % self.side:
             fix = f"use multiples of {self.side}, for example {max(height - height % self.side, self.side)}"
@@ -42,59 +42,59 @@ class Cells:
         return height // self.side, width // self.side
 
     def cut(self, images: Tensor) -> Tensor:
-        """The cells of images of shape (n, channels, height, width), row by row: shape (n * side ** 2, channels, ...)."""
+        """Cut images of shape (n, channels, height, width) into cells, row by row: shape (n * side ** 2, channels, ...)."""
         number, channels, height, width = images.shape
         high, wide = self.size(height, width)
         rows = images.reshape(number, channels, self.side, high, self.side, wide)
         return rows.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, high, wide)
 
     def joined(self, outputs: Tensor, kind: str) -> Tensor:
-        """Images' logits (or numbers) from those of their cells, shape (n * side ** 2, outputs) to (n, outputs)."""
+        """Join logits (or numbers) of cells to those of images, shape (n * side ** 2, outputs) to (n, outputs)."""
         parts = outputs.float().reshape(-1, self.side**2, outputs.shape[1])
         if self.over == "mean":
             return mean_of(list(parts.unbind(1)), kind)
         if kinds_of_tasks.of(kind).has_classes:
-            # The largest probability of each class; the softmax of its logarithm makes them add up to one.
+            # The largest probability of each class; a softmax of its logarithm normalises the sum to one.
             return parts.log_softmax(-1).amax(1)
         return parts.amax(1)
 
 
 def none() -> None:
-    """Images as they are."""
+    """Use images as they are."""
 
 
 def crops(*, cells: Annotated[int, ">= 2", "<= 64"], over: Literal["mean", "max"] = "mean") -> Cells:
-    """A grid of equal cells, each learned with its image's target.
+    """Cut images into a grid of equal cells, each trained with its image's target.
 
-    Folds, batches and augmentations are of whole images, so that cells of one image never lie in training and validation.
+    Folds, batches and augmentations use whole images, so that cells of one image are never both in training and validation.
 
     Args:
         cells: Cells in a row and in a column.
-        over: An image's probabilities are the mean or the largest of its cells'.
+        over: Whether an image's probabilities are the mean or the largest of its cells'.
     """
     return Cells(cells, over)
 
 
 def attach(network: nn.Module, cells: Cells, kinds: Mapping[str, str]) -> None:
-    """Let a network cut the images that it is given, and, unless it is in training, join what it gives for the cells.
+    """Make a network cut its input images into cells, and, except in training, join its outputs for the cells.
 
-    The network's weights keep their names. In training it gives outputs of cells; see `per_cell` for their targets.
+    The network's weights keep their names. In training it returns outputs of cells; see `per_cell` for their targets.
 
     Args:
-        network: Images to outputs by target, changed in place.
+        network: Maps images to outputs by target; changed in place.
         cells: The grid.
-        kinds: What is predicted for each target.
+        kinds: The kind of predictions for each target.
     """
     network.register_forward_pre_hook(partial(_cut, cells))
     network.register_forward_hook(partial(_join_hook, cells, dict(kinds)))
 
 
 def per_cell(values: Tensor, outputs: Tensor) -> Tensor:
-    """Targets or weights of images as those of the outputs that a network in training gave for them.
+    """Repeat targets or weights of images to match the outputs of a network in training.
 
     Args:
         values: Shape (n, ...).
-        outputs: Shape (n * k, ...), k for each image after another; k is 1 where images are not cut.
+        outputs: Shape (n * k, ...), k consecutive rows for each image; k is 1 for images that are not cut.
     """
     return values if len(values) == len(outputs) else values.repeat_interleave(len(outputs) // len(values), 0)
 

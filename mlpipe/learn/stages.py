@@ -1,4 +1,4 @@
-"""Training stages: the changes of each to the recipe, the weights that it starts from, and the place to resume at."""
+"""Training stages: their changes to the recipe, the weights that they start from, and the place to resume at."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from mlpipe.learn.build.optimizer import build_optimizers, steps_per_epoch, with
 from mlpipe.names import path_of
 
 _NETWORK = "network."
-# Below this nothing is learned.
+# Rates below this train nothing.
 _NO_RATE = 1e-12
 _RESIZE = "mlpipe.data.augment.batches.resize"
 _LINEAR = Component("optimizer", path_of("optimizer", "linear"), {})
 
 
 def of(recipe: Recipe) -> tuple[Stage, ...]:
-    """The stages of a recipe: those that it lists, else one of `trainer.max_epochs`."""
+    """Return the stages of a recipe: its list, or one stage of `trainer.max_epochs`."""
     return recipe.stages or (Stage(int(recipe.trainer["max_epochs"])),)
 
 
 def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
-    """The recipe with what a stage changes; `trainer.max_epochs` is the stage's own."""
+    """Return the recipe with the changes of a stage; `trainer.max_epochs` is the stage's own."""
     changed = replace(
         recipe,
         loss=stage.loss or recipe.loss,
@@ -56,28 +56,28 @@ def recipe_of(recipe: Recipe, stage: Stage) -> Recipe:
         trainer={**recipe.trainer, "max_epochs": stage.epochs},
     )
     if stage.size is not None:
-        # Before all that is drawn: a window or a rectangle is a share of the image that is learned.
+        # Before all random steps, because a window or a rectangle is a share of the resized image.
         resized = Component("device_augmentations", _RESIZE, {"size": stage.size})
         augmentations = changed.augmentations
         changed = replace(changed, augmentations=replace(augmentations, device=(resized, *augmentations.device)))
     if stage.head is not None:
-        # An exact head is made of the images as they are evaluated, whatever later stages do to them.
+        # An exact head is computed from images as in evaluation, whatever later stages do to them.
         plain = replace(recipe.augmentations, cpu=(), device=())
         return replace(changed, optimizer=_LINEAR, augmentations=plain, stages=())
     return changed if stage.lr is None else with_rate(changed, stage.lr)
 
 
 def key_of(number: int | None) -> str:
-    """What a stage is called in sentences.
+    """Return the configuration key of a stage for messages.
 
     Args:
-        number: Its place in the list, from 0; None: there is no list, or it is not known.
+        number: Its place in the list, from 0; None if there is no list, or the place is unknown.
     """
     return "stages.list" if number is None else f"stages.list[{number}]"
 
 
 def view_of(view: View, task: Task, stage: Stage, number: int | None = None) -> View:
-    """The rows of a fold that a stage learns from and validates on.
+    """Return the fold with the rows that a stage trains and validates on.
 
     Args:
         view: The fold.
@@ -86,7 +86,7 @@ def view_of(view: View, task: Task, stage: Stage, number: int | None = None) -> 
         number: As for `key_of`.
 
     Raises:
-        DataError: When negatives are chosen and nobody said which images are positive, or no row is left.
+        DataError: When negatives are selected but positives are unknown, or no row is left.
     """
     train, val = view.train, view.val
     if stage.negatives is not None:
@@ -99,7 +99,7 @@ def view_of(view: View, task: Task, stage: Stage, number: int | None = None) -> 
 def _with_ratio(
     key: str, view: View, task: Task, rows: Rows, ratio: int, targets: npt.NDArray[Any], number: int | None
 ) -> npt.NDArray[np.int64]:
-    """Rows of one part of a fold with so many negatives for each positive, by the targets that this part has."""
+    """Select rows of one part of a fold with `ratio` negatives per positive, by the targets of this part."""
     chosen = with_negatives(rows, _positives(task, targets, number)[rows], ratio)
     if not len(chosen):
         wrong = f"no {'val' if key == 'val_negatives' else 'train'} image of {view.name} is left"
@@ -123,7 +123,7 @@ class OptimizerMemory:
 
     Attributes:
         states: The state of each parameter by its name.
-        rates: The rate of each group of parameters.
+        rates: The rate of each parameter group.
     """
 
     states: Mapping[str, Any]
@@ -131,7 +131,7 @@ class OptimizerMemory:
 
     @staticmethod
     def of(network: nn.Module, optimizer: Optimizer) -> OptimizerMemory:
-        """The state of an optimizer of a network."""
+        """Return the state of a network's optimizer."""
         known = {
             name: optimizer.state[parameter]
             for name, parameter in network.named_parameters()
@@ -140,12 +140,12 @@ class OptimizerMemory:
         return OptimizerMemory(known, [float(group["lr"]) for group in optimizer.param_groups])
 
     def load_into(self, network: nn.Module, optimizer: Optimizer, *, rates: bool) -> None:
-        """Give it to the next stage's optimizer; parameters that did not learn before start anew.
+        """Load the state into the next stage's optimizer; parameters that were not trained before start anew.
 
         Args:
             network: The network.
             optimizer: Changed in place.
-            rates: Whether its learning rates go on too; layers that did not learn before keep their share of them.
+            rates: Whether its learning rates continue too; layers that were not trained before keep their share of them.
         """
         learned = {id(tensor) for group in optimizer.param_groups for tensor in group["params"]}
         for name, parameter in network.named_parameters():
@@ -153,32 +153,32 @@ class OptimizerMemory:
                 optimizer.state[parameter] = self.states[name]
         if not rates or not self.rates:
             return
-        # Groups go from the heads towards the pixels: what learns anew is behind the others.
+        # Groups are ordered from the heads towards the pixels: newly trained layers follow the others.
         change = self.rates[0] / float(optimizer.param_groups[0]["lr"])
         for number, group in enumerate(optimizer.param_groups):
             group["lr"] = self.rates[number] if number < len(self.rates) else group["lr"] * change
 
 
 def learning(network: nn.Module) -> frozenset[str]:
-    """The names of the parameters that learn."""
+    """Return the names of the trainable parameters."""
     return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
 def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str], number: int | None = None) -> str:
-    """Load a stage's weights, if it names any, and let the parameters learn that learn in it.
+    """Load a stage's weights, if it names any, and set which parameters it trains.
 
     Args:
         network: The network, changed in place.
         stage: The stage.
-        at_first: What learns where the stage does not say, as `learning` gave it before the first stage.
+        at_first: Trainable parameters if the stage does not specify any: the result of `learning` before the first stage.
         number: As for `key_of`.
 
     Returns:
-        A report of the weights that it starts from; empty where it names none.
+        A report on the weights that it starts from; empty if it names none.
 
     Raises:
         DataError: When the weights do not fit.
-        ConfigError: When the network has no such stages to freeze.
+        ConfigError: When the network does not have the stages to freeze.
     """
     begun = ""
     if stage.initial_weights is not None:
@@ -192,7 +192,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str], number: 
     if stage.freeze is not None:
         adapt.freeze(network, stage.freeze)
     adapt.freeze_statistics(network, stage.batch_statistics == "frozen")
-    # What an earlier stage kept in evaluation mode learns again.
+    # Parts that an earlier stage kept in evaluation mode are trained again.
     network.train()
     return begun
 
@@ -203,7 +203,7 @@ def _start(path: Path, stage: Stage, key: str) -> Start:
 
 
 def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module) -> None:
-    """See that every listed stage can be trained, before anything is written.
+    """Check that every listed stage can be trained, before anything is written.
 
     Args:
         recipe: The recipe.
@@ -213,9 +213,9 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
         network: A network of the recipe, which each stage changes in place.
 
     Raises:
-        DataError: When a file of weights is not there or does not fit, or the network takes no images of a stage's size.
-        ConfigError: When a loss or a callback does not fit, or the network has no such stages to freeze, or no head to fit,
-            or a stage goes on with a learning rate of 0.
+        DataError: When a weights file is missing or does not fit, or the network cannot take images of a stage's size.
+        ConfigError: When a loss or a callback does not fit, the network does not have the stages to freeze or a head to fit,
+            or a stage continues with a learning rate of 0.
     """
     at_first, memory = learning(network), OptimizerMemory({}, [])
     for number, stage in enumerate(recipe.stages):
@@ -251,10 +251,10 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
 
 
 def _last_rates(optimizer: Optimizer, description: Mapping[str, Any], epochs: int, steps: int) -> list[float]:
-    """The rates after so many epochs of so many steps; those at the beginning where they depend on what is measured."""
+    """Return the rates after `epochs` epochs of `steps` steps; the initial ones if they depend on measurements."""
     schedule = description["scheduler"]
     with warnings.catch_warnings():
-        # Torch misses the steps of the optimizer.
+        # Torch warns because the optimizer makes no steps.
         warnings.simplefilter("ignore")
         for _ in range(0 if "monitor" in description else epochs * (steps if description["interval"] == "step" else 1)):
             schedule.step()
@@ -273,7 +273,7 @@ def load_network_state(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def start_at(trainer: pl.Trainer, epoch: int) -> None:
-    """Let a trainer's epochs go on from those of the stages before, so that its random draws are new ones."""
+    """Continue a trainer's epoch count from the stages before, so that its random draws are new ones."""
     progress: Any = trainer.fit_loop.epoch_progress
     for counts in (progress.current, progress.total):
         counts.ready = counts.started = counts.processed = counts.completed = epoch
@@ -281,14 +281,14 @@ def start_at(trainer: pl.Trainer, epoch: int) -> None:
 
 @dataclass(frozen=True)
 class Position:
-    """Where in a fold's training a saved state is.
+    """The position of a saved state in a fold's training.
 
     Attributes:
-        stage: The stage that it is of.
+        stage: The stage of the state.
         before: Epochs of the stages before.
         epochs: Epochs of all stages that are done.
         step: Steps of the stage that are done.
-        rates: The rate of each group of parameters that the stage began with, which it may have from the stage before.
+        rates: The initial rate of each parameter group in the stage, possibly continued from the stage before.
     """
 
     stage: int = 0
@@ -299,7 +299,7 @@ class Position:
 
 
 def position(folder: Path) -> Position:
-    """Where a saved state is; at the beginning where nothing is saved."""
+    """Return the position of a saved state; the beginning if nothing is saved."""
     if not checkpoints.exists(folder):
         return Position()
     stored: dict[str, Any] = checkpoints.PlainCheckpointIO().load_checkpoint(folder)

@@ -1,7 +1,7 @@
 """Test-time augmentation: predict each image from several views, mirrored, turned, cropped, or made by your own code.
 
-The mean of probabilities is stored as its logarithm: log-probabilities of classes are valid logits, and the logit of a
-label's mean probability is one too. Numbers to predict are averaged as they are.
+The mean of probabilities is stored as its logarithm: log-probabilities of classes are valid logits, and so is the logit of
+a label's mean probability. Numbers are averaged directly.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlpipe.learn.kind import of as of_kind
 from mlpipe.learn.own_parts.own_code import Code, called
 
 Mix = Literal["probabilities", "logits"]
-# Images (n, channels, height, width) to as many images of the same size.
+# Maps images (n, channels, height, width) to as many images of the same size.
 View = Callable[[Tensor], Tensor]
 
 _CROP = 0.875
@@ -34,12 +34,12 @@ _TURNING = frozenset(("rot90", "rot270", "transpose", "antitranspose"))
 
 @dataclass(frozen=True)
 class Views:
-    """The views of an image that its prediction is a mean of.
+    """The views of an image over which its prediction is averaged.
 
     Attributes:
         views: The views.
-        mix: What the mean is of.
-        undo: What puts the outputs for the pixels of each view back to where they were; empty: that cannot be done.
+        mix: Whether probabilities or logits are averaged.
+        undo: The inverse of each view, for outputs of pixels; empty: views cannot be undone.
     """
 
     views: tuple[View, ...]
@@ -47,15 +47,15 @@ class Views:
     undo: tuple[View, ...] = ()
 
     def predict(self, network: Callable[[Tensor], Tensor], images: Tensor, kind: str) -> Tensor:
-        """The network's outputs for all views as one, shape (n, outputs), or (n, classes, height, width), float32.
+        """Return the mean of the network's outputs over all views, shape (n, outputs) or (n, classes, height, width), float32.
 
         Args:
-            network: Images to logits, or to numbers, of that shape.
+            network: Maps images to logits or numbers of that shape.
             images: Shape (n, channels, height, width).
-            kind: What is predicted.
+            kind: The kind of predictions.
 
         Raises:
-            ConfigError: When masks are predicted from views that cannot be undone, or what has no mean from any.
+            ConfigError: When masks are predicted from views that cannot be undone, or predictions cannot be averaged.
         """
         _require_mean(kind)
         if kinds.of(kind).is_dense:
@@ -67,7 +67,7 @@ class Views:
 
 @dataclass(frozen=True)
 class _OwnViews(Views):
-    """Views whose number a function decides."""
+    """Views whose number is determined by a function."""
 
     name: str = ""
     function: Callable[..., Any] | None = None
@@ -77,7 +77,7 @@ class _OwnViews(Views):
         """As for `Views`.
 
         Raises:
-            ConfigError: When the function fails or gives no images of the same size.
+            ConfigError: When the function fails or does not return images of the same size.
         """
         assert self.function is not None
         _require_mean(kind)
@@ -103,12 +103,12 @@ class _OwnViews(Views):
 
 
 def mean_of(outputs: Sequence[Tensor], kind: str, mix: Mix = "probabilities") -> Tensor:
-    """The mean of several outputs for the same images, shape (n, outputs).
+    """Return the mean of several outputs for the same images, shape (n, outputs).
 
     Args:
-        outputs: Logits, or numbers, each of shape (n, outputs).
-        kind: What is predicted: classes by softmax over the outputs, labels by a sigmoid of each, or numbers.
-        mix: What the mean is of; for numbers both are the same.
+        outputs: Logits or numbers, each of shape (n, outputs).
+        kind: The kind of predictions: classes by softmax over the outputs, labels by a sigmoid of each, or numbers.
+        mix: Whether probabilities or logits are averaged; for numbers both are the same.
     """
     stacked = torch.stack([part.float() for part in outputs])
     facts = kinds.of(kind)
@@ -120,13 +120,13 @@ def mean_of(outputs: Sequence[Tensor], kind: str, mix: Mix = "probabilities") ->
 
 
 def refuse_views(section: Component) -> None:
-    """Refuse to predict samples from several views, where a view of a sample has another answer.
+    """Refuse prediction from several views, for tasks in which the target of a view differs from that of its sample.
 
     Args:
-        section: The recipe's.
+        section: The recipe's `tta` section.
 
     Raises:
-        ConfigError: When there are some.
+        ConfigError: When it specifies views.
     """
     if section.name not in ("none", "stored"):
         wrong = "a view of a sample has another solution"
@@ -134,7 +134,7 @@ def refuse_views(section: Component) -> None:
 
 
 def none(peak: float) -> None:
-    """Each image as it is.
+    """Predict from each image as it is.
 
     Args:
         peak: The value of white.
@@ -142,13 +142,13 @@ def none(peak: float) -> None:
 
 
 def stored(peak: float) -> Views:
-    """As each record's recipe says; the program puts that in its place.
+    """The views of each record's recipe, which the program inserts.
 
     Args:
         peak: The value of white.
 
     Raises:
-        ConfigError: When it did not, because nothing is stored.
+        ConfigError: When nothing was inserted, because there are no stored records.
     """
     raise ConfigError(problem("tta=stored", "is for predicting with stored records", fix="choose another option"))
 
@@ -158,8 +158,8 @@ def flips(peak: float, *, vertical: bool = False, mix: Mix = "probabilities") ->
 
     Args:
         peak: The value of white.
-        vertical: Top and bottom too: all four.
-        mix: What the mean is of.
+        vertical: Also mirror top and bottom: four views.
+        mix: Whether probabilities or logits are averaged.
     """
     return _views_by_name(["identity", "horizontal", *(["vertical", "rot180"] if vertical else [])], mix)
 
@@ -169,7 +169,7 @@ def rotate(peak: float, *, mix: Mix = "probabilities") -> Views:
 
     Args:
         peak: The value of white.
-        mix: What the mean is of.
+        mix: Whether probabilities or logits are averaged.
     """
     return _views_by_name(["identity", "rot90", "rot180", "rot270"], mix)
 
@@ -179,19 +179,19 @@ def d4(peak: float, *, mix: Mix = "probabilities") -> Views:
 
     Args:
         peak: The value of white.
-        mix: What the mean is of.
+        mix: Whether probabilities or logits are averaged.
     """
     names = ["identity", "rot90", "rot180", "rot270", "horizontal", "vertical", "transpose", "antitranspose"]
     return _views_by_name(names, mix)
 
 
 def crop(peak: float, *, scale: Annotated[float, "> 0", "<= 1"] = _CROP, mix: Mix = "probabilities") -> Views:
-    """The four corners and the middle of an image, resized to its size (Krizhevsky et al. 2012).
+    """The four corners and the middle of an image, resized to the image's size (Krizhevsky et al. 2012).
 
     Args:
         peak: The value of white.
         scale: A crop's height and width as a share of the image's.
-        mix: What the mean is of.
+        mix: Whether probabilities or logits are averaged.
     """
     return Views(tuple(partial(_cropped, place=place, scale=scale) for place in _PLACES), mix)
 
@@ -199,13 +199,13 @@ def crop(peak: float, *, scale: Annotated[float, "> 0", "<= 1"] = _CROP, mix: Mi
 def views(peak: float, *, views: list[str | dict[str, Any]], mix: Mix = "probabilities") -> Views:
     """Views by name, or transforms of whole batches as in `augmentations.device.pipeline`.
 
-    A transform that draws at random draws the same for every image and every time, so that predictions do not depend on
-    their order: the k-th view draws from seed k.
+    A random transform draws the same values for every image and every time, so that predictions do not depend on the order
+    of images: the k-th view uses seed k.
 
     Args:
         peak: The value of white.
-        views: Names of `NAMED`, and components in place of mappings with a `_target_`.
-        mix: What the mean is of.
+        views: Names of `NAMED`, or transforms as mappings with a `_target_`.
+        mix: Whether probabilities or logits are averaged.
 
     Raises:
         ConfigError: For an unknown name, or when there is no view.
@@ -237,17 +237,17 @@ def own(
     trust: list[str] | None = None,
     mix: Mix = "probabilities",
 ) -> Views:
-    """Views that a function of the user's own makes of each image.
+    """Views of each image made by your own function.
 
     Args:
         peak: The value of white.
-        function: Its name; it is given an array (height, width, channels), uint8 where white is 255, and returns an array of
-            this shape or a list of such arrays, as many for every image.
-        modules: The folder of Python files that it is in.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        function: The function's name; it gets an array (height, width, channels), uint8 if white is 255, and returns an array
+            of this shape or a list of such arrays, the same number for every image.
+        modules: Folder of Python files with the function.
+        imports: Modules to import in addition.
+        stand_ins: Packages whose imports are replaced by `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run.
-        mix: What the mean is of.
+        mix: Whether probabilities or logits are averaged.
 
     Raises:
         DataError: When the code is not trusted, cannot be imported, or has no such function.
@@ -257,10 +257,10 @@ def own(
 
 
 def label(section: Component) -> str:
-    """The choice in a few words for a record, such as `flips (vertical=True)`; `none` for none."""
+    """Return a short description of the choice for a record, such as `flips (vertical=True)`; `none` for none."""
     name = section.target.rpartition(".")[2]
     if name == "own":
-        # Where its function lies differs between machines.
+        # The location of its function differs between machines.
         return f"own ({section.params['function']})"
     parts = []
     for key, value in section.params.items():
@@ -293,7 +293,7 @@ def _view(name: str) -> View:
 
 
 def _log_mean(logs: Tensor) -> Tensor:
-    """The logarithm of the mean over the first axis, of what the logarithms are of."""
+    """Return the logarithm of the mean over the first axis of exponentiated values."""
     return logs.logsumexp(0) - math.log(len(logs))
 
 
@@ -326,7 +326,7 @@ def _seeded_view(step: DeviceStep, seed: int) -> View:
     return transform
 
 
-# The view that undoes another one, where it is not itself.
+# The view that undoes another one; other views undo themselves.
 _BACK = {"rot90": "rot270", "rot270": "rot90"}
 _PLACES = ("top_left", "top_right", "bottom_left", "bottom_right", "middle")
 NAMED: dict[str, View] = {

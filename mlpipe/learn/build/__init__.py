@@ -1,1 +1,1 @@
-"""Network, loss, optimizer and loaders of a task, built from the sections of a recipe."""
+"""Builds the network, loss, optimizer and loaders of a task from the sections of a recipe."""

@@ -1,4 +1,4 @@
-"""The callbacks that a recipe names; those of your own are checked for methods that Lightning could not call."""
+"""The callbacks named by a recipe; your own are checked for methods that Lightning could not call."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlpipe.learn.monitoring import Direction
 
 
 def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
-    """The recipe's own callbacks.
+    """Build the recipe's callbacks.
 
     Args:
-        recipe: How to learn.
-        direction: Whether less or more of its monitor is better.
+        recipe: The recipe.
+        direction: Whether lower (min) or higher (max) values of its monitor are better.
 
     Raises:
-        ConfigError: When one is no callback of Lightning, or two of them cannot be told apart in a saved state.
+        ConfigError: When one is not a Lightning callback, or two of them have the same key in a saved state.
     """
     built = {name: component.build(recipe.metrics.monitor, direction) for name, component in recipe.callbacks.items()}
     for name, callback in built.items():
@@ -36,9 +36,10 @@ def build_callbacks(recipe: Recipe, direction: Direction) -> list[Any]:
 
 
 def _alike(built: Mapping[str, Any]) -> list[str]:
-    """A sentence for each callback whose state Lightning would keep under the key of another one's.
+    """Return a sentence for each callback whose state Lightning would store under the key of another one.
 
-    It refuses both once a training begins. Two averages of the weights would also take each other's for the optimizer's.
+    Lightning refuses both when a training begins. Two weight averages would also take each other's weights for the trained
+    ones.
     """
     first, problems = dict[str, str](), list[str]()
     for name, callback in built.items():
@@ -53,10 +54,10 @@ def _alike(built: Mapping[str, Any]) -> list[str]:
 
 
 def misfitting(name: str, callback: Any) -> list[str]:
-    """A sentence for each method of a callback that Lightning could not call, before it would in the middle of a training.
+    """Return a sentence for each callback method that Lightning could not call, so that training does not fail midway.
 
     Args:
-        name: What the configuration calls it.
+        name: The callback's name in the configuration.
         callback: The callback.
     """
     problems = []
@@ -64,7 +65,7 @@ def misfitting(name: str, callback: Any) -> list[str]:
         own = getattr(callback, hook, None)
         if hook.startswith("_") or not inspect.isfunction(theirs) or not callable(own):
             continue
-        # Without the instance.
+        # Without `self`.
         expected = list(inspect.signature(theirs).parameters.values())[1:]
         try:
             inspect.signature(own).bind(*(parameter for parameter in expected if parameter.default is parameter.empty))

@@ -1,4 +1,4 @@
-"""What a fold is trained with, stage by stage: network, inputs, module and loaders, trainer."""
+"""Builds what a fold is trained with, stage by stage: network, inputs, module and loaders, trainer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from mlpipe.learn.own_parts import own_metrics
 
 
 def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
-    """The network with its first weights, precision and layout, and a report of the weights that it starts from."""
+    """Return the network with its initial weights, precision and layout, and a report on those weights."""
     prepare_torch(job.recipe.threads)
     numerics = numerics_for(job.recipe, job.pack, job.kind)
     seed = draw_seed(job.recipe.seed, job.view.draws, -1)
@@ -59,12 +59,12 @@ def first_network(job: FoldJob) -> tuple[nn.Module, Numerics, str]:
 def first_stage(
     job: FoldJob, watch: Watch, optimizers: Optimizers | None = None
 ) -> tuple[FoldModule, FoldData | JointData, Numerics]:
-    """A fold's module with first weights, its loaders, precision and layout, as its first stage that takes steps begins.
+    """Return a fold's module with initial weights, its loaders, precision and layout, for its first stage with steps.
 
     Args:
         job: The fold.
-        watch: Asked while features are computed.
-        optimizers: In place of the recipe's.
+        watch: Asked for stop requests while features are computed.
+        optimizers: Used instead of the recipe's.
     """
     network, numerics, _ = first_network(job)
     plan = stages.of(job.recipe)
@@ -86,17 +86,17 @@ def stage_parts(
     number: int | None,
     memory: stages.OptimizerMemory | None,
 ) -> tuple[FoldModule, FoldData | JointData]:
-    """The module and the loaders of one stage.
+    """Return the module and the loaders of one stage.
 
     Args:
         job: The fold.
-        recipe: The recipe with what the stage changes.
-        network: Learns.
+        recipe: The recipe with the changes of the stage.
+        network: The network to train.
         numerics: Precision and layout.
-        watch: Asked while features are computed.
+        watch: Asked for stop requests while features are computed.
         stage: The stage.
-        number: Its number, counted from 0; None where it is the only one.
-        memory: What the optimizer of the stage before knew.
+        number: Its number, counted from 0; None if it is the only one.
+        memory: The optimizer state of the previous stage.
     """
     view = stages.view_of(job.view, job.task, stage, number)
     data = _loaders(job, recipe, view, inputs_of(job, network, watch, recipe))
@@ -106,13 +106,13 @@ def stage_parts(
 
 
 def inputs_of(job: FoldJob, network: nn.Module, watch: Watch, recipe: Recipe | None = None) -> Pack:
-    """The inputs of the fold: its cached images, or their features where nothing below the heads can ever change.
+    """Return the inputs of the fold: its cached images, or their features if nothing below the heads can ever change.
 
     Args:
         job: The fold.
-        network: Learns.
-        watch: Asked while features are computed.
-        recipe: The recipe with what the stage changes; None: the fold's.
+        network: The network to train.
+        watch: Asked for stop requests while features are computed.
+        recipe: The recipe with the changes of the stage; None: the fold's recipe.
     """
     recipe = recipe or job.recipe
     if job.joint is not None or not features.applies(recipe, network):
@@ -123,10 +123,10 @@ def inputs_of(job: FoldJob, network: nn.Module, watch: Watch, recipe: Recipe | N
 
 
 def with_epoch_bound(recipe: Recipe, data: FoldData | JointData) -> Recipe:
-    """A stage's recipe whose `max_epochs` is the number of epochs that it begins at most where `max_steps` bounds it.
+    """Return a stage's recipe in which `max_epochs` counts the epochs that begin before `max_steps` is reached.
 
     Args:
-        recipe: The recipe with what the stage changes.
+        recipe: The recipe with the changes of the stage.
         data: The stage's loaders.
     """
     if most_steps(recipe) is None or exact_heads.has_no_steps(recipe):
@@ -138,17 +138,17 @@ def with_epoch_bound(recipe: Recipe, data: FoldData | JointData) -> Recipe:
 def build_trainer(
     job: FoldJob, recipe: Recipe, precision: Any, callbacks: list[Callback], loggers: list[Logger], epochs: int
 ) -> pl.Trainer:
-    """The trainer of a stage.
+    """Build the trainer of a stage.
 
     Args:
         job: The fold.
-        recipe: The recipe with what the stage changes.
-        precision: Lightning's.
-        callbacks: What follows the stage.
-        loggers: What writes its curves.
-        epochs: Those of the stages before, from which its own go on.
+        recipe: The recipe with the changes of the stage.
+        precision: Lightning's precision.
+        callbacks: The callbacks of the stage.
+        loggers: Loggers for its curves.
+        epochs: The number of epochs of earlier stages, from which its own are counted on.
     """
-    # Steps are bounded by a callback: Lightning would end there without a last validation.
+    # A callback limits the steps, because Lightning would stop there without a last validation.
     arguments = {key: value for key, value in recipe.trainer.items() if key not in ("precision", "max_steps")}
     arguments["max_epochs"] += epochs
     with quiet():
@@ -156,7 +156,7 @@ def build_trainer(
             **device_group.trainer_arguments(arguments, job.shard),
             precision=precision,
             callbacks=callbacks,
-            # Named, so that Lightning does not take a Slurm job's signals and tasks for its own.
+            # Given explicitly, so that Lightning does not use a Slurm job's signals and tasks.
             plugins=[checkpoints.PlainCheckpointIO(), LightningEnvironment()],
             logger=loggers or False,
             log_every_n_steps=int(job.files.logging.params.get("every_n_steps", 50)),
@@ -194,7 +194,7 @@ def _module(
     rows: Rows | None = None,
     number: int | None = None,
 ) -> FoldModule:
-    """A stage's module; `rows` are those that it learns from, in place of all training rows of the fold."""
+    """Build a stage's module; `rows` are the rows it is trained on, instead of all training rows of the fold."""
     task, rows = job.task, job.view.train if rows is None else rows
     learning = Learning(
         monitoring.val_metrics(recipe, task),
@@ -209,7 +209,7 @@ def _module(
         batch_sizes=data.batch_sizes,
         weighing=None if job.joint is None else multitask.weighing(task, job.joint),
     )
-    # What a teacher alone knows of counts in no balance of classes.
+    # Rows labelled only by a teacher do not count in class weights.
     rows = rows if job.teaching is None else rows[task.samples.labelled[rows]]
     loss, scale = build_loss(recipe, task, rows), scale_of(task, rows, job.kind)
     loss = loss if job.teaching is None else Distilled(loss, job.teaching, job.kind)
@@ -219,7 +219,7 @@ def _module(
 
 
 def _device_group(job: FoldJob, data: FoldData | JointData) -> DeviceGroup:
-    """The processes that learn the fold; several of them learn no other tasks with it."""
+    """Return the group of processes that train the fold; several processes do not train other tasks with it."""
     if isinstance(data, JointData):
         return DeviceGroup()
     return DeviceGroup(job.shard, data.train_sampler().share, data.val_batches)

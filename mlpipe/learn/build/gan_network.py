@@ -1,4 +1,4 @@
-"""The networks of a generator and a critic: convolutions of this program, networks of Keras, or functions of your own."""
+"""The networks of a generator and a critic: built-in convolutions, Keras networks, or your own functions."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ def gan(
     imports: list[str] | None = None,
     trust: list[str] | None = None,
 ) -> Gan:
-    """A generator of images, the critic that it learns from, and features by which images are compared.
+    """A generator of images, the critic it learns from, and features by which images are compared.
 
-    A function of your own is given those of `noise`, `shape` (channels, height, width), `width` and `values` that it has
-    parameters for, and returns a torch.nn.Module: noise (n, noise) to images (n, *shape), or images to scores (n, 1).
+    Your own function gets those of `noise`, `shape` (channels, height, width), `width` and `values` that it has parameters
+    for, and returns a torch.nn.Module: from noise (n, noise) to images (n, *shape), or from images to scores (n, 1).
 
     Args:
-        heads: The only target; the program gives it.
-        pixels: What the images are like; the program gives it.
-        generator: None: `mlpipe.arch.gan.ConvGenerator`; what Keras's `model.to_json()` writes; or a function's name.
-        critic: None: `mlpipe.arch.gan.ConvCritic`; or as `generator`.
-        name: What both together are called.
-        noise: Numbers that an image is drawn from; None: as many as the generator takes, 64 where it takes any.
-        width: Channels of the largest maps of convolutions of this program.
-        values: What both see: -1 to 1, or 0 to 1 (arrays as they are).
-        features: `classes`, `pixels` or a network of timm; None: classes where the task has some, else pixels.
-        features_weights: A file of weights of that network of timm.
-        pretrained: Whether that network of timm has weights.
-        weights: A file of weights of all three.
-        modules: The folder of Python files with functions of your own.
-        imports: Modules to import beside them.
+        heads: The only target; given by the program.
+        pixels: Facts about the images; given by the program.
+        generator: None: `mlpipe.arch.gan.ConvGenerator`; the output of Keras's `model.to_json()`; or a function's name.
+        critic: None: `mlpipe.arch.gan.ConvCritic`; or as for `generator`.
+        name: The name of both together.
+        noise: Numbers that an image is drawn from; None: as many as the generator takes, 64 if it takes any number.
+        width: Channels of the largest maps of the built-in convolutions.
+        values: The range of pixel values: signed (-1 to 1) or unit (0 to 1; arrays are unchanged).
+        features: `classes`, `pixels` or a timm network; None: classes if the task has some, otherwise pixels.
+        features_weights: A weights file for that timm network.
+        pretrained: Whether that timm network is pretrained.
+        weights: A weights file for generator, critic and features.
+        modules: Folder of Python files with your own functions.
+        imports: Modules to import in addition.
         trust: Folders outside the current one, and modules, whose code may run.
 
     Raises:
-        ConfigError: When the networks do not fit each other or the images, or the loss teaches no generator.
-        DataError: When images are no pixels, or a file of weights does not fit.
+        ConfigError: When the networks do not fit each other or the images, or the loss does not train a generator.
+        DataError: When samples are not images, or a weights file does not fit.
     """
     target, head = _only(heads, pixels)
     shape = (pixels.channels, *pixels.sides)
@@ -87,10 +87,10 @@ def gan(
 
 
 def _only(heads: Mapping[str, Head], pixels: Pixels) -> tuple[str, Head]:
-    """The only target, of a loss that teaches a generator.
+    """Return the only target, which must have a loss that trains a generator.
 
     Raises:
-        ConfigError: When there are others, or another loss.
+        ConfigError: When there are other targets, or another loss.
         DataError: When samples are records.
     """
     (target, head), *others = heads.items()
@@ -107,21 +107,21 @@ def _only(heads: Mapping[str, Head], pixels: Pixels) -> tuple[str, Head]:
 
 
 class _Parts:
-    """Generator and critic for images of one shape.
+    """Builds generator and critic for images of one shape.
 
     Args:
         shape: Channels and spatial shape.
         width: Channels of the largest maps.
         signed: Whether values are -1 to 1.
         code: The user's functions.
-        facts: What such a function may be given.
+        facts: Arguments that such a function may accept.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, signed: bool, code: Code, facts: dict[str, Any]) -> None:
         self._shape, self._width, self._signed, self._code, self._known_arguments = shape, width, signed, code, facts
 
     def generator(self, given: Network, noise: int | None) -> tuple[nn.Module, int]:
-        """The generator, and how many numbers it takes."""
+        """Return the generator and its number of inputs."""
         if given is None:
             self._demand_planes("generator")
             count = noise or _NOISE
@@ -137,7 +137,7 @@ class _Parts:
         return _Reshaped(module, (takes[-1], *takes[:-1])), count
 
     def critic(self, given: Network) -> nn.Module:
-        """The critic."""
+        """Return the critic."""
         if given is None:
             self._demand_planes("critic")
             return ConvCritic(self._shape, self._width)
@@ -167,14 +167,14 @@ class _Parts:
 
 
 class _Reshaped(nn.Module):
-    """A network whose input has another shape than a row of numbers."""
+    """A network that takes noise in another shape than a row of numbers."""
 
     def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.network, self._shape = network, shape
 
     def forward(self, noise: Tensor) -> Tensor:
-        """What the network gives for noise of shape (n, noise)."""
+        """Return the network's output for noise of shape (n, noise)."""
         images: Tensor = self.network(noise.view(-1, *self._shape))
         return images
 
@@ -184,7 +184,7 @@ def _is_keras(given: Network) -> bool:
 
 
 def _keras(key: str, given: Network, otherwise: tuple[int, ...] | None) -> tuple[nn.Module, tuple[int, ...]]:
-    """A network of Keras, and the shape of its input, channels last; `otherwise` where its file leaves that open."""
+    """Return a Keras network and its input shape, channels last; `otherwise` if its file leaves the shape open."""
     content: Any = parsing.decoded(given, f"arch.{key}") if isinstance(given, str) else given
     try:
         described = parsing.describe(content)
@@ -198,13 +198,13 @@ def _keras(key: str, given: Network, otherwise: tuple[int, ...] | None) -> tuple
         takes = otherwise or (_NOISE,) if is_open else tuple(sides)
         module = keras_graph.build(described, [takes])
     except ConfigError as error:
-        # The file's sentences speak of the only network that another arch has.
+        # The messages name the key of arch=keras_json, the usual place of such a network.
         raise ConfigError([sentence.replace("arch.layers", f"arch.{key}", 1) for sentence in error.problems]) from error
     return module, takes
 
 
 def _features(name: str | None, file: str | None, pretrained: bool, head: Head, pixels: Pixels) -> nn.Module:
-    """What images are compared by."""
+    """Build the features by which images are compared."""
     if name is None:
         name = "classes" if head.classes > 1 and len(pixels.sides) == 2 else "pixels"
     if file is not None and name in ("classes", "pixels"):
@@ -235,19 +235,19 @@ def _features(name: str | None, file: str | None, pretrained: bool, head: Head, 
 
 
 class _TimmFeatures(nn.Module):
-    """Pooled features of a network of timm, for pixels as they are cached."""
+    """Pooled features of a timm network, for pixels as they are cached."""
 
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape (n, features)."""
+        """Return features, shape (n, features)."""
         return self.network.features(images)
 
 
 def _check(network: Gan) -> None:
-    """See that generator and critic fit each other and the images, by one drawn image.
+    """Check with one drawn image that generator and critic fit each other and the images.
 
     Raises:
         ConfigError: When they do not.

@@ -1,4 +1,4 @@
-"""The loaders of a fold, and the steps that batches go through on the device."""
+"""The loaders of a fold, and the augmentation steps that run on the device."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fold_data(
     number: int = 0,
     shard: Shard = WHOLE,
 ) -> FoldData:
-    """The loaders of one fold; tasks that are learned together have numbers, so that each is drawn for itself."""
+    """Return the loaders of one fold; tasks that are trained together have numbers, so that each has its own random draws."""
     built = [(step.target, step.build()) for step in recipe.augmentations.cpu]
     collating = collating_of(task, pack)
     collating.check(task, built)
@@ -42,15 +42,15 @@ def fold_data(
     draw = Draw(recipe.seed, view.draws + 1000 * number)
     sampling = build_sampling(recipe)
     if kinds.of(task.kind).is_dense:
-        # A decoder's memory grows with the images: what fits in training fits here.
+        # A decoder's memory grows with the number of images; the training batch size fits here too.
         sampling = replace(sampling, eval_batch_size=min(sampling.eval_batch_size, sampling.batch_size))
     return FoldData(task, view, pack, steps=steps, sampling=sampling, draw=draw, num_workers=num_workers, shard=shard)
 
 
 def _sendable(component: Component, adapt: Callable[[str, Any], Any], step: Any) -> Any:
-    """A step as loader processes can be given it: those of the user's own are made anew there."""
+    """Return a step that can be sent to loader processes: the user's own steps are built again there."""
     is_own = not component.target.startswith(("mlpipe.", "torchvision.", "albumentations."))
-    # What is for evaluation too says so by its type.
+    # Steps that also apply in evaluation are recognised by their type.
     if not is_own or isinstance(step, geometry.Always | paired.Always):
         return step
     return processes.OwnStep(partial(_adapted, component, adapt), step)
@@ -61,10 +61,10 @@ def _adapted(component: Component, adapt: Callable[[str, Any], Any]) -> Any:
 
 
 def build_sampling(recipe: Recipe) -> Sampling:
-    """The recipe's batches.
+    """Build the recipe's sampling.
 
     Raises:
-        ConfigError: When what it names gives something else.
+        ConfigError: When its target returns something else.
     """
     sampling = recipe.sampling.build()
     if not isinstance(sampling, Sampling):
@@ -75,10 +75,10 @@ def build_sampling(recipe: Recipe) -> Sampling:
 
 
 def batch_size(recipe: Recipe) -> int:
-    """Training images in a batch."""
+    """Return the number of training images in a batch."""
     return int(build_sampling(recipe).batch_size)
 
 
 def device_steps(recipe: Recipe, peak: float) -> list[DeviceStep]:
-    """The augmentations of whole batches on the device, for images whose white is `peak`."""
+    """Return the augmentations of whole batches on the device, for images whose white is `peak`."""
     return [batches.adapt(step.build(), peak) for step in recipe.augmentations.device]

@@ -1,4 +1,4 @@
-"""The loss of a fold: the facts of its training rows that it needs, and functions of your own as losses."""
+"""The loss of a fold: the facts about its training rows that it needs, and your own functions as losses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mlpipe.learn.losses.labels import Labels
 
 
 class OwnFunction(nn.Module):
-    """A function of the user's own as a loss.
+    """The user's own function as a loss.
 
     Args:
-        function: Outputs and targets, as `mlpipe.learn.losses` says, to one number.
+        function: Maps outputs and targets, as described in `mlpipe.learn.losses`, to one number.
     """
 
     def __init__(self, function: Callable[..., Tensor]) -> None:
@@ -36,23 +36,23 @@ class OwnFunction(nn.Module):
         self._function = function
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         return self._function(outputs, target)
 
 
 class OwnWeighedFunction(OwnFunction):
-    """The same, of a function that has a parameter `weight` too, the weight of each image."""
+    """The user's own function with a parameter `weight`, the weight of each image, as a loss."""
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss of a batch."""
+        """Return the loss of a batch."""
         return self._function(outputs, target, weight=weight)
 
 
 def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
-    """The recipe's loss for some training rows of a task.
+    """Build the recipe's loss for some training rows of a task.
 
     Raises:
-        ConfigError: When it does not fit the task's kind, or takes no weights of images and the task has them.
+        ConfigError: When it does not fit the task's kind, or does not accept image weights although the task has them.
     """
     loss = built(recipe.loss, labels_of(task, rows))
     if not isinstance(loss, nn.Module):
@@ -67,17 +67,17 @@ def build_loss(recipe: Recipe, task: Task, rows: Rows) -> nn.Module:
 
 
 def try_own(recipe: Recipe, loss: Loss, outputs: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    """See that a loss of the user's own can be learned from, before anything is written; nothing for other losses.
+    """Check that the user's own loss can be trained with, before anything is written; other losses are not checked.
 
     Args:
         recipe: The recipe.
         loss: Its loss.
-        outputs: The network's, of a batch.
+        outputs: The network's outputs for a batch.
         target: The batch's targets.
-        weight: The weights of its images, where they have some.
+        weight: The weights of its images, if there are any.
 
     Raises:
-        ConfigError: When it fails, or gives something else than one number that depends on the outputs.
+        ConfigError: When it fails, or does not return one number that depends on the outputs.
     """
     if not recipe.loss.is_users:
         return
@@ -85,7 +85,7 @@ def try_own(recipe: Recipe, loss: Loss, outputs: Tensor, target: Tensor, weight:
     try:
         value = loss(tried, target) if weight is None else loss(tried, target, weight)
     except Exception as error:
-        # Code of the user's own may raise anything.
+        # The user's own code may raise anything.
         fix = f"it is called with outputs {list(outputs.shape)} and targets {list(target.shape)} of {target.dtype}"
         raise ConfigError(problem("loss", f"{name} fails ({in_short(error)})", fix=fix)) from error
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
@@ -95,11 +95,11 @@ def try_own(recipe: Recipe, loss: Loss, outputs: Tensor, target: Tensor, weight:
 
 
 def built(loss: Component, labels: Labels) -> Any:
-    """What a loss's component makes for the facts of training rows; or a function of the user's own that is a loss itself.
+    """Build a loss component for the facts about training rows; the user's own function may be a loss itself.
 
     Args:
         loss: The component.
-        labels: The facts.
+        labels: Facts about the training rows.
 
     Raises:
         ConfigError: When it does not fit them.
@@ -115,7 +115,7 @@ def built(loss: Component, labels: Labels) -> Any:
 
 
 def _is_loss_itself(function: Any, loss: Component) -> bool:
-    """Whether it takes outputs and targets, and not what the program knows before a training."""
+    """Whether the function takes outputs and targets, not the facts known before training."""
     if isinstance(function, type):
         return False
     parameters = calling.parameters_of(inspect.signature(function))
@@ -128,10 +128,10 @@ def _is_loss_itself(function: Any, loss: Component) -> bool:
 
 
 def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
-    """The weights of classes that the recipe's losses compute from some training rows, by key; of stages those that differ.
+    """Return the class weights that the recipe's losses compute from training rows, by key, including losses of stages.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         rows: The training rows of a fold.
     """
@@ -147,7 +147,7 @@ def balances(recipe: Recipe, task: Task, rows: Rows) -> dict[str, Balance]:
 
 
 def labels_of(task: Task, rows: Rows) -> Labels:
-    """The facts of the training rows that a loss needs.
+    """Return the facts about training rows that a loss needs.
 
     Args:
         task: The task.
@@ -166,7 +166,7 @@ def labels_of(task: Task, rows: Rows) -> Labels:
 
 
 def _widths(task: Task) -> tuple[int, ...]:
-    """How many numbers each of several outputs has; empty for one output."""
+    """Return the number of columns of each of several outputs; empty for one output."""
     if parts := heads_of(task):
         return tuple(width for _, width in parts)
     layout = sources.open(task).layout
@@ -174,6 +174,6 @@ def _widths(task: Task) -> tuple[int, ...]:
 
 
 def heads_of(task: Task) -> tuple[tuple[str, int], ...]:
-    """Activation and size of each output of a task; empty for a task that names no outputs."""
+    """Return activation and size of each output of a task; empty for a task without named outputs."""
     entries = (task.bases or (task,))[0].source.get("heads") or ()
     return tuple((str(entry["activation"]), int(entry["outputs"])) for entry in entries)

@@ -1,4 +1,4 @@
-"""The network of a recipe for a task, with its first weights."""
+"""The network of a recipe for a task, with its initial weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
 
-# Images whose targets a network may look at, and how many of them are in memory at a time.
+# Number of images whose targets a network may examine, and number of them in memory at a time.
 _LOOKED_AT, _AT_ONCE = 2000, 100
 
 
@@ -49,19 +49,19 @@ def build_network(
     bare: bool = False,
     others: Mapping[str, Head] | None = None,
 ) -> nn.Module:
-    """The recipe's network for a task.
+    """Build the recipe's network for a task.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         pack: Its cached images.
-        seed: What new weights are drawn from.
-        rows: For regression the training rows, whose mean and deviation the network's numbers are scaled by; None when
-            weights are loaded that hold them.
+        seed: Seed of new weights.
+        rows: For regression the training rows, whose mean and deviation scale the network's numbers; None when weights that
+            contain the scale are loaded.
         pretrained: False for a network into which stored weights are loaded next: skips weights that will be replaced, and
             low-rank additions, which are stored merged.
-        bare: Leave low-rank additions out all the same.
-        others: Further heads by name, for tasks that are learned together with this one.
+        bare: Leave low-rank additions out in any case.
+        others: Further heads by name, for tasks that are trained together with this one.
     """
     task = _with_recipe_heads(task, recipe)
     arch = recipe.arch if pretrained else without_weights(recipe.arch)
@@ -91,7 +91,7 @@ def build_network(
 
 
 def _pixels(recipe: Recipe, task: Task, pack: Pack, cells: slicing.Cells | None) -> Pixels:
-    """What the network is given."""
+    """Return the facts about the network's input."""
     *sides, channels = seen_shape(recipe, pack)
     if cells is not None:
         sides = list(cells.size(*sides))
@@ -109,8 +109,8 @@ def _pixels(recipe: Recipe, task: Task, pack: Pack, cells: slicing.Cells | None)
 
 
 def _own_head(recipe: Recipe, task: Task, pack: Pack, rows: Rows | None) -> Head:
-    """What the network gives for the task."""
-    # A solution over time has as many times as the network gives.
+    """Return the network's head for the task."""
+    # The network decides the number of times of a solution over time.
     over_time = equations.is_over_time(task.kind, recipe.loss)
     predicted = kinds.decide(task.kind, recipe.loss)
     own = replace(head(task, rows, predicted), any_height=over_time, sides=target_sides(recipe, task, pack))
@@ -120,13 +120,13 @@ def _own_head(recipe: Recipe, task: Task, pack: Pack, rows: Rows | None) -> Head
 
 
 def _record_inputs(task: Task) -> tuple[tuple[tuple[str, tuple[int, ...]], ...], Mapping[str, Any]]:
-    """Inputs and network parameters of a task of records; nothing for images."""
+    """Return inputs and network parameters of a task of records; both empty for images."""
     layout = sources.open(task).layout
     return ((), {}) if layout is None else (layout.inputs, task.source["network_params"])
 
 
 def _with_recipe_heads(task: Task, recipe: Recipe) -> Task:
-    """The task with the heads of a recipe: what describes its samples may have been written for another one since."""
+    """Return the task with the heads of the recipe, because its stored description may be that of another recipe."""
     if recipe.heads is None:
         return task
     base = (task.bases or (task,))[0]
@@ -135,10 +135,10 @@ def _with_recipe_heads(task: Task, recipe: Recipe) -> Task:
 
 
 def without_weights(arch: Component) -> Component:
-    """The same network with random weights, for weights that follow or are not needed.
+    """Return the arch with random weights, for a network whose weights are loaded later or not needed.
 
     Args:
-        arch: The recipe's section.
+        arch: The recipe's `arch` section.
     """
     return Component(arch.slot, arch.target, components.with_random_weights(arch.target, arch.params))
 
@@ -146,15 +146,15 @@ def without_weights(arch: Component) -> Component:
 def started_network(
     recipe: Recipe, task: Task, pack: Pack, seed: int, rows: Rows, start: Start | None
 ) -> tuple[nn.Module, str]:
-    """The network that a training begins with, and a report of the weights that it starts from (empty without any).
+    """Return the network at the start of a training, and a report on its initial weights (empty for random ones).
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         pack: Its cached images.
-        seed: What new weights are drawn from.
+        seed: Seed of new weights.
         rows: The training rows.
-        start: Weights to start from; None: as the recipe's arch says.
+        start: Weights to start from; None: those specified by the recipe's arch.
 
     Raises:
         DataError: When the weights do not fit.
@@ -162,7 +162,7 @@ def started_network(
     if start is None:
         network = build_network(recipe, task, pack, seed=seed, rows=rows)
         return network, weights_report(network)
-    # Pretrained weights matter beside a start that may lack some.
+    # Pretrained weights matter if the weights to start from may be incomplete.
     network = build_network(recipe, task, pack, seed=seed, rows=rows, pretrained=start.allow_missing, bare=True)
     report = initial_weights.load(network, start)
     recipe.peft.build(network)
@@ -170,23 +170,23 @@ def started_network(
 
 
 def weights_report(network: nn.Module) -> str:
-    """The report of the weights that a network was made with; empty where they are random."""
+    """Return the report on the weights that a network was built with; empty if they are random."""
     return str(getattr(network, "begun", ""))
 
 
 def has_learnable_classes(task: Task) -> bool:
-    """Whether each image of a task is of one class."""
+    """Whether each image of a task belongs to one class."""
     its = kinds.of(task.kind)
     return its.has_classes and not its.is_dense
 
 
 def head(task: Task, rows: Rows | None, predicted: str | None = None) -> Head:
-    """The layers by which a network ends for a task.
+    """Return the final layers of a network for a task.
 
     Args:
         task: The task.
-        rows: The training rows, whose targets are the unit of numbers; None where weights follow that hold it.
-        predicted: The kind of the run; None: the task's.
+        rows: The training rows, whose targets define the unit of numbers; None when weights that contain it are loaded.
+        predicted: The kind of the run; None: the task's kind.
     """
     predicted = predicted or task.kind
     scale = scale_of(task, rows, predicted) if rows is not None else None
@@ -194,21 +194,21 @@ def head(task: Task, rows: Rows | None, predicted: str | None = None) -> Head:
 
 
 def scale_of(task: Task, rows: Rows, predicted: str) -> Scale | None:
-    """In which unit a loss compares a task's numbers, from its training rows; None: as they are.
+    """Return the unit in which a loss compares a task's numbers, from its training rows; None: numbers are not scaled.
 
     Args:
         task: The task.
         rows: The training rows.
         predicted: The kind of the run.
     """
-    # Networks for records give numbers as they are, and no head in which they could be scaled; activations have bounds.
+    # Networks for records return numbers without a head that could scale them; activations have bounds.
     if sources.open(task).layout is not None or heads_of(task):
         return None
     return kind.of(predicted).scale(task.samples.learned[rows])
 
 
 def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
-    """Spatial shape and channels of what the network is given, after the steps that every image goes through."""
+    """Return the spatial shape and channels of the network's input, after the steps applied to every image."""
     built = [step.build() for step in recipe.augmentations.cpu]
     steps = geometry.always([libraries.adapt(transform) for transform in built if libraries.changes_images(transform)])
     if not steps:
@@ -219,7 +219,7 @@ def seen_shape(recipe: Recipe, pack: Pack) -> tuple[int, ...]:
 
 
 def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | None:
-    """The spatial shape of target images after the steps that every sample goes through; None where there are none."""
+    """Return the spatial shape of target images after the steps applied to every sample; None if there are none."""
     labelled = np.flatnonzero(task.samples.labelled & ~pack.unreadable_mask(task))
     if not kind.of(task.kind).TARGETS_HAVE_OWN_SHAPE or pack.masks is None or not len(labelled):
         return None
@@ -229,12 +229,12 @@ def target_sides(recipe: Recipe, task: Task, pack: Pack) -> tuple[int, ...] | No
 
 
 def seen_targets(recipe: Recipe, task: Task, pack: Pack, rows: Rows) -> Iterator[npt.NDArray[Any]]:
-    """The targets of training images as the network sees them, without what is drawn, some images at a time.
+    """Yield the targets of training images as the network sees them, without random steps, some images at a time.
 
-    Of many images so many at even steps are looked at.
+    Of a large number of images, an evenly spaced subset is used.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         pack: Its cached images.
         rows: The training rows.

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe with its schedule."""
+"""The optimizer of a recipe and its schedule."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from mlpipe.learn.optimizers.parameter_groups import parameter_groups, scale_rat
 def build_optimizers(
     recipe: Recipe, batches: int, direction: Direction, take_up: Callable[[nn.Module, Optimizer], None] | None = None
 ) -> Callable[[nn.Module], tuple[Optimizer, dict[str, Any]]]:
-    """A function from the network to its optimizer and Lightning's description of the schedule.
+    """Return a function from the network to its optimizer and Lightning's description of the schedule.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         batches: Batches in an epoch.
-        direction: Whether less or more of the monitor is better.
-        take_up: Gives the optimizer what an earlier one knew, before the schedule is made.
+        direction: Whether lower (min) or higher (max) values of the monitor are better.
+        take_up: Loads the state of an earlier optimizer before the schedule is built.
     """
     steps = steps_per_epoch(recipe, batches)
     clock = Clock(steps, epochs_of(recipe, steps), direction)
@@ -44,7 +44,7 @@ def build_optimizers(
         description = {"scheduler": schedule, "interval": _interval(component)}
         if plateau.watches(schedule):
             params = recipe.lr_scheduler.params
-            # The module lets it look, at any number of the epoch's row; Lightning would ask for one that was logged.
+            # The module passes it the value from the epoch's row; Lightning would require a logged value.
             description["reduce_on_plateau"] = False
             description["monitor"] = (params.get("plateau") or params).get("watch") or recipe.metrics.monitor
         return optimizer, description
@@ -53,31 +53,31 @@ def build_optimizers(
 
 
 def _interval(schedule: Component) -> str:
-    """When a schedule moves on: what is said, else what its function takes for it, else torch's `epoch`."""
+    """Return the interval of a schedule: the given one, the default of its function, or torch's `epoch`."""
     own = inspect.signature(schedule.load()).parameters.get("interval")
     default = "epoch" if own is None or own.default is own.empty else str(own.default)
     return str(schedule.params.get("interval", default))
 
 
 def steps_per_epoch(recipe: Recipe, batches: int) -> int:
-    """Optimizer steps in an epoch of so many batches."""
+    """Return the optimizer steps in an epoch of `batches` batches."""
     return -(-batches // int(recipe.trainer.get("accumulate_grad_batches") or 1))
 
 
 def epochs_of(recipe: Recipe, steps: int) -> float:
-    """How many epochs of so many optimizer steps a training has: `max_epochs`, or a fraction that `max_steps` leaves."""
+    """Return the epochs of a training with `steps` steps per epoch: `max_epochs`, or a fraction if `max_steps` is reached."""
     epochs, most = int(recipe.trainer["max_epochs"]), most_steps(recipe)
     return epochs if most is None else min(epochs, most / steps)
 
 
 def most_steps(recipe: Recipe) -> int | None:
-    """`trainer.max_steps`; None: no bound."""
+    """Return `trainer.max_steps`; None: no limit."""
     most = int(recipe.trainer.get("max_steps", -1))
     return None if most < 0 else most
 
 
 def shortened(schedule: Component, share: float) -> Component:
-    """A schedule of a training that is cut to a share of its epochs: its warm-up keeps its part of the whole."""
+    """Return a schedule for a training cut to a share of its epochs, with a warm-up of the same share of the training."""
     warmup = schedule.params.get("warmup_epochs")
     if share >= 1 or not warmup:
         return schedule
@@ -85,7 +85,7 @@ def shortened(schedule: Component, share: float) -> Component:
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
-    """The recipe's optimizer, each layer with its rate."""
+    """Build the recipe's optimizer, with the learning rate of each layer."""
     optimizer: Optimizer = recipe.optimizer.build(parameter_groups(network, recipe.layer_decay))
     _require_kind(Optimizer, "optimizer", recipe.optimizer, optimizer)
     scale_rates(optimizer)
@@ -93,13 +93,13 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
 
 
 def with_rate(recipe: Recipe, lr: float) -> Recipe:
-    """The recipe with another learning rate."""
+    """Return the recipe with another learning rate."""
     optimizer = recipe.optimizer
     return replace(recipe, optimizer=Component(optimizer.slot, optimizer.target, {**optimizer.params, "lr": lr}))
 
 
 def _require_kind(kind: type, section: str, component: Component, built: Any) -> None:
-    """Refuse what code of the user's own made, where it is something else."""
+    """Refuse an object of the wrong type built by the user's own code."""
     if not isinstance(built, kind):
         wrong, fix = f"{component.target} must give a {kind.__name__} of torch", "return one"
         raise ConfigError(problem(f"{section}._target_", wrong, got=type(built).__name__, fix=fix))

@@ -1,4 +1,4 @@
-"""A function of your own as a network: it gives features, the pooling, the dropout and the heads follow."""
+"""Your own function as the body of a network, followed by pooling, dropout and heads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mlpipe.arch.classifier import Classifier, Head, Pixels, statistics
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.own_parts.own_code import Code, accepted_arguments, called
 
-# What most ImageNet weights were trained with.
+# The statistics that most ImageNet weights were trained with.
 _STATISTICS = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
 
 
 class Body(nn.Module):
-    """A module's features, pooled where they are maps, with dropout.
+    """A module's features, pooled if they are maps, with dropout.
 
     Args:
-        module: Images (n, channels, height, width) to features (n, features) or maps (n, features, height, width).
-        pool: How maps are pooled.
+        module: Maps images (n, channels, height, width) to features (n, features) or maps (n, features, height, width).
+        pool: The pooling of maps.
         drop_rate: Dropout of the features.
-        parts: The channels of each of several inputs, which the module is given as a list; empty: it is given all as one.
-        code: The hash of each file that the module comes from, for caches of what it computes.
+        parts: The channels of each of several inputs, which the module gets as a list; empty: it gets one tensor.
+        code: The hash of each file that the module comes from, for caches of its results.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Body(nn.Module):
         self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features, shape (n, features)."""
+        """Return features, shape (n, features)."""
         features: Tensor = self.module(list(torch.split(images, self._parts, 1)) if self._parts else images)
         if features.ndim == 4:
             features = self.pool(features)
@@ -70,33 +70,33 @@ def own(
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
     freeze: bool | Literal["backbone"] = False,
 ) -> Classifier:
-    """The module that a function returns as the body of a network, with new heads.
+    """The module returned by a function as the body of a network, with new heads.
 
-    Of these arguments the function is given those that it has parameters for: `input_shape` (height, width, channels),
+    The function gets those of these arguments that it has parameters for: `input_shape` (height, width, channels),
     `in_chans`, `classes`, `include_top` (false), `pooling`, `weights` (`imagenet` when `pretrained`, else None), and
-    `arguments`. Its module sees pixels as the section `augmentations` says: `model` is ImageNet's mean and deviation. Where
-    items have several images, `input_shape` and `in_chans` are lists with one entry for each, and so is what the module sees.
+    `arguments`. Its module sees pixels as set in the section `augmentations`: `model` is ImageNet's mean and deviation. If
+    items have several images, `input_shape` and `in_chans` are lists with one entry each, and the module gets a list.
 
     Args:
-        heads: What each target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
+        heads: The head of each target; given by the program.
+        pixels: Facts about the images; given by the program.
         name: The function, or a class of modules.
         arguments: Further arguments of the function.
-        modules: The folder of Python files that it is in.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        modules: Folder of Python files with the function.
+        imports: Modules to import in addition.
+        stand_ins: Packages whose imports are replaced by `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run.
-        pretrained: What the function is told of weights.
-        weights: A file of weights of the whole network, or of the function's module.
-        weights_strict: False loads what fits of that file, however little that is.
-        in_chans: Channels of the network; None: as the images.
-        pool: How feature maps are pooled.
+        pretrained: Whether the function is asked for pretrained weights.
+        weights: A weights file for the whole network, or for the function's module.
+        weights_strict: False loads whatever fits from that file, even if it is little.
+        in_chans: Input channels of the network; None: those of the images.
+        pool: The pooling of feature maps.
         drop_rate: Dropout before the head.
-        freeze: True or `backbone`: learn the heads only.
+        freeze: True or `backbone`: train the heads only.
 
     Raises:
-        ConfigError: When the function fails, or gives no module with features.
-        DataError: When a file of weights does not fit, or the code is not trusted.
+        ConfigError: When the function fails, or does not return a module with features.
+        DataError: When a weights file does not fit, or the code is not trusted.
     """
     code = Code(modules, imports or (), stand_ins or (), trust or ())
     function = code.function("arch", name)
@@ -128,7 +128,7 @@ def own(
 
 
 def _width(body: Body, name: str, channels: int, sides: tuple[int, ...]) -> int:
-    """How many features come out, found by trying."""
+    """Return the number of features, found by a forward pass."""
     was_training = body.training
     body.eval()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Networks for rows of named inputs: a class of your own or a list of layers, whose outputs are used as they are."""
+"""Networks for rows of named inputs: your own class or a list of layers, with outputs used as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlpipe.learn.own_parts.own_code import called
 Gives = Literal["logits", "softmax", "sigmoid", "class_logits", "label_logits"]
 Inputs = Sequence[tuple[str, tuple[int, ...]]]
 _KINDS = {"softmax": "classification", "sigmoid": "multilabel", "logits": "regression"}
-# What makes probabilities of the logits of one of several outputs, whose values stand side by side.
+# Converts the logits of one of several outputs to probabilities, because several outputs are returned side by side.
 _OF_LOGITS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "class_logits": partial(torch.softmax, dim=1),
     "label_logits": torch.sigmoid,
@@ -31,16 +31,16 @@ _OF_LOGITS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 
 class RecordNetwork(nn.Module):
-    """Takes a vector of records apart into named inputs, and gives what the module makes of them as logits or numbers.
+    """Splits vectors of records into named inputs, and returns the module's outputs as logits or numbers.
 
     Args:
-        module: Takes the inputs by name, or the only one as it is; gives a tensor, or tensors by output.
+        module: Takes the inputs by name, or a single input by position; returns a tensor, or tensors by output.
         inputs: Name and shape of each input, in their order in the vector.
-        outputs: The outputs that are learned.
-        head: What the network is asked under.
-        gives: What each output is: logits or numbers, probabilities of classes, or of labels; of several outputs
+        outputs: The outputs that are trained.
+        head: The name of the network's head.
+        gives: The form of each output: logits or numbers, probabilities of classes, or of labels; for several outputs also
             `class_logits` and `label_logits`.
-        chosen: The one of several outputs that is given; None: all of them.
+        chosen: The one of several outputs that is returned; None: all of them.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class RecordNetwork(nn.Module):
 
     @property
     def chosen(self) -> str | None:
-        """The one of several outputs that is given; None: all of them."""
+        """The one of several outputs that is returned; None: all of them."""
         return self._chosen
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits or numbers of the only or the chosen output, shape (n, outputs); several side by side, logits as probabilities.
+        """Return logits or numbers of one output, shape (n, outputs), or several outputs side by side, logits as probabilities.
 
         Args:
             images: The vectors, shape (n, 1, length, 1).
@@ -81,7 +81,7 @@ class RecordNetwork(nn.Module):
         return {self._head: as_logits(outputs[name], _KINDS.get(gives[name], "regression"))}
 
     def raw(self, vectors: Tensor) -> dict[str, Tensor]:
-        """The module's own outputs for vectors of shape (n, length), in the shapes that it has."""
+        """Return the module's own outputs, in their own shapes, for vectors of shape (n, length)."""
         parts, start = {}, 0
         for name, shape in self._inputs:
             size = math.prod(shape)
@@ -106,25 +106,25 @@ def records(
     pretrained: bool = False,
     weights: str | None = None,
 ) -> RecordNetwork:
-    """The module that a function or class makes, for records; nothing is added to it.
+    """The module made by a function or class, for records; nothing is added to it.
 
-    It is called with its parameters and those that the task's transformer names. Its forward takes the inputs by their
-    names, or the only input as it is, in the shape that they have in records, with the batch first.
+    The function is called with its parameters and those from the task's transformer. The module's forward takes the inputs
+    by name, or a single input by position, in their shape in the records, with the batch first.
 
     Args:
-        heads: What each target gets; the program gives it.
-        pixels: What records are like; the program gives it.
+        heads: The head of each target; given by the program.
+        pixels: Facts about the records; given by the program.
         network: `{import: MODULE.NAME, params: {...}}`, or `{import: sequential_from_config, params: {layers: [...]}}`.
-        output: The output that is learned, or several, in the order in which the network gives them.
-        gives: What it is, or each of them: `softmax` and `sigmoid` are probabilities, those of an only output are stored
-            as their logarithms; `class_logits` and `label_logits` say which of several outputs are logits.
+        output: The output to train, or several, in the order in which the network returns them.
+        gives: The form of the output, or of each: `softmax` and `sigmoid` are probabilities, which for a single output are
+            stored as logarithms; `class_logits` and `label_logits` mark those of several outputs that are logits.
         trust: Modules outside the current folder whose code may run.
         pretrained: Must be false.
-        weights: A file of weights of the whole network.
+        weights: A weights file for the whole network.
 
     Raises:
-        ConfigError: When the function fails, or its module takes or gives something else.
-        DataError: When it is not the user's own code, or a file of weights does not fit.
+        ConfigError: When the function fails, or its module has other inputs or outputs.
+        DataError: When the code is not the user's own and not trusted, or a weights file does not fit.
     """
     if pretrained:
         raise ConfigError(problem("arch.pretrained", "a network for records has no weights", got=True, fix="use false"))
@@ -147,16 +147,16 @@ def records(
 
 
 def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[str]) -> nn.Module:
-    """The module that an import block makes.
+    """Build the module of an import block.
 
     Args:
         network: The block.
-        more: Parameters beside the block's.
+        more: Parameters in addition to the block's.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When a parameter comes twice, or the function fails or gives no module.
-        DataError: When it is not the user's own code.
+        ConfigError: When a parameter is given twice, or the function fails or returns no module.
+        DataError: When the code is not the user's own and not trusted.
     """
     path, params = network.get("import"), dict(network.get("params") or {})
     if not isinstance(path, str):
@@ -173,7 +173,7 @@ def built(network: Mapping[str, Any], more: Mapping[str, Any], trust: Sequence[s
 
 
 def _check(network: RecordNetwork, path: str, inputs: Inputs, outputs: Sequence[str], size: int) -> None:
-    """Try the network once, so that what does not fit is known with its reason."""
+    """Try the network once, so that a misfit is reported with its reason."""
     names = [name for name, _ in inputs]
     accepted = inspect.signature(network.module.forward).parameters
     if len(names) > 1 and not set(names) <= set(accepted):

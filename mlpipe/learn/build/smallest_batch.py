@@ -1,4 +1,4 @@
-"""Check that a network can learn from the smallest batch it meets: batch normalisation cannot from a single value."""
+"""Check that a network can learn from its smallest batch, because batch normalisation cannot learn from a single value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mlpipe.arch import adapt
 from mlpipe.errors import DataError, first_line, problem
 
-# What torch raises for shapes that a layer cannot learn from.
+# Exceptions raised by torch for shapes that a layer cannot learn from.
 _REFUSALS = (RuntimeError, ValueError, AssertionError)
 
 
@@ -22,15 +22,15 @@ def check(
     arch: str,
     key: str = "preprocessing.size",
 ) -> None:
-    """Push the smallest batch through a network as in training; its state and the random numbers stay as they are.
+    """Push the smallest batch through a network as in training, without changing its state or the random state.
 
     Args:
-        network: The network, with what learns in it.
+        network: The network, with frozen parts marked.
         image: One training image, shape (1, channels, ...).
         sizes: Images in each batch.
         batch_size: `sampling.batch_size`.
-        arch: The network's name, for the sentence.
-        key: The key that says how large images are, for the sentence.
+        arch: The network's name, for the message.
+        key: The key of the image size, for the message.
 
     Raises:
         DataError: When it cannot learn from that batch.
@@ -52,7 +52,7 @@ def check(
 
 
 def _refusal(network: nn.Module, image: Tensor, count: int) -> str:
-    """Why the network cannot learn from so many images at a time; empty where it can."""
+    """Return why the network cannot learn from `count` images at a time; empty if it can."""
     modes = {name: module.training for name, module in network.named_modules()}
     buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""A trial construction of every part of a recipe, so that mistakes show before anything is written."""
+"""A trial construction of every part of a recipe, so that mistakes are found before anything is written."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def try_recipe(
     """Build every part once and push one batch through.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         task: The task.
         pack: Its cached images.
         rows: The training rows of a fold.
         start: Weights that training starts from.
-        beside: How many other tasks are learned together with it; each has an image in every step, at least.
+        beside: Number of other tasks trained together with it; each has at least one image in every step.
 
     Returns:
-        The network that was tried; what a fold learns with is drawn from the fold's own seed.
+        The network that was tried; the network of a fold is built with the fold's own seed.
 
     Raises:
         DataError: When the network cannot take images of this size, or a part does not fit the task.
-        MlpipeError: When pretrained weights cannot be had.
+        MlpipeError: When pretrained weights are not available.
     """
     prepare_torch(recipe.threads)
     predicted = kinds.decide(task.kind, recipe.loss)
@@ -68,7 +68,7 @@ def try_recipe(
     batch = next(iter(data.train_dataloader()))
     part = kind.of(predicted)
     if part.CHECKS_OUTPUTS or recipe.loss.is_users:
-        # Of images: one that is black everywhere may be answered by zeros.
+        # Uses real images, because the answer to an all-black image may be zeros.
         part.check(recipe, task, batch, _loss_inputs(network, batch), loss)
     if not recipe.stages and not exact_heads.has_no_steps(recipe):
         sizes = [size + beside for size in data.batch_sizes(0)[0]]
@@ -83,7 +83,7 @@ def try_recipe(
 
 
 def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> None:
-    """See that the network takes the task's images, and gives what its targets are."""
+    """Check that the network takes the task's images, and returns outputs of the targets' shape."""
     arch = recipe.arch.title
     *sides, channels = seen_shape(recipe, pack)
     try:
@@ -101,7 +101,7 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
             wrong = "a generator and a critic learn by this loss"
             raise ConfigError(problem("loss", wrong, got=f"arch={arch}", fix="add arch=gan"))
         return
-    # A solution's times are as many as the network gives.
+    # The network decides the number of times of a solution.
     solves = equations.is_over_time(task.kind, recipe.loss) and outputs.ndim == 4
     image_sides = (outputs.shape[2], *sides[1:]) if solves else tuple(sides)
     aim = image_sides if solves else target_sides(recipe, task, pack) or image_sides
@@ -121,7 +121,7 @@ def _try_shapes(recipe: Recipe, task: Task, pack: Pack, network: nn.Module) -> N
 
 
 def _loss_inputs(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """What a loss is given of a batch, its network in evaluation."""
+    """Return the loss's inputs for a batch, with the network in evaluation mode."""
     images = batch["images"].float()
     if not getattr(network, "takes_targets", False):
         return _outputs(network, images)

@@ -1,1 +1,1 @@
-"""Callbacks: work beside the training steps, a file for each family."""
+"""Callbacks of the training, one file for each family."""

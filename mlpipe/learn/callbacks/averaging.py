@@ -1,4 +1,4 @@
-"""Averaged weights: a running mean of the weights that the optimizer moves is validated and stored in their place."""
+"""Averaged weights: a running mean of the trained weights is validated and stored instead of them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def ema(
     decay: Annotated[float, "> 0", "< 1"] = 0.999,
     start: Annotated[float, ">= 0", "< 1"] = 0.0,
 ) -> Averaging:
-    """An exponential moving average of the weights (Polyak & Juditsky 1992), which is what is validated and stored.
+    """An exponential moving average of the weights (Polyak & Juditsky 1992), which is validated and stored.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        decay: Share of the average that is kept at every step of the optimizer; smaller in the first steps.
-        start: Share of the epochs before the averaging begins.
+        decay: Share of the average that is kept at every optimizer step; smaller in the first steps.
+        start: Share of the epochs before averaging begins.
     """
     return Averaging(decay, start)
 
@@ -38,32 +38,32 @@ def ema(
 def swa(monitor: str, direction: Direction, *, start: Annotated[float, ">= 0", "< 1"] = 0.75) -> Averaging:
     """Stochastic weight averaging (Izmailov et al. 2018): the mean of the weights at the end of the last epochs.
 
-    Batch statistics are computed anew before each of these validations, by a pass over the epoch's training batches. The
-    schedule stays the recipe's: a constant or a cyclic rate in the last epochs is what the paper uses.
+    Batch statistics are recomputed before each of these validations, by a pass over the epoch's training batches. The
+    schedule stays that of the recipe; the paper uses a constant or a cyclic rate in the last epochs.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        start: Share of the epochs before the averaging begins.
+        start: Share of the epochs before averaging begins.
     """
     return Averaging(None, start)
 
 
 class Averaging(Callback):
-    """Keeps an average of all weights and batch statistics, and puts it in place from validation to the next epoch.
+    """Keeps an average of all weights and batch statistics, and uses it from the validation until the next epoch.
 
-    Where nothing is validated it is put in place at the end of the epoch.
+    Without a validation the average is put in place at the end of the epoch.
 
-    The state that is saved at the end of an epoch holds both, so that a resumed training goes on exactly.
+    The state saved at the end of an epoch holds both sets of weights, so that a resumed training continues exactly.
 
-    The mean of weights that lie far apart is a network that none of the averaged batch statistics belong to. With it the
-    statistics are computed anew from the epoch's training batches (`renew_statistics`); an exponential
-    average stays near the weights that move, and its statistics are averaged as they are.
+    The averaged batch statistics do not fit the mean of weights that lie far apart. For a plain mean the statistics are
+    therefore recomputed from the epoch's training batches (`renew_statistics`); an exponential average stays near the trained
+    weights, and its statistics are averaged as they are.
 
     Args:
-        decay: Share of the average that is kept at every step of the optimizer; None: the plain mean of the weights
-            at the end of epochs.
-        start: Share of the epochs before the averaging begins.
+        decay: Share of the average that is kept at every optimizer step; None: the plain mean of the weights at the end of
+            epochs.
+        start: Share of the epochs before averaging begins.
     """
 
     def __init__(self, decay: float | None, start: float) -> None:
@@ -75,37 +75,37 @@ class Averaging(Callback):
         self._first: int | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the first epoch of the stage: epochs are counted on over stages, a share is one of the stage's own."""
+        """Note the first epoch of the stage, because epochs are counted over all stages but the share is of one stage."""
         if self._first is None:
             self._first = trainer.current_epoch
         if self._step < 0:
             self._step = trainer.global_step
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the optimizer's own weights back."""
+        """Restore the trained weights."""
         _copy_weights(pl_module, self._raw)
         self._raw = {}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the exponential average after a step of the optimizer."""
-        # A step may be made of several batches, of which only the last one moves a weight.
+        """Update the exponential average after an optimizer step."""
+        # A step may consist of several batches, of which only the last one changes weights.
         has_moved = trainer.global_step != self._step
         self._step = trainer.global_step
         if self._decay is None or not has_moved or not self._has_begun(trainer):
             return
         self._count += 1
-        # Early on the average follows quickly, as in TensorFlow's ExponentialMovingAverage with num_updates.
+        # At first the average follows quickly, as in TensorFlow's ExponentialMovingAverage with num_updates.
         self._mix(pl_module, 1 - min(self._decay, self._count / (self._count + 9)))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average in place."""
+        """Put the average in place for the validation."""
         if trainer.state.fn == TrainerFn.FITTING:
             self._swap_in_average(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put the average in place where nothing is validated."""
+        """Put the average in place if there was no validation."""
         if not self._raw:
             self._swap_in_average(trainer, pl_module)
 
@@ -122,7 +122,7 @@ class Averaging(Callback):
                 renew_statistics(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """The average, and the optimizer's weights while the average is in place."""
+        """Return the average, and the trained weights while the average is in place."""
         return {
             "average": self._average,
             "raw": self._raw,
@@ -132,7 +132,7 @@ class Averaging(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take both up."""
+        """Restore the average and the trained weights."""
         self._average, self._raw = state_dict["average"], state_dict["raw"]
         self._count, self._step = state_dict["count"], state_dict["step"]
         self._first = state_dict.get("first")
@@ -142,7 +142,7 @@ class Averaging(Callback):
         return trainer.current_epoch - first >= int(self._start * ((trainer.max_epochs or 0) - first))
 
     def _mix(self, module: pl.LightningModule, share: float) -> None:
-        """Move the average by a share towards the module's weights; whole numbers are taken as they are."""
+        """Move the average by a share towards the module's weights; integer tensors are copied."""
         for name, tensor in module.state_dict().items():
             if name not in self._average or not tensor.is_floating_point():
                 self._average[name] = tensor.detach().clone()
@@ -158,16 +158,16 @@ def _copy_weights(module: pl.LightningModule, weights: dict[str, Tensor]) -> Non
 
 
 def renew_statistics(trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Compute batch statistics anew, for weights that no step has led to.
+    """Recompute batch statistics, for weights that were not reached by training steps.
 
-    The running mean and variance of each layer become the means over the epoch's training batches, as
+    The running mean and variance of each layer become the means over the epoch's training batches, as in
     `torch.optim.swa_utils.update_bn` (Izmailov et al. 2018, section 3): one pass in training mode, every batch with the
-    same weight. What is in evaluation mode because it does not learn keeps its statistics. The batches, their augmentation
-    and what dropout draws are the epoch's own, so that a training that goes on from an earlier state computes the same.
+    same weight. Frozen layers, which are in evaluation mode, keep their statistics. The batches, their augmentation and the
+    dropout masks are those of the epoch, so that a training resumed from an earlier state computes the same.
 
     Args:
-        trainer: In the validation of an epoch.
-        module: A FoldModule with the weights that are to be judged; it is left in the mode that it was in.
+        trainer: During the validation of an epoch.
+        module: A FoldModule with the weights to be validated; its training mode does not change.
     """
     network: nn.Module = getattr(module, "network", module)
     modes = [(part, part.training) for part in network.modules()]
@@ -184,15 +184,15 @@ def renew_statistics(trainer: pl.Trainer, module: pl.LightningModule) -> None:
 
 @contextmanager
 def from_batches(layers: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Let the running statistics of layers be the means over the batches that go through them meanwhile.
+    """Set the running statistics of layers to the means over the batches processed in the meantime.
 
     Args:
-        layers: In training mode.
+        layers: Layers in training mode.
     """
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        # The mean over batches instead of one that forgets.
+        # None means a plain mean over batches instead of an exponential one.
         layer.momentum = None
     try:
         yield
@@ -206,8 +206,8 @@ def _keeps_statistics(layer: _BatchNorm) -> bool:
 
 
 def _pass_batches(trainer: pl.Trainer, module: Any) -> None:
-    """The epoch's training batches through the network, without gradients; the global draws stay as they were."""
-    # Of its own: the training's loader may be asked again while it is still read from.
+    """Pass the epoch's training batches through the network, without gradients or changes to the global random state."""
+    # A loader of its own, because the one of the training may still be in use.
     loader: Any = trainer.datamodule.train_dataloader()  # type: ignore[attr-defined]
     loader.sampler.set_epoch(trainer.current_epoch)
     devices = [module.device] if module.device.type == "cuda" else []
@@ -217,7 +217,7 @@ def _pass_batches(trainer: pl.Trainer, module: Any) -> None:
 
 
 def _average_over_processes(trainer: pl.Trainer, layers: list[_BatchNorm]) -> None:
-    """The mean over processes that learn the fold together, each of which saw its part of every batch."""
+    """Average over the processes that train the fold together, each of which saw its part of every batch."""
     if trainer.world_size == 1:
         return
     for layer in layers:

@@ -1,4 +1,4 @@
-"""The loss of every batch of some stages, kept for the record's `batches.csv`."""
+"""The loss of every batch of some stages, for the record's `batches.csv`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pytorch_lightning.callbacks import Callback
 
 
 class Batches(Callback):
-    """Keeps the loss and the rate of every batch as it is learned; they are saved with the state.
+    """Collects the loss and the learning rate of every batch; they are saved with the state.
 
     Args:
-        batches: Where they are added: `epoch`, `stage`, `batch` (from 0), `loss` (its mean over the batch's images), `lr`.
+        batches: The list to extend: `epoch`, `stage`, `batch` (from 0), `loss` (its mean over the batch's images), `lr`.
         stage: The stage's number.
-        is_kept: Whether this stage's are added; those of others are saved with the state all the same.
+        is_kept: Whether batches of this stage are added; those of other stages are saved with the state in any case.
     """
 
     def __init__(self, batches: list[dict[str, Any]], stage: int, *, is_kept: bool = True) -> None:
@@ -24,24 +24,24 @@ class Batches(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Note the rate of the batch: when it has ended, the schedule has moved on to the next one's."""
+        """Note the learning rate of the batch, because the schedule has advanced when the batch has ended."""
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"]) * float(getattr(pl_module, "lr_scale", 1.0))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the batch's."""
+        """Add the batch's loss and learning rate."""
         if not self._is_kept:
             return
-        # Not the output's loss: that is divided by the number of batches in a step.
+        # Not the loss of the output, which is divided by the number of batches in a step.
         loss = float(getattr(pl_module, "batch_loss", outputs["loss"]))
         at = {"epoch": int(trainer.current_epoch), "stage": self._stage, "batch": batch_idx}
         self._kept.append({**at, "loss": loss, "lr": self._rate})
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was kept so far."""
+        """Return the batches collected so far."""
         return {"kept": self._kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up."""
+        """Restore the collected batches."""
         self._kept[:] = state_dict["kept"]

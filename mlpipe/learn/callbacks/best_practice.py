@@ -1,4 +1,4 @@
-"""Good habits for any training: stop when it stands still, and keep the weights of every epoch."""
+"""Good practice for any training: stop when it no longer improves, and keep the weights of every epoch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FOLDER = "resume_checkpoints"
 
 
 class TrainingStop(EarlyStopping):
-    """Stops when the mean training loss of an epoch, or a metric of training samples, has not improved for some epochs."""
+    """Stops when the mean training loss of an epoch, or a metric of training samples, stops improving for some epochs."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the epoch's value, which the module has just written down.
+        """Compare the epoch's value, which the module has just recorded.
 
         Raises:
-            ConfigError: When the training measures no such thing.
+            ConfigError: When the training does not measure this value.
         """
         row: dict[str, float] = cast(Any, pl_module).history[-1]
         if self.monitor not in row:
@@ -40,7 +40,7 @@ class TrainingStop(EarlyStopping):
             self.stopped_epoch = trainer.current_epoch
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The mean is not there yet."""
+        """Do nothing, because the epoch's mean is not available yet."""
 
 
 def early_train(
@@ -59,10 +59,10 @@ def early_train(
         monitor: Not used.
         direction: Not used.
         patience: Epochs without an improvement before the stop.
-        min_delta: The least change that is an improvement.
+        min_delta: The smallest change that counts as an improvement.
         watch: `train/loss`, or with metrics.while_training `train/METRIC`.
         watch_direction: Whether lower (min) or higher (max) values are better.
-        baseline: The value that the first epochs must improve on; None: none.
+        baseline: A value that the first epochs must improve on; None: none.
     """
     stop = TrainingStop(monitor=watch, mode=watch_direction, patience=patience, min_delta=min_delta, check_finite=False)
     begin_at(stop, baseline)
@@ -70,17 +70,17 @@ def early_train(
 
 
 class EveryEpoch(Callback):
-    """Writes the weights after every epoch, `resume_checkpoints/model_epoch_0001.safetensors` first.
+    """Writes the weights after every epoch, starting with `resume_checkpoints/model_epoch_0001.safetensors`.
 
     Args:
-        folder: Where that folder is made; None: in the run's folder, one for each record.
+        folder: The parent folder of `resume_checkpoints`; None: in the run's folder, one for each record.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write."""
+        """Write the weights."""
         if not trainer.is_global_zero:
             return
         folder = self._folder
@@ -92,11 +92,11 @@ class EveryEpoch(Callback):
 
 
 def every_epoch(monitor: str, direction: Direction, *, folder: str | None = None) -> Callback:
-    """Write the weights after every epoch; an interrupted training goes on from its own saved state (`continue=latest`).
+    """Write the weights after every epoch; an interrupted training resumes from its own saved state (`continue=latest`).
 
     Args:
         monitor: Not used.
         direction: Not used.
-        folder: Where `resume_checkpoints` is made; None: in the run's folder.
+        folder: The parent folder of `resume_checkpoints`; None: the run's folder.
     """
     return EveryEpoch(Path(folder).expanduser() if folder else None)

@@ -1,4 +1,4 @@
-"""Stop early when a metric stands still."""
+"""Stop early when a metric stops improving."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def early(
 
     Args:
         monitor: The metric's key.
-        direction: Whether less or more is better.
+        direction: Whether lower (min) or higher (max) values are better.
         patience: Epochs without an improvement before the stop.
-        min_delta: The least change that is an improvement.
-        watch: Another metric in place of metrics.monitor, one of metrics.train as `val/NAME`, or `val/loss`.
-        watch_direction: Whether lower (min) or higher (max) values are better; None: as usual for that
-            metric, for a function of your own as metrics.direction.
-        baseline: The value that the first epochs must improve on; None: none.
+        min_delta: The smallest change that counts as an improvement.
+        watch: Another metric instead of metrics.monitor: one of metrics.train as `val/NAME`, or `val/loss`.
+        watch_direction: Whether lower (min) or higher (max) values are better; None: the usual direction of that metric,
+            or metrics.direction for your own function.
+        baseline: A value that the first epochs must improve on; None: none.
     """
     watched, mode = watch or monitor, direction_of(watch, watch_direction, direction)
     stop = EarlyStopping(monitor=watched, mode=mode, patience=patience, min_delta=min_delta, check_finite=False)
@@ -39,6 +39,6 @@ def early(
 
 
 def begin_at(stop: EarlyStopping, baseline: float | None) -> None:
-    """Let a stop take only what is better than a number for an improvement; None: whatever comes first is one."""
+    """Set the value that the first epochs must improve on; with None the first value counts as an improvement."""
     if baseline is not None:
         stop.best_score = torch.tensor(float(baseline))

@@ -1,4 +1,4 @@
-"""Predictions of some validation images after every epoch, for pictures of how a training learns."""
+"""Predictions for some validation images after every epoch, for pictures of the training's progress."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pytorch_lightning.callbacks import Callback
 from mlpipe.learn.module import FoldModule
 from mlpipe.runs import maps
 
-# Enough for a picture, and a tenth of what single precision would take as text.
+# Enough for a picture, and a tenth of the text size of single precision.
 _DIGITS = 4
 
 
 class Examples(Callback):
-    """Keeps the outputs of the first validation images after every epoch; they are saved with the state.
+    """Collects the outputs for the first validation images after every epoch; they are saved with the state.
 
     Args:
-        examples: Where they are added: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs); for masks
-            `masks` in place of these, class numbers of shape (rows, height, width) as `mlpipe.runs.maps.as_text` has them.
+        examples: The list to extend: `epoch`, `stage`, `rows` of the task, `outputs` of shape (rows, outputs); for masks
+            `masks` instead of outputs, class numbers of shape (rows, height, width) encoded by `mlpipe.runs.maps.as_text`.
         stage: The stage's number.
-        rows: The validation rows of the stage, in their order.
-        count: How many of them.
+        rows: The validation rows of the stage, in order.
+        count: The number of images.
     """
 
     def __init__(self, examples: list[dict[str, Any]], stage: int, rows: Sequence[int], count: int) -> None:
@@ -32,19 +32,19 @@ class Examples(Callback):
         self._masks: list[Any] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the masks of the epoch before."""
+        """Drop the masks of the previous epoch."""
         self._masks = []
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int, *_: Any
     ) -> None:
-        """Keep predicted masks, of which the module itself keeps counts only."""
+        """Collect predicted masks, because the module keeps only counts of them."""
         missing_count = len(self._rows) - len(self._masks)
         if _has_masks(pl_module) and missing_count > 0:
             self._masks += list(outputs[:missing_count].argmax(1).cpu().numpy().astype(np.uint8))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch's."""
+        """Add the predictions of the epoch."""
         assert isinstance(pl_module, FoldModule)
         entry = {"epoch": int(trainer.current_epoch), "stage": self._stage, "rows": self._rows}
         if _has_masks(pl_module):
@@ -54,11 +54,11 @@ class Examples(Callback):
         self._entries.append({**entry, "outputs": outputs.tolist()})
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was kept so far."""
+        """Return the predictions collected so far."""
         return {"kept": self._entries}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it up."""
+        """Restore the collected predictions."""
         self._entries[:] = state_dict["kept"]
 
 

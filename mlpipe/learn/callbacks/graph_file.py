@@ -1,4 +1,4 @@
-"""A Keras network as a drawing for Graphviz, written when a training begins."""
+"""A drawing of a Keras network for Graphviz, written when a training begins."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlpipe.learn.monitoring import Direction
 
 
 class GraphFile(Callback):
-    """Writes the network's graph: a box for each call of a layer, with the shape that it gives.
+    """Writes the network's graph: a box for each call of a layer, with its output shape.
 
     Args:
         path: The file.
@@ -23,10 +23,10 @@ class GraphFile(Callback):
         self._path = path
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write.
+        """Write the graph.
 
         Raises:
-            ConfigError: When the network is none of Keras.
+            ConfigError: When the network is not a Keras network.
         """
         drawing = getattr(pl_module.network, "drawing", None)
         if drawing is None:
@@ -37,11 +37,11 @@ class GraphFile(Callback):
 
 
 def once(monitor: str, direction: Direction, *, file: str = "network.dot") -> Callback:
-    """Write the network's graph in Graphviz's language (https://graphviz.org/doc/info/lang.html) as a training begins.
+    """Write the network's graph in Graphviz's language (https://graphviz.org/doc/info/lang.html) when a training begins.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        file: The file; its folder is made.
+        file: The file; its folder is created.
     """
     return GraphFile(Path(file).expanduser().absolute())

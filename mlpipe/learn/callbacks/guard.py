@@ -1,4 +1,4 @@
-"""Stop when asked to, and when the loss, a gradient or a weight is not finite."""
+"""Stop on request, and when the loss, a gradient or a weight is not finite."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mlpipe.learn.recovery import NotFinite
 
 
 class Guard(Callback):
-    """Stops after the current batch when asked to, and when the loss, a gradient or a weight is not finite.
+    """Stops after the current batch on request, and when the loss, a gradient or a weight is not finite.
 
     Args:
-        should_stop: Whether somebody asked to stop.
-        where: The task and fold, for the sentence.
-        stage: The stage that it watches.
+        should_stop: Whether a stop was requested.
+        where: The task and fold, for messages.
+        stage: The number of the stage.
     """
 
     def __init__(self, should_stop: Callable[[], bool], where: str, stage: int = 0) -> None:
@@ -30,11 +30,11 @@ class Guard(Callback):
         self._last_norm: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the gradients of the last epoch."""
+        """Reset the gradient norm of the last epoch."""
         self._gradients = None
 
     def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
-        """Look at the loss before anything is done with it."""
+        """Check the loss before the backward pass."""
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise self._not_finite_error(
                 trainer, pl_module, f"the loss is {float(loss.detach())}", trainer.fit_loop.batch_idx
@@ -43,20 +43,20 @@ class Guard(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Look at the gradients; a scaler of 16-bit gradients leaves steps out by itself."""
+        """Check the gradients, unless a scaler of 16-bit gradients skips such steps itself."""
         if getattr(trainer.precision_plugin, "scaler", None) is not None:
             return
         norm = _norm(parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None)
         self._last_norm = norm
         if norm is None:
             return
-        # What is on a GPU is looked at with the loss, so that it need not wait for every step.
+        # On a GPU the norm is checked together with the loss, so that not every step has to wait for it.
         self._gradients = norm if self._gradients is None else torch.maximum(self._gradients, norm)
         if norm.device.type == "cpu":
             self._check_gradients(trainer, pl_module, trainer.fit_loop.batch_idx)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the weights before they are judged and saved: the last step of an epoch may have broken them."""
+        """Check the weights before they are validated and saved, because the last step of an epoch may have broken them."""
         if trainer.state.fn != TrainerFn.FITTING:
             return
         norm = _norm(tensor for tensor in pl_module.state_dict().values() if tensor.is_floating_point())
@@ -68,7 +68,7 @@ class Guard(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss and at the wish to stop."""
+        """Check the loss, and whether a stop was requested."""
         loss = outputs["loss"]
         cheap = loss.device.type == "cpu" or batch_idx % 20 == 0 or batch_idx + 1 == trainer.num_training_batches
         if cheap and not torch.isfinite(loss):
@@ -78,15 +78,15 @@ class Guard(Callback):
         self._stop_if_asked()
 
     def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Look at the wish to stop."""
+        """Stop if requested."""
         self._stop_if_asked()
 
     def on_predict_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        """Look at the wish to stop."""
+        """Stop if requested."""
         self._stop_if_asked()
 
     def last_norm(self) -> Tensor | None:
-        """The norm of the last step's gradients before they were bounded; None where it was not computed."""
+        """Return the norm of the last step's gradients before clipping; None if it was not computed."""
         return self._last_norm
 
     def _stop_if_asked(self) -> None:
@@ -113,6 +113,6 @@ class Guard(Callback):
 
 
 def _norm(tensors: Iterable[Tensor]) -> Tensor | None:
-    """The norm of all tensors together, which is not finite when one of them is not; None where there is none."""
+    """Return the norm of all tensors together, not finite if one of them is not; None without tensors."""
     tensor_list = list(tensors)
     return torch.nn.utils.get_total_norm(tensor_list) if tensor_list else None

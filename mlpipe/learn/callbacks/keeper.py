@@ -1,4 +1,4 @@
-"""Keep the weights of the best epoch, and save the state of the training."""
+"""Keep the weights of the best epoch, and save the training state."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _SAVING_SHARE = 20
 class Keeper(Checkpoint):
     """Keeps the weights of the best epoch in memory, and saves the whole state at the end of epochs.
 
-    The state is saved as often as saving costs at most 5 % of the time; epochs after the last save are replayed. An epoch
-    whose metric is NaN is never better than one with a number; where no epoch has one, the last is kept.
+    The state is saved as often as saving takes at most 5 % of the time; epochs after the last save are replayed. An epoch
+    whose metric is NaN is never better than one with a number; if no epoch has a number, the last one is kept.
 
     Args:
         monitor: The metric that chooses the epoch.
-        direction: Whether less or more is better.
+        direction: Whether lower (min) or higher (max) values are better.
         folder: Where the state is saved.
-        keep_best: False keeps nothing: the last epoch's weights are the result.
+        keep_best: False: keep nothing, and use the last epoch's weights.
 
     Attributes:
-        of_stages: The best weights of each stage that keeps its own, by its number.
+        of_stages: The best weights of each stage that keeps its own, by stage number.
         missing: The epochs whose metric was NaN, counted from 0.
     """
 
@@ -45,11 +45,11 @@ class Keeper(Checkpoint):
         self._saved_at, self._cost = time.perf_counter(), 0.0
 
     def begin(self, stage: int, *, keep: bool) -> None:
-        """Begin a stage; a saved state that is taken up afterwards says how far it was.
+        """Begin a stage; a saved state that is loaded afterwards overrides its progress.
 
         Args:
-            stage: Its number.
-            keep: Whether its own best weights are kept.
+            stage: The stage's number.
+            keep: Whether the best weights of this stage are kept separately.
         """
         self._stage, self._stage_score = stage if keep else None, None
 
@@ -59,10 +59,10 @@ class Keeper(Checkpoint):
         return self._folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare, keep, save."""
+        """Compare the epoch with the best one, keep its weights, and save the state."""
         self._compare(trainer, pl_module)
         started = time.perf_counter()
-        # A state saved after the last epoch would be continued by one epoch more when an early stop chose that epoch.
+        # A state saved after the last epoch would be resumed for one more epoch if an early stop chose that epoch.
         last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         if not last and device_group.shared_decision(trainer, started - self._saved_at >= _SAVING_SHARE * self._cost):
             trainer.save_checkpoint(self._folder)
@@ -70,14 +70,14 @@ class Keeper(Checkpoint):
             self._cost = self._saved_at - started
 
     def state_dict(self) -> dict[str, Any]:
-        """What is kept, for the saved state."""
+        """Return the kept weights and scores, for the saved state."""
         state: dict[str, Any] = {"score": self.best_score, "epoch": self.best_epoch, "state": self.best_state}
         state |= {"missing": self.missing} if self.missing else {}
-        # What nobody asked for leaves the state as it is without stages.
+        # Without stages the state has no entries for them.
         return state | ({"stages": self.of_stages, "stage_score": self._stage_score} if self.of_stages else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what was kept."""
+        """Restore the kept weights and scores."""
         self.best_score, self.best_epoch = state_dict["score"], state_dict["epoch"]
         self.best_state, self.missing = state_dict["state"], state_dict.get("missing", [])
         self.of_stages, self._stage_score = state_dict.get("stages", {}), state_dict.get("stage_score")
@@ -87,12 +87,12 @@ class Keeper(Checkpoint):
             self.compare(float(trainer.callback_metrics[self._monitor]), trainer.current_epoch, module)
 
     def compare(self, score: float, epoch: int, module: pl.LightningModule) -> None:
-        """Keep the weights of an epoch where they are the best so far.
+        """Keep the weights of an epoch if they are the best so far.
 
         Args:
-            score: Its metric.
-            epoch: Its number, counted from 0 over all stages.
-            module: What has learned.
+            score: The epoch's metric.
+            epoch: The epoch's number, counted from 0 over all stages.
+            module: The trained module.
         """
         if not self._keep_best and self._stage is None:
             return
@@ -111,5 +111,5 @@ class Keeper(Checkpoint):
     def _is_better(self, score: float, than: float | None) -> bool:
         if than is None or than != than:
             return True
-        # NaN is on neither side of a number.
+        # Comparisons with NaN are false.
         return score < than if self._direction == "min" else score > than

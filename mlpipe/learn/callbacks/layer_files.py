@@ -1,4 +1,4 @@
-"""Weights of a Keras network every few epochs, as a torch file with the names of its layers."""
+"""Weights of a Keras network every few epochs, as a torch file with the names of the network's layers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LayerFiles(Callback):
     """Writes `model_checkpoint_10.pt` and so on, which `arch.weights` and `torch.load(..., weights_only=True)` read.
 
     Args:
-        folder: Where to; it is made.
+        folder: The output folder, created if missing.
         interval: Epochs between two files.
     """
 
@@ -27,7 +27,7 @@ class LayerFiles(Callback):
         self._folder, self._interval = folder, interval
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write."""
+        """Write the weights."""
         epoch = trainer.current_epoch + 1
         if epoch % self._interval or not trainer.is_global_zero:
             return
@@ -42,12 +42,12 @@ class LayerFiles(Callback):
 def every(
     monitor: str, direction: Direction, *, folder: str = "checkpoints", interval: Annotated[int, ">= 1"] = 1
 ) -> Callback:
-    """Write the weights after every so many epochs, named by layers; runs go on from states of their own.
+    """Write the weights every few epochs, named by layers; runs resume from saved states of their own.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        folder: Where to; it is made.
+        folder: The output folder, created if missing.
         interval: Epochs between two files.
     """
     return LayerFiles(Path(folder).expanduser().absolute(), interval)

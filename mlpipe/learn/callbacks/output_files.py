@@ -1,4 +1,4 @@
-"""Outputs of a network for each image in HDF5 files: one dataset for each image, named by the image's file."""
+"""Network outputs in HDF5 files, with one dataset for each image, named by the image's file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ Array = npt.NDArray[Any]
 
 
 def opened(folder: Path, epoch: int, precision: Precision = "single") -> AbstractContextManager[Sink]:
-    """A sink of `output_EPOCH.h5`, which is there when all went well.
+    """Return a sink for `output_EPOCH.h5`, a file that appears only when it is complete.
 
     Args:
-        folder: Where to; it is made.
+        folder: The output folder, created if missing.
         epoch: Counted from 1.
         precision: Numbers of 32 or 16 bit.
     """
@@ -41,19 +41,18 @@ def opened(folder: Path, epoch: int, precision: Precision = "single") -> Abstrac
 
 
 def path_of(folder: Path, epoch: int) -> Path:
-    """The file of an epoch's outputs."""
+    """Return the path of an epoch's outputs."""
     return folder / f"output_{epoch}.h5"
 
 
 def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
-    """A network's outputs; a Keras network's with the activation that its file ends in.
+    """Return a network's outputs; for a Keras network with the final activation of its file applied.
 
-    What a network finds in a sample, as many as there are, is listed (`mlpipe.arch.boxes.listed`) in pixels of what the network
-    sees.
+    A variable number of findings per sample is listed (`mlpipe.arch.boxes.listed`), in pixels of the network's input.
 
     Args:
         network: The network.
-        predicted: What it gave for some samples.
+        predicted: The network's outputs for some samples.
     """
     if (listed := getattr(network, "listed", None)) is not None:
         return replace(predicted, arrays=listed(predicted.outputs if predicted.arrays is None else predicted.arrays))
@@ -69,12 +68,12 @@ def as_in_file(network: nn.Module, predicted: Predicted) -> Predicted:
 
 
 def images_from_noise(network: Gan, count: int, device: torch.device) -> Predicted:
-    """Images from the same noise in every epoch, as the generator gives them, named by their numbers.
+    """Return images drawn by the generator from the same noise in every epoch, named by their numbers.
 
     Args:
         network: The network.
-        count: How many images.
-        device: Where it computes.
+        count: The number of images.
+        device: The device of the network.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         values = network.seen(network.draw(seeds_of(0, count).to(device))).cpu().numpy()
@@ -83,10 +82,10 @@ def images_from_noise(network: Gan, count: int, device: torch.device) -> Predict
 
 
 class OutputFiles(Callback):
-    """Writes the outputs of the validation images after every epoch; of a generator as many drawn images.
+    """Writes the outputs for the validation images after every epoch; for a generator as many drawn images.
 
     Args:
-        folder: Where to.
+        folder: The output folder.
         precision: Numbers of 32 or 16 bit.
     """
 
@@ -97,7 +96,7 @@ class OutputFiles(Callback):
         self._rounds: device_group.Rounds | None = None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Open the file of maps, which are too many to wait for the end of the epoch; the first process writes it."""
+        """Open the file for maps, which are too large to collect until the end of the epoch; the first process writes it."""
         is_dense = isinstance(pl_module, FoldModule) and pl_module.facts.is_dense
         if trainer.state.fn != TrainerFn.FITTING or not is_dense:
             return
@@ -114,12 +113,12 @@ class OutputFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write the maps of a batch of every process."""
+        """Write the maps of a batch from every process."""
         if self._rounds is not None:
             self._write(trainer, pl_module, self._rounds.gathered_values(outputs.float().cpu().numpy()))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what other processes still have."""
+        """Write the remaining maps of other processes."""
         if self._rounds is not None:
             self._write(trainer, pl_module, self._rounds.rest())
 
@@ -134,7 +133,7 @@ class OutputFiles(Callback):
             self._written_count += len(maps)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write."""
+        """Close the file of maps, or write all other outputs."""
         if self._rounds is not None:
             self._rounds = self._sink = None
             self._open.close()
@@ -151,7 +150,7 @@ class OutputFiles(Callback):
             sink.add(as_in_file(network, predictions))
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave no half of a file."""
+        """Remove an incomplete file."""
         if self._sink is not None:
             self._sink = None
             with suppress(type(exception)):
@@ -167,12 +166,12 @@ def _network(module: pl.LightningModule) -> nn.Module:
 def every_epoch(
     monitor: str, direction: Direction, *, folder: str = "outputs", precision: Literal["single", "half"] = "single"
 ) -> Callback:
-    """Write what the network gives for each validation image after every epoch.
+    """Write the network's output for each validation image after every epoch.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        folder: Where to; it is made.
-        precision: Numbers of the files: single (32 bit) or half (16 bit).
+        folder: The output folder, created if missing.
+        precision: Number format of the files: single (32 bit) or half (16 bit).
     """
     return OutputFiles(Path(folder).expanduser().absolute(), precision)

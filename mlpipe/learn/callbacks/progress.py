@@ -16,19 +16,19 @@ from mlpipe.learn.machine import device_group
 
 @dataclass(frozen=True)
 class Tick:
-    """The progress of a training, for a person to see.
+    """The progress of a training, for display.
 
     Attributes:
         epoch: Counted from 0.
-        epochs: How many there will be at most.
+        epochs: Maximum number of epochs.
         batch: Batches done in this epoch.
         batches: Batches in an epoch.
         loss: The mean training loss of this epoch so far.
-        images_per_s: Training images in a second, in this epoch so far.
+        images_per_s: Training images per second in this epoch so far.
         wait: The share of the time spent waiting for data.
         batch_loss: The loss of this batch, on its device.
-        norm: The norm of all its gradients together, on its device; None: it was not computed.
-        exchange: The share of the time spent waiting for other processes' gradients; None: it was not measured.
+        norm: The norm of all gradients of the batch, on its device; None if it was not computed.
+        exchange: The share of the time spent waiting for other processes' gradients; None if it was not measured.
     """
 
     epoch: int
@@ -44,14 +44,14 @@ class Tick:
 
 
 class Progress(Callback):
-    """Measures speed and waiting, and reports where the training is.
+    """Measures speed and waiting times, and reports the progress of the training.
 
     Args:
         report: Called after every batch.
-        epochs: The most epochs of all stages; None: the trainer's.
-        norm: Gives the norm of the last step's gradients, where it is known.
-        exchange: Gives the share of the time spent waiting for other processes' gradients, where it is measured.
-        speeds: Gets what each finished epoch took.
+        epochs: Maximum number of epochs of all stages; None: that of the trainer.
+        norm: Returns the norm of the last step's gradients, or None.
+        exchange: Returns the share of the time spent waiting for other processes' gradients, or None.
+        speeds: The list to which the speed of each finished epoch is added.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Progress(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report."""
+        """Report the progress."""
         self._mark = time.perf_counter()
         own = len(batch["target"]) + sum(len(other["target"]) for other in batch.get("co", ()))
         self._seen += own * trainer.world_size
         self.epoch_seconds = self._mark - self._started
         self.images_per_s = self._seen / self.epoch_seconds
         self.wait = self._waited / self.epoch_seconds
-        # Not the output's: that is divided by the number of batches in a step.
+        # Not the loss of the output, which is divided by the number of batches in a step.
         loss = device_group.mean(getattr(pl_module, "batch_loss", outputs["loss"]).detach())
         if loss.device.type == "cpu" or batch_idx % 20 == 0:
             self._loss += (float(loss) - self._loss) / (batch_idx + 1)
@@ -97,19 +97,19 @@ class Progress(Callback):
         self._report(Tick(*at, self._loss, self.images_per_s, self.wait, loss, self._norm(), self._exchange()))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the epoch's speed."""
+        """Record the epoch's speed."""
         if self._speeds is not None:
             speed = {"train_seconds": self.epoch_seconds, "train_images_per_s": self.images_per_s}
             self._speeds.append({**speed, "data_wait": self.wait})
 
 
 class EpochReports(Callback):
-    """Tells the outside what was measured after every epoch, before the state is saved.
+    """Reports the measurements of every epoch, before the state is saved.
 
     Args:
-        score: Told the epoch and the monitor's value, where there is one; what it raises ends the training.
-        row: Told the epoch, and the validation's loss and metrics by their names; none where nothing is validated.
-        history: Told all epochs so far, before each one and at the end.
+        score: Called with the epoch and the monitor's value, if there is one; an exception ends the training.
+        row: Called with the epoch, and the validation's loss and metrics by name (empty without a validation).
+        history: Called with all epochs so far, before each epoch and at the end.
         monitor: The metric's key.
     """
 
@@ -123,7 +123,7 @@ class EpochReports(Callback):
         self._score, self._row, self._history, self._monitor = score, row, history, monitor
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report."""
+        """Report the epoch's score and row."""
         logged = trainer.callback_metrics
         if self._monitor in logged:
             self._score(trainer.current_epoch, float(logged[self._monitor]))
@@ -131,7 +131,7 @@ class EpochReports(Callback):
         self._row(trainer.current_epoch, values)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the epochs before: the module writes down its row after the callbacks of an epoch's end."""
+        """Report the previous epochs, because the module records its row after the callbacks at the end of an epoch."""
         self._history(cast(Any, pl_module).history)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

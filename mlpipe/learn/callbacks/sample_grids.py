@@ -1,4 +1,4 @@
-"""Drawn images after every epoch, from the same noise, as a grid: how a generator learns, to be looked at."""
+"""Grids of images drawn from the same noise after every epoch, to view the progress of a generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.runs import grids
 
 
 class SampleGrids(Callback):
-    """Writes a grid of drawn images after every epoch, by the weights that are validated.
+    """Writes a grid of drawn images after every epoch, with the weights that are validated.
 
     Args:
         folder: The model's folder.
@@ -24,7 +24,7 @@ class SampleGrids(Callback):
         self._folder = folder
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw, and write."""
+        """Draw images and write the grid."""
         assert isinstance(pl_module, FoldModule) and isinstance(pl_module.network, Gan)
         if trainer.is_global_zero:
             with torch.random.fork_rng([pl_module.device] if pl_module.device.type == "cuda" else []):

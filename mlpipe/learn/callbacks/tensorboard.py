@@ -1,4 +1,4 @@
-"""TensorBoard beyond curves: histograms of weights, gradients and activations, filters, the graph, features."""
+"""TensorBoard output other than curves: histograms of weights, gradients and activations, filters, the graph, features."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MOST_FILTERS = 64
 
 
 def boards(logging: Component) -> list[Board]:
-    """The board that `conf/logging` asks for; none where it asks for curves alone.
+    """Return the board requested by `conf/logging`; empty if it requests only curves.
 
     Args:
-        logging: What writes the training's curves.
+        logging: The component that writes the training's curves.
     """
     parts = [logger for logger in logging.params.get("loggers", {}).values() if "histograms" in logger.params]
     logging = parts[0] if parts else logging
@@ -36,17 +36,17 @@ def boards(logging: Component) -> list[Board]:
 
 
 class Board(Callback):
-    """Writes to the training's TensorBoard after epochs; it changes nothing of the training.
+    """Writes to the training's TensorBoard after epochs, without any effect on the training.
 
     Args:
         histograms: Epochs between two histograms of weights and of the activations of one validation batch; 0: none.
-        gradients: Whether histograms of the last step's gradients come with them.
-        filters: Whether the filters of the first layer come with them as images.
-        graph: Whether the graph is written once.
+        gradients: Whether to add histograms of the last step's gradients.
+        filters: Whether to add the filters of the first layer as images.
+        graph: Whether to write the graph once.
         embeddings: Epochs between two sets of the features of one validation batch; 0: none.
-        samples: Validation images that activations and features are of; None: the first batch.
-        embedded_layers: Names of modules whose outputs are the features; None: what the heads are given.
-        embedded_labels: A file with a label of each image in a line; None: their targets.
+        samples: Number of validation images for activations and features; None: the first batch.
+        embedded_layers: Names of modules whose outputs are the features; None: the input of the heads.
+        embedded_labels: A file with one line per image as its label; None: the targets.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Board(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Keep the gradients of an epoch's last step where they are due: they are gone when the epoch ends."""
+        """Keep the gradients of an epoch's last step if they are due, because they are gone when the epoch ends."""
         if (
             self._gradients
             and self._histogram_interval
@@ -86,7 +86,7 @@ class Board(Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Keep the first batch of each validation, or as many as have the images that are asked for."""
+        """Keep the first batch of each validation, or as many batches as are needed for the requested images."""
         most = self._samples
         if batch_idx == 0 or self._batch is None:
             self._batch = {key: batch[key] for key in ("images", "target")}
@@ -96,7 +96,7 @@ class Board(Callback):
             self._batch = {key: tensor[:most] for key, tensor in self._batch.items()}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write what is due."""
+        """Write what is due after this epoch."""
         boards = [
             logger for logger in trainer.loggers if isinstance(getattr(logger, "inner", logger), TensorBoardLogger)
         ]
@@ -120,15 +120,15 @@ class Board(Callback):
             if self._histogram_interval and epoch % self._histogram_interval == 0:
                 self._write_histograms(board, network, images, epoch)
             if self._graph and images.ndim == 4:
-                # In evaluation mode itself: the tracer gives all parts back the mode that it finds here, and in training
-                # mode the features below would change batch statistics.
+                # Evaluation mode, because the tracer restores the mode it finds here to all parts, and in training mode the
+                # features below would change batch statistics.
                 board.add_graph(_OneOutput(network).eval(), images[:1], use_strict_trace=False)
                 self._graph = False
             if self._embeddings and epoch % self._embeddings == 0 and images.ndim == 4:
                 self._embed(board, network, images, epoch)
 
     def _embed(self, board: Any, network: Any, images: Tensor, epoch: int) -> None:
-        """Write features of the kept images, each with its label."""
+        """Write the features of the kept images with their labels."""
         assert self._batch is not None
         labels = [str(target) for target in self._batch["target"].tolist()]
         if self._labels is not None:
@@ -155,7 +155,7 @@ class Board(Callback):
 
 
 class _OneOutput(nn.Module):
-    """The outputs of the target, for a tracer that takes no dictionaries."""
+    """The outputs of the target only, because the tracer does not accept dictionaries."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -167,10 +167,10 @@ class _OneOutput(nn.Module):
 
 
 def _lines(file: str, count: int) -> list[str]:
-    """The first lines of a file of labels.
+    """Return the first lines of a file of labels.
 
     Raises:
-        ConfigError: When it cannot be read, or has fewer.
+        ConfigError: When it cannot be read, or has fewer lines.
     """
     key = "logging.embedded_labels"
     try:
@@ -184,16 +184,16 @@ def _lines(file: str, count: int) -> list[str]:
 
 
 def _part_named(name: str, parts: Mapping[str, nn.Module]) -> str:
-    """A part with this name, or, of those whose names end with it, the one nearest to the network itself; empty: none."""
+    """Return the part with this name, or the outermost part whose name ends with it; empty if there is none."""
     ending = [part for part in parts if part.endswith(f".{name}")]
     return name if name in parts else min(ending, key=lambda part: part.count("."), default="")
 
 
 def _activations(network: nn.Module, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """What the parts of a network give for images: those that are named, else the children of its body, and its heads.
+    """Return the outputs of a network's parts for images: of the named parts, or of its heads and the children of its body.
 
     Raises:
-        ConfigError: When it has no part of a name.
+        ConfigError: When the network has no part of a given name.
     """
     activations: dict[str, Tensor] = {}
     handles = []

@@ -13,27 +13,27 @@ from mlpipe.learn.monitoring import Direction
 
 
 class TimeLimit(Callback):
-    """Ends a training when another epoch would take it beyond its time; a resumed one counts what it took before.
+    """Ends a training when another epoch would exceed its time; a resumed training counts the time taken before.
 
-    An epoch that was expected to fit and does not, on a machine that has become slower, is cut short and judged as it is.
+    An epoch that was expected to fit but does not, because the machine has become slower, is cut short and then validated.
 
     Args:
-        seconds: The time.
+        seconds: The time limit.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._before, self._epochs = seconds, 0.0, 0
-        # Seconds before the first epoch that are no part of its length.
+        # Seconds before the first epoch, which do not count as part of an epoch.
         self._setup = 0.0
         self._started = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
-        """Stop within an epoch when the time is over; processes that learn together end with it."""
+        """Stop within an epoch when the time is over; processes that train together finish the epoch."""
         if trainer.world_size == 1 and self._elapsed() > self._seconds:
             trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop where the mean epoch so far does not fit any more."""
+        """Stop if another epoch of mean length would not fit."""
         self._epochs += 1
         seconds = self._elapsed()
         if device_group.shared_decision(
@@ -42,11 +42,11 @@ class TimeLimit(Callback):
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Seconds and epochs so far, which Lightning saves."""
+        """Return the seconds and epochs so far, which Lightning saves."""
         return {"taken": self._elapsed(), "epochs": self._epochs, "setup": self._setup}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take them up."""
+        """Restore the seconds and epochs."""
         self._before, self._epochs = state_dict["taken"], state_dict["epochs"]
         self._setup = state_dict.get("setup", 0.0)
 
@@ -55,9 +55,9 @@ class TimeLimit(Callback):
 
 
 class FoldLimit(TimeLimit):
-    """The limit of a whole fold with all its stages, beside one that callbacks of the recipe may have.
+    """The time limit of a whole fold with all its stages, in addition to one among the recipe's callbacks.
 
-    What is set up before the first epoch takes time, but is no part of an epoch: epochs that were planned to fit are begun.
+    The setup before the first epoch takes time, but is not part of an epoch: epochs that were planned to fit are started.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -65,36 +65,36 @@ class FoldLimit(TimeLimit):
         self._has_begun = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note what was set up so far; a training that is continued is set up a second time."""
+        """Note the setup time so far; a resumed training is set up a second time."""
         if not self._has_begun:
             self._has_begun = True
             self._setup += time.monotonic() - self._started
 
 
 class EpochLimit(Callback):
-    """Ends a training after an epoch, in the midst of its schedule.
+    """Ends a training after an epoch, in the middle of its schedule.
 
     Args:
-        epochs: How many are done, those of the stages before among them.
+        epochs: The number of epochs, including those of earlier stages.
     """
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop when they are done."""
+        """Stop after the last of these epochs."""
         if trainer.current_epoch + 1 >= self._epochs:
             trainer.should_stop = True
 
 
 def time_limit(monitor: str, direction: Direction, *, seconds: Annotated[float, "> 0"]) -> Callback:
-    """End a fold's training when another epoch would take it beyond so many seconds.
+    """End a fold's training when another epoch would exceed the given number of seconds.
 
     The schedule of the learning rate is not shortened.
 
     Args:
         monitor: Not used.
         direction: Not used.
-        seconds: Of one fold.
+        seconds: The time limit of one fold.
     """
     return TimeLimit(seconds)

@@ -1,4 +1,4 @@
-"""Outputs for the slices of a validated volume, joined in one HDF5 file after every epoch."""
+"""Outputs for the slices of a validation volume, joined in one HDF5 file after every epoch."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _KEY = "callbacks.volume"
 
 
 class VolumeFile(Callback):
-    """Joins the predictions of every validation; the file is that of the last one.
+    """Joins the predictions of every validation; the file holds those of the last one.
 
     Args:
-        outfile: The HDF5 file; its folder is made.
+        outfile: The HDF5 file; its folder is created.
         precision: Numbers of 32 or 16 bit.
-        layout: Where a dataset's channels are.
+        layout: The position of a dataset's channels.
     """
 
     def __init__(self, outfile: Path, precision: Precision, layout: Layout) -> None:
@@ -43,7 +43,7 @@ class VolumeFile(Callback):
         self._cuts: Cuts | None = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Demand that all slices of one volume are validated.
+        """Require that all slices of one volume are validated.
 
         Raises:
             ConfigError: When they are not, or leave gaps.
@@ -52,7 +52,7 @@ class VolumeFile(Callback):
         self._cuts = whole_volume(data.task, data.val_ids)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin a file, which is there when it is whole; the first process writes it."""
+        """Begin a file that appears only when it is complete; the first process writes it."""
         if trainer.state.fn != TrainerFn.FITTING or self._cuts is None:
             return
         self._rounds, self._slice_count = device_group.rounds(trainer), 0
@@ -72,16 +72,16 @@ class VolumeFile(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Put the slices of a batch of every process where they belong.
+        """Add the slices of a batch from every process to the volume.
 
         Raises:
-            ConfigError: When their size has changed on the way to the network.
+            ConfigError: When their size was changed before the network.
         """
         if self._rounds is not None:
             self._put(trainer, self._rounds.gathered_values(_file_values(pl_module.network, outputs)))
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put what other processes still have.
+        """Add the remaining slices of other processes.
 
         Raises:
             ConfigError: As for a batch.
@@ -112,7 +112,7 @@ class VolumeFile(Callback):
             self._open.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Leave no half of a file."""
+        """Remove an incomplete file."""
         if self._assembly is not None:
             self._assembly = None
             with suppress(type(exception)):
@@ -120,14 +120,14 @@ class VolumeFile(Callback):
 
 
 def whole_volume(task: Task, names: list[str]) -> Cuts:
-    """The slices of the volume that samples are all slices of.
+    """Return the slices of the volume that samples consist of.
 
     Args:
         task: The task.
         names: The samples' ids.
 
     Raises:
-        ConfigError: When they are of no volume, not all of one, or leave gaps.
+        ConfigError: When they belong to no volume, are not all slices of one, or leave gaps.
     """
     parts = sources.open(task).cuts()
     fix = "use task=slices with a test volume, and split=on_test"
@@ -143,7 +143,7 @@ def whole_volume(task: Task, names: list[str]) -> Cuts:
 
 
 def _file_values(network: Any, logits: Tensor) -> np.ndarray[Any, Any]:
-    """What a Keras network's file ends in; of any other network probabilities."""
+    """Return the outputs with the final activation of a Keras network's file; for other networks probabilities."""
     logits = logits.detach().float().cpu()
     values = network.as_in_file(logits) if isinstance(network, KerasSegmenter) else logits.softmax(1)
     return np.asarray(values.numpy())
@@ -157,13 +157,13 @@ def every_epoch(
     precision: Literal["single", "half"] = "single",
     layout: Literal["channels_last", "channels_first"] = "channels_last",
 ) -> Callback:
-    """Join what the network gives for the slices of the validated volume after every epoch, over the file of the one before.
+    """Join the network's outputs for the slices of the validation volume after every epoch, replacing the previous file.
 
     Args:
         monitor: Not used.
         direction: Not used.
         outfile: The HDF5 file, with a dataset for each slice set.
-        precision: Its numbers have 32 or 16 bit.
-        layout: Where the channels of its datasets are.
+        precision: Number format: single (32 bit) or half (16 bit).
+        layout: The position of the channels in its datasets.
     """
     return VolumeFile(Path(outfile).expanduser().absolute(), precision, layout)

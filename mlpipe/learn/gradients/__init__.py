@@ -1,1 +1,1 @@
-"""Gradients: accumulated over batches, in parts of a batch, and waited for by several processes."""
+"""Gradients: accumulated over batches, computed in parts of a batch, and waiting times for those of other processes."""

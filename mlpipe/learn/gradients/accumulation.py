@@ -1,8 +1,8 @@
-"""Gradient accumulation: how much each batch counts, so that a step equals that of one batch with all their images.
+"""Gradient accumulation: the weight of each batch, so that a step equals that of one batch with all their images.
 
-Lightning divides the loss of every batch by `trainer.accumulate_grad_batches`. That is the mean over the batches of a step
-where there are so many and all have as many images; the last step of an epoch often has fewer, and its last batch is often
-smaller. Here every batch counts by its share of the images that are learned in its step.
+Lightning divides the loss of every batch by `trainer.accumulate_grad_batches`. That gives the mean over the batches of a
+step only if it has that many batches of equal size; the last step of an epoch often has fewer, and its last batch is often
+smaller. Here every batch is weighted by its share of the images in its step.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Sequence
 
 
 def share(sizes: Sequence[int], number: int, group: int) -> float:
-    """The factor of a batch's mean loss before it is divided by `group`; 1 where all batches of its step are alike.
+    """Return the factor of a batch's mean loss before the division by `group`; 1 if all batches of its step are equal.
 
     Args:
-        sizes: Images in each batch of the epoch that is learned from, of all processes.
-        number: The batch's, counted from 0 in the epoch.
-        group: `trainer.accumulate_grad_batches`, how many batches a step has at most.
+        sizes: Images in each batch of the epoch, over all processes.
+        number: The number of the batch in the epoch, counted from 0.
+        group: `trainer.accumulate_grad_batches`, the largest number of batches in a step.
     """
     first = number - number % group
     return group * sizes[number] / sum(sizes[first : first + group])
 
 
 def step_factor(batches: int, number: int, group: int) -> float:
-    """The factor, in each batch, of a term that every step has once, before it is divided by `group`.
+    """Return the factor, in each batch, of a term that occurs once per step, before the division by `group`.
 
     Args:
-        batches: How many the epoch has.
-        number: The batch's, counted from 0 in the epoch.
+        batches: Number of batches in the epoch.
+        number: The number of the batch in the epoch, counted from 0.
         group: As for `share`.
     """
     return group / min(group, batches - (number - number % group))

@@ -1,4 +1,4 @@
-"""Time that a process waits for the gradients of the others."""
+"""The time that a process waits for the gradients of the others."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch.utils.hooks import RemovableHandle
 
 
 class Exchange(Callback):
-    """Measures the time from the last gradient of a step until all are averaged over the processes.
+    """Measures the time from the last gradient of a step until all gradients are averaged over the processes.
 
-    What is exchanged while others are still computed costs nothing and is not counted. On a GPU the program does not
-    wait for gradients, so that there is nothing to be measured this way.
+    Gradients that are exchanged while others are still computed cost no time and are not counted. On a GPU the program does
+    not wait for gradients, so that nothing can be measured this way.
     """
 
     def __init__(self) -> None:
@@ -24,11 +24,11 @@ class Exchange(Callback):
         self._started = 0.0
 
     def share(self) -> float | None:
-        """The share of this epoch's time so far; None where it is not measured."""
+        """Return the share of this epoch's time so far; None if it is not measured."""
         return self._spent / (time.perf_counter() - self._started) if self._hooks else None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ask to be told of every gradient."""
+        """Register a hook for every gradient."""
         if trainer.world_size == 1 or pl_module.device.type != "cpu":
             return
         learned = [parameter for parameter in pl_module.parameters() if parameter.requires_grad]
@@ -40,12 +40,12 @@ class Exchange(Callback):
         self._started, self._spent = time.perf_counter(), 0.0
 
     def on_after_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count what has passed since the last gradient."""
+        """Add the time since the last gradient."""
         if self._hooks:
             self._spent += time.perf_counter() - self._last_time
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the network as it was."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

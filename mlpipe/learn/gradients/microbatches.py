@@ -1,8 +1,8 @@
-"""Microbatches: a batch through a network in parts for less memory, with one loss and the same gradients.
+"""Microbatches: a batch is passed through a network in parts to save memory, with one loss and the same gradients.
 
-The activations of a part are computed again when its gradients are (gradient checkpointing over the batch), so that those
-of one part are in memory at a time. The loss sees the whole batch, whatever it is; gradients add up over the parts. Batch
-normalisation is the exception: it normalises each part by the part's own statistics.
+The activations of a part are recomputed for its gradients (gradient checkpointing over the batch), so that those of only
+one part are in memory at a time. The loss sees the whole batch; gradients add up over the parts. Batch normalisation is the
+exception: it normalises each part by the part's own statistics.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Outputs = dict[str, Tensor]
 
 
 def forward(network: Callable[..., Outputs], images: Tensor, most: int | None, target: Tensor | None = None) -> Outputs:
-    """The network's outputs for a batch, computed from parts of it.
+    """Return the network's outputs for a batch, computed in parts.
 
     Args:
-        network: Images to outputs by head, usually a module.
+        network: Maps images to outputs by head, usually a module.
         images: The batch, shape (n, ...).
-        most: Images in a part; None: all of them.
-        target: What the network is given beside them, shape (n, ...); None: nothing.
+        most: Maximum number of images in a part; None: no limit.
+        target: A second input of the network, shape (n, ...); None: no second input.
 
     Returns:
         Outputs by head, each of shape (n, ...).
@@ -45,7 +45,7 @@ def forward(network: Callable[..., Outputs], images: Tensor, most: int | None, t
 
 
 def smallest_batch_size(network: object) -> int:
-    """The fewest images that can be learned from at a time: two where a batch's own statistics are needed."""
+    """Return the smallest number of images to train on: two if the statistics of the batch are used, otherwise one."""
     return 2 if isinstance(network, nn.Module) and has_batch_statistics(network) else 1
 
 
@@ -55,18 +55,18 @@ def has_batch_statistics(network: nn.Module) -> bool:
 
 
 def count(images: int, most: int, least: int) -> int:
-    """How many parts, as equal as possible, of at most `most` images; of more where a part would have less than `least`."""
+    """Return the number of equal parts of at most `most` images; of more if a part would have fewer than `least`."""
     parts = -(-images // most)
     return parts if images // parts >= least else max(1, images // least)
 
 
 def _contexts(network: object) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What surrounds the first computation of a part and the one for its gradients, which must not count twice."""
+    """Return the contexts of a part's first computation and of its recomputation, which must not update statistics twice."""
     return nullcontext(), _RunningStatisticsKept(network) if isinstance(network, nn.Module) else nullcontext()
 
 
 class _RunningStatisticsKept(AbstractContextManager[None]):
-    """Entered as often as a part is computed again: twice where a loss looks at gradients."""
+    """Restores running statistics; entered once per recomputation of a part, twice if a loss depends on gradients."""
 
     def __init__(self, network: nn.Module) -> None:
         self._network, self._saved_buffers = network, dict[str, Tensor]()

@@ -18,18 +18,18 @@ def auto(
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """The usual loss of the task's kind: cross-entropy, binary cross-entropy for labels, squared error for numbers.
+    """The default loss of the task's kind: cross-entropy, binary cross-entropy for labels, squared error for numbers.
 
-    For boxes it is the network's own where that computes one, else that of `yolov3` with complete intersection over union,
-    of every anchor whose shape overlaps an object's by 0.4: a few epochs do what those of the paper's form do in many.
+    For boxes it is the network's own loss where it computes one, otherwise `yolov3` with complete intersection over union
+    and match_iou 0.4, which learns as much in a few epochs as the form of the paper in many.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         label_smoothing: Share of the target spread evenly over all classes.
         class_weights: As for `ce`.
 
     Raises:
-        ConfigError: When a key is given that the kind's loss does not take.
+        ConfigError: When a key is given that the loss of this kind does not take.
     """
     build = kind.of(labels.kind).USUAL_LOSS
     assert build is not None, labels.kind

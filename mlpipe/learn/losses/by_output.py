@@ -1,4 +1,4 @@
-"""Losses of probabilities by output: each class as 0 or 1, and several outputs side by side, each with its own loss."""
+"""Losses per output: each class as a 0-or-1 target, and several outputs side by side, each with its own loss."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def elementwise(
     outputs: Literal["softmax", "sigmoid", "linear"] = "softmax",
     gamma: Annotated[float, ">= 0"] = 2.0,
 ) -> nn.Module:
-    """The mean over images, or pixels of masks, and outputs of a loss between p, what outputs become, and t, 1 for the class.
+    """The mean over images (or pixels of masks) and outputs of a loss between p, the activated output, and the target t.
 
-    Where the class is another one t is 0.
+    t is 1 for the true class and 0 for the others.
 
     Args:
-        labels: What is known of the training images.
-        of: `bce` (torch.nn.BCELoss), `squared_error`, or `focal` (Lin et al. 2017), (1 - q)^gamma times the former, q being
-            p where t is 1 and 1 - p where it is 0.
-        outputs: What the network's outputs become.
-        gamma: For `focal`.
+        labels: Facts about the training images.
+        of: `bce` (torch.nn.BCELoss), `squared_error`, or `focal` (Lin et al. 2017): bce times (1 - q)^gamma, where q is p
+            if t is 1, and 1 - p if t is 0.
+        outputs: The activation applied to the network's outputs.
+        gamma: The exponent of `focal`.
 
     Raises:
-        ConfigError: For tasks of other kinds, and for bce and focal of what is no probability.
+        ConfigError: For tasks of other kinds, and for bce and focal of outputs that are not probabilities.
     """
     if not labels.facts.excludes:
         fix = "use loss=auto"
@@ -64,13 +64,13 @@ class _Elementwise(nn.Module):
         truth = F.one_hot(target, outputs.shape[1]).to(outputs.dtype) if target.ndim == 1 else target
         values = self._values(outputs, truth.nan_to_num(0.0)).mean(1)
         if target.ndim > 1:
-            # Images that only a teacher knows have no target.
+            # Images known only to a teacher have no target.
             known = (~truth.isnan().any(1)).to(values.dtype)
             weight = known if weight is None else known * weight.to(values.dtype)
         return mean_of_rows(values, weight)
 
     def _pixel_mean(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """The mean over the pixels of masks, of class numbers (n, ...), that count; zero where none does."""
+        """Return the mean over the pixels that count of masks with class numbers (n, ...); zero if no pixel counts."""
         known = target != IGNORED
         one_hot = F.one_hot(torch.where(known, target, 0), outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
         values, counts = self._values(outputs, one_hot).mean(1), known.float()
@@ -105,9 +105,9 @@ class _Part:
 
     Attributes:
         name: Its name.
-        kind: What it predicts.
-        width: How many numbers it has.
-        weight: How much its loss counts.
+        kind: The kind of its predictions.
+        width: The number of its columns.
+        weight: The weight of its loss.
         loss: Its loss, called with logits or numbers.
         measures: Its metrics by name.
     """
@@ -129,16 +129,16 @@ def heads(
     stand_ins: list[str] | None = None,
     trust: list[str] | None = None,
 ) -> nn.Module:
-    """The weighted sum of a loss for each of several outputs that stand side by side.
+    """The weighted sum of one loss for each of several outputs side by side.
 
     Args:
-        labels: What is known of the training images; of labels all outputs are logits, else they are what activations
-            gave (`task.heads`).
-        parts: For each output in its order `name`, `outputs` (how many numbers), `activation` (Keras's name of what they
-            went through), `expression` (a loss as in `loss=composite`), `weight` and `metrics`.
-        modules: The folder of Python files with functions that expressions name.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        labels: Facts about the training images; for labels all outputs are logits, otherwise they are activated values
+            (`task.heads`).
+        parts: For each output, in order: `name`, `outputs` (its number of columns), `activation` (Keras's name of the
+            activation applied to them), `expression` (a loss as in `loss=composite`), `weight` and `metrics`.
+        modules: Folder of Python files with functions used in expressions.
+        imports: Modules to import in addition.
+        stand_ins: Packages whose imports are replaced by `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run.
 
     Raises:
@@ -179,12 +179,12 @@ def _part(number: int, given: Mapping[str, Any], labels: Labels, code: Mapping[s
 
 
 def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.Measure]:
-    """The metrics that such a loss has itself, as one metric `heads` that gives several numbers; none of other losses.
+    """Return the metrics of a `heads` loss as one metric `heads` with several values; empty for other losses.
 
     Args:
-        loss: The configuration's section.
+        loss: The `loss` section of the configuration.
         kind: The task's kind.
-        outputs: How many numbers its outputs have together.
+        outputs: The total number of outputs.
     """
     if loss.name != "heads":
         return {}
@@ -193,13 +193,13 @@ def measures_of(loss: Component, kind: str, outputs: int) -> dict[str, metrics.M
 
 
 def kind_of_activation(activation: str) -> str:
-    """The kind of numbers after an activation of Keras: classes, labels or plain numbers."""
+    """Return the kind of prediction after an activation of Keras: classes, labels or plain numbers."""
     kinds: dict[str, str] = {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}
     return kinds.get(activation, "regression")
 
 
 def shared(measures: Sequence[Sequence[str]]) -> list[str]:
-    """The metrics that all of several outputs have, whose mean is measured too."""
+    """Return the metrics that all outputs have in common, whose mean is reported too."""
     first, *others = measures or [[]]
     return [name for name in first if all(name in other for other in others)]
 
@@ -218,7 +218,7 @@ class _Heads(nn.Module):
         return total
 
     def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
-        """`OUTPUT_loss` and `OUTPUT_METRIC` of each output, and the mean of each metric that all have; METRIC of a single one."""
+        """Return `OUTPUT_loss` and `OUTPUT_METRIC` of each output and means of common metrics; METRIC if there is one output."""
         results: dict[str, float] = {}
         for part, values, truth in self._parts(outputs.float(), target.float()):
             plain = truth.argmax(1) if facts(part.kind).excludes else truth
@@ -235,7 +235,7 @@ class _Heads(nn.Module):
         return results
 
     def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[_Part, Tensor, Tensor]]:
-        """Each output with its logits (or numbers) and targets."""
+        """Yield each output with its logits (or numbers) and targets."""
         widths = [part.width for part in self._head_parts]
         for part, values, truth in zip(
             self._head_parts, torch.split(outputs, widths, 1), torch.split(target, widths, 1), strict=True

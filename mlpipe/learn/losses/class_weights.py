@@ -1,4 +1,4 @@
-"""Class weights by which rare classes count as much as frequent ones, bounded, and announced before the training."""
+"""Class weights that make rare classes count as much as frequent ones, up to a bound, and are reported before the training."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mlpipe.learn.losses.labels import Labels
 ClassWeights = Literal["balanced"] | list[float] | None
 
 
-# The largest weight is at most so many times the smallest: a class that comes less often than a thousandth of the most
-# frequent one counts as if it came that often. Beyond that a few pixels or images would be all that a step learns from.
+# The largest weight is at most this many times the smallest: a class rarer than a thousandth of the most frequent one is
+# weighted as if it occurred that often. Without a bound a step would learn from a few pixels or images only.
 MOST = 1000.0
 BALANCED = "balanced"
-# With so many classes a sentence names the extremes only.
+# With more classes than this a sentence names only the extremes.
 _NAMED = 12
 
 
 @dataclass(frozen=True)
 class Balance:
-    """Weights that were computed from how often classes come.
+    """Weights computed from class frequencies.
 
     Attributes:
-        values: Shape (classes,); 0 for classes that do not come.
-        absent: The numbers of those.
-        bounded: The numbers of the classes whose weight would be beyond the bound.
-        bound: How many times the smallest weight the largest may be; of positives against negatives, the largest.
+        values: Shape (classes,); 0 for classes that do not occur.
+        absent: The numbers of the classes that do not occur.
+        bounded: The numbers of the classes whose weight was reduced to the bound.
+        bound: The largest ratio of a weight to the smallest one; for positives against negatives, the largest weight.
     """
 
     values: Tensor
@@ -41,13 +41,13 @@ class Balance:
 
 
 def of_classes(counts: Tensor, label_smoothing: float = 0.0) -> Balance:
-    """n / (classes * count), as scikit-learn's `balanced`, of the classes that come; the others have the weight 0.
+    """Return n / (classes * count) over the classes that occur, as scikit-learn's `balanced`; absent classes get 0.
 
-    Where the target is smoothed, each class's share of it counts with that class's weight (torch.nn.CrossEntropyLoss). The
-    bound is then so low that what all images give to a rare class stays below half of what they give to their own.
+    With label smoothing each class's share of the target counts with that class's weight (torch.nn.CrossEntropyLoss). The
+    bound is then low enough that an image's share for a rare class counts less than half of the share for its own class.
 
     Args:
-        counts: How often each class comes, whole numbers, shape (classes,).
+        counts: Occurrences of each class, whole numbers, shape (classes,).
         label_smoothing: Share of the target that is spread evenly over all classes.
     """
     present, classes = counts > 0, len(counts)
@@ -63,13 +63,13 @@ def of_classes(counts: Tensor, label_smoothing: float = 0.0) -> Balance:
 
 
 def of_positives(counts: Tensor, known: Tensor) -> Balance:
-    """Negatives over positives of each label, among the images where it is known, between 1 / `MOST` and `MOST`.
+    """Return negatives over positives of each label, among images with a known label, bounded to 1 / `MOST` and `MOST`.
 
-    A label that holds nowhere has the weight 0.
+    A label without positives gets the weight 0.
 
     Args:
-        counts: How often each label holds, whole numbers, shape (labels,).
-        known: How often each is known, alike.
+        counts: Positives of each label, whole numbers, shape (labels,).
+        known: Images in which each label is known, of the same shape.
     """
     present = counts > 0
     raw = ((known - counts).clamp(min=1) / counts.clamp(min=1)).float()
@@ -78,15 +78,15 @@ def of_positives(counts: Tensor, known: Tensor) -> Balance:
 
 
 def weights(labels: Labels, class_weights: ClassWeights, label_smoothing: float = 0.0) -> Tensor | None:
-    """The weight of each class, shape (classes,).
+    """Return the weight of each class, shape (classes,), or None without weights.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         class_weights: `balanced` (see `of_classes`), a number for each class, or None.
-        label_smoothing: Of a loss in which each class's share of the smoothed target counts with its own weight.
+        label_smoothing: Label smoothing of a loss that weights each class's share of the target.
 
     Raises:
-        ConfigError: When a list has another length than there are classes, or is not positive.
+        ConfigError: When a list does not have one number per class, or is not positive.
     """
     if class_weights == "balanced":
         return of_classes(labels.counts, label_smoothing).values if labels.counts.any() else None
@@ -94,15 +94,15 @@ def weights(labels: Labels, class_weights: ClassWeights, label_smoothing: float 
 
 
 def listed(key: str, labels: Labels, numbers: ClassWeights) -> Tensor | None:
-    """Weights that were given, a number for each class; None where there are none.
+    """Return weights given as a list, one per class, or None if none are given.
 
     Args:
         key: The loss's key.
-        labels: What is known of the training images.
-        numbers: The numbers.
+        labels: Facts about the training images.
+        numbers: The given weights.
 
     Raises:
-        ConfigError: When they do not fit.
+        ConfigError: When they do not fit the classes.
     """
     if numbers is None:
         return None
@@ -117,12 +117,12 @@ def listed(key: str, labels: Labels, numbers: ClassWeights) -> Tensor | None:
 
 
 def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:
-    """The weights in a sentence, and anything unusual about them, for a person.
+    """Describe the weights, and anything unusual about them, in a sentence.
 
     Args:
-        key: The configuration's key.
+        key: The configuration key.
         balance: The weights.
-        classes: The classes' names.
+        classes: The class names.
     """
     values = balance.values.tolist()
     clauses = [f"{name} {value:.3g}" for name, value in zip(classes, values, strict=True)]
@@ -133,11 +133,11 @@ def sentence(key: str, balance: Balance, classes: Sequence[str]) -> str:
 
 
 def balance_notes(balance: Balance, classes: Sequence[str]) -> list[str]:
-    """Which classes do not come in the training part, and which are bounded, each in a clause.
+    """Return clauses that name the classes absent from the training part, and those with bounded weights.
 
     Args:
         balance: The weights.
-        classes: The classes' names.
+        classes: The class names.
     """
     clauses = []
     if balance.absent:

@@ -1,6 +1,6 @@
-"""A weighted sum of losses such as `ce+0.1*dice`: a small grammar, nothing is evaluated.
+"""Weighted sums of losses such as `ce+0.1*dice`, read by a small grammar; nothing is evaluated.
 
-What a name means depends on what is predicted, see `_loss_builders`.
+The meaning of a name depends on the task's kind, see `_loss_builders`.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ def composite(labels: Labels, *, expression: Annotated[str, "a sum of losses"]) 
     """A weighted sum of losses, such as `ce+0.1*dice`.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         expression: Numbers and losses joined by `*`, terms by `+`: `auto`, `ce`, `focal` and so on with their defaults, and
-            for anything but masks and target images those of `mlpipe.learn.losses.probabilities`.
+            the losses of `mlpipe.learn.losses.probabilities`, except for masks and target images.
 
     Raises:
-        ConfigError: When it cannot be read, or names an unknown loss or one that does not fit the task's kind.
+        ConfigError: When it cannot be parsed, or names a loss that is unknown or does not fit the task's kind.
     """
     return summed(labels, expression, {})
 
 
 def summed(labels: Labels, expression: str, functions: Mapping[str, Build]) -> nn.Module:
-    """The sum that an expression means.
+    """Build the sum that an expression describes.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         expression: As for `composite`.
-        functions: Functions of the user's own by name, which go before losses of the same name; not for masks and target
-            images.
+        functions: The user's own functions by name, which take precedence over losses of the same name; not used for masks
+            and target images.
 
     Raises:
         ConfigError: As for `composite`.
@@ -62,16 +62,16 @@ def summed(labels: Labels, expression: str, functions: Mapping[str, Build]) -> n
     if wrong := _fit_problems(labels, loss_names, [*own, *meanings]):
         raise ConfigError(wrong)
     shares, parts = [weight for weight, _ in terms], [{**meanings, **own}[name]() for _, name in terms]
-    # A function of the user's own refuses weights by itself where it has to.
+    # The user's own functions refuse weights themselves where necessary.
     together = [name for name in loss_names if name in _batch_losses(labels)]
     return BatchSum(shares, parts, list(dict.fromkeys(together))) if together else Sum(shares, parts)
 
 
 def _loss_builders(labels: Labels) -> dict[str, Build]:
-    """The losses that an expression may name, in the order of refusals.
+    """Return the losses that an expression may name, in the order in which errors list them.
 
-    `dice`, `jaccard` and `lovasz` are those of `loss=NAME` for masks, over pixels; for classes and labels they are formulas
-    over the outputs of an image. `poisson` is a deviance: the equation `loss=poisson` is in no sum.
+    For masks `dice`, `jaccard` and `lovasz` are those of `loss=NAME`, over pixels; for classes and labels they are formulas
+    over the outputs of an image. `poisson` is a deviance; the equation `loss=poisson` cannot be part of a sum.
     """
 
     def built(losses: Sequence[Callable[[Labels], nn.Module]]) -> dict[str, Build]:
@@ -86,14 +86,14 @@ def _loss_builders(labels: Labels) -> dict[str, Build]:
 
 
 def _batch_losses(labels: Labels) -> Sequence[str]:
-    """Those that are one number of a whole batch and cannot weigh images."""
+    """Return the losses that give one number for a whole batch and cannot weight images."""
     if labels.facts.is_dense:
         return [loss.__name__ for loss in (dice, jaccard, lovasz)] if labels.facts.excludes else []
     return list(probability_losses.TOGETHER)
 
 
 def _fit_problems(labels: Labels, names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """A sentence for each name that means nothing, or nothing for numbers."""
+    """Return a sentence for each unknown name, and for each loss that does not apply to numbers."""
     if labels.facts.is_dense:
         noun, fix = "masks" if labels.facts.excludes else "target images", f"use {listing(known, most=10)}"
         wrong = sorted(set(names) - set(known))
@@ -122,11 +122,11 @@ def _unfit_for_numbers(name: str) -> str:
 
 
 class OnProbabilities(nn.Module):
-    """A loss of probabilities, called with outputs: softmax for classes, sigmoid for labels, numbers as they are.
+    """A loss of probabilities that is called with raw outputs: softmax for classes, sigmoid for labels, numbers unchanged.
 
     Args:
         name: A name in `probability_losses.EACH` or `TOGETHER`.
-        kind: What is predicted.
+        kind: The kind of predictions.
     """
 
     def __init__(self, name: str, kind: str) -> None:
@@ -138,7 +138,7 @@ class OnProbabilities(nn.Module):
         self._on_logits = name == "lovasz"
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over images, each with its weight; or the batch's one number."""
+        """Return the weighted mean over images, or the single number of the batch."""
         is_hard = target.ndim == 1 and facts(self._kind).excludes
         truth = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)
         known = (~truth.isnan()).to(outputs.dtype)
@@ -154,8 +154,8 @@ class Sum(nn.Module):
     """A weighted sum of losses.
 
     Args:
-        weights: The weight of each.
-        losses: The losses, called with outputs, targets and weights of images.
+        weights: The weight of each loss.
+        losses: The losses, called with outputs, targets and image weights.
     """
 
     def __init__(self, weights: Sequence[float], losses: Sequence[nn.Module]) -> None:
@@ -163,7 +163,7 @@ class Sum(nn.Module):
         self._weights, self.losses = list(weights), nn.ModuleList(losses)
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The sum for a batch."""
+        """Return the sum for a batch."""
         values = [
             share * (loss(outputs, target) if weight is None else loss(outputs, target, weight))
             for share, loss in zip(self._weights, self.losses, strict=True)
@@ -173,12 +173,12 @@ class Sum(nn.Module):
 
 
 class BatchSum(Sum):
-    """The same where a part is one number of a whole batch, which cannot weigh images.
+    """A weighted sum with a loss that gives one number for a whole batch and cannot weight images.
 
     Args:
-        weights: The weight of each.
+        weights: The weight of each loss.
         losses: The losses.
-        unweighing: The names of those that are one number.
+        unweighing: The names of the losses that give one number for a batch.
     """
 
     def __init__(self, weights: Sequence[float], losses: Sequence[nn.Module], unweighing: Sequence[str]) -> None:
@@ -186,5 +186,5 @@ class BatchSum(Sum):
         self.unweighing = tuple(unweighing)
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
-        """The sum for a batch."""
+        """Return the sum for a batch."""
         return super().forward(outputs, target)

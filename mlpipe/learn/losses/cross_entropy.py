@@ -1,4 +1,4 @@
-"""Cross-entropies: over classes, of each label by itself, of pixels, and of values from 0 to 1."""
+"""Cross-entropies of classes, of independent labels, of pixels, and of values from 0 to 1."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def ce(
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """Cross-entropy over softmax, of images or of the pixels of masks.
+    """Cross-entropy with softmax, for images or the pixels of masks.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
-        class_weights: `balanced` (n / (classes * count), as scikit-learn; 0 for classes that the training part lacks, and
-            bounded, see `mlpipe.learn.losses.class_weights`), or one number for each class.
+        class_weights: `balanced` (n / (classes * count), as in scikit-learn; bounded, and 0 for classes absent from the
+            training part, see `mlpipe.learn.losses.class_weights`), or one number for each class.
     """
     refuse_unless(_has_classes, "ce", labels)
     if labels.facts.is_dense:
@@ -36,10 +36,10 @@ def ce(
 
 
 def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
-    """Negative log-likelihood, torch.nn.NLLLoss, for a network that gives log-probabilities itself, of images or pixels.
+    """Negative log-likelihood, torch.nn.NLLLoss, for images or pixels and networks that output log-probabilities.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         class_weights: As for `ce`.
     """
     refuse_unless(_has_classes, "nll", labels)
@@ -49,7 +49,7 @@ def nll(labels: Labels, *, class_weights: ClassWeights = None) -> nn.Module:
 
 
 def _log_losses(logs: Tensor, shares: Tensor) -> Tensor:
-    # A class that a network gives no chance at all has an infinite log-probability, which counts only where it is true.
+    # A class with probability 0 has an infinite log-probability, which must count only where that class is true.
     return torch.where(shares > 0, -shares * logs, torch.zeros_like(logs))
 
 
@@ -60,16 +60,16 @@ def bce(
     class_weights: ClassWeights = None,
     pos_weight: ClassWeights = None,
 ) -> nn.Module:
-    """Binary cross-entropy over sigmoid: of each label, or of each class against the rest; the mean over images and outputs.
+    """Binary cross-entropy with sigmoid of each label, or each class against the rest; the mean over images and outputs.
 
-    Where targets are images it is between values of 0 to 1 (torch.nn.BCELoss): the network must end in a sigmoid by itself.
+    For target images it compares values from 0 to 1 (torch.nn.BCELoss), and the network must end in a sigmoid itself.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         label_smoothing: Targets t become t (1 - s) + s / outputs.
         class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
-        pos_weight: The weight of positives, for each output; `balanced`: negatives over positives in the training images
-            for which the label is known, bounded alike.
+        pos_weight: The weight of positives, one for each output; `balanced`: negatives over positives in the training
+            images with a known label, bounded in the same way.
     """
     refuse_unless(_is_binary, "bce", labels)
     if labels.facts.is_dense:
@@ -87,16 +87,16 @@ def _has_classes(its: Facts) -> bool:
 
 
 def _is_binary(its: Facts) -> bool:
-    """Of a class against the rest, of a label, or of a value from 0 to 1."""
+    """Whether outputs are binary: a class against the rest, a label, or a value from 0 to 1."""
     return its.of_labels or (its.excludes and not its.is_dense) or (its.of_numbers and its.is_dense)
 
 
 class OverClasses(nn.Module):
-    """Losses over a distribution of classes: the sum over classes of `formula`, which holds the target as a factor.
+    """A loss over a distribution of classes: the sum over classes of `formula`, which includes the target as a factor.
 
     Args:
-        formula: Logits and wanted shares of classes, both (n, classes), to values alike.
-        weight: The weight of each class, shape (classes,); None: all the same.
+        formula: Maps logits and target shares, both (n, classes), to values of the same shape.
+        weight: The weight of each class, shape (classes,); None: all equal.
         label_smoothing: Share of the target spread evenly over all classes.
     """
 
@@ -110,7 +110,7 @@ class OverClasses(nn.Module):
         self._can_vanish = weight is not None and bool((weight == 0).any())
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss of the rows whose target is known."""
+        """Return the mean loss of the rows with a known target."""
         classes = logits.shape[1]
         hard = F.one_hot(target, classes).to(logits.dtype) if target.ndim == 1 else target.nan_to_num(0.0)
         soft_target = hard * (1 - self._smoothing) + self._smoothing / classes
@@ -123,35 +123,35 @@ class OverClasses(nn.Module):
 
 
 class CrossEntropy(OverClasses):
-    """The same through torch's fused kernel where that can say it."""
+    """Cross-entropy over classes, with torch's fused kernel where it applies."""
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         if target.ndim != 1 or weight is not None or self._has_no_weight(target):
             return super().forward(logits, target, weight)
         return F.cross_entropy(logits, target, self.weight, label_smoothing=self._smoothing)
 
     def _has_no_weight(self, target: Tensor) -> bool:
-        """Whether torch would divide by zero; to look at a batch costs time on a GPU, so only where it can happen."""
+        """Whether torch would divide by zero; checked only where it can happen, because it costs a GPU synchronisation."""
         return self._can_vanish and self.weight is not None and not bool(self.weight[target].any())
 
 
 def cross_entropies(logits: Tensor, shares: Tensor) -> Tensor:
-    """-wanted log p of each class, shape (n, classes).
+    """Return -share * log p of each class, shape (n, classes).
 
     Args:
         logits: Shape (n, classes).
-        shares: The share that each class should have, alike.
+        shares: The target share of each class, of the same shape.
     """
     return -shares * logits.log_softmax(dim=1)
 
 
 class EachLabel(nn.Module):
-    """Binary cross-entropy of each label by itself.
+    """Binary cross-entropy of independent labels.
 
     Args:
-        pos_weight: How much more a label that holds counts, shape (outputs,); None: the same.
-        weight: The weight of each label alike.
+        pos_weight: The weight of positives relative to negatives, shape (outputs,); None: equal.
+        weight: The weight of each label, of the same shape; None: all equal.
         label_smoothing: Share of the target spread evenly over the labels.
     """
 
@@ -164,7 +164,7 @@ class EachLabel(nn.Module):
         self._smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         outputs = logits.shape[1]
         truth = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
         known = ~truth.isnan()
@@ -176,10 +176,10 @@ class EachLabel(nn.Module):
 
 
 class Between(nn.Module):
-    """The mean of a function of outputs and targets, of the numbers that are known.
+    """The mean over known targets of a function of outputs and targets.
 
     Args:
-        formula: Outputs and targets to values of the same shape.
+        formula: Maps outputs and targets to values of the same shape.
     """
 
     def __init__(self, formula: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -187,33 +187,33 @@ class Between(nn.Module):
         self._elementwise_loss = formula
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         known = ~target.isnan()
         return mean_of_known(self._elementwise_loss(outputs, target.nan_to_num(0.0)), known, weight)
 
 
 def cross_entropy_of_values(outputs: Tensor, target: Tensor) -> Tensor:
-    """-t log p - (1 - t) log(1 - p), p kept 1e-7 off 0 and 1.
+    """Return -t log p - (1 - t) log(1 - p), with p kept 1e-7 away from 0 and 1.
 
     Args:
         outputs: p.
         target: t, of the same shape.
     """
-    # torch's own refuses to run in half precision.
+    # torch's own function refuses half precision.
     chance = outputs.float().clamp(1e-7, 1 - 1e-7)
     return -(target * chance.log() + (1 - target) * (1 - chance).log())
 
 
 class PixelCrossEntropy(nn.Module):
-    """-(1 - p)^gamma log p of the true class of each pixel (Lin et al. 2017), cross-entropy for gamma 0.
+    """-(1 - p)^gamma log p of the true class of each pixel (Lin et al. 2017), which is cross-entropy for gamma 0.
 
-    The mean over pixels is weighed by their class and by their image, as in torch.nn.CrossEntropyLoss.
+    The mean over pixels is weighted by class and by image, as in torch.nn.CrossEntropyLoss.
 
     Args:
-        weight: The weight of each class, shape (classes,); None: all the same.
+        weight: The weight of each class, shape (classes,); None: all equal.
         label_smoothing: Share of the target spread evenly over all classes.
-        gamma: How much less easy pixels count.
-        of_logs: Whether outputs are log-probabilities, taken as they are (torch.nn.NLLLoss).
+        gamma: How strongly easy pixels are down-weighted.
+        of_logs: Whether outputs are log-probabilities, used as they are (torch.nn.NLLLoss).
     """
 
     def __init__(
@@ -226,7 +226,7 @@ class PixelCrossEntropy(nn.Module):
         self._smoothing, self._gamma = label_smoothing, gamma
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over the pixels that count; zero without any."""
+        """Return the mean over the pixels that count; zero if none does."""
         known = target != IGNORED
         if self._of_logs:
             values = F.nll_loss(logits, target, self.weight, ignore_index=IGNORED, reduction="none")

@@ -1,4 +1,4 @@
-"""The loss of a student: what a teacher gave for the same images, beside their targets."""
+"""The loss of a student: a teacher's predictions for the same images in addition to their targets."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mlpipe.post.teaching import Teaching
 
 
 class Distilled(nn.Module):
-    """w times the loss of the targets, plus 1 - w times that of the teacher's predictions (Hinton et al. 2015).
+    """w times the loss of the targets plus 1 - w times the loss of the teacher's predictions (Hinton et al. 2015).
 
-    The latter is T^2 times the cross-entropy of the teacher's probabilities softened by T with the student's alike; for
-    labels the mean of each one's; for numbers the loss of the recipe itself, with the teacher's numbers as targets.
+    For classes the latter is T^2 times the cross-entropy between the teacher's probabilities and the student's, both softened
+    by T; for labels it is the mean over labels; for numbers it is the recipe's loss with the teacher's numbers as targets.
 
     Args:
         hard: The recipe's loss.
-        teaching: What the teacher predicted, temperature T and weight w.
-        kind: What is predicted.
+        teaching: The teacher's predictions, the temperature T and the weight w.
+        kind: The kind of predictions.
     """
 
     def __init__(self, hard: nn.Module, teaching: Teaching, kind: str) -> None:
@@ -31,15 +31,15 @@ class Distilled(nn.Module):
         self._temperature, self._hard_weight = teaching.temperature, teaching.hard_weight
         outputs = torch.from_numpy(np.ascontiguousarray(teaching.outputs, np.float32))
         soft = outputs if self._facts.of_numbers else probabilities(outputs / self._temperature, kind)
-        # A saved state needs none of it: it is made of stored predictions.
+        # Not part of a saved state, because it is computed from stored predictions.
         self.register_buffer("soft", soft, persistent=False)
         self.soft: Tensor
 
     def beside(self, target: Tensor, rows: Tensor) -> Tensor:
-        """Targets as numbers for each output, and right of them the teacher's, shape (n, 2 * outputs); NaN is unknown.
+        """Return targets, one number per output, joined with the teacher's, shape (n, 2 * outputs); NaN is unknown.
 
         Args:
-            target: Class numbers, -1 where there is none, shape (n,), or labels or numbers, shape (n, outputs).
+            target: Class numbers, shape (n,), -1 if unknown, or labels or numbers, shape (n, outputs).
             rows: The samples' rows in the task, shape (n,).
         """
         soft = self.soft[rows.to(self.soft.device)]
@@ -49,12 +49,12 @@ class Distilled(nn.Module):
         return torch.cat([target.to(soft.dtype), soft], dim=1)
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss of a batch; of targets without a teacher's, as validation has them, the recipe's own.
+        """Return the mean loss of a batch; the recipe's loss for targets without a teacher's, as in validation.
 
         Args:
             outputs: Shape (n, outputs).
-            target: As `beside` gives it, or without a teacher.
-            weight: Of images, shape (n,).
+            target: As returned by `beside`, or without a teacher's.
+            weight: Image weights, shape (n,).
         """
         width = outputs.shape[1]
         if target.ndim != 2 or target.shape[1] != 2 * width:

@@ -1,4 +1,4 @@
-"""Losses of equations: the distance of each output from solving the equation of its sample; no solution is known."""
+"""Losses of equations: how far each output is from solving its sample's equation; no solution needs to be known."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from mlpipe.learn.losses.means import mean_of_rows
 
 
 class Equation(nn.Module):
-    """The mean over samples of what an equation says of each one's output.
+    """The mean over samples of an equation's loss.
 
-    The function of `conf/loss` that builds one is annotated to return it: so a run is known to solve an equation.
+    A function of `conf/loss` that builds one is annotated to return it, which tells that the run solves an equation.
     """
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean of the samples.
+        """Return the mean over samples.
 
         Args:
-            outputs: What the network gives, as for `of_samples`.
-            target: What it is solved for.
-            weight: How much each sample counts, shape (n,).
+            outputs: The network's outputs, as for `of_samples`.
+            target: The data of the equation, as for `of_samples`.
+            weight: Sample weights, shape (n,).
 
         Raises:
             ValueError: When the shapes do not fit.
@@ -38,11 +38,11 @@ class Equation(nn.Module):
         return mean_of_rows(values, None if weight is None else weight.to(values.dtype))
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of each sample by the equation, shape (n,); less is better.
+        """Return the equation's loss of each sample, shape (n,); less is better.
 
         Args:
-            outputs: What the network gives, shape (n, 1, ...).
-            target: What it is solved for, shape (n, 1, ...).
+            outputs: The network's outputs, shape (n, 1, ...).
+            target: The data of the equation, shape (n, 1, ...).
 
         Raises:
             ValueError: When the shapes do not fit.
@@ -51,15 +51,15 @@ class Equation(nn.Module):
 
 
 class EvolutionEquation(Equation):
-    """An equation over time: samples are its initial values, one row, and the network decides at how many times it solves it."""
+    """An equation over time: a sample is one row of initial values, and the network decides the number of time nodes."""
 
 
 def is_over_time(task_kind: str, loss: Component) -> bool:
     """Whether a run solves an equation over time.
 
     Args:
-        task_kind: `task.kind`.
-        loss: The recipe's.
+        task_kind: The value of `task.kind`.
+        loss: The recipe's loss.
     """
     return kinds.decide(task_kind, loss) != task_kind and EvolutionEquation.__name__ in loss.gives
 
@@ -74,15 +74,15 @@ def burgers(
     diffusion_coeff: Annotated[float, ">= 0"] = 0.0,
     boundary_factor: Annotated[float, ">= 0"] = 1.0,
 ) -> EvolutionEquation:
-    """How far an output is from solving Burgers' equation, see `BurgersResidual`; each sample is its own initial values.
+    """The residual of Burgers' equation, see `BurgersResidual`; each sample is its own initial values.
 
     Args:
-        labels: What is known of the training samples.
+        labels: Facts about the training samples.
         diffusion_coeff: The viscosity nu; 0: none.
-        boundary_factor: How much the initial values and the boundary count beside the equation.
+        boundary_factor: The weight of the initial values and the boundary relative to the equation.
 
     Raises:
-        ConfigError: When targets are no images, or have several channels.
+        ConfigError: When targets are not images, or have several channels.
     """
     refuse_unless(_has_images, "burgers", labels)
     if len(labels.counts) != 1:
@@ -94,16 +94,16 @@ def burgers(
 class BurgersResidual(EvolutionEquation):
     """The mean squared residual of u_t + u u_x - nu u_xx = 0 in the unit square, and of u(x, 0) = b(x) and u(0, t) = 0.
 
-    Values lie at the nodes of a regular grid over both sides of the square: x runs along the width (d nodes, dx = 1 / (d - 1)),
-    t along the height (T nodes, dt = 1 / (T - 1)). Every node has a residual but those of the first time and the first
-    place. It is that of the implicit Euler method in time and, in space, of the upwind flux of Engquist and Osher (1981),
-    which takes from the left what flows to the right (u > 0) and from the right what flows to the left, and gives shocks
-    their speed; u_xx is the central second difference. Behind the last place u goes on as it is there: what flows
-    leaves, and with nu > 0 this is u_x(1, t) = 0. The least value, 0, is this method's solution.
+    Values lie at the nodes of a regular grid over the square: x runs along the width (d nodes, dx = 1 / (d - 1)),
+    t along the height (T nodes, dt = 1 / (T - 1)). Every node has a residual except those of the first time and the first
+    place. The scheme is implicit Euler in time and the upwind flux of Engquist and Osher (1981) in space: it takes from
+    the left what flows to the right (u > 0), and from the right what flows to the left, which gives shocks their correct
+    speed. u_xx is the central second difference. Beyond the last place u continues with its last value: what flows leaves
+    the domain, and for nu > 0 this is u_x(1, t) = 0. The minimum, 0, is reached by the solution of this scheme.
 
     Args:
         diffusion_coeff: nu.
-        boundary_factor: How much the last two terms count.
+        boundary_factor: The weight of the last two terms.
     """
 
     def __init__(self, diffusion_coeff: float = 0.0, boundary_factor: float = 1.0) -> None:
@@ -111,10 +111,10 @@ class BurgersResidual(EvolutionEquation):
         self._viscosity, self._factor = diffusion_coeff, boundary_factor
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of each sample, shape (n,).
+        """Return the loss of each sample, shape (n,).
 
         Args:
-            outputs: u, shape (n, 1, T, d), two nodes or more each way.
+            outputs: u, shape (n, 1, T, d), with at least two nodes along each axis.
             target: The initial values b, shape (n, 1, 1, d).
 
         Raises:
@@ -129,16 +129,16 @@ class BurgersResidual(EvolutionEquation):
 
 
 def residual(u: Tensor, viscosity: float = 0.0) -> Tensor:
-    """The residual u_t + u u_x - nu u_xx at each node but those of the first time and place, shape (n, T - 1, d - 1).
+    """Return u_t + u u_x - nu u_xx at all nodes except those of the first time and place, shape (n, T - 1, d - 1).
 
     Args:
-        u: Shape (n, T, d); the scheme is that of `BurgersResidual`.
+        u: Shape (n, T, d); for the scheme see `BurgersResidual`.
         viscosity: nu.
     """
     steps, places = u.shape[1] - 1, u.shape[2] - 1
     now = torch.cat([u[:, 1:], u[:, 1:, -1:]], 2)
     change = (u[:, 1:, 1:] - u[:, :-1, 1:]) * steps
-    # Of each node to the one behind it.
+    # The flux from each node to the next.
     flux = (now[:, :, :-1].clamp(min=0).square() + now[:, :, 1:].clamp(max=0).square()) / 2
     spread = (now[:, :, 2:] - 2 * now[:, :, 1:-1] + now[:, :, :-2]) * places**2
     left: Tensor = change + flux.diff(dim=2) * places - viscosity * spread
@@ -146,7 +146,7 @@ def residual(u: Tensor, viscosity: float = 0.0) -> Tensor:
 
 
 def misfit(outputs: Tensor, target: Tensor) -> str:
-    """The mismatch of the shapes of solutions and initial values, in a few words; empty: none.
+    """Describe a mismatch between the shapes of solutions and initial values; empty if there is none.
 
     Args:
         outputs: As for `BurgersResidual`.
@@ -167,10 +167,10 @@ def poisson(labels: Labels) -> Equation:
     """The energy of Poisson's equation, see `PoissonEnergy`; each image is its own target, the diffusivity.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
 
     Raises:
-        ConfigError: When targets are no images, or have several channels.
+        ConfigError: When targets are not images, or have several channels.
     """
     refuse_unless(_has_images, "poisson", labels)
     if len(labels.counts) != 1:
@@ -180,20 +180,20 @@ def poisson(labels: Labels) -> Equation:
 
 
 class PoissonEnergy(Equation):
-    """The energy of a solution of div(nu grad u) = 0 in the unit square, cube or interval; the solution is where it is least.
+    """The energy of a solution of div(nu grad u) = 0 in the unit square, cube or interval, which the solution minimises.
 
-    u is 1 at the first index of the first axis and 0 at its last; elsewhere nothing flows through the boundary. Values lie at
-    the nodes of a regular grid, between which u and nu are interpolated (Q1 finite elements), and the integral of
-    nu |grad u|^2 is taken at two Gauss points along each axis, as in Balu et al. 2021 (DiffNet). Those two faces of the
-    network's output are overwritten, so that it learns the inside only.
+    u is 1 at the first index of the first axis and 0 at its last; nothing flows through the rest of the boundary. Values lie
+    at the nodes of a regular grid, between which u and nu are interpolated (Q1 finite elements), and the integral of
+    nu |grad u|^2 uses two Gauss points along each axis, as in Balu et al. 2021 (DiffNet). The two faces with fixed values
+    are overwritten in the network's output, so that it learns the inside only.
     """
 
     def of_samples(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The energy of each sample, shape (n,).
+        """Return the energy of each sample, shape (n,).
 
         Args:
-            outputs: u, shape (n, 1, *nodes), axes of two nodes or more.
-            target: nu, in the same shape; where a network solves the equation it is its input.
+            outputs: u, shape (n, 1, *nodes), with at least two nodes along each axis.
+            target: nu, of the same shape; it is the input of a network that solves the equation.
 
         Raises:
             ValueError: When the shapes differ, or there are several channels.
@@ -202,7 +202,7 @@ class PoissonEnergy(Equation):
 
 
 def with_ends(outputs: Tensor) -> Tensor:
-    """The solution with its values at both ends of the first axis: 1 and 0.
+    """Set the values at both ends of the first axis of a solution to 1 and 0.
 
     Args:
         outputs: Shape (n, 1, *nodes).
@@ -212,11 +212,11 @@ def with_ends(outputs: Tensor) -> Tensor:
 
 
 def poisson_energy(u: Tensor, nu: Tensor) -> Tensor:
-    """The integral of nu |grad u|^2 over the unit square, cube or interval, shape (n,).
+    """Return the integral of nu |grad u|^2 over the unit square, cube or interval, shape (n,).
 
     Args:
         u: Values at the nodes, shape (n, 1, *nodes).
-        nu: Diffusivity at the nodes, in the same shape.
+        nu: Diffusivity at the nodes, of the same shape.
 
     Raises:
         ValueError: When the shapes differ, or there are several channels.
@@ -229,14 +229,14 @@ def poisson_energy(u: Tensor, nu: Tensor) -> Tensor:
     values, slopes = _shapes(axes, u.dtype, u.device)
     sides = torch.tensor([1 / (nodes - 1) for nodes in u.shape[2:]], dtype=u.dtype, device=u.device)
     corners = _corners(u), _corners(nu)
-    # (n, points, axes, elements) and (n, points, elements); an element's own length is 2.
+    # (n, points, axes, elements) and (n, points, elements); the reference element has length 2.
     gradients = torch.einsum("pca,nce->npae", slopes, corners[0]) * (2 / sides)[:, None]
     diffusivity = torch.einsum("pc,nce->npe", values, corners[1])
     return (diffusivity * gradients.square().sum(2)).sum((1, 2)) * float((sides / 2).prod())
 
 
 def _corners(field: Tensor) -> Tensor:
-    """The values at the corners of each element, shape (n, corners, elements)."""
+    """Return the values at the corners of each element, shape (n, corners, elements)."""
     spans = (slice(None, -1), slice(1, None))
     single = field[:, 0]
     parts = [single[(slice(None), *chosen)] for chosen in itertools.product(spans, repeat=single.ndim - 1)]
@@ -245,7 +245,7 @@ def _corners(field: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _shapes(axes: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """At each Gauss point the value and the slopes of each corner's shape function in the element [-1, 1]^axes."""
+    """Return the values and slopes of the corners' shape functions at each Gauss point of the element [-1, 1]^axes."""
     points = list(itertools.product((-1 / math.sqrt(3), 1 / math.sqrt(3)), repeat=axes))
     signs = list(itertools.product((-1, 1), repeat=axes))
     values = [

@@ -1,4 +1,4 @@
-"""Losses in which easy samples count less: focal, PolyLoss, asymmetric."""
+"""Losses that down-weight easy samples: focal, PolyLoss, asymmetric."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def focal(
     label_smoothing: Annotated[float, ">= 0", "< 1"] = 0.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """Focal loss (Lin et al. 2017): the cross-entropy times (1 - p)^gamma, p the probability of the true side.
+    """Focal loss (Lin et al. 2017): cross-entropy times (1 - p)^gamma, where p is the probability of the true side.
 
-    Over softmax for classes, of images or of pixels; over the sigmoid of each label for labels.
+    Uses a softmax for classes, of images or of pixels, and a sigmoid for each label.
 
     Args:
-        labels: What is known of the training images.
-        gamma: 0 is cross-entropy.
-        alpha: For labels the weight of positives, 1 - alpha that of negatives; None weighs both with 1.
+        labels: Facts about the training images.
+        gamma: The focusing exponent; 0 is cross-entropy.
+        alpha: For labels the weight of positives, with 1 - alpha for negatives; None: both have weight 1.
         label_smoothing: As for `ce`; classes only.
         class_weights: As for `ce`; classes only.
     """
@@ -60,8 +60,8 @@ def poly1(
     """PolyLoss of the first order (Leng et al. 2022): cross-entropy plus epsilon (1 - p).
 
     Args:
-        labels: What is known of the training images.
-        epsilon: 0 is cross-entropy.
+        labels: Facts about the training images.
+        epsilon: The weight of the second term; 0 is cross-entropy.
         label_smoothing: As for `ce`.
         class_weights: As for `ce`.
     """
@@ -84,21 +84,21 @@ def asymmetric(
     """Asymmetric loss for labels (Ridnik et al. 2021): easy negatives are down-weighted more than easy positives.
 
     Args:
-        labels: What is known of the training images.
-        gamma_neg: Focusing of negatives.
-        gamma_pos: Focusing of positives.
-        clip: Probability below which a negative counts nothing.
+        labels: Facts about the training images.
+        gamma_neg: Focusing exponent of negatives.
+        gamma_pos: Focusing exponent of positives.
+        clip: Probability below which a negative does not count.
     """
     refuse_unless(lambda its: its.of_labels, "asymmetric", labels)
     return AsymmetricLabels(gamma_neg, gamma_pos, clip)
 
 
 class FocalLabels(nn.Module):
-    """The focal loss of each label by itself (Lin et al. 2017).
+    """The focal loss of independent labels (Lin et al. 2017).
 
     Args:
-        gamma: How much less easy labels count.
-        alpha: The weight of labels that hold, 1 - alpha being that of the others; None: the same.
+        gamma: How strongly easy labels are down-weighted.
+        alpha: The weight of positives, with 1 - alpha for negatives; None: equal weights.
     """
 
     def __init__(self, gamma: float, alpha: float | None) -> None:
@@ -106,7 +106,7 @@ class FocalLabels(nn.Module):
         self._gamma, self._alpha = gamma, alpha
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         known = ~target.isnan()
         truth = target.nan_to_num(0.0)
         cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
@@ -119,12 +119,12 @@ class FocalLabels(nn.Module):
 
 
 class AsymmetricLabels(nn.Module):
-    """The asymmetric loss of each label (Ridnik et al. 2021).
+    """The asymmetric loss of independent labels (Ridnik et al. 2021).
 
     Args:
-        gamma_neg: How much less easy labels that do not hold count.
-        gamma_pos: How much less easy ones that hold count.
-        clip: Probabilities below it are zero where a label does not hold.
+        gamma_neg: How strongly easy negatives are down-weighted.
+        gamma_pos: How strongly easy positives are down-weighted.
+        clip: Probability below which a negative does not count.
     """
 
     def __init__(self, gamma_neg: float, gamma_pos: float, clip: float) -> None:
@@ -132,7 +132,7 @@ class AsymmetricLabels(nn.Module):
         self._gamma_neg, self._gamma_pos, self._clip = gamma_neg, gamma_pos, clip
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         known = ~target.isnan()
         truth = target.nan_to_num(0.0)
         positive = logits.sigmoid()

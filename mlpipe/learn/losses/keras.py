@@ -1,6 +1,6 @@
-"""Keras's losses by Keras's names, weighed as Keras weighs: the weighted sum over a batch by the number of its samples.
+"""Keras's losses by Keras's names, weighted as in Keras: the weighted sum over a batch divided by its number of samples.
 
-Source: the documentation of `keras.losses`; `mlpipe.learn.losses.probabilities` has the formulas, the tests Keras itself.
+Source: the documentation of `keras.losses`. The formulas are in `mlpipe.learn.losses.probabilities`, the tests use Keras.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.metrics import Measure
 
-# Keras's name in snake case -> the function of `probability_losses`; the cross-entropies are further below.
+# Keras's name in snake case -> name in `probabilities`; the cross-entropies are further below.
 NAMES = {
     "mean_squared_error": "squared_error",
     "mean_absolute_error": "absolute_error",
@@ -41,14 +41,14 @@ NAMES = {
 }
 ENTROPIES = ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")
 _FOCAL, _BINARY_FOCAL = "categorical_focal_crossentropy", "binary_focal_crossentropy"
-# Other losses of classes, and of labels; overlaps are of a whole batch, not of each sample.
+# Other losses of classes, and of labels; overlaps are computed over a whole batch, not for each sample.
 _OF_CLASSES = (_FOCAL, "categorical_generalized_cross_entropy")
 OVERLAPS = ("dice", "tversky")
 _OF_LABELS = (ENTROPIES[2], _BINARY_FOCAL, *OVERLAPS)
 LOSSES = (*ENTROPIES, *_OF_CLASSES, _BINARY_FOCAL, *OVERLAPS, *NAMES)
-# Losses that may have smoothed labels.
+# Losses that support label smoothing.
 SMOOTHED = (ENTROPIES[0], ENTROPIES[2], _FOCAL, _BINARY_FOCAL)
-# The least and the largest probability that a cross-entropy sees, as Keras clips them.
+# Probabilities in cross-entropies are clipped to this distance from 0 and 1, as in Keras.
 _TINY = 1e-7
 # Keras's parameters of its losses besides label_smoothing and delta, with their defaults and bounds.
 _SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
@@ -58,17 +58,17 @@ PARAMETERS: dict[str, dict[str, tuple[float | bool, tuple[float, float]]]] = {
     "categorical_generalized_cross_entropy": {"q": (0.5, (math.nextafter(0.0, 1.0), 1.0))},
     "tversky": {"alpha": (0.5, _POSITIVE), "beta": (0.5, _POSITIVE)},
 }
-# How the losses of a batch become one number.
+# How the losses of a batch are reduced to one number.
 Reduction = Literal["mean", "sum", "weighted_mean"]
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """How a loss of Keras is reduced.
+    """The reduction of a Keras loss.
 
     Attributes:
-        way: The sum by the number of samples; the sum; or the sum by that of the weights.
-        batch: What the mean is multiplied by where nothing is learned, for `sum`: how many samples a batch has.
+        way: `mean` (the sum over the number of samples), `sum`, or `weighted_mean` (the sum over the sum of the weights).
+        batch: For `sum`, samples per batch; the mean is multiplied by it where nothing is learned.
     """
 
     way: Reduction = "mean"
@@ -78,7 +78,7 @@ class Reduced:
 def _own_loss(
     path: str, params: Mapping[str, Any] | None, labels: Labels, trust: Sequence[str] | None, scale: float
 ) -> OwnLoss:
-    """An instance of a class of the user's own, or its method `call`, weighed as Keras weighs."""
+    """Return an instance of the user's own class, or its method `call`, as a loss weighted as in Keras."""
     loss = own_classes.instance("loss", path, params, trust)
     function = getattr(loss, "call", loss)
     if not callable(function):
@@ -86,26 +86,26 @@ def _own_loss(
         raise ConfigError(problem("loss", f"{path} cannot be called", got=type(loss).__name__, fix=fix))
 
     def mean(values: Tensor, weight: Tensor | None) -> Tensor:
-        # Divided by the number of samples, whatever they weigh.
+        # Divided by the number of samples, not by their weights.
         return scale * (values if weight is None else values.reshape(len(values), -1).mean(1) * weight).mean()
 
     return OwnLoss(path, function, labels.kind, len(labels.counts), mean=mean, sample="sample")
 
 
 class KerasLoss(nn.Module):
-    """One of them.
+    """One of Keras's losses.
 
     Attributes:
-        kind: What is predicted.
+        kind: The kind of predictions.
 
     Args:
         name: Keras's name in snake case.
-        kind: What is predicted: the outputs are logits of classes or labels, or numbers.
+        kind: The kind of predictions: the outputs are logits of classes or labels, or numbers.
         smoothing: The share of the targets that is spread over all classes (over 0 and 1 for labels).
-        scale: What the loss is multiplied by.
-        delta: For `huber`, where squares end.
+        scale: Factor of the loss.
+        delta: For `huber`, the error up to which it is squared.
         parameters: Keras's other parameters of the loss, see `PARAMETERS`.
-        reduced: How the losses of a batch become one number.
+        reduced: The reduction of the losses of a batch.
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class KerasLoss(nn.Module):
         self._reduced = reduced or Reduced()
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over samples of weight times loss (or what the reduction says), times the scale.
+        """Return the mean over samples of weight times loss (or the other reduction), times the scale.
 
         Args:
-            outputs: Logits or numbers, shape (n, outputs). Where they are not learned from, a sum is the mean times the
-                number of samples of a batch, which does not depend on how many there are.
-            target: Class numbers (n,), or shape (n, outputs); NaN: unknown, which is left out.
+            outputs: Logits or numbers, shape (n, outputs). If they need no gradient, a sum is the mean times the
+                configured number of samples per batch, so that it does not depend on the actual number of samples.
+            target: Class numbers (n,), or shape (n, outputs); NaN targets are unknown and left out.
             weight: Shape (n,).
         """
         known = torch.ones_like(outputs, dtype=torch.bool) if target.ndim == 1 else ~target.isnan()
@@ -142,12 +142,12 @@ class KerasLoss(nn.Module):
         total = (values * share).sum()
         if self._reduced.way == "sum" and outputs.requires_grad:
             return self._scale * total
-        # Keras divides by the number of samples, whatever they weigh, unless the reduction says otherwise.
+        # Keras divides by the number of samples, not by their weights, unless the reduction says otherwise.
         divisor = share if self._reduced.way == "weighted_mean" else some
         return self._scale * self._reduced.batch * weighted_mean(total, divisor.sum())
 
     def _sample_losses(self, outputs: Tensor, target: Tensor, known: Tensor) -> Tensor:
-        """The loss of each sample, shape (n,), over what is known of it; of overlaps that of the batch."""
+        """Return the loss of each sample over its known targets, shape (n,); for overlaps that of the batch."""
         if facts(self.kind).excludes:
             return self._class_losses(outputs, target)
         if facts(self.kind).of_labels:
@@ -166,7 +166,7 @@ class KerasLoss(nn.Module):
             alpha = torch.as_tensor(of["alpha"], dtype=p.dtype, device=p.device)
             return -(smooth * p.log() * power(1 - p, of["gamma"]) * alpha).sum(1)
         if self._name == "categorical_generalized_cross_entropy":
-            # The slope of a small power is finite above zero.
+            # Clamped so that the gradient of a small power stays finite.
             p = (outputs.softmax(1) * truth).sum(1).clamp(min=torch.finfo(outputs.dtype).tiny)
             q = float(of["q"])
             return (1 - p**q) / q
@@ -186,11 +186,11 @@ class KerasLoss(nn.Module):
         return mean_of_each(losses, known)
 
     def _overlap(self, p: Tensor, t: Tensor, known: Tensor) -> Tensor:
-        """1 - the overlap of all probabilities of a batch with all targets, which is Keras's axis=None."""
+        """Return 1 - the overlap of all probabilities of a batch with all targets, which is Keras's axis=None."""
         both = (p * t).sum()
         if self._name == "dice":
             return 1 - 2 * both / (t.sum() + p.sum() + _TINY)
-        # Keras weighs by `alpha` what is missed, and by `beta` what is too much.
+        # In Keras `alpha` weights false negatives, and `beta` false positives.
         missed, too_much = ((1 - p) * t).sum(), (p * (known - t)).sum()
         weighed: Tensor = self._settings["alpha"] * missed + self._settings["beta"] * too_much
         return 1 - both / (both + weighed + _TINY)
@@ -198,7 +198,7 @@ class KerasLoss(nn.Module):
 
 @dataclass(frozen=True)
 class _Part:
-    """One of several outputs: its loss and weight, its metrics by name, those of the user's own, how many numbers it has."""
+    """One of several outputs: its name, loss, weight, metrics by name, the user's own metrics, and number of columns."""
 
     name: str
     loss: KerasLoss | OwnLoss
@@ -209,10 +209,10 @@ class _Part:
 
 
 class Together(nn.Module):
-    """The weighted sum of the losses of several outputs, whose probabilities or numbers stand side by side.
+    """The weighted sum of the losses of several outputs, whose probabilities or numbers are side by side.
 
     Args:
-        parts: Each output's name, loss, weight and metrics, and how many numbers it has.
+        parts: Each output's name, loss, weight, metrics and number of columns.
     """
 
     def __init__(self, parts: Sequence[_Part]) -> None:
@@ -223,11 +223,11 @@ class Together(nn.Module):
         self._widths = [part.width for part in parts]
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The sum over outputs of their weight times their loss.
+        """Return the sum over outputs of their weight times their loss.
 
         Args:
-            outputs: Probabilities or numbers, shape (n, all outputs' widths).
-            target: The same, one-hot for classes.
+            outputs: Probabilities or numbers, shape (n, sum of the outputs' widths).
+            target: Of the same shape, one-hot for classes.
             weight: Shape (n, outputs).
         """
         total = outputs.new_zeros(())
@@ -237,7 +237,7 @@ class Together(nn.Module):
         return total
 
     def measured(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
-        """The loss, weighed where there are weights, and the metrics of each output: `OUTPUT_loss`, `OUTPUT_METRIC`.
+        """Return the loss (weighted if there are weights) and the metrics of each output: `OUTPUT_loss`, `OUTPUT_METRIC`.
 
         Args:
             outputs: As for `forward`.
@@ -256,18 +256,18 @@ class Together(nn.Module):
         return results
 
     def _parts(self, outputs: Tensor, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Logits (or numbers) and targets of each output."""
+        """Yield logits (or numbers) and targets of each output."""
         pairs = zip(torch.split(outputs, self._widths, 1), torch.split(target, self._widths, 1), strict=True)
         for loss, (values, truth) in zip(self.losses, pairs, strict=True):
             yield as_logits(values, cast(KerasLoss, loss).kind), truth
 
 
 def as_logits(values: Tensor, kind: str) -> Tensor:
-    """Probabilities of classes or labels as logits that give them again; numbers as they are.
+    """Return logits that reproduce the given probabilities of classes or labels; numbers are returned unchanged.
 
     Args:
         values: Shape (n, outputs).
-        kind: What is predicted.
+        kind: The kind of predictions.
     """
     its = facts(kind)
     if its.excludes:
@@ -276,17 +276,17 @@ def as_logits(values: Tensor, kind: str) -> Tensor:
 
 
 def keras_outputs(labels: Labels, *, parts: list[dict[str, Any]], trust: list[str] | None = None) -> nn.Module:
-    """A loss of Keras for each of several outputs of records, weighed and summed.
+    """The weighted sum of Keras losses, one for each of several outputs of records.
 
     Args:
-        labels: What is known of the training images.
-        parts: For each output in its order `name`, `loss` (Keras's name, or MODULE.NAME of a class of your own, with its
+        labels: Facts about the training images.
+        parts: For each output, in order: `name`, `loss` (Keras's name, or MODULE.NAME of your own class, with its
             `params` and the `kind` of the output), `weight`, `label_smoothing`, `delta` and `metrics`, names or
             `{import, params, name}`.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When there are other outputs, or a part is wrong.
+        ConfigError: When the number of parts is not that of the outputs, or a part is wrong.
     """
     if len(labels.widths) != len(parts):
         wrong = f"has {len(parts)} parts, the records have {len(labels.widths) or 1} outputs"
@@ -328,7 +328,7 @@ def _part(labels: Labels, part: dict[str, Any], key: str, width: int, trust: lis
 
 
 def kind_of(name: str) -> str:
-    """The kind of predictions that a loss is for, by Keras's name in snake case."""
+    """Return the kind of predictions for a loss, by Keras's name in snake case."""
     return "regression" if name in NAMES else "multilabel" if name in _OF_LABELS else "classification"
 
 
@@ -342,23 +342,23 @@ def keras(
     params: dict[str, Any] | None = None,
     trust: list[str] | None = None,
 ) -> nn.Module:
-    """A loss of Keras, or one of your own that is weighed as Keras weighs.
+    """A loss of Keras, or your own loss weighted as in Keras.
 
     Args:
-        labels: What is known of the training images.
-        name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error; or MODULE.NAME of a class
-            of your own, whose instances are called as functions are in `mlpipe.learn.losses.own.OwnLoss`.
+        labels: Facts about the training images.
+        name: Keras's name in snake case, such as categorical_crossentropy or mean_squared_error; or MODULE.NAME of your own
+            class, whose instances are called like the functions in `mlpipe.learn.losses.own.OwnLoss`.
         label_smoothing: For the cross-entropies of one-hot and of binary targets.
-        weight: What the loss is multiplied by, in training and in validation.
-        delta: For huber, the error up to which it is a square.
-        params: The parameters of a class of your own; or those of a loss of Keras besides the ones above: `reduction` (mean,
-            sum or weighted_mean, which Keras calls mean_with_sample_weight), `batch_size`, by which a sum that is only
-            measured is a mean multiplied, and `alpha`, `beta`, `gamma`, `apply_class_balancing` and `q` where a loss has them.
+        weight: Factor of the loss, in training and in validation.
+        delta: For huber, the error up to which it is squared.
+        params: The parameters of your own class; or the other parameters of a Keras loss: `reduction` (mean, sum or
+            weighted_mean, which Keras calls mean_with_sample_weight), `batch_size`, which multiplies the mean where a sum is
+            only measured, and `alpha`, `beta`, `gamma`, `apply_class_balancing` and `q` where a loss has them.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When there is no such loss, it is not for the task's kind, or a parameter does not fit.
-        DataError: When a class of your own is from outside the current folder, or not there.
+        ConfigError: When the loss is unknown or not for the task's kind, or a parameter does not fit.
+        DataError: When your own class is missing, or outside the current folder and not trusted.
     """
     if "." in name:
         if label_smoothing:
@@ -377,7 +377,7 @@ def keras(
     own = dict(params or {})
     reduced = Reduced(own.pop("reduction", "mean"), own.pop("batch_size", 1))
     if name in OVERLAPS and reduced.way == "sum":
-        # One number for the batch, which is its own sum.
+        # A batch gives one number, which is its own sum.
         reduced = Reduced()
     if wrong := problems(name, own, len(labels.counts)) + _reduction_problems(reduced):
         raise ConfigError(wrong)
@@ -387,13 +387,13 @@ def keras(
 def problems(
     name: str, parameters: Mapping[str, Any], outputs: int | None = None, key: str = "loss.params"
 ) -> list[str]:
-    """A sentence for each of Keras's parameters of a loss that does not fit.
+    """Return a sentence for each of Keras's parameters that does not fit the loss.
 
     Args:
         name: Keras's name in snake case.
-        parameters: Those besides `label_smoothing`, `delta` and `reduction`.
-        outputs: How many classes there are; None: that is not known.
-        key: Where they stand.
+        parameters: The parameters other than `label_smoothing`, `delta` and `reduction`.
+        outputs: The number of classes; None if unknown.
+        key: The configuration key of the parameters.
     """
     known = PARAMETERS.get(name, {})
     wrong = []
@@ -408,7 +408,7 @@ def problems(
             if not isinstance(value, bool):
                 wrong.append(problem(place, "must be true or false", got=value))
             continue
-        # One number for each class, of classes.
+        # A list has one number for each class.
         is_list = isinstance(value, list) and name == _FOCAL and parameter == "alpha"
         if is_list and outputs is not None and len(value) != outputs:
             wrong.append(problem(place, f"must have a number for each of {outputs} classes", got=value))

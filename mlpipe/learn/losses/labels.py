@@ -1,4 +1,4 @@
-"""Facts of a task that losses need, and the refusal of losses that do not fit it."""
+"""Facts about a task that losses need, and the refusal of losses that do not fit it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mlpipe.learn import kind as learn_kind
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of a kind of task that losses depend on.
+    """Facts about a kind of task that losses depend on.
 
     Attributes:
         excludes: Classes exclude each other: outputs are logits of a softmax.
-        of_labels: Each output is a yes-or-no question of its own: outputs are logits of sigmoids. Neither: numbers.
+        of_labels: Each output is a yes-or-no question of its own: outputs are logits of sigmoids.
         is_dense: Every pixel has a target of its own.
         of_numbers: Outputs and targets are numbers side by side.
-        losses: Losses that fit, for a person who chose another.
+        losses: Losses that fit, suggested in error messages.
     """
 
     excludes: bool = False
@@ -39,7 +39,7 @@ class Facts:
 
 
 def facts(kind: str) -> Facts:
-    """What losses ask of a kind.
+    """Return the facts about a kind that losses depend on.
 
     Args:
         kind: The kind of a task.
@@ -55,22 +55,22 @@ def facts(kind: str) -> Facts:
 
 
 def fitting_kinds(fit: Callable[[Facts], bool]) -> list[str]:
-    """The kinds of tasks of which something holds, those that are dense last."""
+    """Return the kinds of tasks whose facts pass a test, dense kinds last."""
     return sorted((kind for kind in target_kind.names() if fit(facts(kind))), key=lambda kind: facts(kind).is_dense)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Facts of a fold's training images that losses depend on.
+    """Facts about a fold's training images that losses depend on.
 
     Attributes:
-        kind: What is predicted; a loss asks for `facts` of it.
-        counts: Training images of each class, or for which each label holds, shape (outputs,); zeros for regression and
-            images; for segmentation pixels of each class, in millionths of an image.
-        total: How many training images there are.
-        widths: For records with several outputs how many numbers each has.
-        known: For how many training images each label is known, shape (outputs,); None: for all.
-        in_units: Whether losses get numbers in their own unit, and not in standard deviations of the training images'.
+        kind: The kind of predictions; `facts` gives its properties.
+        counts: Training images of each class, or positives of each label, shape (outputs,); zeros for regression and
+            images; for segmentation the pixels of each class, in millionths of an image.
+        total: The number of training images.
+        widths: For records with several outputs, the number of columns of each.
+        known: Training images in which each label is known, shape (outputs,); None: all of them.
+        in_units: Whether losses get numbers in their own unit, not in standard deviations of the training targets.
     """
 
     kind: str
@@ -82,25 +82,25 @@ class Labels:
 
     @property
     def facts(self) -> Facts:
-        """What losses ask of the kind."""
+        """The facts about the kind that losses depend on."""
         return facts(self.kind)
 
     @property
     def known_counts(self) -> Tensor:
-        """For how many training images each label is known, shape (outputs,)."""
+        """The number of training images in which each label is known, shape (outputs,)."""
         return torch.full_like(self.counts, self.total) if self.known is None else self.known
 
 
 def refuse_unless(fit: Callable[[Facts], bool], name: str, labels: Labels) -> None:
-    """Refuse a loss for tasks that it is not for.
+    """Refuse a loss for tasks of other kinds.
 
     Args:
-        fit: Whether it is for a kind of which these facts hold.
+        fit: Whether the loss is for a kind with these facts.
         name: The loss.
-        labels: What is known of the training images.
+        labels: Facts about the training images.
 
     Raises:
-        ConfigError: Naming losses that fit.
+        ConfigError: When it does not fit, naming losses that do.
     """
     if not fit(labels.facts):
         wrong = f"{name} is for {' or '.join(fitting_kinds(fit))} tasks, this task is {labels.kind}"
@@ -108,14 +108,14 @@ def refuse_unless(fit: Callable[[Facts], bool], name: str, labels: Labels) -> No
 
 
 def refuse_keys(kind: str, **given: object) -> None:
-    """Refuse keys that a loss has for other tasks.
+    """Refuse keys of a loss that apply to other tasks only.
 
     Args:
-        kind: What such tasks are called.
-        given: The keys and their values; those that are empty are not refused.
+        kind: The name of such tasks in the message.
+        given: The keys and their values; empty values are accepted.
 
     Raises:
-        ConfigError: Naming each of them.
+        ConfigError: Naming each key with a value.
     """
     wrong = [name for name, value in given.items() if value]
     if wrong:

@@ -1,4 +1,4 @@
-"""Means of losses over known targets, with weights, and the probabilities of outputs."""
+"""Weighted means of losses over known targets, and probabilities from outputs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlpipe.learn.losses.labels import facts
 
 
 def probabilities(outputs: Tensor, kind: str) -> Tensor:
-    """Probabilities from outputs; numbers stay as they are.
+    """Return probabilities from outputs; numbers are returned unchanged.
 
     Args:
         outputs: Logits or numbers, shape (n, outputs), or (n, classes, height, width) for masks.
-        kind: What is predicted.
+        kind: The kind of predictions.
     """
     its = facts(kind)
     if its.of_numbers:
@@ -22,13 +22,13 @@ def probabilities(outputs: Tensor, kind: str) -> Tensor:
 
 
 def weighted_mean(total: Tensor, share: Tensor) -> Tensor:
-    """A weighted sum over the sum of its weights; zero, and so its gradient, where these are zero.
+    """Divide a weighted sum by the sum of its weights; the result and its gradient are zero if the weights sum to zero.
 
-    Every loss that divides by weights does it here: a batch may have nothing that counts, because its images, its classes
-    or all its pixels have no weight.
+    Every loss that divides by weights uses this, because the images, the classes or all pixels of a batch may have weight
+    zero.
 
     Args:
-        total: The sum.
+        total: The weighted sum.
         share: The sum of weights, >= 0, of the same shape.
     """
     counts = share > 0
@@ -36,12 +36,12 @@ def weighted_mean(total: Tensor, share: Tensor) -> Tensor:
 
 
 def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean over known entries, each row with its weight; zero, and so its gradient, where nothing is known.
+    """Return the mean over known entries, weighted by row; zero, with zero gradient, if nothing is known.
 
     Args:
         values: Shape (n, outputs), or (n, channels, height, width).
-        known: Which of them count, alike.
-        weight: Of each row, shape (n,); None: all the same.
+        known: Which entries count, of the same shape.
+        weight: The weight of each row, shape (n,); None: all equal.
     """
     own = None if weight is None else weight.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
     share = known.to(values.dtype) if own is None else known * own
@@ -49,33 +49,34 @@ def mean_of_known(values: Tensor, known: Tensor, weight: Tensor | None) -> Tenso
 
 
 def mean_of_rows(values: Tensor, weight: Tensor | None) -> Tensor:
-    """The mean over rows, each with its weight; zero, and so its gradient, where none has weight.
+    """Return the weighted mean over rows; zero, with zero gradient, if the weights sum to zero.
 
     Args:
         values: Shape (n,).
-        weight: Of each row, alike; None: all the same.
+        weight: The weight of each row, shape (n,); None: all equal.
     """
     return values.mean() if weight is None else weighted_mean((values * weight).sum(), weight.sum())
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
-    """A share to a power, whose slope is finite at zero for powers below 1 too.
+    """Raise a share to a power, with a finite gradient at zero for exponents below 1 as well.
 
-    What is surely right has the share 0, where the slope is infinite, and its loss 0: their product would be no number.
+    For a certain and right prediction the share is 0, where the gradient is infinite, and its loss is 0: their product
+    would be NaN.
 
     Args:
         base: From 0 to 1.
-        exponent: 0 or more.
+        exponent: >= 0.
     """
     least = torch.finfo(base.dtype).eps if 0 < exponent < 1 else None
     return base**exponent if least is None else base.clamp(min=least) ** exponent
 
 
 def mean_of_each(values: Tensor, known: Tensor) -> Tensor:
-    """The mean over what is known of each row, shape (n,); zero where nothing is.
+    """Return the mean over the known entries of each row, shape (n,); zero for rows without any.
 
     Args:
         values: Shape (n, outputs).
-        known: 1 for what is known, 0 for the rest, alike.
+        known: 1 for known entries, 0 for the rest, of the same shape.
     """
     return (values * known).sum(1) / known.sum(1).clamp(min=1)

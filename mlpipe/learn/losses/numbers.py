@@ -1,4 +1,4 @@
-"""Losses of numbers and of target images: squared and absolute errors, and what lies between them."""
+"""Losses of numbers and of target images: squared and absolute errors, Huber and smooth L1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def mse(labels: Labels) -> nn.Module:
     """Mean squared error of standardised numbers.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
     """
     return _number_loss("mse", labels, lambda error: error**2)
 
@@ -26,7 +26,7 @@ def mae(labels: Labels) -> nn.Module:
     """Mean absolute error of standardised numbers.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
     """
     return _number_loss("mae", labels, torch.abs)
 
@@ -35,8 +35,8 @@ def huber(labels: Labels, *, delta: Annotated[float, "> 0"] = 1.0) -> nn.Module:
     """Huber's loss (1964), torch.nn.HuberLoss: squared for small errors, linear for large ones.
 
     Args:
-        labels: What is known of the training images.
-        delta: Where it turns linear, in standard deviations of the target.
+        labels: Facts about the training images.
+        delta: The error at which it turns linear, in standard deviations of the target.
     """
     return _number_loss("huber", labels, lambda error: F.huber_loss(error, error * 0, reduction="none", delta=delta))
 
@@ -45,8 +45,8 @@ def smooth_l1(labels: Labels, *, beta: Annotated[float, "> 0"] = 1.0) -> nn.Modu
     """Smooth L1 (Girshick 2015), torch.nn.SmoothL1Loss: Huber's loss over beta.
 
     Args:
-        labels: What is known of the training images.
-        beta: Where it turns linear, in standard deviations of the target.
+        labels: Facts about the training images.
+        beta: The error at which it turns linear, in standard deviations of the target.
     """
     return _number_loss(
         "smooth_l1", labels, lambda error: F.smooth_l1_loss(error, error * 0, reduction="none", beta=beta)
@@ -59,10 +59,10 @@ def _number_loss(name: str, labels: Labels, formula: Callable[[Tensor], Tensor])
 
 
 class Errors(nn.Module):
-    """The mean of a function of errors, of the numbers that are known.
+    """The mean over known targets of a function of errors.
 
     Args:
-        formula: Errors to values of the same shape.
+        formula: Maps errors to values of the same shape.
     """
 
     def __init__(self, formula: Callable[[Tensor], Tensor]) -> None:
@@ -70,6 +70,6 @@ class Errors(nn.Module):
         self._error_loss = formula
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean loss."""
+        """Return the mean loss."""
         known = ~target.isnan()
         return mean_of_known(self._error_loss(outputs - target.nan_to_num(0.0)), known, weight)

@@ -1,4 +1,4 @@
-"""Losses of overlap for masks: Dice, Jaccard and Lovász."""
+"""Overlap losses for masks: Dice, Jaccard and Lovász."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def dice(
     over: Literal["present", "all"] = "present",
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """1 - the soft Dice coefficient, the mean over classes (Milletari et al. 2016).
+    """1 - the soft Dice coefficient, averaged over classes (Milletari et al. 2016).
 
     Args:
-        labels: What is known of the training images.
-        smooth: Added above and below; 1 is usual where many images have nothing but background.
+        labels: Facts about the training images.
+        smooth: Added to numerator and denominator; 1 is usual where many images show nothing but background.
         eps: The smallest value of the denominator.
-        per_image: Of each image instead of all pixels of a batch together.
-        square: Squared probabilities in the denominator.
-        over: The mean over classes that a batch has pixels of, or over `all`.
+        per_image: Compute it for each image instead of over all pixels of a batch together.
+        square: Square the probabilities in the denominator.
+        over: Classes to average over: those `present` in the batch, or `all`.
         class_weights: As for `ce`, in the mean over classes.
     """
     refuse_unless(_has_masks, "dice", labels)
@@ -59,10 +59,10 @@ def jaccard(
     over: Literal["present", "all"] = "present",
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """1 - the soft intersection over union, the mean over classes (Rahman & Wang 2016).
+    """1 - the soft intersection over union, averaged over classes (Rahman & Wang 2016).
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         smooth: As for `dice`.
         eps: As for `dice`.
         per_image: As for `dice`.
@@ -82,10 +82,10 @@ def overlap(
     eps: Annotated[float, "> 0"] = 1.0,
     class_weights: ClassWeights = None,
 ) -> nn.Module:
-    """1 - the overlap with `eps` added to the denominator alone, over a batch's pixels and the mean over all classes.
+    """1 - the overlap of a batch's pixels with `eps` added to the denominator only, averaged over all classes.
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
         of: `dice` or `jaccard`.
         eps: Added to the denominator.
         class_weights: As for `ce`, in the mean over classes.
@@ -95,25 +95,25 @@ def overlap(
 
 
 def pixel_mse(labels: Labels) -> nn.Module:
-    """The mean squared difference of each pixel's probabilities and its class as 0 or 1 (Brier 1950).
+    """The mean squared difference between each pixel's probabilities and its one-hot class (Brier 1950).
 
     Args:
-        labels: What is known of the training images.
+        labels: Facts about the training images.
     """
     refuse_unless(_has_masks, "pixel_mse", labels)
     return PixelSquares()
 
 
 def lovasz(labels: Labels, *, per_image: bool = False, hinge: bool = False) -> nn.Module:
-    """The Lovász extension of the Jaccard loss (Berman et al. 2018), over softmax or as a hinge.
+    """The Lovász extension of the Jaccard loss (Berman et al. 2018), with softmax or as a hinge.
 
     Args:
-        labels: What is known of the training images.
-        per_image: The mean over images, instead of all pixels of a batch together.
-        hinge: For two classes: the Lovász hinge of the second one's logit.
+        labels: Facts about the training images.
+        per_image: Average over images, instead of using all pixels of a batch together.
+        hinge: For two classes: use the Lovász hinge of the second class's logit.
 
     Raises:
-        ConfigError: When a hinge is wanted of more than two classes.
+        ConfigError: When `hinge` is set for more than two classes.
     """
     refuse_unless(_has_masks, "lovasz", labels)
     if hinge and len(labels.counts) != 2:
@@ -127,9 +127,9 @@ def _has_masks(its: Facts) -> bool:
 
 
 def dice_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) -> Tensor:
-    """(2 I + s) / (P + T + s), Dice of soft sets (Milletari et al. 2016).
+    """Return (2 I + s) / (P + T + s), the Dice coefficient of soft sets (Milletari et al. 2016).
 
-    Metrics count pixels or sides of one half in NumPy: `mlpipe.post.measures.mask_metrics.dice_of`, `elementwise.dice` beside it.
+    Metrics count pixels in NumPy instead, with `mlpipe.post.measures.mask_metrics.dice_of` and `elementwise.dice` beside it.
 
     Args:
         shared: I, the sum of products.
@@ -141,7 +141,7 @@ def dice_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) -> 
 
 
 def jaccard_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) -> Tensor:
-    """(I + s) / (P + T - I + s), the intersection over the union of soft sets (Rahman & Wang 2016).
+    """Return (I + s) / (P + T - I + s), the intersection over union of soft sets (Rahman & Wang 2016).
 
     Args:
         shared: As for `dice_of`.
@@ -153,10 +153,10 @@ def jaccard_of(shared: Tensor, total: Tensor, smooth: float, eps: float = 1e-7) 
 
 
 class PixelSquares(nn.Module):
-    """The squared distance of probabilities to classes, the mean over known pixels and classes."""
+    """The mean squared difference between probabilities and one-hot classes over known pixels and classes."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch; zero where no pixel counts."""
+        """Return the loss of a batch; zero if no pixel counts."""
         known = (target != IGNORED)[:, None].expand_as(logits)
         true = F.one_hot(torch.where(target != IGNORED, target, 0), logits.shape[1]).movedim(-1, 1)
         squares = (logits.float().softmax(1) - true) ** 2
@@ -164,21 +164,21 @@ class PixelSquares(nn.Module):
 
 
 class PixelOverlap(nn.Module):
-    """1 - the overlap of each class's probabilities with its pixels, the mean over classes.
+    """1 - the overlap of each class's probabilities with its pixels, averaged over classes.
 
-    The overlap is that of `dice_of` or `jaccard_of`, with I the sum of the true class's probabilities, P and T the sums of
-    probabilities and of pixels over the batch.
+    The overlap is `dice_of` or `jaccard_of`, where I is the sum of the true class's probabilities, and P and T are the sums
+    of probabilities and of pixels over the batch.
 
     Args:
-        name: Which of the two.
+        name: `dice` or `jaccard`.
         smooth: s; larger values make small objects count less.
-        per_image: Sums over each image instead of the batch, and the mean over images.
-        square: Squares in P, as in V-Net.
-        over: The mean over the classes that the sums have pixels of, or over all: a class without any then asks for
+        per_image: Sum over each image instead of the batch, and average over images.
+        square: Square the probabilities in P, as in V-Net.
+        over: Average over the classes present in the sums, or over `all`: a class without pixels then demands
             probabilities of zero.
-        eps: What a denominator is at least.
-        adds_eps: Add `eps` to the denominator in place of that.
-        weight: The weight of each class in the mean, shape (classes,); None: all the same.
+        eps: The smallest value of a denominator.
+        adds_eps: Add `eps` to the denominator instead.
+        weight: The weight of each class in the mean, shape (classes,); None: all equal.
     """
 
     def __init__(
@@ -200,7 +200,7 @@ class PixelOverlap(nn.Module):
         self._per_image, self._adds_eps = per_image, adds_eps
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch; zero where no pixel counts."""
+        """Return the loss of a batch; zero if no pixel counts."""
         known = (target != IGNORED)[:, None]
         chance = logits.float().softmax(1) * known
         true = F.one_hot(torch.where(known[:, 0], target, 0), logits.shape[1]).movedim(-1, 1) * known
@@ -219,11 +219,11 @@ class PixelOverlap(nn.Module):
 
 
 class PixelLovasz(nn.Module):
-    """The Lovász extension of the Jaccard loss (Berman, Rannen Triki & Blaschko 2018), of a softmax or as a hinge.
+    """The Lovász extension of the Jaccard loss (Berman, Rannen Triki & Blaschko 2018), with softmax or as a hinge.
 
     Args:
-        per_image: The mean over images, instead of all pixels of the batch together.
-        hinge: For two classes the hinge of the second one's logit, in place of the softmax's errors of both.
+        per_image: Average over images, instead of using all pixels of the batch together.
+        hinge: For two classes, use the hinge of the second class's logit instead of the softmax errors of both.
     """
 
     def __init__(self, per_image: bool = False, hinge: bool = False) -> None:
@@ -235,12 +235,12 @@ class PixelLovasz(nn.Module):
         self._hinge = hinge
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of a batch; zero where no pixel counts."""
-        # float16 loses the order of errors that it is made of.
+        """Return the loss of a batch; zero if no pixel counts."""
+        # The loss sorts errors, whose order is lost in float16.
         logits, known = logits.float(), (target != IGNORED).flatten(1).any(1)
         if not known.any():
             return logits.sum() * 0
-        # The order of pixels matters nowhere, and the library knows maps of two axes only.
+        # The order of pixels does not matter, and the library accepts only maps of two axes.
         logits, target = logits.flatten(2)[:, :, None], target.flatten(1)[:, None]
         if self._hinge:
             logits = logits[:, 1] - logits[:, 0]

@@ -1,4 +1,4 @@
-"""Functions of your own as losses."""
+"""Your own functions as losses."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def own(
     stand_ins: list[str] | None = None,
     trust: list[str] | None = None,
 ) -> nn.Module:
-    """A weighted sum in which names may be functions of the user's own, `f(y_true, y_pred)`.
+    """A weighted sum of losses and your own functions, `f(y_true, y_pred)`.
 
     Both arguments have shape (n, outputs): targets (one-hot for classes) and probabilities (numbers for regression). The
     function returns one number, or one for each image.
 
     Args:
-        labels: What is known of the training images.
-        expression: As for `composite`; a function of the user's own goes before a loss of the same name.
-        modules: The folder of Python files with the functions.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        labels: Facts about the training images.
+        expression: As for `composite`; your own function takes precedence over a loss of the same name.
+        modules: Folder of Python files with the functions.
+        imports: Modules to import in addition.
+        stand_ins: Packages whose imports are replaced by `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run.
 
     Raises:
-        ConfigError: As for `composite`, and when a function fails or gives no loss.
+        ConfigError: As for `composite`, and when a function fails or does not return a loss.
         DataError: When the code is not trusted or cannot be imported.
     """
     functions = Code(modules, imports or (), stand_ins or (), trust or ()).functions("loss")
@@ -53,22 +53,22 @@ def own(
 
 
 class OwnLoss(nn.Module):
-    """A function of the user's own as a loss of outputs.
+    """The user's own function as a loss of outputs.
 
     Attributes:
-        kind: What is predicted.
+        kind: The kind of predictions.
 
     Args:
-        name: Its name, for sentences.
+        name: Its name, for messages.
         function: Called with targets (one-hot for classes) and probabilities (numbers for regression), tensors of shape
-            (n, outputs); gives one number, or one or more for each image.
-        kind: What is predicted.
-        outputs: How many outputs there are; it is tried once with random ones.
-        mean: What it gives, and the weights of images or None, to one number; None: the weighted mean.
-        sample: What an image is called in sentences.
+            (n, outputs); returns one number, or one or more for each image.
+        kind: The kind of predictions.
+        outputs: The number of outputs; the function is tried once with random ones.
+        mean: Maps the function's result and the image weights (or None) to one number; None: the weighted mean.
+        sample: The word for an image in messages.
 
     Raises:
-        ConfigError: When it fails, or gives nothing that can be learned from.
+        ConfigError: When the function fails, or its result cannot be learned from.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class OwnLoss(nn.Module):
             raise ConfigError(problem("loss", f"{name} gives nothing to learn from", fix=fix))
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean over images, each with its weight; images with an unknown target are left out.
+        """Return the weighted mean over images; images with an unknown target are left out.
 
         Args:
             outputs: Logits or numbers, shape (n, outputs).
@@ -98,7 +98,7 @@ class OwnLoss(nn.Module):
             weight: Shape (n,).
 
         Raises:
-            ConfigError: When the function fails, gives no tensor, or one number where images have weights.
+            ConfigError: When the function fails, returns no tensor, or one number although images have weights.
         """
         is_hard = target.ndim == 1 and facts(self.kind).excludes
         truth = (F.one_hot(target, outputs.shape[1]) if is_hard else target).to(outputs.dtype)

@@ -1,7 +1,7 @@
-"""Losses of probabilities (or of numbers), for `loss=composite`: overlap, hinge, divergences and plain errors.
+"""Losses of probabilities (or of numbers) for `loss=composite`: overlap, hinge, divergences and plain errors.
 
-Each function gets targets t and probabilities p of shape (n, outputs), and a mask of what is known. Those in `EACH` give a
-value for every image, shape (n,); those in `TOGETHER` one number for the batch, and cannot weigh images.
+Each function gets targets t and probabilities p of shape (n, outputs), and a mask of known targets. Those in `EACH` return a
+value for every image, shape (n,); those in `TOGETHER` return one number for the batch, and cannot weight images.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def dice(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """1 - (2 sum tp + 1) / (sum t^2 + sum p^2 + 1) of each image (Milletari et al. 2016, with one added)."""
+    """1 - (2 sum tp + 1) / (sum t^2 + sum p^2 + 1) of each image (Milletari et al. 2016, smoothed by 1)."""
     t, p = t * known, p * known
     return 1 - dice_of((t * p).sum(1), (t**2).sum(1) + (p**2).sum(1), 1)
 
 
 def jaccard(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """100 (1 - (I + 100) / (S - I + 100)), I = sum |tp|, S = sum |t| + |p|: the smoothed Jaccard distance of an image."""
+    """100 (1 - (I + 100) / (S - I + 100)) with I = sum |tp|, S = sum |t| + |p|: the smoothed Jaccard distance of an image."""
     t, p = t * known, p * known
     return 100 * (1 - jaccard_of((t * p).abs().sum(1), (t.abs() + p.abs()).sum(1), 100))
 
 
 def iou(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """-2 (I + 1) / (sum t + sum p + 1) of each image; smaller is better, below zero."""
+    """-2 (I + 1) / (sum t + sum p + 1) of each image, a negative number; smaller is better."""
     t, p = t * known, p * known
     return -2 * ((t * p).sum(1) + 1) / (t.sum(1) + p.sum(1) + 1)
 
 
 def elementwise_bce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """Binary cross-entropy of every output by itself, also where the outputs are a softmax; p is kept 1e-7 off 0 and 1."""
+    """Binary cross-entropy of every output, also for softmax outputs; p is kept 1e-7 away from 0 and 1."""
     p = p.clamp(_TINY, 1 - _TINY)
     return mean_of_each(-(t * p.log() + (1 - t) * (1 - p).log()), known)
 
 
 def normalized_ce(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """The cross-entropy of probabilities that are first divided by their sum, as Keras takes them after a sigmoid."""
+    """Cross-entropy of probabilities normalised to sum 1, as Keras computes it after a sigmoid."""
     p = p * known
     p = (p / p.sum(1, keepdim=True).clamp(min=_TINY)).clamp(_TINY, 1 - _TINY)
     return -(t * p.log() * known).sum(1)
@@ -94,7 +94,7 @@ def squared_hinge(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 
 def _signed(t: Tensor) -> Tensor:
-    """Targets of a batch that are all 0 or 1 as -1 and 1; others as they are, as Keras takes them."""
+    """Return targets as -1 and 1 if all targets of a batch are 0 or 1, otherwise unchanged, as Keras does."""
     return torch.where(((t == 0) | (t == 1)).all(), 2 * t - 1, t)
 
 
@@ -103,7 +103,7 @@ def _hinge_mean(margins: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
 
 
 def _hinge_of_shares(t: Tensor, p: Tensor, known: Tensor, *, power: int = 1) -> Tensor:
-    """`hinge` of targets from 0 to 1 in whatever batch: those of blended images are no numbers of a side."""
+    """`hinge` of targets from 0 to 1 in any batch; soft targets of blended images need not be 0 or 1."""
     return _hinge_mean((2 * t - 1) * p, known, power=power)
 
 
@@ -142,7 +142,7 @@ def squared_sum(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 
 def soft_f1(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
-    """1 - the mean over outputs of F1 with probabilities as counts, over the batch; outputs with nothing known are left out."""
+    """1 - the mean F1 of outputs over the batch, probabilities used as counts; outputs without known targets are left out."""
     t, p = t * known, p * known
     hits = (t * p).sum(0)
     precision, recall = hits / (p.sum(0) + _TINY), hits / (t.sum(0) + _TINY)
@@ -152,11 +152,11 @@ def soft_f1(t: Tensor, p: Tensor, known: Tensor) -> Tensor:
 
 
 def lovasz(t: Tensor, logits: Tensor, known: Tensor) -> Tensor:
-    """The Lovasz hinge (Berman et al. 2018) of each output over the batch's images, with elu in place of relu.
+    """The Lovasz hinge (Berman et al. 2018) of each output over the batch's images, with elu instead of relu.
 
-    That of masks, `loss=lovasz`, is over pixels and has the relu.
+    The loss of masks, `loss=lovasz`, is computed over pixels and uses relu.
 
-    It gets logits in place of probabilities. Unknown targets are left out.
+    This function gets logits instead of probabilities. Unknown targets are left out.
     """
     values = []
     for column in range(t.shape[1]):
@@ -198,11 +198,11 @@ TOGETHER: dict[str, Loss] = {
     "lovasz": lovasz,
 }
 ALL: dict[str, Loss] = {**EACH, **TOGETHER}
-# Those that read targets of classes and labels, which are shares from 0 to 1, otherwise than numbers.
+# Losses that treat targets of classes and labels, shares from 0 to 1, differently from numbers.
 OF_SHARES: dict[str, Loss] = {"hinge": _hinge_of_shares, "squared_hinge": partial(_hinge_of_shares, power=2)}
-# What they mean for numbers too, which are no probabilities, in whatever unit.
+# Losses that are meaningful for numbers in any unit.
 OF_NUMBERS = frozenset(
     {"squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum", "cosine", "percentage_error"}
 )
-# What they mean for numbers in their own unit only: counts, shares, or sides of zero.
+# Losses that are meaningful for numbers in their own unit only: counts, shares, or signed sides.
 OF_UNITS = frozenset({"squared_log_error", "poisson", "kl_divergence", "hinge", "squared_hinge", "categorical_hinge"})

@@ -1,4 +1,4 @@
-"""The loss of a critic and a generator that learn in turns: how far drawn images are from real ones (Wasserstein GAN)."""
+"""The loss of a critic and a generator trained in turns: the distance of drawn images to real ones (Wasserstein GAN)."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from mlpipe.learn.losses.labels import Labels
 
 
 class Adversarial(nn.Module):
-    """A loss by which two parts of a network learn against each other, a step of one after steps of the other.
+    """A loss by which two parts of a network learn against each other in alternating optimizer steps.
 
-    The function of `conf/loss` that builds one is annotated to return it: so a run is known to draw images, whatever the
-    task's targets are. Both parts have one optimizer: the one whose turn it is not has no gradients, and its weights and what
-    the optimizer knows of them stay as they are, just as with an optimizer of its own.
+    A function of `conf/loss` that builds one is annotated to return it, which tells that the run draws images, whatever the
+    task's targets are. Both parts share one optimizer: the part whose turn it is not has no gradients, so its weights and
+    optimizer state do not change, just as with an optimizer of its own.
     """
 
     def before_step(self, network: nn.Module, step: int) -> None:
-        """Say whose turn it is.
+        """Tell the network whose turn it is.
 
         Args:
             network: A `mlpipe.arch.gan.Gan`.
-            step: The number of the optimizer's step, counted from 0.
+            step: The number of the optimizer step, from 0.
         """
         raise NotImplementedError
 
     def of_epoch(self) -> dict[str, float]:
-        """What the steps since the last call gave, by name, for the history of the training."""
+        """Return values averaged over the steps since the last call, by name, for the training history."""
         raise NotImplementedError
 
 
 class Wasserstein(Adversarial):
-    """The critic's mean score of drawn images less that of real ones, and the negative score of drawn ones for the generator.
+    """For the critic the mean score of drawn images minus that of real ones, for the generator minus the score of drawn ones.
 
     Args:
-        critic_steps: Steps of the critic before each of the generator.
+        critic_steps: Steps of the critic before each step of the generator.
         penalty: The weight of the gradient penalty; 0: none.
-        clip: What bounds the critic's weights; None: nothing.
+        clip: The bound on the critic's weights; None: none.
     """
 
     def __init__(self, critic_steps: int, penalty: float, clip: float | None) -> None:
@@ -50,17 +50,17 @@ class Wasserstein(Adversarial):
         self._sums: list[Tensor] = []
 
     def before_step(self, network: nn.Module, step: int) -> None:
-        """Say whose turn it is: the generator's after so many steps of the critic."""
+        """Tell the network whose turn it is: the generator's after `critic_steps` steps of the critic."""
         assert isinstance(network, Gan)
         self._generators_turn = step % (self._critic_steps + 1) == self._critic_steps
         network.begin(generators_turn=self._generators_turn, penalized=self._penalty > 0, bound=self._clip)
 
     def forward(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The loss of the part whose turn it is.
+        """Return the loss of the part whose turn it is.
 
         Args:
-            outputs: What the network gives in training, shape (n, 3).
-            target: Not used: the images themselves are what is learned from.
+            outputs: The network's outputs in training, shape (n, 3).
+            target: Not used: the network learns from the images themselves.
         """
         real, drawn, steepness = outputs.mean(0)
         loss: Tensor = -drawn if self._generators_turn else drawn - real + self._penalty * steepness
@@ -70,7 +70,7 @@ class Wasserstein(Adversarial):
         return loss
 
     def of_epoch(self) -> dict[str, float]:
-        """The critic's gap (real less drawn, larger the better it tells them apart), the penalty, and the critic's loss."""
+        """Return the critic's loss, its gap (real minus drawn; larger means better separation), and the penalty."""
         if not self._sums:
             return {}
         gap, steepness, count = torch.stack(self._sums).double().sum(0).tolist()
@@ -87,18 +87,18 @@ def wasserstein(
     penalty: Annotated[float, ">= 0"] = 10.0,
     clip: Annotated[float, "> 0"] | None = None,
 ) -> Adversarial:
-    """The Wasserstein distance of drawn to real images, by a critic whose slope is held at 1 or whose weights are bounded.
+    """The Wasserstein distance of drawn to real images, by a critic with a gradient penalty or bounded weights.
 
     Arjovsky et al. 2017 (weights bounded by .01), Gulrajani et al. 2017 (a penalty of weight 10, five steps of the critic).
 
     Args:
-        labels: Not used: targets of images play no part.
+        labels: Not used, because the targets of the images are not.
         critic_steps: Steps of the critic before each step of the generator.
         penalty: The weight of the gradient penalty: squared distance of the slope from 1 between real and drawn images; 0: none.
-        clip: The largest weight of the critic in place of a penalty, 0.01 in the first paper; null: not bounded.
+        clip: The largest absolute weight of the critic, instead of a penalty; 0.01 in the first paper; null: not bounded.
 
     Raises:
-        ConfigError: When nothing or both hold the critic's slope.
+        ConfigError: When neither or both of `penalty` and `clip` are set.
     """
     if clip is None and penalty == 0:
         wrong, fix = "nothing holds the critic's slope", "use loss.penalty=10, or loss.clip=0.01"

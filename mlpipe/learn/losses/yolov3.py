@@ -29,13 +29,14 @@ def yolov3(
     """The loss of YOLOv3 (Redmon & Farhadi 2018): boxes, objectness and classes over the anchors of all cells.
 
     Args:
-        labels: What is known of the training images.
-        box: Squared errors of centre and logarithm of the sides, as in the paper; or 1 - generalised (Rezatofighi et al.
-            2019) or complete (Zheng et al. 2020) intersection over union.
-        ignore_iou: Anchors that are of no object, but predict a box that overlaps one by more, are not to say "nothing".
-        match_iou: An object is also learned by anchors of its cells whose shape overlaps its own by at least this; None:
-            by the best anchor alone, as in the paper.
-        box_weight: What the term of boxes is multiplied by.
+        labels: Facts about the training images.
+        box: Squared errors of the centre and the logarithm of the sides, as in the paper; or 1 - generalised (Rezatofighi
+            et al. 2019) or complete (Zheng et al. 2020) intersection over union.
+        ignore_iou: Anchors without an object whose predicted box overlaps an object by more than this are not trained to
+            predict "nothing".
+        match_iou: An object is also learned by the anchors of its cells whose shape overlaps its own by at least this; None:
+            by the best anchor only, as in the paper.
+        box_weight: The weight of the box term.
         object_weight: The weight of the objectness term.
         class_weight: The weight of the class term.
     """
@@ -44,13 +45,13 @@ def yolov3(
 
 
 class Yolov3(nn.Module):
-    """The mean over images of the sums of three terms over raw rows, see `mlpipe.arch.boxes`.
+    """The mean over images of the sum of three terms computed from raw rows, see `mlpipe.arch.boxes`.
 
     Args:
-        box: As of `yolov3`.
-        ignore_iou: As of `yolov3`.
-        match_iou: As of `yolov3`.
-        weights: Of boxes, objectness and classes.
+        box: As for `yolov3`.
+        ignore_iou: As for `yolov3`.
+        match_iou: As for `yolov3`.
+        weights: Weights of the box, objectness and class terms.
     """
 
     def __init__(
@@ -60,13 +61,13 @@ class Yolov3(nn.Module):
         self._box, self._ignore_iou, self._match_iou, self._weights = box, ignore_iou, match_iou, weights
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss of a batch; images of unknown boxes are left out.
+        """Return the loss of a batch; images with unknown boxes are left out.
 
         Args:
             outputs: Raw rows, shape (n, rows, 5 + classes + 6).
-            target: Boxes with their classes, shape (n, boxes, 5), NaN where an image has fewer; the class of the first is -1
-                where nothing is known.
-            weight: Of images, shape (n,).
+            target: Boxes with their classes, shape (n, boxes, 5), padded with NaN; the first class is -1 for an image with
+                unknown boxes.
+            weight: Image weights, shape (n,).
         """
         terms = self.terms(outputs, target)
         losses = (terms * terms.new_tensor(self._weights)).sum(1)
@@ -75,7 +76,7 @@ class Yolov3(nn.Module):
         return (losses * shares).sum() / shares.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
     def terms(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """The terms of boxes, objectness and classes of each image, shape (n, 3), without their weights."""
+        """Return the unweighted box, objectness and class terms of each image, shape (n, 3)."""
         place, true = (target[..., 4] >= 0).nonzero(as_tuple=True)
         truth = target[place, true].to(outputs.dtype)
         claimed = matches(outputs, place, truth, self._match_iou)
@@ -98,7 +99,7 @@ class Yolov3(nn.Module):
         )
 
     def _overlap_mask(self, outputs: Tensor, place: Tensor, truth: Tensor) -> Tensor:
-        """The rows whose box overlaps one of the image's by more than `ignore_iou`, shape (n, rows)."""
+        """Return which rows predict a box that overlaps one of the image's by more than `ignore_iou`, shape (n, rows)."""
         first, second = box_rows.decoded(outputs)[place], truth[:, None, :4]
         common = (
             torch.minimum(first[..., 2:], second[..., 2:]) - torch.maximum(first[..., :2], second[..., :2])
@@ -110,10 +111,10 @@ class Yolov3(nn.Module):
 
 
 class OfNetwork(nn.Module):
-    """The loss that a network computes itself, or another for those that give raw rows.
+    """The loss computed by the network itself, or another loss for networks that output raw rows.
 
     Args:
-        otherwise: Raw rows, targets and weights of images to a mean.
+        otherwise: The other loss, called with raw rows, targets and image weights.
     """
 
     def __init__(self, otherwise: nn.Module) -> None:
@@ -121,12 +122,12 @@ class OfNetwork(nn.Module):
         self._usual_loss = otherwise
 
     def forward(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The loss of a batch.
+        """Return the loss of a batch.
 
         Args:
-            outputs: Raw rows, or the terms that a network computed, shape (n, terms), those of the batch beside each image.
-            target: As of `Yolov3`.
-            weight: As of `Yolov3`; a network's own terms know none.
+            outputs: Raw rows, or terms computed by the network, shape (n, terms), the batch's terms repeated for each image.
+            target: As for `Yolov3`.
+            weight: As for `Yolov3`; not used with a network's own terms.
         """
         if outputs.ndim == 2:
             return outputs.sum(1).mean()
@@ -135,21 +136,21 @@ class OfNetwork(nn.Module):
 
 
 def matches(outputs: Tensor, place: Tensor, truth: Tensor, match_iou: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows that learn objects: of each object, among the anchors of the cells that hold its centre, the one of the most
-    similar shape, and others that are similar enough.
+    """Assign objects to rows: to each object the anchor of most similar shape in the cells that hold its centre, and other
+    anchors there that are similar enough.
 
-    A row that several objects have a claim on learns the one whose shape is most similar to its anchor.
+    A row claimed by several objects learns the one whose shape is most similar to its anchor.
 
     Args:
         outputs: Raw rows, shape (n, rows, columns).
         place: The number of each object's image, shape (objects,).
         truth: Boxes and classes, shape (objects, 5).
-        match_iou: From which overlap of shapes on further anchors learn an object; None: none does.
+        match_iou: Overlap of shapes from which further anchors learn an object; None: no further anchors.
 
     Returns:
-        Numbers of images, of rows and of objects, of the same length.
+        Numbers of images, rows and objects, of the same length.
     """
-    # Where rows stand is the same in all images.
+    # The positions of rows are the same in all images.
     cells, anchors = outputs[0, :, -PLACES:-2].detach(), outputs[0, :, -2:].detach()
     end = (cells[:, :2] + cells[:, 2:]).amax(0)
     centre = ((truth[:, :2] + truth[:, 2:4]) / 2).clamp(min=0).minimum(end * (1 - 1e-6))[:, None]
@@ -162,7 +163,7 @@ def matches(outputs: Tensor, place: Tensor, truth: Tensor, match_iou: float | No
     which, row = claims.nonzero(as_tuple=True)
     order = similar[which, row].argsort(descending=True, stable=True)
     key = (place[which] * outputs.shape[1] + row)[order]
-    # The first claim of each row in that order.
+    # The first claim of each row, which is that of the most similar shape.
     by_row = key.argsort(stable=True)
     ordered = key[by_row]
     is_first = torch.ones_like(ordered, dtype=torch.bool)
@@ -172,7 +173,7 @@ def matches(outputs: Tensor, place: Tensor, truth: Tensor, match_iou: float | No
 
 
 def _box_distances(form: Form, rows: Tensor, truth: Tensor) -> Tensor:
-    """How far the boxes of rows are from true ones, one number for each, shape (objects,)."""
+    """Return the distance of each row's box to its true box, shape (objects,)."""
     if form != "squared":
         measure = complete_box_iou_loss if form == "ciou" else generalized_box_iou_loss
         apart: Tensor = measure(box_rows.decoded(rows), truth[:, :4])

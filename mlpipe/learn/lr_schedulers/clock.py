@@ -1,4 +1,4 @@
-"""The length of a training in steps, and schedules in closed form after a linear warm-up."""
+"""The length of a training in steps, and closed-form schedules after a linear warm-up."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlpipe.errors import ConfigError, problem
 
 @dataclass(frozen=True)
 class Clock:
-    """How long a training is.
+    """The length of a training.
 
     Attributes:
         steps_per_epoch: Optimizer steps in an epoch.
-        epochs: How many epochs, a fraction where the training ends within one.
-        direction: Whether less or more of metrics.monitor is better.
+        epochs: Number of epochs; a fraction if the training ends within an epoch.
+        direction: Whether lower (min) or higher (max) values of metrics.monitor are better.
     """
 
     steps_per_epoch: int
@@ -29,33 +29,33 @@ class Clock:
 
     @property
     def steps(self) -> int:
-        """All optimizer steps of the training."""
+        """The number of optimizer steps of the training."""
         return round(self.steps_per_epoch * self.epochs)
 
     def ticks(self, interval: str) -> int:
-        """How often a schedule of this interval moves on in one epoch."""
+        """Return how often a schedule of this interval changes the rate per epoch."""
         return self.steps_per_epoch if interval == "step" else 1
 
     def epochs_of(self, steps: float | None, otherwise: float) -> float:
-        """So many optimizer steps in epochs; None: the other length."""
+        """Convert optimizer steps to epochs; return `otherwise` for None."""
         return otherwise if steps is None else steps / self.steps_per_epoch
 
 
 def check_period(key: str, epochs: float, clock: Clock, interval: str, *, got: float | None = None) -> None:
-    """Refuse what begins again and again more often than the learning rate changes.
+    """Refuse a period that is shorter than the interval at which the learning rate changes.
 
     Args:
-        key: The key that says how long a period is.
-        epochs: How long it is.
-        clock: How long the training is.
+        key: The key of the period's length.
+        epochs: The period in epochs.
+        clock: The length of the training.
         interval: Whether the learning rate changes at every step or epoch.
-        got: What the key says, where that is not in epochs.
+        got: The value of the key, if it is not in epochs.
 
     Raises:
-        ConfigError: When it is shorter than a step, or an epoch.
+        ConfigError: When the period is shorter than a step or an epoch.
     """
     ticks = epochs * clock.ticks(interval)
-    # A step that was divided by the steps of an epoch is one again.
+    # The tolerance absorbs the rounding error of steps that were divided by the steps per epoch.
     if ticks < 1 - 1e-9:
         value = epochs if got is None else got
         fix = f"at least {value / ticks:.3g}, after which the learning rate changes"
@@ -65,10 +65,10 @@ def check_period(key: str, epochs: float, clock: Clock, interval: str, *, got: f
 def closed_form(
     optimizer: Optimizer, clock: Clock, interval: str, warmup_epochs: float, factor: Callable[[float], float]
 ) -> LRScheduler:
-    """A schedule in closed form: warm-up from the first tick on, then `factor` of the epoch, which may be a fraction.
+    """Build a closed-form schedule: a warm-up from the first tick on, then `factor` of the (fractional) epoch.
 
     Raises:
-        ConfigError: When the warm-up is longer than the training, or the learning rate grows beyond all numbers.
+        ConfigError: When the warm-up is longer than the training, or the learning rate overflows.
     """
     if warmup_epochs > clock.epochs:
         fix = f"at most {clock.epochs:g}, the epochs of the training"

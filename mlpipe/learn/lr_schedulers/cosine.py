@@ -1,4 +1,4 @@
-"""Learning rates that fall along half cosines, once or again and again."""
+"""Learning rates that fall along half cosines, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def cosine(
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         warmup_epochs: Length of the warm-up.
         min_ratio: The last rate as a share of the first.
     """
@@ -47,19 +47,19 @@ def cosine_restart(
     min_ratio: Annotated[float, ">= 0", "<= 1"] = 0.0,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
 ) -> LRScheduler:
-    """Half cosines one after another (SGDR, Loshchilov & Hutter 2017), torch's CosineAnnealingWarmRestarts.
+    """Consecutive half cosines (SGDR, Loshchilov & Hutter 2017), torch's CosineAnnealingWarmRestarts.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         period_epochs: Length of the first half cosine, counted from the end of the warm-up.
-        period_factor: How much longer each one is than the one before.
+        period_factor: Length of each half cosine relative to the previous one.
         min_ratio: The smallest rate as a share of the largest.
         warmup_epochs: Length of the warm-up.
 
     Raises:
-        ConfigError: When a half cosine is shorter than what the rate moves on at.
+        ConfigError: When a half cosine is shorter than the interval.
     """
     check_period("lr_scheduler.period_epochs", period_epochs, clock, interval)
 
@@ -83,27 +83,27 @@ def cosine_decay(
     peak_factor: Annotated[float, ">= 0"] = 1.0,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
 ) -> LRScheduler:
-    """Half a cosine of so many optimizer steps, once or again and again: Keras' CosineDecay and CosineDecayRestarts.
+    """Half a cosine of a given number of optimizer steps, once or repeatedly: Keras' CosineDecay and CosineDecayRestarts.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         decay_steps: Optimizer steps of the (first) half cosine.
         min_ratio: The last rate as a share of the first.
-        period_factor: How much longer each half cosine is than the one before; None: there is one.
-        peak_factor: The height of each half cosine relative to the one before.
+        period_factor: Length of each half cosine relative to the previous one; None: only one half cosine.
+        peak_factor: Height of each half cosine relative to the previous one.
         warmup_epochs: Length of the warm-up.
 
     Raises:
-        ConfigError: When half cosines begin again more often than the rate moves on.
+        ConfigError: When repeated half cosines are shorter than the interval.
     """
     if period_factor is not None:
         epochs = decay_steps / clock.steps_per_epoch
         check_period("lr_scheduler.decay_steps", epochs, clock, interval, got=decay_steps)
 
     def factor(epoch: float) -> float:
-        # A whole number of steps that was divided by steps per epoch is one again.
+        # The tolerance below absorbs the rounding error of steps that were divided by the steps per epoch.
         progress, height, length = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch / decay_steps, 1.0, 1.0
         while period_factor is not None and progress >= length - 1e-9:
             progress, length, height = progress - length, length * period_factor, height * peak_factor
@@ -125,16 +125,16 @@ def linear_cosine(
 ) -> LRScheduler:
     """A cosine under a falling line, Keras' LinearCosineDecay (Bello et al. 2017): (alpha + 1 - t) (1 + cos) / 2 + beta.
 
-    t goes from 0 to 1 in `decay_steps`, and stays there.
+    t goes from 0 to 1 in `decay_steps` and stays there.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
-        decay_steps: Optimizer steps until the line is at its end.
-        half_waves: How many half waves the cosine has until then, twice Keras' `num_periods`.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
+        decay_steps: Optimizer steps until the line reaches its end.
+        half_waves: Half waves of the cosine until then, twice Keras' `num_periods`.
         alpha: The end of the line, as a share of the first learning rate.
-        beta: An offset throughout, as a share of the first learning rate.
+        beta: A constant offset, as a share of the first learning rate.
     """
 
     def factor(epoch: float) -> float:

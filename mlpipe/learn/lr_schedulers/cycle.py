@@ -1,4 +1,4 @@
-"""Learning rates that go up and down, once or again and again."""
+"""Learning rates that go up and down, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def one_cycle(
     final_div_factor: Annotated[float, "> 0"] = 1e4,
     cycle_momentum: bool = True,
 ) -> LRScheduler:
-    """Up to the optimizer's rate and down once (Smith & Topin 2018), torch's OneCycleLR, moving on at every step.
+    """Up to the optimizer's rate and down once (Smith & Topin 2018), torch's OneCycleLR, changing at every step.
 
-    Optimizers without a momentum have none that could go down and up.
+    The momentum is not cycled for optimizers that have none.
 
     Args:
         optimizer: The optimizer; its rate is the peak.
-        clock: How long the training is.
+        clock: The length of the training.
         interval: Always step.
-        pct_start: The share of the steps that go up.
-        anneal: The curve's form.
-        div_factor: Peak over first rate.
+        pct_start: The share of the steps in which the rate goes up.
+        anneal: The form of the curve.
+        div_factor: Peak rate over first rate.
         final_div_factor: First rate over last rate.
-        cycle_momentum: Let the momentum (the first of betas) go from 0.95 down to 0.85 and back, whatever the optimizer's
-            own says, as torch does where nothing is said; false: it stays.
+        cycle_momentum: Move the momentum (the first of betas) from 0.95 down to 0.85 and back, whatever the optimizer's
+            own value, as torch does by default; false: the momentum is constant.
     """
     has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)
     return OneCycleLR(
@@ -61,19 +61,19 @@ def cyclic(
     gamma: Annotated[float, "> 0", "<= 1"] = 1.0,
     up_steps: Annotated[int, ">= 1"] | None = None,
 ) -> LRScheduler:
-    """Up and down between two rates again and again (Smith 2017), as torch's CyclicLR.
+    """Repeatedly up and down between two rates (Smith 2017), as torch's CyclicLR.
 
     Args:
         optimizer: The optimizer; its rate is the largest.
-        clock: How long the training is.
+        clock: The length of the training.
         interval: Always step.
         min_ratio: The smallest rate as a share of the largest.
         up_epochs: Epochs from the smallest to the largest rate.
-        down_epochs: Epochs back; None: as many.
-        policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it with
+        down_epochs: Epochs from the largest to the smallest rate; None: as many as up.
+        policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it by
             gamma at every step.
-        gamma: For `exp_range`.
-        up_steps: Optimizer steps in place of `up_epochs`.
+        gamma: The factor per step of `exp_range`.
+        up_steps: Optimizer steps instead of `up_epochs`.
 
     Raises:
         ConfigError: When a cycle is shorter than a step.

@@ -1,4 +1,4 @@
-"""Learning rates that fall steadily: exponential, polynomial, inverse to time."""
+"""Learning rates that fall steadily: exponential, polynomial, inverse time."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def exponential(
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         gamma: The factor; above 1 the rate grows.
         decay_epochs: Epochs for one factor.
-        staircase: Only whole factors.
+        staircase: Multiply only after whole `decay_epochs`.
         warmup_epochs: Length of the warm-up.
-        decay_steps: Optimizer steps in place of `decay_epochs`.
+        decay_steps: Optimizer steps instead of `decay_epochs`.
     """
     length = clock.epochs_of(decay_steps, decay_epochs)
 
@@ -59,14 +59,14 @@ def polynomial(
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
-        power: 1 is a straight line.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
+        power: The exponent; 1 is a straight line.
         end_ratio: The last rate as a share of the first.
-        decay_epochs: Length of the way down, counted from the end of the warm-up; None: to the end of the training.
-        cycle: Start again, each time over one more length, instead of staying at the end.
+        decay_epochs: Length of the decay, counted from the end of the warm-up; None: to the end of the training.
+        cycle: At the end start again, each time over one more length, instead of keeping the last rate.
         warmup_epochs: Length of the warm-up.
-        decay_steps: Optimizer steps in place of `decay_epochs`.
+        decay_steps: Optimizer steps instead of `decay_epochs`.
     """
     to_the_end = decay_epochs or max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
     length = clock.epochs_of(decay_steps, to_the_end)
@@ -94,13 +94,13 @@ def inverse_time(
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         decay_rate: How quickly it falls.
         decay_epochs: The unit of time.
-        staircase: Only whole units.
+        staircase: Decay only after whole units.
         warmup_epochs: Length of the warm-up.
-        decay_steps: Optimizer steps in place of `decay_epochs`.
+        decay_steps: Optimizer steps instead of `decay_epochs`.
     """
     length = clock.epochs_of(decay_steps, decay_epochs)
 

@@ -1,4 +1,4 @@
-"""A schedule of your own, named as MODULE.NAME."""
+"""Your own schedule, given as MODULE.NAME."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def schedule(
     params: dict[str, Any] | None = None,
     trust: list[str] | None = None,
 ) -> LRScheduler:
-    """A schedule of your own: a class whose instances give the rate for a step, counted from 0, as a number.
+    """Your own schedule: a class whose instances return the rate for a step, counted from 0, as a number.
 
     Args:
-        optimizer: The optimizer; its own rate, which is optimizer.lr, multiplies what the schedule gives: use 1.
-        clock: How long the training is.
+        optimizer: The optimizer; its rate, optimizer.lr, multiplies the schedule's values: use 1.
+        clock: The length of the training.
         name: MODULE.NAME of the class.
-        interval: Whether it counts steps or epochs.
-        params: The class's parameters.
+        interval: Whether steps or epochs are counted.
+        params: The parameters of the class.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When it fails, or gives no rate.
-        DataError: When it is not the user's own code.
+        ConfigError: When it fails, or returns no rate.
+        DataError: When the code is not the user's own and not trusted.
     """
     own_schedule = instance("lr_scheduler", name, params, trust)
     rate = getattr(own_schedule, "call", own_schedule)

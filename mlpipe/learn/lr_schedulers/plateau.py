@@ -1,4 +1,4 @@
-"""Learning rates that fall when a metric stands still, by themselves or after ramps."""
+"""Learning rates that fall when a metric stops improving, on their own or after ramps."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plateau(
     watch: str | None = None,
     watch_direction: Literal["min", "max"] | None = None,
 ) -> ReduceLROnPlateau:
-    """The rate times `factor` when metrics.monitor stands still, torch's ReduceLROnPlateau.
+    """The rate times `factor` when metrics.monitor stops improving, torch's ReduceLROnPlateau.
 
     Args:
         optimizer: The optimizer.
@@ -47,12 +47,12 @@ def plateau(
         interval: Always epoch.
         factor: The factor of each drop.
         patience: Epochs without an improvement before a drop.
-        threshold: The least change that is an improvement.
-        min_lr: The rate never falls below it.
+        threshold: The smallest change that counts as an improvement.
+        min_lr: Lower bound of the rate.
         threshold_mode: Whether the threshold is a share of the best value (`rel`) or a difference (`abs`).
-        cooldown: Epochs after a drop in which none is counted.
-        watch: Another metric in place of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`; or `lr`, the rate.
-        watch_direction: Whether lower (min) or higher (max) values are better; None: as usual for that metric.
+        cooldown: Epochs after a drop that do not count towards `patience`.
+        watch: Another metric instead of metrics.monitor, as for `mlpipe.learn.callbacks.early.early`; or `lr`, the rate.
+        watch_direction: Whether lower (min) or higher (max) values are better; None: the usual direction of that metric.
     """
     return ReduceLROnPlateau(
         optimizer,
@@ -67,13 +67,13 @@ def plateau(
 
 
 class RampsAndPlateau(LRScheduler):
-    """Rates that ramps set at every step, and that fall from where they are when a metric stands still.
+    """Rates set by ramps at every step, and lowered from their current value when a metric stops improving.
 
     Args:
         optimizer: The optimizer.
-        rate: The rate that a step leaves behind as a share of the optimizer's first one; None outside of ramps.
+        rate: Maps a step to the rate after it, as a share of the optimizer's first rate; None outside of ramps.
         lowered: The plateau, on the same optimizer.
-        is_over: Whether the plateau looks at an epoch whose last step this is.
+        is_over: Whether the plateau uses an epoch with this last step.
     """
 
     def __init__(
@@ -87,37 +87,37 @@ class RampsAndPlateau(LRScheduler):
         super().__init__(optimizer)
 
     def get_lr(self) -> list[Any]:
-        """The rates of the next step."""
+        """Return the rates of the next step."""
         share = self._rate(self.last_epoch - 1) if self.last_epoch > 0 else None
         if share is None:
             return [group["lr"] for group in self.optimizer.param_groups]
         return [first * share for first in self.base_lrs]
 
     def look(self, value: float) -> None:
-        """Look at an epoch's value, after its last step."""
+        """Pass the plateau an epoch's value, after the epoch's last step."""
         if self._is_over(self.last_epoch - 1):
             self.lowered.step(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far both are."""
+        """Return the state of the ramps and the plateau."""
         own = ("optimizer", "lowered", "_rate", "_is_over")
         state = {name: value for name, value in self.__dict__.items() if name not in own}
         return {**state, "lowered": self.lowered.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state of the ramps and the plateau."""
         state = dict(state_dict)
         self.lowered.load_state_dict(state.pop("lowered"))
         self.__dict__.update(state)
 
 
 def watches(schedule: object) -> bool:
-    """Whether a schedule looks at a metric after every epoch."""
+    """Whether a schedule depends on a metric after every epoch."""
     return isinstance(schedule, ReduceLROnPlateau | RampsAndPlateau)
 
 
 def look(schedule: object, value: float) -> None:
-    """Let a schedule that looks at a metric see an epoch's value."""
+    """Pass an epoch's value to a schedule that depends on a metric."""
     if isinstance(schedule, RampsAndPlateau):
         schedule.look(value)
     elif isinstance(schedule, ReduceLROnPlateau):

@@ -1,4 +1,4 @@
-"""Learning rates that change at given epochs and hold between them."""
+"""Learning rates that change at given epochs and are constant between them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def step(
     gamma: Annotated[float, "> 0", "<= 1"] = 0.1,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
 ) -> LRScheduler:
-    """The rate times `gamma` after every `step_epochs` epochs, as torch's StepLR, with a linear warm-up before.
+    """The rate times `gamma` after every `step_epochs` epochs, as torch's StepLR, after a linear warm-up.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether the warm-up moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch during the warm-up.
         step_epochs: Epochs between two drops.
         gamma: The factor of each drop.
         warmup_epochs: Length of the warm-up.
@@ -45,13 +45,13 @@ def multistep(
     gamma: Annotated[float, "> 0", "<= 1"] = 0.1,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
 ) -> LRScheduler:
-    """The rate times `gamma` at each milestone, as torch's MultiStepLR, with a linear warm-up before.
+    """The rate times `gamma` at each milestone, as torch's MultiStepLR, after a linear warm-up.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        milestones: Epochs after which the rate drops; parts of epochs count with interval=step.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        milestones: Epochs after which the rate drops; fractions of epochs require interval=step.
+        interval: Whether the rate changes at every step or epoch.
         gamma: The factor of each drop.
         warmup_epochs: Length of the warm-up.
     """
@@ -70,19 +70,19 @@ def piecewise(
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
     unit: Literal["epoch", "step"] = "epoch",
 ) -> LRScheduler:
-    """Rates that hold up to given epochs: Keras' PiecewiseConstantDecay.
+    """Constant rates between given epochs: Keras' PiecewiseConstantDecay.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        boundaries: Epochs up to which (inclusive) each rate holds, growing.
+        clock: The length of the training.
+        boundaries: Increasing epochs up to which (inclusive) each rate is used.
         ratios: The rates as shares of optimizer.lr, one more than there are boundaries.
-        interval: Whether it moves on at every step or epoch.
+        interval: Whether the rate changes at every step or epoch.
         warmup_epochs: Length of the warm-up.
-        unit: What boundaries are counted in.
+        unit: The unit of the boundaries.
 
     Raises:
-        ConfigError: When the numbers of boundaries and ratios do not fit, or boundaries do not grow.
+        ConfigError: When the numbers of boundaries and ratios do not match, or boundaries do not increase.
     """
     if len(ratios) != len(boundaries) + 1 or any(
         boundary >= other for boundary, other in itertools.pairwise(boundaries)

@@ -1,4 +1,4 @@
-"""Ramps of the learning rate from one value to another, one after the other, repeated: the rate of every step."""
+"""Ramps of the learning rate from one value to another, in sequence and repeated, with a rate for every step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHORT = {"sin": "sin+", "cos": "cos-"}
 
 
 class Following(TypedDict, total=False):
-    """The keys of a ramp that follows another one, as those of `variator`."""
+    """The keys of a ramp that follows another one, the same as those of `variator`."""
 
     to_lr: Annotated[float, ">= 0"]
     from_lr: Annotated[float, ">= 0"] | None
@@ -43,7 +43,7 @@ class Following(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Ramp:
-    """One ramp: from step `start` on, `steps` long, in every `period` steps."""
+    """One ramp, which begins at step `start` and takes `steps` steps, in every `period` steps."""
 
     start: int
     steps: int
@@ -53,11 +53,11 @@ class _Ramp:
     curve: Callable[[float], float]
 
     def rate(self, x: float) -> float:
-        """The rate at a position from 0 to 1."""
+        """Return the rate at a position from 0 to 1."""
         return max(0.0, self.low + self.curve(x) * (self.high - self.low))
 
     def position(self, step: int) -> float | None:
-        """How far along the ramp a step is, from 0 to 1; None outside."""
+        """Return the position of a step on the ramp, from 0 to 1; None outside."""
         place = (step % self.period if self.period else step) - self.start
         if not 0 <= place < self.steps:
             return None
@@ -81,28 +81,29 @@ def variator(
     plateau: Plateau | None = None,
     plateau_from: Literal["end", "start"] = "end",
 ) -> LRScheduler:
-    """From one rate to another along a curve, once or again and again, then perhaps along another one.
+    """From one rate to another along a curve, once or repeatedly, optionally followed by further ramps.
 
-    The first step has the optimizer's rate; the rate of step k + 1 follows from step k. Outside a ramp the last rate stays.
+    The first step has the optimizer's rate; the rate of step k + 1 is computed from step k. Outside ramps the last rate is
+    kept.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
+        clock: The length of the training.
         interval: Always step.
-        to_lr: The rate at the ramp's end (at its beginning for `sin-` and `cos-`, which fall from 1 to 0).
-        from_lr: The rate at its beginning; None: optimizer.lr, of a ramp that follows where the one before ended.
+        to_lr: The rate at the end of the ramp (at its beginning for `sin-` and `cos-`, which fall from 1 to 0).
+        from_lr: The rate at the beginning; None: optimizer.lr, or for a following ramp the end of the previous one.
         style: The curve, see `curve`; a number is the power of x.
         steps: Optimizer steps of the ramp.
-        epochs: Its length in epochs, in place of `steps`; neither: the whole training.
-        period_steps: Start the ramp again after so many steps.
-        period_epochs: The same in epochs.
+        epochs: Its length in epochs, instead of `steps`; neither: the whole training.
+        period_steps: Repeat the ramp after this number of steps.
+        period_epochs: Repeat the ramp after this number of epochs.
         then: A ramp that follows this one, with the same keys.
-        plateau: The rate falls when a metric stands still, with the keys of `lr_scheduler=plateau`; a ramp that runs
-            sets it anew at every step.
-        plateau_from: Whether epochs count from the end of the last ramp on (of each period), or from the `start`.
+        plateau: Lower the rate when a metric stops improving, with the keys of `lr_scheduler=plateau`; a running ramp sets
+            the rate anew at every step.
+        plateau_from: Whether epochs count from the `end` of the last ramp (of each period), or from the `start`.
 
     Raises:
-        ConfigError: When a length is given in steps and in epochs.
+        ConfigError: When a length is given both in steps and in epochs.
     """
     options: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
     options |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
@@ -126,11 +127,11 @@ def variator(
 
 
 def curve(style: str | float) -> Callable[[float], float]:
-    """The share of the way from one rate to the other, as a function of x from 0 to 1.
+    """Return the share of the way from one rate to the other, as a function of x from 0 to 1.
 
     Args:
-        style: `linear` x, `const` 0, `sin+` (or `sin`) sin(pi x / 2), `sin-` 1 - that, `cos-` (or `cos`) cos(pi x / 2),
-            `cos+` 1 - that; a number a is x^a.
+        style: `linear` x, `const` 0, `sin+` (or `sin`) sin(pi x / 2), `sin-` 1 minus `sin+`, `cos-` (or `cos`)
+            cos(pi x / 2), `cos+` 1 minus `cos-`; a number a is x^a.
 
     Raises:
         ConfigError: For any other style.
@@ -146,11 +147,11 @@ def curve(style: str | float) -> Callable[[float], float]:
 
 
 def rates(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: int) -> Callable[[int], float]:
-    """The rate of every step of a ramp and those that follow it.
+    """Return the rate of every step of a ramp and the ramps that follow it.
 
     Args:
         given: The keys of `mlpipe.learn.lr_schedulers.variator.variator`.
-        base: The optimizer's rate, which the first step has.
+        base: The optimizer's rate, used by the first step.
         steps_per_epoch: Optimizer steps in an epoch.
         total: Optimizer steps in the training.
 
@@ -169,7 +170,7 @@ def rates(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: in
 
 
 def _next_rate(ramps: list[_Ramp], step: int) -> float | None:
-    """The rate that a ramp sets after a step, for the next one; None where none runs."""
+    """Return the rate that a ramp sets after a step, for the next one; None if no ramp is running."""
     for ramp in ramps:
         place = ramp.position(step)
         if place is not None:
@@ -178,7 +179,7 @@ def _next_rate(ramps: list[_Ramp], step: int) -> float | None:
 
 
 def _ramps(given: Mapping[str, Any], base: float, steps_per_epoch: int, total: int) -> list[_Ramp]:
-    """A ramp and those that follow it, each from where the one before ends unless it says from where."""
+    """Return a ramp and those that follow it, each starting at the end of the previous one unless `from_lr` is given."""
     ramps: list[_Ramp] = []
     start, period, at = 0, None, base
     following: Mapping[str, Any] | None = given

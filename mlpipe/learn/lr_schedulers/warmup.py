@@ -21,8 +21,8 @@ def none(
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether the warm-up moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch during the warm-up.
         warmup_epochs: Length of the warm-up.
     """
     return closed_form(optimizer, clock, interval, warmup_epochs, lambda epoch: 1.0)
@@ -36,12 +36,12 @@ def warmup(
     warmup_epochs: Annotated[float, "> 0"] = 5.0,
     start_ratio: Annotated[float, "> 0", "<= 1"] = 0.1,
 ) -> LRScheduler:
-    """From a share of the rate up to all of it in a straight line, then constant, as torch's LinearLR.
+    """A linear rise from a share of the rate to all of it, then constant, as torch's LinearLR.
 
     Args:
         optimizer: The optimizer.
-        clock: How long the training is.
-        interval: Whether it moves on at every step or epoch.
+        clock: The length of the training.
+        interval: Whether the rate changes at every step or epoch.
         warmup_epochs: Length of the warm-up.
         start_ratio: The first rate as a share of optimizer.lr.
     """

@@ -1,4 +1,4 @@
-"""Facts of a network and of the device that it is trained on, to be printed."""
+"""Facts about a network and its training device, to be printed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mlpipe.learn.machine import hardware
 
 
 def device(recipe: Recipe) -> str:
-    """The name of the device that a recipe is trained on here."""
+    """Return the name of the device that a recipe is trained on here."""
     if torch.cuda.is_available() and recipe.trainer.get("accelerator") != "cpu":
         return torch.cuda.get_device_name()
     return platform.processor() or platform.machine()
 
 
 def reducer(recipe: Recipe) -> dict[str, str]:
-    """The method that averages gradients over several processes."""
+    """Return the method that averages gradients over several processes."""
     return {"Type": "DistributedDataParallel", "Backend": hardware.backend(recipe.trainer)}
 
 
 def network(module: nn.Module, name: str) -> dict[str, int | str]:
-    """Name, parameters and operations of a network; of Keras's networks the layers and activations of the file.
+    """Return name, parameters and operations of a network; for Keras networks by the layers and activations of the file.
 
     Args:
         module: The network.
-        name: What it is called.
+        name: The network's name.
     """
     total, learned = keras_json.count(module)
     facts: dict[str, int | str] = {"Model name": name, "Total parameters": total, "Trainable parameters": learned}

@@ -1,4 +1,4 @@
-"""Disk space that a fold's training needs, checked before it begins."""
+"""Disk space needed for a fold's training, checked before it begins."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
 log = logging.getLogger("mlpipe")
 
-# The newest state, the one before, and the one that is being written.
+# The newest state, the one before, and the one being written.
 _STATES = 3
 
 
 @dataclass(frozen=True)
 class SpaceNeeded:
-    """Bytes that a training writes.
+    """Bytes written by a training.
 
     Attributes:
-        weights: Of the record's network, with those of stages that keep their own.
-        state: Of one state to go on from; 0 where none is saved.
-        sure: What is written in any case: the weights of all folds that are to come, and one state.
-        likely: The same with all states that lie beside each other where epochs are long.
+        weights: Weights of the record's network, including those of stages that keep their own.
+        state: One state to resume from; 0 if none is saved.
+        sure: The minimum: the weights of all remaining folds, and one state.
+        likely: The same with all states that exist at once if epochs are long.
     """
 
     weights: int
@@ -41,11 +41,11 @@ class SpaceNeeded:
 
 
 def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
-    """The least that the training of a fold, and of those after it, writes; reports and predictions are not counted.
+    """Estimate the minimum that the training of a fold and of those after it writes, without reports and predictions.
 
     Args:
         job: The fold.
-        network: What it learns.
+        network: The network to train.
     """
     size, recipe = _bytes(network.state_dict().values()), job.recipe
     learned = _bytes(parameter for parameter in network.parameters() if parameter.requires_grad)
@@ -60,14 +60,14 @@ def of(job: FoldJob, network: nn.Module) -> SpaceNeeded:
 
 
 def check(job: FoldJob, network: nn.Module) -> None:
-    """Refuse a training without enough disk space; warn of one that may run out of it.
+    """Refuse a training without enough disk space; warn if it may run out.
 
     Args:
-        job: The fold; states of it that are there already are not counted again.
-        network: What it learns.
+        job: The fold; its existing states are not counted again.
+        network: The network to train.
 
     Raises:
-        DiskFull: With what is needed and what is free.
+        DiskFull: With the needed and the free space.
     """
     needed, folder = of(job, network), job.files.checkpoint
     state_size = sum(file.stat().st_size for file in folder.glob("*") if file.is_file())
@@ -83,7 +83,7 @@ def check(job: FoldJob, network: nn.Module) -> None:
 
 
 def _optimizer_share(recipe: Recipe) -> float:
-    """Bytes that an optimizer keeps for each byte that it learns, from one step of a small matrix."""
+    """Return an optimizer's state size relative to its parameters, measured by one step of a small matrix."""
     parameter = nn.Parameter(torch.ones(8, 8))
     holder = nn.Module()
     holder.register_parameter("one", parameter)

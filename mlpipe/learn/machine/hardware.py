@@ -1,4 +1,4 @@
-"""Precision and layout of `trainer.precision=auto`: a table over hardware and image size, so that runs repeat."""
+"""Precision and layout for `trainer.precision=auto`: a table by hardware and image size, so that runs are reproducible."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from mlpipe.data.cache.packs import Pack
 from mlpipe.errors import problem
 from mlpipe.learn.kind import of as part_of
 
-# The image size from which channels-last pays in 32 bit on a CPU without matrix units, and below which it costs.
+# The image size from which channels-last is faster in 32 bit on a CPU without matrix units; below it is slower.
 CHANNELS_LAST_FROM = 128
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """How numbers are kept.
+    """Precision and memory layout.
 
     Attributes:
-        precision: Lightning's word, such as `32-true` or `bf16-mixed`.
-        channels_last: Whether images and kernels are laid out with the channels last.
+        precision: Lightning's name, such as `32-true` or `bf16-mixed`.
+        channels_last: Whether images and kernels use the channels-last memory format.
     """
 
     precision: Any
@@ -37,7 +37,7 @@ class Numerics:
 
 
 def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
-    """Precision and layout for a `trainer.precision` and images of a size on this machine.
+    """Return precision and layout for a `trainer.precision` and an image size on this machine.
 
     | hardware | size | precision | layout |
     |---|---|---|---|
@@ -47,12 +47,12 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
     | other CPU | from 128 | 32-true | channels last |
     | other CPU | below 128 | 32-true | contiguous |
 
-    `scripts/bench_train.py` checks the rows of the machine that it runs on. A precision that is given is kept; the
-    layout then follows the same table.
+    `scripts/bench_train.py` checks the rows for the machine that it runs on. A given precision is kept; the layout then
+    follows the same table.
 
     Args:
         setting: `auto`, or one of Lightning's precisions.
-        size: Height of the images in pixels; 0 for features that are no images.
+        size: Height of the images in pixels; 0 for features.
         accelerator: Lightning's accelerator.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -67,7 +67,7 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
 
 
 def accelerator(trainer: Mapping[str, Any]) -> str:
-    """The device of a `trainer` section here: `cuda`, `mps` or `cpu`, else its own word."""
+    """Return the device of a `trainer` section on this machine: `cuda`, `mps` or `cpu`, otherwise the given name."""
     setting = str(trainer.get("accelerator", "auto"))
     if setting in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
@@ -77,7 +77,7 @@ def accelerator(trainer: Mapping[str, Any]) -> str:
 
 
 def device_count(trainer: Mapping[str, Any]) -> int:
-    """How many devices learn one fold together; `trainer.devices=auto` is every GPU, one device where there is none."""
+    """Return how many devices train one fold together; `trainer.devices=auto` is every GPU, or one device without GPUs."""
     setting = trainer.get("devices", 1)
     if setting == "auto":
         return torch.cuda.device_count() if accelerator(trainer) == "cuda" else 1
@@ -85,12 +85,12 @@ def device_count(trainer: Mapping[str, Any]) -> int:
 
 
 def backend(trainer: Mapping[str, Any]) -> str:
-    """How processes that learn one fold together talk to each other: `nccl` between GPUs, else `gloo`."""
+    """Return the communication backend of processes that train one fold together: `nccl` between GPUs, else `gloo`."""
     return "nccl" if accelerator(trainer) == "cuda" else "gloo"
 
 
 def device_problems(trainer: Mapping[str, Any]) -> list[str]:
-    """A sentence for everything that a `trainer` section asks for and this machine does not have."""
+    """Return a sentence for every request of a `trainer` section that this machine cannot fulfil."""
     kind, devices = accelerator(trainer), device_count(trainer)
     availability = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "gpu": False}
     if not availability.get(kind, True):
@@ -109,25 +109,25 @@ def device_problems(trainer: Mapping[str, Any]) -> list[str]:
 
 
 def numerics_for(recipe: Recipe, pack: Pack, kind: str) -> Numerics:
-    """Precision and memory layout for a recipe's images on this machine.
+    """Return precision and memory layout for a recipe's images on this machine.
 
     Args:
-        recipe: How to learn.
+        recipe: The recipe.
         pack: The cached images.
-        kind: What is predicted.
+        kind: The kind of predictions.
     """
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
     setting = recipe.trainer.get("precision", AUTO)
     if setting == AUTO and part_of(kind).NEEDS_ALL_DIGITS:
         setting = "32-true"
     chosen = numerics(setting, pack.shape[0], accelerator)
-    # The layout is one of images.
+    # Channels-last applies to images only.
     return chosen if len(pack.shape) == 2 else replace(chosen, channels_last=False)
 
 
 @functools.cache
 def has_matrix_units() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (AMX), as Linux says."""
+    """Whether the CPU multiplies bfloat16 matrices in hardware (AMX), as reported by Linux."""
     if platform.system() != "Linux":
         return False
     flags = Path("/proc/cpuinfo")

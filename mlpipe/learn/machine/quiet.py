@@ -1,4 +1,4 @@
-"""Torch threads, and a terminal without the hints that torch and Lightning print for themselves."""
+"""Torch threads, and a terminal without the hints printed by torch and Lightning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 from mlpipe.errors import ConfigError, Interrupted, first_line, problem
 from mlpipe.learn.machine import memory
 
-# Hints of Lightning and torch that are of no use to people who use mlpipe.
+# Hints of Lightning and torch that are of no use to users of mlpipe.
 _NOISE = (
     ".*does not have many workers.*", ".*LeafSpec.*", ".*lr_scheduler.step.*", ".*srun. command is available.*",
     ".*Grad strides do not match bucket view strides.*",
@@ -22,7 +22,7 @@ _NOISE = (
 
 
 def prepare_torch(threads: int) -> None:
-    """Set torch's threads, let it use memory again, and silence what Lightning prints for itself."""
+    """Set torch's number of threads, let it reuse memory, and silence Lightning's own output."""
     torch.set_num_threads(threads)
     memory.keep_freed()
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "pytorch_lightning.utilities.rank_zero"):
@@ -31,10 +31,10 @@ def prepare_torch(threads: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Lightning's hints about workers and logging intervals off the terminal, and its end at a SIGTERM from us.
+    """Hide Lightning's hints about workers and logging intervals, and convert its exit at a SIGTERM sent by us.
 
     Raises:
-        Interrupted: When Lightning saw a SIGTERM before `Guard` did; by itself it would end the process with 0.
+        Interrupted: When Lightning saw a SIGTERM before `Guard` did; Lightning would end the process with 0.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")

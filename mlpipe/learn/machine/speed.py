@@ -17,19 +17,19 @@ from mlpipe.learn.module import TARGET
 from mlpipe.learn.optimizers.parameter_groups import parameter_groups
 
 _STEPS, _MOST_SECONDS = 8, 6.0
-# What a step of training costs in evaluations, where it is not measured: forward, and backward for inputs and for weights.
+# The cost of a training step in evaluations, if not measured: forward, and backward for inputs and for weights.
 _TRAINING = 3.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that one image takes.
+    """Seconds per image.
 
     Attributes:
-        train: In a step of training.
+        train: In a training step.
         evaluate: In evaluation.
-        parameters: How many numbers the network has.
-        features: How many features its head reads; 0 where it has no linear head for an image.
+        parameters: The number of parameters of the network.
+        features: The number of input features of its head; 0 without a linear head for an image.
     """
 
     train: float
@@ -51,13 +51,13 @@ def speed(
     """Time a few steps of a recipe's network; the first one of each kind is not counted.
 
     Args:
-        recipe: Gives the network, precision and threads; weights are random, which costs the same.
-        channels: Of the images.
-        size: Their height and width.
-        outputs: How many logits.
-        batch_size: Images in a step.
-        learns: Time training too; otherwise it is taken for three times evaluation.
-        most_seconds: After so many seconds no further step of a kind begins.
+        recipe: Specifies the network, precision and threads; weights are random, which has the same cost.
+        channels: Channels of the images.
+        size: Height and width of the images.
+        outputs: The number of logits.
+        batch_size: Images per step.
+        learns: Time training too; otherwise it is estimated as three times evaluation.
+        most_seconds: Time after which no further step of a kind begins.
     """
     prepare_torch(recipe.threads)
     accelerator = str(recipe.trainer.get("accelerator", AUTO))
@@ -98,9 +98,9 @@ def speed(
 
 
 def usual_seconds(call: Callable[[], None], device: str, most_seconds: float) -> float:
-    """Seconds of one call when nothing disturbs it: the lower quartile of a few after a first one, fewer where each takes long.
+    """Return the undisturbed seconds of one call: the lower quartile of a few calls after a first one, fewer if they are slow.
 
-    Other programs and the first steps of a process only make calls longer, so that the median would be too much.
+    Other programs and the first steps of a process only make calls longer, so that the median would be too large.
     """
     durations: list[float] = []
     started = time.perf_counter()

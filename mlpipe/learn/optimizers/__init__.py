@@ -1,1 +1,1 @@
-"""Optimizers, a file for each family."""
+"""Optimizers, one file for each family."""

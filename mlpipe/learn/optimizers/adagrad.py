@@ -1,4 +1,4 @@
-"""Optimizers that divide by the gradients of the past: Adagrad, Adadelta, RMSprop."""
+"""Optimizers that divide by past gradients: Adagrad, Adadelta, RMSprop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adagrad(
         weight_decay: L2 penalty.
         lr_decay: The rate is divided by 1 + step * lr_decay.
         eps: Added to the denominator.
-        decay_all: Let norms, biases and embeddings decay, too.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     groups = decaying(groups, decay_all)
     return torch.optim.Adagrad(groups, lr=lr, weight_decay=weight_decay, lr_decay=lr_decay, eps=eps)
@@ -45,10 +45,10 @@ def adadelta(
 
     Args:
         groups: Parameter groups.
-        lr: A factor of the step that the method chooses; 1 is the paper's.
+        lr: A factor of the step size chosen by the method; 1 in the paper.
         weight_decay: L2 penalty.
         rho: Decay of the running squares.
-        eps: Added to them.
+        eps: Added to the running squares.
     """
     return torch.optim.Adadelta(groups, lr=lr, weight_decay=weight_decay, rho=rho, eps=eps)
 
@@ -74,7 +74,7 @@ def rmsprop(
         momentum: Share of the last step that is kept.
         centered: Divide by the running variance instead of the running square.
         eps: Added to the denominator.
-        decay_all: Let norms, biases and embeddings decay, too.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     return torch.optim.RMSprop(
         decaying(groups, decay_all),

@@ -1,4 +1,4 @@
-"""Adam and its kin: AdamW, Adamax, NAdam."""
+"""Adam and its variants: AdamW, Adamax, NAdam."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def adam(
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms, biases and embeddings decay, too.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     pair = (betas[0], betas[1])
     groups = decaying(groups, decay_all)
@@ -51,11 +51,11 @@ def adamw(
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        weight_decay: Weight decay apart from the gradient.
+        weight_decay: Decoupled weight decay.
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms, biases and embeddings decay, too.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     pair = (betas[0], betas[1])
     groups = decaying(groups, decay_all)
@@ -76,7 +76,7 @@ def adamax(
         groups: Parameter groups.
         lr: Learning rate.
         weight_decay: L2 penalty.
-        betas: Decay of the running mean and of the running largest gradient.
+        betas: Decay of the running mean and of the running maximum of the gradient.
         eps: Added to the denominator.
     """
     return torch.optim.Adamax(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]), eps=eps)
@@ -99,7 +99,7 @@ def nadam(
         weight_decay: L2 penalty.
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
-        momentum_decay: Decay of the momentum's schedule.
+        momentum_decay: Decay of the momentum schedule.
     """
     pair = (betas[0], betas[1])
     return torch.optim.NAdam(

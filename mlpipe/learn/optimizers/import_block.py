@@ -1,4 +1,4 @@
-"""An optimizer of your own, named as MODULE.NAME."""
+"""Your own optimizer, given as MODULE.NAME."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ def optimizer(
     params: dict[str, Any] | None = None,
     trust: list[str] | None = None,
 ) -> Optimizer:
-    """An optimizer of your own: a class derived from torch.optim.Optimizer, called with parameters and `lr`.
+    """Your own optimizer: a class derived from torch.optim.Optimizer, called with parameters and `lr`.
 
     Args:
         groups: Parameter groups.
         name: MODULE.NAME of the class.
         lr: Learning rate.
-        params: Its further parameters.
+        params: Further parameters of the class.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When it is no such class, or fails.
-        DataError: When it is not the user's own code.
+        ConfigError: When it is not an optimizer, or fails.
+        DataError: When the code is not the user's own and not trusted.
     """
     own_optimizer = instance("optimizer", name, {"lr": lr, **(params or {})}, trust, groups)
     if not isinstance(own_optimizer, Optimizer):

@@ -1,9 +1,9 @@
 """Keras's optimizers with Keras's parameters, defaults and formulas, for recipes that were tuned there.
 
-torch's of the same names differ in small things: where epsilon is added, that a momentum keeps the rate of the step that it
-came from, the first value of Adagrad's sums. `clipnorm` bounds each gradient, `global_clipnorm` all together.
+torch's optimizers of the same names differ in details: where epsilon is added, whether momentum keeps the learning rate of
+the step it came from, the initial value of Adagrad's sums. `clipnorm` bounds each gradient, `global_clipnorm` all together.
 
-Source: the documentation of `keras.optimizers` and the papers it names; the tests compare every step with Keras.
+Source: the documentation of `keras.optimizers` and the papers cited there; the tests compare every step with Keras.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.optimizers.parameter_groups import Groups
 
 State = dict[str, Any]
-# (parameter, gradient, learning rate, what is remembered of the parameter, number of the step from 1); in place.
+# (parameter, gradient, learning rate, state of the parameter, number of the step from 1); changes the parameter in place.
 Update = Callable[[Tensor, Tensor, float, State, int], None]
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How gradients are bounded before a step: first their values, then a norm of each or of all, as TensorFlow's Keras does.
+    """Bounds on gradients before a step: first on values, then on the norm of each or of all, as in TensorFlow's Keras.
 
     Attributes:
         clipnorm: The largest norm of each gradient.
@@ -46,7 +46,7 @@ class Bounds:
             raise ConfigError(problem("optimizer.clipnorm", wrong, got=bounds, fix="keep one"))
 
     def apply(self, gradients: list[Tensor]) -> None:
-        """Bound them in place."""
+        """Bound gradients in place."""
         if self.clipvalue is not None:
             for gradient in gradients:
                 gradient.clamp_(-self.clipvalue, self.clipvalue)
@@ -59,13 +59,13 @@ class Bounds:
 
 
 class KerasOptimizer(Optimizer):
-    """One of Keras's optimizers.
+    """A Keras optimizer.
 
     Args:
-        groups: Parameter groups; their weight decay is not used, for Keras's of this form have none.
+        groups: Parameter groups; their weight decay is not used, because Keras's optimizers of this form have none.
         lr: Learning rate.
-        update: One parameter's step.
-        bounds: How gradients are bounded.
+        update: Makes the step of one parameter.
+        bounds: The bounds on gradients.
     """
 
     def __init__(self, groups: Groups, lr: float, update: Update, bounds: Bounds) -> None:
@@ -74,7 +74,7 @@ class KerasOptimizer(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Change the parameters once."""
+        """Make one step."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -103,7 +103,7 @@ def sgd(
     clipvalue: Annotated[float, "> 0"] | None = None,
     global_clipnorm: Annotated[float, "> 0"] | None = None,
 ) -> Optimizer:
-    """Stochastic gradient descent; the momentum remembers steps, each with the rate that it was made with.
+    """Stochastic gradient descent; the momentum accumulates steps, each with the learning rate it was made with.
 
     Args:
         groups: Parameter groups.
@@ -184,7 +184,7 @@ def adagrad(
         groups: Parameter groups.
         lr: Learning rate.
         initial_accumulator_value: The initial value of the sums of squares.
-        epsilon: Added to them.
+        epsilon: Added to the sums of squares.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
         global_clipnorm: The largest norm of all gradients together.
@@ -208,13 +208,13 @@ def adadelta(
     clipvalue: Annotated[float, "> 0"] | None = None,
     global_clipnorm: Annotated[float, "> 0"] | None = None,
 ) -> Optimizer:
-    """Adadelta (Zeiler 2012); a rate of 1 is the paper's, 0.001 Keras's default.
+    """Adadelta (Zeiler 2012); the learning rate is 1 in the paper, 0.001 by default in Keras.
 
     Args:
         groups: Parameter groups.
-        lr: A factor of the step that the method chooses.
+        lr: A factor of the step size chosen by the method.
         rho: Decay of the running squares.
-        epsilon: Added to them.
+        epsilon: Added to the running squares.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
         global_clipnorm: The largest norm of all gradients together.
@@ -242,7 +242,7 @@ def adam(
     clipvalue: Annotated[float, "> 0"] | None = None,
     global_clipnorm: Annotated[float, "> 0"] | None = None,
 ) -> Optimizer:
-    """Adam (Kingma & Ba 2015) with the paper's "epsilon hat": added before the correction of the running square.
+    """Adam (Kingma & Ba 2015) with the paper's "epsilon hat", added before the bias correction of the running square.
 
     Args:
         groups: Parameter groups.
@@ -295,12 +295,12 @@ def adamw(
     clipvalue: Annotated[float, "> 0"] | None = None,
     global_clipnorm: Annotated[float, "> 0"] | None = None,
 ) -> Optimizer:
-    """`adam` with all parameters, biases too, made smaller before each step (Loshchilov & Hutter 2019).
+    """`adam` with decoupled weight decay of all parameters, biases too, before each step (Loshchilov & Hutter 2019).
 
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        weight_decay: What is taken off, as a share, times the learning rate.
+        weight_decay: Share of each parameter that is subtracted, times the learning rate.
         beta_1: Decay of the running mean of the gradient.
         beta_2: Decay of its running square.
         epsilon: Added to the root of the running square.
@@ -329,13 +329,13 @@ def lion(
     clipvalue: Annotated[float, "> 0"] | None = None,
     global_clipnorm: Annotated[float, "> 0"] | None = None,
 ) -> Optimizer:
-    """Lion (Chen et al. 2023): steps of one size, along the signs of the running gradient.
+    """Lion (Chen et al. 2023): steps of constant size along the sign of the running gradient.
 
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        weight_decay: What is taken off before each step, as a share, times the learning rate.
-        beta_1: The share of the running gradient in what a step's signs are of.
+        weight_decay: Share of each parameter that is subtracted before each step, times the learning rate.
+        beta_1: The share of the running gradient in the direction of a step.
         beta_2: Decay of the running gradient.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
@@ -368,8 +368,8 @@ def adamax(
         groups: Parameter groups.
         lr: Learning rate.
         beta_1: Decay of the running mean of the gradient.
-        beta_2: Decay of its running largest value.
-        epsilon: Added to that.
+        beta_2: Decay of the running maximum of the gradient.
+        epsilon: Added to the running maximum.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
         global_clipnorm: The largest norm of all gradients together.
@@ -400,7 +400,7 @@ def nadam(
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        beta_1: Decay of the running mean of the gradient; it grows to this over the first steps.
+        beta_1: Decay of the running mean of the gradient; increases to this value over the first steps.
         beta_2: Decay of its running square.
         epsilon: Added to the root of the running square.
         clipnorm: The largest norm of each gradient.
@@ -440,12 +440,12 @@ def ftrl(
     Args:
         groups: Parameter groups.
         lr: Learning rate.
-        learning_rate_power: How the rate falls with the sum of squares; 0 keeps it.
+        learning_rate_power: The power with which the rate falls with the sum of squares; 0: constant.
         initial_accumulator_value: The initial value of the sums of squares.
-        l1_regularization_strength: Penalty of the absolute value.
-        l2_regularization_strength: Penalty of the square, of the sum that is minimised.
-        l2_shrinkage_regularization_strength: Penalty of the square, of the loss.
-        beta: The paper's beta.
+        l1_regularization_strength: Penalty on the absolute value.
+        l2_regularization_strength: Penalty on the square, added to the sum that is minimised.
+        l2_shrinkage_regularization_strength: Penalty on the square, added to the loss.
+        beta: Beta of the paper.
         clipnorm: The largest norm of each gradient.
         clipvalue: The largest absolute value of a gradient.
         global_clipnorm: The largest norm of all gradients together.
@@ -466,7 +466,7 @@ def ftrl(
 
 
 def _start(state: State, name: str, parameter: Tensor, value: float = 0.0) -> Tensor:
-    """What is remembered under a name, at first `value` everywhere."""
+    """Return the state tensor of a name, created with `value` everywhere."""
     if name not in state:
         state[name] = torch.full_like(parameter, value, memory_format=torch.preserve_format)
     remembered: Tensor = state[name]

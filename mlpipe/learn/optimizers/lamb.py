@@ -1,4 +1,4 @@
-"""Optimizers for large batches, whose steps are in proportion to the weights of each layer: LAMB and LARS."""
+"""Optimizers for large batches whose steps are proportional to the weights of each layer: LAMB and LARS."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def lamb(
         weight_decay: Weight decay, added to the step before it is scaled.
         betas: Decay of the running mean and of the running square of the gradient.
         eps: Added to the denominator.
-        max_grad_norm: The largest norm of all gradients together; None: no bound.
+        max_grad_norm: The largest norm of all gradients together; None: not bounded.
         always_adapt: Scale layers without weight decay too.
         amsgrad: Divide by the largest running square so far (Reddi, Kale & Kumar 2018).
-        decay_all: Let norms, biases and embeddings decay, too.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     if amsgrad and max_grad_norm is not None:
         fix = "add optimizer.max_grad_norm=null; optimizer.clip_norm bounds the gradients, too"
@@ -65,7 +65,7 @@ def lars(
     dampening: Annotated[float, ">= 0", "<= 1"] = 0.0,
     decay_all: bool = False,
 ) -> Optimizer:
-    """LARS (You, Gitman & Ginsburg 2017), timm.optim.Lars: the step of each layer in proportion to its weights.
+    """LARS (You, Gitman & Ginsburg 2017), timm.optim.Lars: the step of each layer is proportional to its weights.
 
     Args:
         groups: Parameter groups.
@@ -75,8 +75,8 @@ def lars(
         nesterov: Look ahead; needs momentum.
         trust_coeff: Length of a step as a share of the layer's norm.
         always_adapt: Scale layers without weight decay too.
-        dampening: Share of the gradient that does not go into the momentum.
-        decay_all: Let norms, biases and embeddings decay, too.
+        dampening: Share of the gradient that does not enter the momentum.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     return Lars(
         decaying(groups, decay_all),
@@ -91,9 +91,9 @@ def lars(
 
 
 class AmsgradLamb(Lamb):
-    """LAMB (You et al. 2020) with AMSGrad's denominator (Reddi, Kale & Kumar 2018), as torch's Adam has it.
+    """LAMB (You et al. 2020) with AMSGrad's denominator (Reddi, Kale & Kumar 2018), as in torch's Adam.
 
-    The keys that are used are lr, betas, eps, weight_decay and always_adapt of timm's LAMB.
+    It uses the options lr, betas, eps, weight_decay and always_adapt of timm's LAMB.
     """
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ class AmsgradLamb(Lamb):
         """Make a step.
 
         Args:
-            closure: Computes the loss and its gradients anew.
+            closure: Recomputes the loss and its gradients.
         """
         loss = None
         if closure is not None:

@@ -1,4 +1,4 @@
-"""Second-order learning on all training images at once: limited-memory BFGS with four limits."""
+"""Second-order optimization on all training images at once: limited-memory BFGS with four limits."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def lbfgs(
 ) -> Optimizer:
     """Limited-memory BFGS with a strong Wolfe line search (Nocedal & Wright 2006), torch.optim.LBFGS.
 
-    One step of it goes on until a limit is reached, so that it wants the whole training set as one batch
-    (sampling.batch_size), and images and network without anything random.
+    One step continues until a limit is reached. It therefore needs the whole training set as one batch
+    (sampling.batch_size), and images and a network without randomness.
 
     Args:
-        groups: Parameter groups; their differences in weight decay do not matter.
-        lr: The first length that the line search tries.
-        max_iter: The most iterations of a step.
-        max_eval: The most evaluations of the loss in a step.
-        tolerance: The norm of the gradient at which it ends.
-        relative_tolerance: The same as a share of the loss.
+        groups: Parameter groups; their differences in weight decay are not used.
+        lr: The first step length tried by the line search.
+        max_iter: Maximum number of iterations per step.
+        max_eval: Maximum number of loss evaluations per step.
+        tolerance: Norm of the gradient at which a step ends.
+        relative_tolerance: The same norm as a share of the loss.
     """
     parameters = [parameter for group in groups for parameter in group["params"]]
     return Lbfgs(parameters, lr, max_iter, max_eval, tolerance, relative_tolerance)
 
 
 class Lbfgs(torch.optim.LBFGS):
-    """torch's LBFGS, which ends by the norm of the gradient, also as a share of the loss.
+    """torch's LBFGS, stopped by the norm of the gradient, absolute or as a share of the loss.
 
     Args:
-        parameters: What learns.
-        lr: The first length that the line search tries.
-        iterations: The most iterations of a step.
-        evaluations: The most evaluations in a step.
-        tolerance: The norm of the gradient at which it ends.
-        relative_tolerance: The same as a share of the loss.
+        parameters: The parameters to train.
+        lr: The first step length tried by the line search.
+        iterations: Maximum number of iterations per step.
+        evaluations: Maximum number of loss evaluations per step.
+        tolerance: Norm of the gradient at which a step ends.
+        relative_tolerance: The same norm as a share of the loss.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Lbfgs(torch.optim.LBFGS):
         self._limits = (iterations, evaluations, tolerance, relative_tolerance)
 
     def step(self, closure: Callable[[], Any]) -> Any:  # type: ignore[override]
-        """Go on until one of the limits is reached.
+        """Iterate until one of the limits is reached.
 
         Args:
-            closure: Computes the loss and its gradients anew.
+            closure: Recomputes the loss and its gradients.
         """
         iterations, evaluations, tolerance, relative = self._limits
         history: list[tuple[float, float]] = []
@@ -96,7 +96,7 @@ class Lbfgs(torch.optim.LBFGS):
             start = len(history)
             loss = super().step(counted)  # type: ignore[no-untyped-call]
             first = loss if first is None else first
-            # The first evaluation of an iteration is at the weights that the one before arrived at.
+            # The first evaluation of an iteration is at the weights where the previous iteration ended.
             value, norm = history[start]
             is_flat = norm <= tolerance or norm <= relative * abs(value)
             if is_flat or value >= before or len(history) >= evaluations:

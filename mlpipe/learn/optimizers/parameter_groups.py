@@ -1,4 +1,4 @@
-"""Groups of parameters: those without weight decay, and each layer's share of the learning rate."""
+"""Parameter groups: parameters without weight decay, and each layer's share of the learning rate."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mlpipe.arch import adapt
 from mlpipe.errors import ConfigError, problem
 
 Groups = list[dict[str, Any]]
-# Shares of a running mean and of another one that are kept at each step; from 1 on nothing would ever be forgotten.
+# Decay rates of a running mean and of a second one; from 1 on nothing would ever be forgotten.
 Betas = tuple[Annotated[float, ">= 0", "< 1"], Annotated[float, ">= 0", "< 1"]]
 
 
 def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Groups:
-    """The parameters that learn, in groups: matrices and kernels, then without weight decay what `undecayed` names.
+    """Return the trainable parameters in groups: matrices and kernels, then those of `undecayed` without weight decay.
 
-    With a layer decay there are two groups for each layer, from the heads towards the pixels, with `lr_scale`, the share
-    of the rate that the layer gets (Clark et al. 2020; Bao et al. 2022): 1 for the heads, and for every layer below
-    `layer_decay` times that of the next one. `scale_rates` applies it.
+    With a layer decay there are two groups for each layer, from the heads towards the pixels, with `lr_scale`, the layer's
+    share of the rate (Clark et al. 2020; Bao et al. 2022): 1 for the heads, and for every layer below `layer_decay` times
+    that of the next layer. `scale_rates` applies it.
 
     Args:
         network: The network; with a layer decay, one with a timm network as its backbone.
-        layer_decay: Each layer's rate as a share of the next one's; None: one rate.
+        layer_decay: Each layer's rate as a share of the next layer's; None: one rate for all.
 
     Raises:
-        ConfigError: When the network has no layers that timm knows.
+        ConfigError: When timm does not know the layers of the network.
     """
     if layer_decay is not None:
         return _layered_groups(network, layer_decay)
@@ -42,13 +42,13 @@ def parameter_groups(network: nn.Module, layer_decay: float | None = None) -> Gr
 
 
 def scale_rates(optimizer: Optimizer) -> None:
-    """Multiply each group's rate with its `lr_scale`, once, before a schedule is made."""
+    """Multiply each group's rate by its `lr_scale`, once, before a schedule is created."""
     for group in optimizer.param_groups:
         group["lr"] *= group.pop("lr_scale", 1.0)
 
 
 def decaying(groups: Groups, decay_all: bool) -> Groups:
-    """The groups; where all is to decay, without the exceptions."""
+    """Return the groups, without the exceptions from weight decay if `decay_all` is set."""
     if not decay_all:
         return groups
     return [{key: value for key, value in group.items() if key != "weight_decay"} for group in groups]
@@ -70,9 +70,9 @@ def _layered_groups(network: nn.Module, layer_decay: float) -> Groups:
 
 
 def undecayed(network: nn.Module) -> set[str]:
-    """The names of the parameters without weight decay, as timm chooses them (`param_groups_weight_decay`).
+    """Return the names of the parameters without weight decay, chosen as in timm (`param_groups_weight_decay`).
 
-    They are norms and biases, and what a network or a part of it lists in its `no_weight_decay()`, as those of timm do:
+    They are norms, biases, and what a network or a part of it lists in `no_weight_decay()`, as timm's networks do:
     embeddings of classes, tokens and positions, tables of relative positions, temperatures.
 
     Args:
@@ -84,14 +84,14 @@ def undecayed(network: nn.Module) -> set[str]:
     }
     for prefix, part in _listing(network, ""):
         for pattern in part.no_weight_decay():
-            # Few of them are patterns, and a network may list thousands of names.
+            # Few names are patterns, and a network may list thousands of names.
             is_pattern = any(sign in pattern for sign in "*?[")
             exempt_names |= set(fnmatch.filter(names, f"{prefix}{pattern}")) if is_pattern else {f"{prefix}{pattern}"}
     return exempt_names & set(names)
 
 
 def _listing(part: nn.Module, prefix: str) -> Iterator[tuple[str, Any]]:
-    """The outermost parts that list what does not decay, and what the names of their parameters begin with."""
+    """Yield the outermost parts that have a `no_weight_decay` list, with the prefixes of their parameters' names."""
     if callable(getattr(part, "no_weight_decay", None)):
         yield prefix, part
         return

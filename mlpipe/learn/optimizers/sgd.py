@@ -1,4 +1,4 @@
-"""Optimizers whose steps follow a momentum: SGD and Lion."""
+"""Optimizers with momentum: SGD and Lion."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def sgd(
         weight_decay: L2 penalty.
         momentum: Share of the last step that is kept.
         nesterov: Look ahead (Sutskever et al. 2013); needs momentum.
-        dampening: Share of the gradient that does not go into the momentum; not with nesterov.
-        decay_all: Let norms, biases and embeddings decay, too.
+        dampening: Share of the gradient that does not enter the momentum; not with nesterov.
+        decay_all: Apply weight decay to norms, biases and embeddings, too.
     """
     return torch.optim.SGD(
         decaying(groups, decay_all),
@@ -49,12 +49,12 @@ def lion(
     weight_decay: Annotated[float, ">= 0"] = 0.0,
     betas: Betas = (0.9, 0.99),
 ) -> Optimizer:
-    """Lion (Chen et al. 2023), timm.optim.Lion: steps of the sign of the momentum.
+    """Lion (Chen et al. 2023), timm.optim.Lion: steps along the sign of the momentum.
 
     Args:
         groups: Parameter groups.
         lr: Learning rate; a third to a tenth of AdamW's.
-        weight_decay: Weight decay apart from the gradient; three to ten times AdamW's.
-        betas: Decay for the step and for the momentum.
+        weight_decay: Decoupled weight decay; three to ten times AdamW's.
+        betas: Decay for the direction of the step and for the momentum.
     """
     return Lion(groups, lr=lr, weight_decay=weight_decay, betas=(betas[0], betas[1]))

@@ -1,1 +1,1 @@
-"""Code of the user that a training calls: functions, classes and metrics."""
+"""The user's own code in a training: functions, classes and metrics."""

@@ -1,4 +1,4 @@
-"""Classes of your own, named as MODULE.NAME, each made once with its parameters; metrics that are such classes, or Keras's."""
+"""Your own classes, given as MODULE.NAME and instantiated with their parameters; metrics that are such classes, or Keras's."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mlpipe.post.measures.class_metrics import one_hot
 
 
 def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Sequence[str] | None, *given: Any) -> Any:
-    """An instance of a class of the user's own, made with its parameters.
+    """Create an instance of the user's own class.
 
     Args:
-        key: The configuration's key, for sentences.
+        key: The configuration key, for messages.
         path: MODULE.NAME.
-        params: Its parameters.
+        params: Keyword arguments of the class.
         trust: Modules outside the current folder whose code may run.
-        given: What it is given before them.
+        given: Positional arguments of the class.
 
     Raises:
-        ConfigError: When it is no class, or fails.
-        DataError: When it is not the user's own code, or not there.
+        ConfigError: When it is not a class, or fails.
+        DataError: When the code is missing, or not the user's own and not trusted.
     """
     own_class = imports.resolve(key, path, {}, trust or ())
     if not isinstance(own_class, type):
@@ -40,7 +40,7 @@ def instance(key: str, path: str, params: Mapping[str, Any] | None, trust: Seque
 
 
 def names(blocks: Iterable[Any] | None) -> list[str]:
-    """The names of metrics: those that are names, and those that blocks `{import, params, name}` have.
+    """Return the names of metrics, given as names or as blocks `{import, params, name}`.
 
     Args:
         blocks: The metrics.
@@ -49,20 +49,20 @@ def names(blocks: Iterable[Any] | None) -> list[str]:
 
 
 def measure(key: str, block: Any, kind: str, trust: Sequence[str] | None) -> Callable[[Any, Any], float]:
-    """A metric of the user's own, or of Keras by its name in snake case, of logits and targets as mlpipe's are.
+    """Return the user's own metric, or a Keras metric by its name in snake case, as a function of logits and targets.
 
-    The class's instances are called as a loss's are; or they have `update_state(y_true, y_pred)` and `result()`, and a new
-    one is made for each measurement. One of Keras is given probabilities and targets that are one-hot.
+    Instances of the class are called like a loss; or they have `update_state(y_true, y_pred)` and `result()`, and a new
+    instance is created for each measurement. A Keras metric gets probabilities and one-hot targets.
 
     Args:
-        key: The configuration's key, for sentences.
+        key: The configuration key, for messages.
         block: `{import: MODULE.NAME, params: {...}, name: NAME}`; a name without a dot is Keras's, such as precision.
-        kind: What is predicted.
+        kind: The kind of predictions.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
-        ConfigError: When it is no such block, or the class fails.
-        DataError: When it is not the user's own code.
+        ConfigError: When it is not such a block, or the class fails.
+        DataError: When the code is not the user's own and not trusted.
     """
     known = {"import", "params", "name"}
     if not isinstance(block, Mapping) or not {"import", "name"} <= set(block) <= known or not block["name"]:

@@ -1,4 +1,4 @@
-"""Functions of your own, from a folder of Python files, as losses, networks, views and metrics."""
+"""Your own functions, from a folder of Python files, as losses, networks, views and metrics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mlpipe.errors import ConfigError
 
 @dataclass(frozen=True)
 class Code:
-    """The folder and the trust of functions of the user's own.
+    """The location of the user's own functions, and the trusted code.
 
     Attributes:
-        modules: The folder of Python files; None: there is none.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        modules: Folder of Python files; None: no folder.
+        imports: Modules to import in addition.
+        stand_ins: Packages whose imports are replaced by `mlpipe.data.items`.
         trust: Folders outside the current one, and modules, whose code may run.
     """
 
@@ -32,10 +32,10 @@ class Code:
     trust: Sequence[str] = ()
 
     def functions(self, key: str) -> dict[str, Any]:
-        """The functions and classes by name.
+        """Return functions and classes by name.
 
         Args:
-            key: The configuration's section, for sentences.
+            key: The configuration section, for messages.
 
         Raises:
             DataError: When the folder is not the user's own and not trusted, or a file cannot be imported.
@@ -53,19 +53,19 @@ class Code:
         }
 
     def function(self, key: str, name: str) -> Any:
-        """The function or class with a name.
+        """Return the function or class with a name.
 
         Args:
-            key: The configuration's section, for sentences.
-            name: Its name.
+            key: The configuration section, for messages.
+            name: The name.
 
         Raises:
-            DataError: Also when there is none.
+            DataError: As for `functions`, and when the name is unknown.
         """
         return user_code.chosen(name, self.functions(key), key)
 
     def digests(self) -> dict[str, str]:
-        """The hash of each file of Python that the functions come from, by its name; what was imported already included."""
+        """Return the hash of each Python file with functions, by file name, including modules imported so far."""
         folder = [] if self.modules is None else sorted(Path(self.modules).glob("*.py"))
         imported = [getattr(sys.modules.get(name), "__file__", None) for name in self.imports]
         paths = [*folder, *(Path(file) for file in imported if file is not None)]
@@ -73,14 +73,14 @@ class Code:
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    """The value that a user's function returns.
+    """Call a user's function and return its value.
 
     Args:
-        key: The configuration's section, for sentences.
+        key: The configuration section, for messages.
         name: The function's name.
         function: The function.
-        given: Its arguments.
-        named: Its arguments by name.
+        given: Positional arguments.
+        named: Keyword arguments.
 
     Raises:
         ConfigError: When it fails, with its own error in a few words.
@@ -90,7 +90,7 @@ def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **
 
 
 def accepted_arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments out of some that a function has parameters for."""
+    """Return those of the given arguments that a function has parameters for."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return dict(given)

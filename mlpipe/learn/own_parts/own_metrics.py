@@ -1,4 +1,4 @@
-"""Functions of your own, and losses, as metrics: measured after every epoch, at the end, and able to choose the epoch."""
+"""Your own functions, and losses, as metrics: computed after every epoch and at the end, and able to choose the epoch."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ Floats = npt.NDArray[np.float32]
 
 
 def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
-    """The functions that `metrics.functions` names, and the classes of `metrics.blocks`, as metrics of logits and targets.
+    """Return the functions of `metrics.functions` and the classes of `metrics.blocks` as metrics of logits and targets.
 
-    A function `f(y_true, y_pred)` is given tensors (n, outputs), targets (one-hot for classes) and probabilities (numbers
-    for regression), and gives one number, or one for each image, whose mean counts, or a mapping from names to such. One
-    that is marked with `final_metric` is `f(model, items)`: None, and a list of `PredictionItem` with `y` and
-    `prediction`, numbered. Images with an unknown target are left out. Each function is tried once with random values.
+    A function `f(y_true, y_pred)` gets tensors (n, outputs), targets (one-hot for classes) and probabilities (numbers for
+    regression), and returns one number, or one for each image, which are averaged, or a mapping from names to such values. A
+    function marked with `final_metric` is `f(model, items)`: it gets None and a list of numbered `PredictionItem` with `y` and
+    `prediction`. Images with an unknown target are left out. Each function is tried once with random values.
 
-    Of several heads (`metrics.heads`) `y` and `prediction` of an item are lists with an array for each head. A function of
-    tensors is given those of each head by itself: `NAME` is the mean over heads, `HEAD_NAME` that of one.
+    With several heads (`metrics.heads`) `y` and `prediction` of an item are lists with an array for each head. A function of
+    tensors is called for each head separately: `NAME` is the mean over heads, `HEAD_NAME` the value of one.
 
-    Losses that `train`, `final` or `monitor` name (`loss_dice`) are among them, see `loss_metrics`.
+    Losses named by `train`, `final` or `monitor` (`loss_dice`) are included, see `loss_metrics`.
 
     Args:
-        section: The configuration's section.
-        kind: What is predicted.
-        outputs: How many outputs there are.
+        section: The `metrics` section of the configuration.
+        kind: The kind of predictions.
+        outputs: The number of outputs.
 
     Raises:
-        ConfigError: When a function fails, or gives no number; when heads do not fit; for masks and target images.
+        ConfigError: When a function fails, or returns no number; when heads do not fit; for masks and target images.
         DataError: When the code is not trusted, cannot be imported, or has no such function.
     """
     metric_names = {*_name_list(section.train), *_name_list(section.final), section.monitor.removeprefix("val/")}
@@ -67,11 +67,11 @@ def measures(section: Metrics, kind: str, outputs: int) -> dict[str, Measure]:
 
 
 def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
-    """The metrics of the user's own that a section's `train`, `final` and `monitor` may name.
+    """Return the user's own metrics that a section's `train`, `final` and `monitor` may name.
 
     Args:
-        section: The configuration's section.
-        of_heads: With those of single heads, `HEAD_NAME`.
+        section: The `metrics` section of the configuration.
+        of_heads: Include those of single heads, `HEAD_NAME`.
     """
     functions, heads = list(section.functions or ()), section.heads or [] if of_heads else []
     of_one = [f"{_name_of(number, head)}_{name}" for number, head in enumerate(heads) for name in functions]
@@ -79,10 +79,10 @@ def names_of(section: Metrics, *, of_heads: bool = True) -> list[str]:
 
 
 def loss_metrics(kind: str) -> dict[str, Measure]:
-    """The losses of `mlpipe.learn.losses.probabilities` as metrics: `loss_dice`, `loss_focal_sum` and so on.
+    """Return the losses of `mlpipe.learn.losses.probabilities` as metrics: `loss_dice`, `loss_focal_sum` and so on.
 
     Args:
-        kind: What is predicted; for numbers those that mean something for them, for masks and images none.
+        kind: The kind of predictions; numbers have only the losses meaningful for them, masks and images have none.
     """
     if kinds.of(kind).is_dense:
         return {}
@@ -103,7 +103,7 @@ def _name_list(given: Any) -> list[str]:
 
 @dataclass(frozen=True)
 class _Head:
-    """One of several heads: its name, how many outputs it has, and what they went through."""
+    """One of several heads: its name, number of outputs, and activation."""
 
     name: str
     outputs: int
@@ -115,7 +115,7 @@ def _name_of(number: int, head: Any) -> str:
 
 
 def _heads(section: Metrics, outputs: int) -> list[_Head]:
-    """The heads that a section names; none: all outputs are one."""
+    """Return the heads named by a section; empty if all outputs form one head."""
     heads = []
     for number, head in enumerate(section.heads or ()):
         key, width = f"metrics.heads[{number}]", head.get("outputs")
@@ -132,14 +132,14 @@ def _heads(section: Metrics, outputs: int) -> list[_Head]:
 
 
 def _function_metrics(name: str, function: Callable[..., Any], kind: str, heads: Sequence[_Head]) -> dict[str, Measure]:
-    """A function's metric, and where there are several heads that of each."""
+    """Return a function's metric, and with several heads also that of each."""
     measure = partial(_function_value, name, function, kind, heads)
     of_one = {f"{head.name}_{name}": partial(_head_metric, measure, f"{head.name}_{name}") for head in heads}
     return {name: measure, **of_one}
 
 
 def _head_metric(measure: Measure, name: str, logits: npt.NDArray[Any], targets: npt.NDArray[Any]) -> float:
-    """One number out of those that a function gives for several heads."""
+    """Return the value of one head from a function's values for several heads."""
     result = measure(logits, targets)
     if isinstance(result, Mapping) and name in result:
         return float(result[name])
@@ -158,7 +158,7 @@ def _function_value(
     logits: npt.NDArray[Any],
     targets: npt.NDArray[Any],
 ) -> float | dict[str, float]:
-    """What a user's function gives for logits and targets; NaN where no image has a known target."""
+    """Return a user function's value for logits and targets; NaN if no image has a known target."""
     truth = one_hot(targets, logits.shape[1], np.float32) if targets.ndim == 1 else targets.astype(np.float32)
     known = ~np.isnan(truth).any(axis=1)
     if not known.any():
@@ -181,12 +181,12 @@ def _function_value(
 
 
 def _split(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[npt.NDArray[Any]]:
-    """The columns of each head."""
+    """Return the columns of each head."""
     return np.split(rows, np.cumsum([head.outputs for head in heads])[:-1], axis=1)
 
 
 def _rows(rows: npt.NDArray[Any], heads: Sequence[_Head]) -> list[Any]:
-    """What an item has: its row, or, of several heads, a list with its part of each."""
+    """Return the value of each item: its row, or with several heads a list with the row's part for each."""
     return [list(parts) for parts in zip(*_split(rows, heads), strict=True)] if heads else list(rows)
 
 
@@ -202,7 +202,7 @@ def _numbers(name: str, given: Any, images: int) -> float | dict[str, float]:
 
 
 def _number(name: str, given: Any, images: int) -> float:
-    """One number, or the mean of one for each image."""
+    """Return a number, or the mean of one number for each image."""
     try:
         values = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given, np.float64)
     except (TypeError, ValueError):
@@ -226,7 +226,7 @@ def _probabilities(logits: npt.NDArray[Any], kind: str) -> Floats:
 
 
 def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_Head]) -> None:
-    """Call each function once, so that one that cannot work is known before anything is trained."""
+    """Call each function once, so that errors are found before anything is trained."""
     drawn, facts = np.random.default_rng(0), kinds.of(kind)
     logits = drawn.normal(size=(8, outputs))
     targets: npt.NDArray[Any] = np.arange(8) % max(outputs, 1)
@@ -243,7 +243,7 @@ def _try(measures: Sequence[Measure], kind: str, outputs: int, heads: Sequence[_
 
 
 def _random_examples(drawn: np.random.Generator, head: _Head) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Targets and predictions of 8 images as a head may have them."""
+    """Return random targets and predictions of 8 images for a head."""
     values = drawn.normal(size=(8, head.outputs))
     if head.activation == "softmax":
         return np.eye(head.outputs, dtype=np.float32)[np.arange(8) % head.outputs], np.exp(log_softmax(values))

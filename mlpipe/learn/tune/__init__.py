@@ -1,7 +1,7 @@
-"""Tuning before the first fold: the learning rate, or the number of images that fit into memory at a time.
+"""Tuning before the first fold: the learning rate, or the number of images that fit into memory at once.
 
-What is found on the first fold is written to the run's folder, holds for all folds, and is read again when the run is
-continued. Nothing of a trial is kept: every fold starts from the weights that it would have started from without it.
+The result for the first fold is written to the run's folder, used for all folds, and read again when the run is resumed.
+Trial trainings leave nothing behind: every fold starts from the same weights as without tuning.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from mlpipe.learn.tune.short_runs import Tuned
 
 
 class _Stored(TypedDict):
-    """What is read again of a file of choices."""
+    """The part of a stored result that is read again."""
 
     chosen: dict[str, float]
 
 
 def none() -> None:
-    """Train with what is given."""
+    """Train with the given values, without tuning."""
 
 
 def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:
-    """The recipe with what was found; stages with a rate of their own keep it.
+    """Return the recipe with the tuned values; stages with a learning rate of their own keep it.
 
     Args:
         recipe: The recipe.
-        chosen: `Tuned.chosen`; empty for none.
+        chosen: `Tuned.chosen`; empty for no changes.
     """
     if "lr_found" in chosen:
         recipe_rate, rate = recipe.optimizer.params.get("lr"), chosen["lr_found"]
-        # A stage names the recipe's rate where its option refers to it (`lr: ${optimizer.lr}`): it follows.
+        # A stage whose option refers to the recipe's rate (`lr: ${optimizer.lr}`) follows it.
         following = tuple(replace(stage, lr=rate) if stage.lr == recipe_rate else stage for stage in recipe.stages)
         recipe = replace(with_rate(recipe, rate), stages=following)
     if "micro_batch" in chosen:
@@ -49,13 +49,13 @@ def applied(recipe: Recipe, chosen: Mapping[str, float]) -> Recipe:
 
 
 def write(tuned: Tuned, folder: Path) -> None:
-    """Write `NAME.csv`, what was measured, then `NAME.json`, what was found, into a folder."""
+    """Write the measurements, `NAME.csv`, then the results, `NAME.json`, into a folder."""
     files.write_text(folder / f"{tuned.name}.csv", files.csv_text(tuned.table))
     files.write_json(folder / f"{tuned.name}.json", {"chosen": tuned.chosen, **tuned.facts})
 
 
 def read(folder: Path, name: str) -> dict[str, float]:
-    """The choices that `write` stored.
+    """Return the choices stored by `write`.
 
     Args:
         folder: The run's folder.

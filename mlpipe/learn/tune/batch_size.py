@@ -27,13 +27,13 @@ from mlpipe.names import path_of
 def batch_size(
     *, cap: Annotated[int, ">= 1"] | None = None, headroom: Annotated[float, ">= 0", "< 1"] = 0.1
 ) -> MemoryTest:
-    """How many images fit into memory at a time, found by doubling until they do not; the batch is learned in such parts.
+    """Find how many images fit into memory at once, by doubling their number; batches are then split into such parts.
 
-    Gradients of the parts add up to the batch's, so that `sampling.batch_size` stays the number of images in a step of the
-    optimizer. Batch normalisation sees a part at a time.
+    The gradients of the parts add up to those of the batch, so that `sampling.batch_size` remains the number of images per
+    optimizer step. Batch normalisation sees one part at a time.
 
     Args:
-        cap: The most images that are tried; None: sampling.batch_size.
+        cap: The largest number of images to try; None: sampling.batch_size.
         headroom: The share of a GPU's memory that stays free.
     """
     return MemoryTest(cap, headroom)
@@ -41,10 +41,10 @@ def batch_size(
 
 @dataclass(frozen=True)
 class MemoryTest:
-    """A search for the most images that fit into memory at a time.
+    """A search for the largest number of images that fit into memory at once.
 
     Attributes:
-        cap: The most that are tried; None: the recipe's batch size.
+        cap: The largest number to try; None: the recipe's batch size.
         headroom: The share of a GPU's memory that stays free.
     """
 
@@ -52,16 +52,16 @@ class MemoryTest:
     headroom: float
 
     def find(self, job: FoldJob, watch: Watch) -> Tuned:
-        """Train two steps with ever more images at a time, and split the recipe's batch into equal parts that fit.
+        """Train two steps with increasing numbers of images, and split the recipe's batch into equal parts that fit.
 
         Raises:
             ConfigError: When no part of more than one image divides the batch.
             TrainingError: When not even two images fit.
-            Interrupted: When asked to stop.
+            Interrupted: When a stop was requested.
         """
         batch = loaders.batch_size(job.recipe)
         most = min(self.cap or batch, batch, len(job.view.train))
-        # Memory does not depend on the rate, and a schedule may look at validation images, of which none are looked at.
+        # Memory does not depend on the rate, and a schedule might need a validation, which does not happen here.
         module, own_data, numerics = fold.first_stage(
             job, watch, lambda network: (build_optimizer(job.recipe, network), {})
         )
@@ -79,7 +79,7 @@ class MemoryTest:
             return good
 
         fitting = largest_that_fits(fits, most)
-        # No batch has more images than an epoch, which may have some of them several times.
+        # No batch has more images than an epoch, in which some images may occur several times.
         largest = max(size for sizes in own_data.batch_sizes(0) for size in sizes)
         micro = batch if fitting >= largest else part_of_batch(batch, fitting)
         chosen_sizes: dict[str, float] = {"micro_batch": micro, "accumulate": batch // micro}
@@ -96,7 +96,7 @@ class MemoryTest:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            # The traceback holds the batch's tensors.
+            # The traceback keeps the batch's tensors alive.
             error.__traceback__ = None
             return False
         finally:
@@ -111,10 +111,10 @@ class MemoryTest:
 
 
 def largest_that_fits(fits: Callable[[int], bool], most: int) -> int:
-    """The largest of 2, 4, 8, ... and `most` that fits; tries them in this order and ends at the first that does not.
+    """Return the largest of 2, 4, 8, ... and `most` that fits, trying them in this order until one does not fit.
 
     Raises:
-        TrainingError: When the first does not fit.
+        TrainingError: When the first one does not fit.
     """
     size, largest = min(2, most), 0
     while fits(size):
@@ -129,10 +129,10 @@ def largest_that_fits(fits: Callable[[int], bool], most: int) -> int:
 
 
 def part_of_batch(batch: int, fitting: int) -> int:
-    """The largest part of at most `fitting` images that divides a batch.
+    """Return the largest part of at most `fitting` images that divides a batch.
 
     Raises:
-        ConfigError: When that is a single image, of which batch normalisation cannot learn.
+        ConfigError: When that is a single image, from which batch normalisation cannot learn.
     """
     part = max(size for size in range(1, min(fitting, batch) + 1) if batch % size == 0)
     if part == 1 and batch > 1:

@@ -1,4 +1,4 @@
-"""A learning-rate range test: train some steps with a rising rate, and suggest a rate from how the loss falls."""
+"""A learning-rate range test: train some steps with an increasing rate, and suggest a rate from the course of the loss."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def lr_find(
     stop_factor: Annotated[float, "> 1"] = 4.0,
     suggest: Suggest = "valley",
 ) -> RangeTest:
-    """The learning rate by a range test (Smith 2017, "Cyclical learning rates"), smoothed and stopped as in fastai.
+    """Find the learning rate by a range test (Smith 2017, "Cyclical learning rates"), smoothed and stopped as in fastai.
 
     Args:
         start: The first rate.
-        end: The last one; larger.
-        steps: How many steps of the optimizer.
+        end: The last rate; larger than the first.
+        steps: Number of optimizer steps.
         smoothing: Share of the running mean of the loss that is kept at each step.
-        stop_factor: The test ends when the smoothed loss is so many times its minimum.
+        stop_factor: The test ends when the smoothed loss exceeds this multiple of its minimum.
         suggest: `steepest`, where the smoothed loss falls fastest over the logarithm of the rate, or `valley`, in the middle
             of its longest fall.
 
     Raises:
-        ConfigError: When the range is none.
+        ConfigError: When `end` is not larger than `start`.
     """
     if end <= start:
         raise ConfigError(problem("tune.end", f"must be larger than tune.start={start:g}", got=end))
@@ -53,8 +53,8 @@ def lr_find(
 Suggest = Literal["steepest", "valley"]
 
 
-# As fastai: the first tenth of the test and its last steps, in which the loss explodes, suggest nothing; of a test that is
-# shorter than fastai's are, no more than a quarter are last ones.
+# As in fastai, the first tenth of the test and its last steps, in which the loss explodes, are not used; in a test shorter
+# than fastai's the last steps are at most a quarter of all.
 _SKIPPED_SHARE, _SKIPPED_LAST, _LAST_SHARE = 10, 5, 4
 
 
@@ -64,11 +64,11 @@ class RangeTest:
 
     Attributes:
         start: The first rate.
-        end: The last one.
-        steps: How many.
+        end: The last rate.
+        steps: Number of optimizer steps.
         smoothing: Share of the running mean of the loss that is kept at each step.
-        stop_factor: The test ends when the smoothed loss is so many times its minimum.
-        suggest: Which suggestion is chosen.
+        stop_factor: The test ends when the smoothed loss exceeds this multiple of its minimum.
+        suggest: The suggestion to use.
     """
 
     start: float
@@ -79,12 +79,12 @@ class RangeTest:
     suggest: Suggest
 
     def find(self, job: FoldJob, watch: Watch) -> Tuned:
-        """Train some steps on a fold with a rate that rises by the same factor at each, and suggest one.
+        """Train some steps on a fold with a rate that rises by a constant factor per step, and suggest a rate.
 
         Raises:
-            ConfigError: When the optimizer takes no `lr`.
+            ConfigError: When the optimizer has no `lr`.
             TrainingError: When the loss never falls, or explodes at once.
-            Interrupted: When asked to stop.
+            Interrupted: When a stop was requested.
         """
         if "lr" not in job.recipe.optimizer.params:
             raise ConfigError(problem("tune=lr_find", "the optimizer has no lr to find", fix="use tune=none"))
@@ -114,7 +114,7 @@ class RangeTest:
 
 
 def smoothed(losses: Sequence[float], share: float) -> list[float]:
-    """The running mean of losses, free of the zero that it starts from (Kingma & Ba 2015, section 3).
+    """Return the running mean of losses, corrected for its start at zero (Kingma & Ba 2015, section 3).
 
     Args:
         losses: A loss for each step.
@@ -128,14 +128,14 @@ def smoothed(losses: Sequence[float], share: float) -> list[float]:
 
 
 def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> dict[str, float]:
-    """The rate where the loss falls fastest over the rate's logarithm, and that in the middle of its longest fall.
+    """Return the rate where the loss falls fastest over the logarithm of the rate, and that in the middle of its longest fall.
 
-    The first tenth of the steps and the last five are left out, as in fastai; of fewer than 20 the last quarter.
+    The first tenth of the steps and the last five are left out, as in fastai; with fewer than 20 steps the last quarter.
 
     Args:
-        rates: Rising rates.
-        losses: The smoothed loss of each.
-        steps: How many the whole test has.
+        rates: Increasing rates.
+        losses: The smoothed loss at each rate.
+        steps: Number of steps of the whole test.
 
     Returns:
         `steepest` and `valley`.
@@ -156,7 +156,7 @@ def suggestions(rates: Sequence[float], losses: Sequence[float], steps: int) -> 
 
 
 def _valley(losses: npt.NDArray[np.float64]) -> int:
-    """The place in the middle of the longest falling subsequence, half of a third after its first third, as in fastai."""
+    """Return the index in the middle of the longest falling subsequence, half a third after its first third, as in fastai."""
     longest = [1] * len(losses)
     for place in range(1, len(losses)):
         longer = [longest[before] + 1 for before in range(place) if losses[place] < losses[before]]
@@ -167,7 +167,7 @@ def _valley(losses: npt.NDArray[np.float64]) -> int:
 
 
 class _Ramp(Asking):
-    """Keeps the rate and loss of every step, and ends when the loss explodes."""
+    """Records the rate and loss of every step, and stops when the loss explodes."""
 
     def __init__(self, test: RangeTest, watch: Watch) -> None:
         super().__init__(watch)
@@ -186,7 +186,7 @@ class _Ramp(Asking):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        # Lightning gives the loss of a part already divided by the number of parts.
+        # Lightning returns the loss of a part already divided by the number of parts.
         self._parts.append(float(outputs["loss"]))
         if trainer.global_step == len(self.losses):
             return

@@ -1,4 +1,4 @@
-"""Short trial trainings of a few steps: the trainer for them and what they find."""
+"""Short trial trainings of a few steps: their trainer and their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlpipe.config.schema import Recipe
 from mlpipe.learn.job import Watch
 from mlpipe.learn.machine.hardware import Numerics
 
-# Trials end after a number of steps; augmentations that stop in the last epochs must not stop in them.
+# Trials end after a number of steps; augmentations that stop in the last epochs must not stop during a trial.
 _ENDLESS = 10**6
 
 
@@ -23,9 +23,9 @@ class Tuned:
 
     Attributes:
         name: `lr_find` or `batch_size`, the name of its files.
-        chosen: What changes the recipe (`applied`): `lr_found`; or `micro_batch` and `accumulate`.
-        facts: What a person should know besides.
-        table: What was measured, a row for each step or trial.
+        chosen: The changes to the recipe (`applied`): `lr_found`; or `micro_batch` and `accumulate`.
+        facts: Further facts for the user.
+        table: The measurements, a row for each step or trial.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Tuned:
 
 
 def short_trainer(recipe: Recipe, numerics: Numerics, steps: int, callback: Callback, accumulate: Any) -> pl.Trainer:
-    """A trainer for some steps without validation.
+    """Return a trainer for some steps without validation.
 
     Args:
-        recipe: Gives the device and the bound of gradients.
-        numerics: Precision and layout.
-        steps: How many steps of the optimizer.
-        callback: Watches them.
-        accumulate: Batches in a step.
+        recipe: Specifies the device and gradient clipping.
+        numerics: Precision and memory layout.
+        steps: Number of optimizer steps.
+        callback: Observes the steps.
+        accumulate: Batches per step.
     """
     names = ("accelerator", "gradient_clip_val", "gradient_clip_algorithm")
     options = {key: value for key, value in recipe.trainer.items() if key in names}
@@ -66,7 +66,7 @@ def short_trainer(recipe: Recipe, numerics: Numerics, steps: int, callback: Call
 
 
 class Asking(Callback):
-    """Stops when asked to."""
+    """Stops on request."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
@@ -74,5 +74,5 @@ class Asking(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the wish to stop."""
+        """Stop if requested."""
         self._watch.stop_if_asked()

@@ -111,7 +111,7 @@ def records_of(
 
 
 def _with_classes(layout: Layout, sets: Sequence[RecordSet], outputs: int | None) -> Layout:
-    """Return the layout with the number of classes: from the class numbers for several outputs, else from `task.outputs`."""
+    """Return the layout with its numbers of classes: the highest class number plus one, or `task.outputs` for one output."""
     names = layout.of_class_numbers
     highest = dict.fromkeys(names, 0)
     for part, record_set in zip(PARTS, sets, strict=True) if names else ():

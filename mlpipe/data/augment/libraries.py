@@ -157,7 +157,6 @@ def checked(name: str, image: Batch, after: Any) -> Batch:
 
     Raises:
         DataError: If it is anything else.
-        DataError: When it is something else.
     """
     if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != image.shape[2]:
         description = (

@@ -53,7 +53,6 @@ def some_of(
 
     Raises:
         ConfigError: If a transform is of another kind, or a number does not fit.
-        ConfigError: When a transform is not of these, or a number does not fit.
     """
     most = len(pipelines) if most is None else most
     if not least <= most <= len(pipelines):

@@ -400,7 +400,7 @@ def spread(coarse: Batch, height: int, width: int) -> Batch:
 
 
 def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, int] = (2, 2)) -> Step:
-    """Replace all pixels of a block by one value; images keep their size (AveragePooling, MaxPooling, MinPooling, MedianPooling).
+    """Fill each block of pixels with one value; images keep their size (AveragePooling, MaxPooling, MinPooling, MedianPooling).
 
     Args:
         of: The statistic of the block, for each channel.

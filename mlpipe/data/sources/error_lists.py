@@ -67,7 +67,7 @@ class Faults:
 
 
 def advice(faults: Sequence[str], word: str, options: Collection[str], *, otherwise: str) -> str:
-    """Return the known name that a misspelt word is closest to, only for faults that are shown (the search is slow).
+    """Suggest the known name closest to a misspelt word, only for faults that are shown, because the search is slow.
 
     Args:
         faults: The earlier faults of the same kind.

@@ -85,7 +85,7 @@ class Goal:
         Args:
             units: The units.
             choice: The choice.
-            rounding: The tolerance in samples for what was rounded; at most two, or an eighth of a part.
+            rounding: The tolerance in samples for rounding; capped at two, or an eighth of the smaller part if that is more.
         """
         size, whole, counts = int(units.sizes[choice].sum()), int(units.sizes.sum()), units.level_counts(choice)
         rounding = min(rounding, max(2, min(self.samples, whole - self.samples) / 8))

@@ -1,1 +1,1 @@
-"""Tasks, splits, images and their cache, loaders; knows nothing of configuration or projects."""
+"""Tasks, splits, images and their cache, and loaders; independent of configuration and projects."""

@@ -1,4 +1,4 @@
-"""Folders and archives as sources: zip and tar are unpacked safely, no member leaves the folder, links or hides anything."""
+"""Folders and archives as sources: zip and tar are unpacked safely, without links, hidden files or paths out of the folder."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
 )
-# How zipfile says that the bytes of a member are others.
+# The message of zipfile for a member whose checksum does not match.
 _CHANGED = re.compile(r"Bad CRC-32 for file '(.*)'$", re.DOTALL)
 _GROWS = f"it unpacks to more than {limits.GROWTH} times its own size"
-# Bytes of a header of a tar, and of what is unpacked at once.
+# The largest tar header, and the bytes that are unpacked at once.
 _MOST_AT_ONCE = 16 << 20
 
 
@@ -52,10 +52,10 @@ class Member:
 
     Attributes:
         name: Its name as written.
-        size: Its size in bytes, as the archive says.
+        size: Its size in bytes, as the archive declares it.
         is_folder: Whether it is a folder.
-        refusal: Why it cannot be unpacked; empty when it can.
-        handle: What the archive's own library calls it.
+        refusal: Why it cannot be unpacked; empty if it can.
+        handle: The archive library's object for it.
     """
 
     name: str
@@ -72,23 +72,23 @@ class _Opened(Protocol):
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file's name is that of an archive that `unpack` reads."""
+    """Return whether a file has the name of an archive that `unpack` reads."""
     return path.name.lower().endswith(SUFFIXES)
 
 
 def stem(path: Path) -> str:
-    """An archive's name without the endings."""
+    """Return an archive's name without its extensions."""
     ending = next(end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end))
     return path.name[: -len(ending)]
 
 
 def unpacked(path: Path, below: Path) -> Path:
-    """The folder with an archive's content, made below a folder the first time.
+    """Return the folder with an archive's content; the archive is unpacked the first time.
 
-    Its name holds the hash of the archive, so that another content never takes its place.
+    The folder's name holds the hash of the archive, so that other content never takes its place.
 
     Raises:
-        DataError: As `unpack`.
+        DataError: As for `unpack`.
     """
     folder = below / f"{files.safe_name(stem(path))}-{files.digest_file(path)[:12]}"
     if not folder.is_dir():
@@ -98,7 +98,7 @@ def unpacked(path: Path, below: Path) -> Path:
             try:
                 temporary.rename(folder)
             except OSError:
-                # Another process was first: its content is the same.
+                # Another process was faster, with the same content.
                 if not folder.is_dir():
                     raise
             files.sync_folder(below)
@@ -110,18 +110,18 @@ def unpacked(path: Path, below: Path) -> Path:
 def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> None:
     """Unpack a zip or tar archive into a new folder; nothing is written when any member is unsafe.
 
-    Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of one
-    name (upper and lower case taken as the same, and letters however they are composed), more bytes than the disk has free,
-    and more than 256 MiB that are more than a hundred times the archive's own size. Only plain files and folders
-    are made, with the process's own permissions.
+    Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of the same
+    name (ignoring case and Unicode composition), more bytes than the disk has free, and more than 256 MiB that are also more
+    than a hundred times the archive's own size. Only regular files and folders are created, with the permissions
+    of the process.
 
     Args:
         path: The archive.
         to: The folder.
-        fix: What to do where it is damaged.
+        fix: The advice if it is damaged.
 
     Raises:
-        DataError: With a sentence for every unsafe member, or when the archive is damaged.
+        DataError: With a sentence for every unsafe member, or if the archive is damaged.
     """
     try:
         with _opened(path) as archive:
@@ -136,7 +136,7 @@ def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> N
 
 
 def _reason(error: BaseException) -> str:
-    """Why an archive cannot be read, in words; libraries name checksums and codes."""
+    """Return in words why an archive cannot be read; libraries report checksums and codes."""
     text = str(error)
     if changed := _CHANGED.match(text):
         return f"{changed[1]} was changed since it was packed: its checksum does not fit"
@@ -192,7 +192,7 @@ def _unsafe_name(name: str) -> str:
 
 
 def _unpacked_limit(stored: int) -> int:
-    """Bytes that an archive may unpack to: pictures hardly shrink in one, and what grows far more is made to fill disks."""
+    """Return the number of bytes that an archive may unpack to: images hardly compress, so extreme ratios are attacks."""
     return max(limits.ARCHIVE, limits.GROWTH * stored)
 
 
@@ -211,7 +211,7 @@ class _Zip:
 
     @staticmethod
     def _refusal(info: zipfile.ZipInfo) -> str:
-        # The upper 16 bits hold the Unix mode; 0o12 is a symbolic link, 0o10 a file, 0o04 a folder, 0 not stated.
+        # The upper 16 bits hold the Unix mode; 0o12 is a symbolic link, 0o10 a file, 0o04 a folder, 0 is unspecified.
         if (info.external_attr >> 28) not in (0o00, 0o04, 0o10):
             return "is a link or a device"
         if info.flag_bits & 0x1:
@@ -229,7 +229,7 @@ class _Tar:
             own = info.size if info.isreg() else 0
             if info.name.strip("./"):
                 members.append(Member(info.name, own, info.isdir(), self._refusal(info), info))
-            # Before the next one is looked for, behind all that this one says to hold.
+            # Checked before the next member, which lies after all bytes that this header claims.
             size += own
             if size > _unpacked_limit(self._stored):
                 raise ValueError(_GROWS)
@@ -247,7 +247,7 @@ class _Tar:
         return _unsafe_name(info.name)
 
 
-# How packed files begin, and what unpacks them.
+# Signatures of compressed files, and the decompressors for them.
 _PACKINGS: Mapping[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
@@ -257,24 +257,24 @@ _PACKINGS: Mapping[bytes, Callable[[Any], Any]] = {
 
 
 class _Bounded:
-    """A tar of which no more is unpacked than it could honestly hold, and little at a time.
+    """A tar that is unpacked only up to a plausible size, and little at a time.
 
-    What lies between two members is unpacked to find the second one, and a header may say to be gigabytes long.
+    To find a member, everything before it is decompressed, and a header may claim to be gigabytes long.
 
     Args:
-        file: What unpacks it.
-        stored: Its own bytes.
-        is_packed: Whether it is packed at all.
+        file: The decompressed stream.
+        stored: The size of the archive.
+        is_packed: Whether it is compressed at all.
     """
 
     def __init__(self, file: IO[bytes], stored: int, *, is_packed: bool) -> None:
         self._file, self._most, self._is_packed = file, _unpacked_limit(stored), is_packed
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes.
+        """Read the next bytes.
 
         Raises:
-            ValueError: When they are more than there should be.
+            ValueError: If they exceed the plausible size.
         """
         if not 0 <= size <= _MOST_AT_ONCE:
             raise ValueError("it has a header that is too long")
@@ -284,7 +284,7 @@ class _Bounded:
         return content
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """Go to a place; what lies before it is unpacked."""
+        """Move to a position; everything before it is decompressed."""
         assert whence == 0
         while self._is_packed and self._file.tell() < place:
             if not self.read(min(_CHUNK, place - self._file.tell())):
@@ -292,7 +292,7 @@ class _Bounded:
         return self._file.tell() if self._file.tell() == place else self._file.seek(place)
 
     def tell(self) -> int:
-        """The place."""
+        """Return the position."""
         return self._file.tell()
 
 
@@ -314,12 +314,12 @@ def _opened(path: Path) -> Iterator[_Opened]:
 
 
 def opened(root: str, data_dir: str | None, key: str) -> Path:
-    """The absolute path of a folder; an archive is unpacked below the data folder first.
+    """Return the absolute path of a folder; an archive is first unpacked below the data folder.
 
-    A single folder in an archive that holds everything else is stepped into.
+    If an archive holds everything in a single folder, that folder is returned.
 
     Raises:
-        DataError: When it is neither a folder nor an archive.
+        DataError: If it is neither a folder nor an archive.
     """
     if not str(root).strip():
         raise DataError(problem(key, "a folder is needed", fix=f"add {key}=DIR"))

@@ -20,16 +20,16 @@ class TaskCreator:
     """Collects the samples of a task.
 
     A function that returns `TaskCreator(...).task()` is a source: `mml train task=import task._target_=my_tasks.birds`,
-    where `my_tasks.py` lies in the current folder.
+    with `my_tasks.py` in the current folder.
 
     Args:
         name: The task's name before the hash.
-        root: The folder that the images lie in.
+        root: The folder of the images.
         classes: The names of the classes, of the labels, or of the numbers to predict.
         kind: What is predicted.
-        channels: 1 grey, 3 colour, 4 with transparency; None: grey when every image is, else colour.
+        channels: 1 grey, 3 colour, 4 with transparency; None: 1 if all images are grey, else 3.
         value_range: The values that become black and white in every image; needed for floating-point, signed and 32-bit TIFF.
-        background: What transparent places are laid over, unless `channels` is 4.
+        background: The colour behind transparent pixels, unless `channels` is 4.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class TaskCreator:
         """Add an image.
 
         Args:
-            path: Below the root.
-            target: The name of its class; a number for each label or output; or None when unknown.
+            path: The path below the root.
+            target: The name of its class; a number for each label or output; or None if unknown.
             part: `train`, `val`, `test` or `unlabelled`.
-            group: Images of one group never part (a patient, a site).
-            weight: How much it counts in the loss.
+            group: Images of one group (a patient, a site) are never split between parts.
+            weight: Its weight in the loss.
             fold: Its fold, counted from 0, for `use_existing_folds`.
 
         Raises:
-            DataError: When the file is not there, or the target does not fit the task.
+            DataError: If the file does not exist, or the target does not fit the task.
         """
         file = self._find(self._root, path)
         if not file.is_file():
@@ -82,7 +82,7 @@ class TaskCreator:
         self._rows.append(Row(name, known, self._target_value(path, target), "", spelling.plain(group), weight, fold))
 
     def split_folds(self) -> None:
-        """Let the configuration split the training images, which is what happens unless told otherwise.
+        """Let the configuration split the training images, which is the default.
 
         `split.folds` and `split.stratify` decide; `mml create` takes them from `mode.n_folds` and
         `mode.ensure_balancing`.
@@ -90,14 +90,14 @@ class TaskCreator:
         self._has_existing_folds = False
 
     def use_existing_folds(self) -> None:
-        """Use the folds that were given to `add`; `mode.n_folds` and `mode.ensure_balancing` have no effect then."""
+        """Use the folds that were given to `add`; `mode.n_folds` and `mode.ensure_balancing` then have no effect."""
         self._has_existing_folds = True
 
     def task(self) -> Task:
-        """The task, under a name that ends in a hash of everything in it.
+        """Return the task, under a name that ends in a hash of its contents.
 
         Raises:
-            DataError: When there are no samples, or existing folds were asked for and an image has none.
+            DataError: If there are no samples, or existing folds were requested and an image has none.
         """
         if not self._rows:
             raise DataError(problem(self._name, "has no samples", fix="add them with TaskCreator.add"))

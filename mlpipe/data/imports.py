@@ -1,4 +1,4 @@
-"""Import strings of a configuration, resolved: a short name for ours, a dotted path for the user's own."""
+"""Resolution of import strings in a configuration: a short name for mlpipe's objects, a dotted path for the user's own."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 from mlpipe.names import ROW_PACKAGES
 
 _OWN = (*ROW_PACKAGES, "mlpipe")
-# Modules outside the current folder that the user named as trusted in this process.
+# Modules outside of the current folder that the user named as trusted in this process.
 _TRUSTED: set[str] = set()
 
 
 def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] = ()) -> Any:
-    """The object that an import string names.
+    """Return the object that an import string names.
 
     Args:
-        key: Where it stands, for sentences.
+        key: The configuration key, for error messages.
         path: A short name, a dotted one of mlpipe or of `names.ROW_PACKAGES`, or MODULE.NAME of the user's own code.
-        known: What a short name may be; such a dotted one means what its last part means.
-        trust: Modules outside the current folder that the user named.
+        known: The objects by short name; the last part of a dotted name of mlpipe is such a short name.
+        trust: Modules outside of the current folder that the user named.
 
     Raises:
-        DataError: When there is no such thing, it is not the user's own code, or it cannot be imported.
+        DataError: If there is no such object, it is not the user's own code, or it cannot be imported.
     """
     module, _, name = path.rpartition(".")
     if not module or module.partition(".")[0] in _OWN:
@@ -50,10 +50,10 @@ def resolve(key: str, path: str, known: Mapping[str, Any], trust: Sequence[str] 
 
 
 def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
-    """Refuse a module that is neither in the current folder nor named by the user: its code could do anything.
+    """Refuse a module that is neither in the current folder nor named by the user, because its code could do anything.
 
     Raises:
-        DataError: When it is neither.
+        DataError: If it is neither.
     """
     _TRUSTED.update(trust)
     if any(module == prefix or module.startswith(f"{prefix}.") for prefix in _TRUSTED):
@@ -72,7 +72,7 @@ def check_own(key: str, module: str, trust: Sequence[str] = ()) -> None:
 
 
 def _forget_other(first: str) -> None:
-    """Let the current folder's module be imported where one of another folder was loaded before under its name."""
+    """Unload a module of the same name from another folder, so that the current folder's can be imported."""
     file = getattr(sys.modules.get(first), "__file__", None)
     if file is not None and not Path(file).resolve().is_relative_to(Path.cwd().resolve()):
         for name in [name for name in sys.modules if name == first or name.startswith(f"{first}.")]:

@@ -1,4 +1,4 @@
-"""Preprocessing of every image before the cache, once: the same for all folds and runs."""
+"""Preprocessing of every image before it is cached: once, the same for all folds and runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Resize = Literal["squash", "short_side", "pad"]
 Interpolation = Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "linear"]
 
 
-# How many times larger than the result an image is at least before it is resized, as in Pillow's `Image.thumbnail`.
+# The minimum ratio of a reduced JPEG's size to the resized size, as in Pillow's `Image.thumbnail`.
 _OVERSAMPLED = 2
 
 
@@ -34,16 +34,16 @@ class Preprocessing:
     """A deterministic change of one image to a fixed size.
 
     Attributes:
-        id: The name that the cache's folder begins with.
-        channels: How many channels the images have.
-        size: Height and width in pixels, both or each; None keeps what the image has.
-        resize: How the shape is met.
-        keep: `fixed` caches the result; `original` caches the image as it is, and it is resized when it is loaded, after
-            augmentations that want the whole of it.
+        id: The start of the cache folder's name.
+        channels: The number of channels of the images.
+        size: Height and width in pixels, one number for both or a pair; None: the image's own size.
+        resize: How the aspect ratio is handled.
+        keep: `fixed` caches the result; `original` caches the image itself, which is resized when it is loaded, after
+            augmentations that need the full image.
         max_side: With `original`, larger images are reduced so that their longer side has this length; None: never.
-        interpolation: How new pixels are weighed from old ones.
-        fill: What `pad` fills up with.
-        before: What happens to every image before it is resized.
+        interpolation: The filter of the resize.
+        fill: The value of pixels that `pad` adds.
+        before: The steps applied to every image before the resize.
     """
 
     id: str
@@ -58,25 +58,25 @@ class Preprocessing:
 
     @property
     def sides(self) -> tuple[int, int] | None:
-        """Height and width of the result; None: as the image."""
+        """Return the height and width of the result; None: the image's own."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @property
     def is_ragged(self) -> bool:
-        """Whether cached images have sizes of their own."""
+        """Return whether cached images differ in size."""
         return self.keep == "original"
 
     @property
     def least(self) -> int | None:
-        """The shortest side that a JPEG must keep when it is decoded at a reduced size; None: it must not be reduced."""
+        """Return the shortest side that a JPEG decoded at a reduced size must have; None: it must not be reduced."""
         if self.before is not None:
             return None
         length = self.max_side if self.is_ragged else max(self.sides or (0,)) or None
-        # `nearest` keeps values that are there, and a reduced image has others; `linear` sees few of them.
+        # `nearest` keeps existing values, which a reduced image changes; `linear` uses only a few of its pixels.
         return None if length is None or self.interpolation in ("nearest", "linear") else _OVERSAMPLED * length
 
     def __call__(self, pixels: Pixels) -> Pixels:
-        """The cached pixels of an image of shape (height, width, channels)."""
+        """Return the pixels to cache for an image of shape (height, width, channels)."""
         if not self.is_ragged:
             return self.fixed(pixels)
         height, width = pixels.shape[:2]
@@ -84,11 +84,11 @@ class Preprocessing:
         return pixels if share >= 1 else self._scaled(pixels, share)
 
     def fixed(self, pixels: Pixels) -> Pixels:
-        """An image of shape (height, width, channels) through what comes before the resize, and resized."""
+        """Apply the steps before the resize to an image of shape (height, width, channels), and resize it."""
         return self.sized(pixels if self.before is None else self.before(pixels))
 
     def sized(self, pixels: Pixels) -> Pixels:
-        """An image of shape (height, width, channels) as one of the wanted height and width."""
+        """Return an image of shape (height, width, channels) in the wanted height and width."""
         height, width = pixels.shape[:2]
         if self.sides is None or (height, width) == self.sides:
             return pixels
@@ -106,7 +106,7 @@ class Preprocessing:
         return padded
 
     def restored(self, maps: Pixels, height: int, width: int) -> tuple[Pixels, npt.NDArray[np.bool_]]:
-        """Maps of an image's cached pixels, such as probabilities, at the places and in the size of the image itself.
+        """Map values for the cached pixels, such as probabilities, back to the image's own pixels and size.
 
         Args:
             maps: Shape (height, width, channels) of the result, float32.
@@ -114,8 +114,8 @@ class Preprocessing:
             width: Its width.
 
         Returns:
-            Shape (height, width, channels), and where the network saw the image, shape (height, width): `short_side` cuts
-            off what lies outside of the middle.
+            Shape (height, width, channels), and a mask of the pixels that the network saw, shape (height, width):
+            `short_side` crops the image to its middle.
         """
         mask = np.ones((height, width), np.bool_)
         if maps.shape[:2] == (height, width):
@@ -135,7 +135,7 @@ class Preprocessing:
         return resized(whole, height, width), resized(inside, height, width, "nearest")[:, :, 0] > 0
 
     def key(self) -> dict[str, Any]:
-        """Parameters that decide the cached pixels, for the cache's hash: those that change nothing are left out."""
+        """Return the parameters that decide the cached pixels, for the cache's hash; those without effect are left out."""
         max_side = self.max_side if self.is_ragged else None
         size = None if self.is_ragged else list(self.size) if isinstance(self.size, tuple) else self.size
         before = {"before": self.before.key()} if self.before is not None and not self.is_ragged else {}
@@ -171,24 +171,24 @@ def standard(
     max_side: Annotated[int, ">= 1"] | None = None,
     interpolation: Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "linear"] = "bilinear",
 ) -> Preprocessing:
-    """Resize with antialiasing (Pillow), the same way for any number of channels, 8 or 16 bit or floats.
+    """Resize with antialiasing (Pillow), the same way for any number of channels and for 8 bit, 16 bit and floats.
 
     Args:
-        channels: How many channels the images have; the program gives it.
-        id: The name that the cache's folder begins with.
+        channels: The number of channels of the images; set by the program.
+        id: The start of the cache folder's name.
         size: Height and width in pixels, one number for both or a list of two; None keeps the pixels as they are.
-        before: Transforms (components in place of mappings with a `_target_`) that every image goes through before the
-            resize, in training after its augmentations, in prediction too.
-        resize: `squash` changes the shape to a square; `short_side` resizes the shorter side and cuts out the middle; `pad`
-            resizes the longer side and fills up with zeros.
-        keep: `fixed` caches the resized image; `original` caches it as it is, for augmentations that want the whole.
-        max_side: With `original`: the longest side that is kept; larger images are reduced.
-        interpolation: The filter of the resize. All but `nearest` weigh every old pixel when they shrink; `nearest` keeps
-            values as they are, `bicubic` and `lanczos` are sharper and may overshoot; `linear` weighs the four nearest
-            pixels only, as OpenCV's resize does by itself, and aliases.
+        before: Transforms (a list of components with `_target_`) applied to every image before the resize; in training
+            after the augmentations, and also in prediction.
+        resize: `squash` ignores the aspect ratio; `short_side` resizes the shorter side and crops to the middle; `pad`
+            resizes the longer side and pads with zeros.
+        keep: `fixed` caches the resized image; `original` caches the image itself, for augmentations that need it in full.
+        max_side: With `original`: the largest length of the longer side; larger images are reduced.
+        interpolation: The filter of the resize. All but `nearest` and `linear` average over all old pixels when they shrink;
+            `nearest` keeps existing values, `bicubic` and `lanczos` are sharper and may overshoot; `linear` interpolates
+            between the four nearest pixels, as OpenCV's resize does by default, and aliases.
 
     Raises:
-        ConfigError: When originals are kept and there is no size to make of them for the network.
+        ConfigError: If originals are kept but no size for the network is given.
     """
     if keep == "original" and size is None:
         fix = "give a size, or use preprocessing=none for images that all have one size"
@@ -198,16 +198,16 @@ def standard(
             problem("preprocessing.size", "must be height and width", got=size, fix="for example [96, 128]")
         )
     sides = (size[0], size[1]) if isinstance(size, list) else size
-    # A list of two equal sides is the square of that side, so that both share a cache.
+    # A list of two equal sides becomes one number, so that both spellings share a cache.
     sides = sides[0] if isinstance(sides, tuple) and sides[0] == sides[1] else sides
     steps = BeforeResize(before) if before else None
     return Preprocessing(id, channels, sides, resize, keep, max_side, interpolation, before=steps)
 
 
 def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolation = "bilinear") -> Pixels:
-    """Resize with one of Pillow's filters, whose support grows with the reduction, so that shrinking does not alias.
+    """Resize with one of Pillow's filters, whose support grows with the reduction so that shrinking does not alias.
 
-    `linear` is OpenCV's, whose support does not grow.
+    `linear` is OpenCV's filter, whose support does not grow.
 
     Args:
         pixels: Shape (height, width, channels), uint8, uint16 or float32.
@@ -216,7 +216,7 @@ def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolatio
         interpolation: The filter.
 
     Returns:
-        Shape (height, width, channels), of the same type.
+        Shape (height, width, channels), of the same dtype.
     """
     if interpolation == "linear":
         return geometry.resized(pixels, width, height)
@@ -224,7 +224,7 @@ def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolatio
     if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         return np.asarray(image.resize((width, height), method)).reshape(height, width, -1)
-    # Pillow knows no other kinds with several channels, and would weigh colours by a fourth one.
+    # Pillow has no other modes with several channels, and would weight colours by a fourth channel as alpha.
     planes = [
         np.asarray(Image.fromarray(plane).resize((width, height), method))
         for plane in np.moveaxis(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32), 2, 0)
@@ -232,15 +232,15 @@ def resized(pixels: Pixels, height: int, width: int, interpolation: Interpolatio
     changed = np.stack(planes, axis=2)
     if pixels.dtype != np.uint16:
         return changed
-    # Sharp filters overshoot, and what is above white would come out black.
+    # Sharp filters overshoot, and values above white would wrap around to black.
     return np.asarray(np.clip(np.rint(changed), 0, 65535), np.uint16)
 
 
 class BeforeResize:
-    """Steps over one image; what is random in them is drawn from the image's own pixels, so that it is always the same.
+    """Steps for one image; their random draws are seeded by the image's pixels, so that the result is always the same.
 
     Args:
-        components: What makes each step, with `target`, `params` and `build()`.
+        components: The description of each step, with `target`, `params` and `build()`.
     """
 
     def __init__(self, components: Sequence[Any]) -> None:
@@ -251,12 +251,12 @@ class BeforeResize:
         return BeforeResize, (self._components,)
 
     def __call__(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An image of shape (height, width, channels), changed.
+        """Apply the steps to an image of shape (height, width, channels).
 
         Raises:
-            DataError: When a step cannot take it.
+            DataError: If a step cannot process the image.
         """
-        # Transforms of libraries keep generators, and images are decoded in several threads.
+        # One set of steps per thread: transforms of libraries hold generators, and several threads decode images.
         if not hasattr(self._local, "steps"):
             self._local.steps = [libraries.adapt(component.build()) for component in self._components]
         steps: list[Step] = self._local.steps
@@ -266,16 +266,16 @@ class BeforeResize:
         return changed
 
     def key(self) -> list[dict[str, Any]]:
-        """Parameters that decide how images are changed, for the cache's hash; with the file of a step of the user's own."""
+        """Return the parameters of the steps for the cache's hash, with the hash of the file of a step of the user's own."""
         return [
             {"target": component.identity, **component.params, **_own_code(component)} for component in self._components
         ]
 
 
 def _own_code(component: Any) -> dict[str, str]:
-    """The hash of the file that a step of the user's own is written in: another text may be another step.
+    """Return the hash of the file that defines a step of the user's own, because a changed file may change the step.
 
-    A package may only name what another file of it has: then of both.
+    A package may only re-export what another of its files defines: then both files are hashed.
     """
     if not component.is_users:
         return {}

@@ -1,4 +1,4 @@
-"""Order of the training samples, drawn from seed, fold and epoch alone, so that no state need be stored."""
+"""Order of the training samples, drawn only from seed, fold and epoch, so that no state needs to be stored."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _NEGATIVES_SEED = 23232
 T = TypeVar("T")
 Rows = npt.NDArray[np.int64]
 Request = tuple[int, Rows]
-# (training rows, their targets, key of the random numbers, epoch) to the epoch's rows in their order.
+# Maps (training rows, their targets, key of the random numbers, epoch) to the epoch's rows in their order.
 Order = Callable[[Rows, "npt.NDArray[Any]", tuple[int, int], int], Rows]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """This process's part of every batch when several learn one fold together.
+    """This process's part of every batch if several processes train one fold together.
 
     Attributes:
         rank: The process's number, counted from 0.
-        ranks: How many processes there are.
+        ranks: The number of processes.
     """
 
     rank: int = 0
@@ -41,19 +41,19 @@ WHOLE = Shard()
 
 
 def shuffled(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
-    """All rows, in an order drawn for the epoch."""
+    """Return all rows in an order drawn for the epoch."""
     return _generator(key, epoch).permutation(rows)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Samples of an epoch, and the size of its batches.
+    """Samples of an epoch, and batch sizes.
 
     Attributes:
-        batch_size: Training samples in one optimizer step (before accumulation).
-        eval_batch_size: Samples at a time when nothing is learned.
+        batch_size: Training samples per optimizer step (before accumulation).
+        eval_batch_size: Samples per batch outside of training.
         order: The rows of each epoch.
-        balances: Whether every class comes equally often, for what learns in no epochs.
+        balances: Whether classes are balanced, for models that are not trained in epochs.
     """
 
     batch_size: int
@@ -63,11 +63,11 @@ class Sampling:
 
 
 def full(*, batch_size: Annotated[int, ">= 1"] = 32, eval_batch_size: Annotated[int, ">= 1"] = 256) -> Sampling:
-    """Every training sample once in an epoch, in a new order each time.
+    """Every training sample once per epoch, in a new order each time.
 
     Args:
-        batch_size: Training samples in a batch.
-        eval_batch_size: Samples at a time when nothing is learned.
+        batch_size: Training samples per batch.
+        eval_batch_size: Samples per batch outside of training.
     """
     return Sampling(batch_size, eval_batch_size)
 
@@ -78,14 +78,14 @@ def balanced(
     eval_batch_size: Annotated[int, ">= 1"] = 256,
     sample_count: Annotated[int, ">= 1"] | None = None,
 ) -> Sampling:
-    """Every class equally often: rare classes' samples come several times in an epoch, frequent ones' take turns.
+    """Every class equally often: samples of rare classes are repeated within an epoch, samples of frequent ones take turns.
 
-    Classes differ by one sample at most in an epoch, and samples of a class by one appearance at most over a training.
+    Counts of classes differ by at most one per epoch, and counts of a class's samples by at most one over a training.
 
     Args:
-        batch_size: Training samples in a batch.
-        eval_batch_size: Samples at a time when nothing is learned.
-        sample_count: Samples in an epoch; None: as many as there are training samples.
+        batch_size: Training samples per batch.
+        eval_batch_size: Samples per batch outside of training.
+        sample_count: Samples per epoch; None: the number of training samples.
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
@@ -95,7 +95,7 @@ def balanced(
         least, extra = divmod(sample_count or len(rows), len(classes))
         drawn = []
         for index, own_rows in enumerate(by_class):
-            # Which classes get one more moves on by one from epoch to epoch.
+            # The classes that get one sample more rotate from epoch to epoch.
             more = (index - np.arange(epoch % len(classes) + 1)) % len(classes) < extra
             past_count = epoch * least + (epoch // len(classes)) * extra + int(more[:-1].sum())
             own = (key[0], key[1] + 2**48 * (index + 1))
@@ -106,13 +106,13 @@ def balanced(
 
 
 def require_classes(targets: npt.NDArray[Any]) -> None:
-    """Refuse to balance what has no classes.
+    """Refuse to balance targets that are not classes.
 
     Args:
         targets: As `mlpipe.data.task.Samples.targets`.
 
     Raises:
-        DataError: When they are not the number of one class for each sample.
+        DataError: If the targets are not one class number per sample.
     """
     if targets.ndim != 1:
         fix = "use sampling=full, for labels with loss.pos_weight=balanced"
@@ -125,12 +125,12 @@ def subset(
     batch_size: Annotated[int, ">= 1"] = 32,
     eval_batch_size: Annotated[int, ">= 1"] = 256,
 ) -> Sampling:
-    """A fixed number of samples in an epoch; epochs take turns, so that all samples come equally often in the end.
+    """A fixed number of samples per epoch; epochs take turns, so that all samples are used equally often over time.
 
     Args:
-        sample_count: Samples in an epoch; more than there are means that some come again.
-        batch_size: Training samples in a batch.
-        eval_batch_size: Samples at a time when nothing is learned.
+        sample_count: Samples per epoch; if there are fewer, samples are repeated.
+        batch_size: Training samples per batch.
+        eval_batch_size: Samples per batch outside of training.
     """
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
@@ -140,9 +140,9 @@ def subset(
 
 
 def with_negatives(rows: Rows, positives: npt.NDArray[np.bool_], ratio: int) -> Rows:
-    """All positive rows and so many negative ones for each, the same ones every time.
+    """Return all positive rows and `ratio` negative rows for each of them, the same ones every time.
 
-    The draw is that of Python's `random` with the seed 23232, so that all epochs have the same negatives.
+    Python's `random` with the seed 23232 draws the negatives, so that all epochs have the same ones.
 
     Args:
         rows: Rows to choose from, shape (n,).
@@ -160,7 +160,7 @@ def with_negatives(rows: Rows, positives: npt.NDArray[np.bool_], ratio: int) -> 
 
 
 def _rows_in_turns(rows: Rows, count: int, key: tuple[int, int], start: int) -> Rows:
-    """`count` rows from an endless sequence in which every row comes once before any comes again."""
+    """Return `count` rows from an endless sequence in which every row occurs once before any is repeated."""
     if count == 0:
         return rows[:0]
     first, last = start // len(rows), (start + count - 1) // len(rows)
@@ -174,16 +174,16 @@ def _generator(key: tuple[int, int], number: int) -> np.random.Generator:
 
 
 class EpochBatches(Sized):
-    """The batches of each epoch: rows in an order drawn from (seed, fold, epoch).
+    """Batches of each epoch: rows in an order drawn from (seed, fold, epoch).
 
-    A last batch of a single sample joins the one before it, because batch normalisation cannot learn from one sample;
-    with several processes, one of fewer than two samples for each. Lightning calls `set_epoch` before each epoch.
-    `images` is the number of samples in an epoch, over all processes.
+    A last batch of a single sample (with several processes, of fewer than two samples each) is merged into the batch before
+    it, because batch normalisation cannot train on one sample. Lightning calls `set_epoch` before each epoch.
+    `images` is the number of samples per epoch, over all processes.
 
     Args:
         rows: The training rows, shape (n,).
         targets: Their targets, shape (n,) or (n, outputs).
-        sampling: What an epoch has.
+        sampling: The samples of an epoch and the batch size.
         seed: The run's seed.
         fold: The fold's number.
         shard: This process's part of every batch.
@@ -203,7 +203,7 @@ class EpochBatches(Sized):
         self.images = len(self._order())
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches come next, counted from 0."""
+        """Select the epoch of the next batches, counted from 0."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -215,16 +215,16 @@ class EpochBatches(Sized):
             yield self._epoch, order[start:end][self._shard.rank :: self._shard.ranks]
 
     def sizes(self) -> list[int]:
-        """The number of samples in each batch of an epoch, over all processes; the same in every epoch."""
+        """Return the number of samples in each batch of an epoch, over all processes; the same for every epoch."""
         return [end - start for start, end in self._bounds()]
 
     def share(self, number: int) -> float:
-        """The weight of a process's mean over its part of a batch in the mean over processes: 1 where all have as many.
+        """Return the weight of this process's mean over its part of a batch: 1 if all parts have equal sizes.
 
-        With it the mean over processes is the mean over all samples of the batch.
+        With it, the mean over processes is the mean over all samples of the batch.
 
         Args:
-            number: The batch's, counted from 0 in each epoch.
+            number: The batch's number, counted from 0 in each epoch.
         """
         start, end = self._bounds()[number]
         own = len(range(self._shard.rank, end - start, self._shard.ranks))
@@ -241,8 +241,8 @@ class EpochBatches(Sized):
 class OrderedBatches(Sized):
     """Rows in their own order, for evaluation.
 
-    Several processes take turns batch by batch, so that every batch is what it is with one; a process without any takes
-    the first one too, which `in_order` leaves out again.
+    Several processes take turns batch by batch, so that every batch is the same as with one process; a process without
+    a batch repeats the first one, which `in_order` removes again.
 
     Args:
         rows: Shape (n,).
@@ -264,26 +264,26 @@ class OrderedBatches(Sized):
 
 
 def in_order(shards: Sequence[Sequence[T]], batches: int) -> list[T]:
-    """Results of all processes for their batches, in the order of a single process.
+    """Return the results of all processes for their batches, in the order of a single process.
 
     Args:
-        shards: For each process what it made of each batch of its `OrderedBatches`.
-        batches: How many batches there are without any shard.
+        shards: For each process, the result for each batch of its `OrderedBatches`.
+        batches: The number of batches of a single process.
     """
     return [shards[number % len(shards)][number // len(shards)] for number in range(batches)]
 
 
 def batches_in_epoch(n: int, batch_size: int, ranks: int = 1) -> int:
-    """The number of batches in an epoch of `n` training samples for so many processes."""
+    """Return the number of batches in an epoch of `n` training samples for this number of processes."""
     lonely = n > batch_size > 1 and 0 < n % batch_size < 2 * ranks
     return max(1, math.ceil(n / batch_size) - lonely)
 
 
 def sample_seeds(ids: tuple[str, ...]) -> Seeds:
-    """A number for each sample id, shape (n,), from which its random draws come."""
+    """Return a seed for the random draws of each sample id, shape (n,)."""
     return np.array([int(digest_bytes(name.encode("utf-8"))[:16], 16) for name in ids], np.uint64)
 
 
 def epoch_seeds(seeds: Seeds, seed: int, fold: int, epoch: int) -> Seeds:
-    """The samples' seeds in one epoch of one fold of one run."""
+    """Return the samples' seeds for one epoch of one fold of one run."""
     return mix(mix(mix(seeds, seed), fold), epoch)

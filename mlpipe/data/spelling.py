@@ -1,4 +1,4 @@
-"""Comparison of texts that differ in storage only: blanks around them, or letters composed in another way."""
+"""Comparison of texts that differ only in storage: whitespace around them, or another Unicode composition of letters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path, PurePosixPath
 
 from mlpipe.errors import listing
 
-# Blanks that a line does not break at, and marks that take no room, which nobody sees.
+# Non-breaking spaces, and zero-width marks, which are invisible.
 _BLANKS = dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " ")
 _UNSEEN = "\ufeff\u200b\u2060"
 _SHOWN = 5
 
 
 def plain(text: str) -> str:
-    """A text as it is compared and named: without blanks around it, blanks that do not break as ordinary ones, in NFC."""
+    """Normalise a text for comparison and naming: strip it, replace non-breaking spaces by spaces, and convert it to NFC."""
     result = text.translate(_BLANKS).strip()
     while result and (result[0] in _UNSEEN or result[-1] in _UNSEEN):
         result = result.strip(_UNSEEN).strip()
@@ -23,12 +23,12 @@ def plain(text: str) -> str:
 
 
 def plain_all(texts: Iterable[str] | None) -> list[str] | None:
-    """Texts, each as `plain` has it; None stays None."""
+    """Apply `plain` to each text; None stays None."""
     return None if texts is None else [plain(text) for text in texts]
 
 
 def same_text_problems(texts: Iterable[str], noun: str) -> list[str]:
-    """A sentence that says which texts are the same though they are stored differently; none where there are none.
+    """Return a sentence that names texts which are equal but stored differently; none if there are no such texts.
 
     Args:
         texts: The texts as they are stored.
@@ -45,10 +45,10 @@ def same_text_problems(texts: Iterable[str], noun: str) -> list[str]:
 
 
 def finder() -> Callable[[Path, str], Path]:
-    """A function from a folder and a path below it, as somebody wrote it, to the path as the disk spells it.
+    """Return a function from a folder and a path below it, as a user wrote it, to the path as it is spelt on disk.
 
-    What is there as it was written is taken so. Otherwise each name of the path is looked for among the names in its
-    folder, compared as `plain` has them. What is not there at all stays as `plain` has it. Folders are listed once.
+    A path that exists as written is returned unchanged. Otherwise each component is compared, by `plain`, with the names in
+    its folder. A path that does not exist is normalised by `plain`. Each folder is listed once.
     """
     listed: dict[Path, dict[str, str]] = {}
 
@@ -77,5 +77,5 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
-        # A name that is too long for any file, or has a zero in it.
+        # The name is too long for any file, or has a null character in it.
         return False

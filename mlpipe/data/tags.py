@@ -1,9 +1,9 @@
 """Task variants by tags in the name: `digits+subset?0.1+noise?0.2` is a tenth of digits with a fifth of labels wrong.
 
-A tag is `+NAME?ARGUMENT`, a second argument follows after another `?` (a seed, where the tag draws). Tags are applied from
-left to right. They change which images of the pivot train, or what training is told of them; images are never copied.
-First of all the pivot's own test part is fixed, so that every variant is tested on the images that the pivot is tested on;
-only `nested`, `remove` and `bring` change that, as they say. Draws depend on the tag's seed and the samples' ids alone.
+A tag is `+NAME?ARGUMENT`, and a second argument follows after another `?` (a seed, if the tag draws). Tags are applied from
+left to right. They change which images of the pivot are trained on, or what training sees of them; images are never copied.
+First the pivot's own test part is fixed, so that every variant is tested on the same images as the pivot; only `nested`,
+`remove` and `bring` change that, as documented. Draws depend only on the tag's seed and the samples' ids.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Tag:
     """One tag of a name.
 
     Attributes:
-        name: What it does, a key of `KNOWN`.
+        name: The name of the tag, a key of `KNOWN`.
         argument: Its first argument as it was given.
-        seed: Its second one; 0 when it was left out.
+        seed: Its second argument; 0 if it was left out.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Tag:
 
 @dataclass(frozen=True)
 class World:
-    """Facts that tags may ask for.
+    """Facts that tags may need.
 
     Attributes:
-        split: The split of a task, as the configuration says; of a variant without another test part.
-        task: Another task, by its name.
+        split: Returns the configured split of a task; for a variant without drawing another test part.
+        task: Returns another task by its name.
     """
 
     split: Callable[[Task], Split]
@@ -62,7 +62,7 @@ class World:
 
 
 def problems(text: str) -> list[str]:
-    """Problems with tags, a sentence for each, as far as they show without the task."""
+    """Return a sentence for each fault of tags that shows without the task."""
     try:
         parse(text)
     except DataError as error:
@@ -71,7 +71,7 @@ def problems(text: str) -> list[str]:
 
 
 def parse(text: str) -> list[Tag]:
-    """The tags that a text such as `subset?0.1+noise?0.2` names.
+    """Return the tags in a text such as `subset?0.1+noise?0.2`.
 
     Raises:
         DataError: With a sentence for each tag that is unknown, or has an argument that does not fit.
@@ -104,12 +104,12 @@ def parse(text: str) -> list[Tag]:
 
 
 def canonical(text: str) -> str:
-    """The same tags as records name them: aliases replaced, numbers in one form."""
+    """Return the tags as records store them: aliases replaced, numbers in one form."""
     return "+".join(map(str, parse(text)))
 
 
 def derive(base: Task, tags: Sequence[Tag], world: World) -> Task:
-    """The variant of a task that tags describe; its samples are some of the task's, its `bases` say which.
+    """Return the variant of a task that tags describe; its samples are rows of the tasks in its `bases`.
 
     Args:
         base: The pivot.
@@ -117,7 +117,7 @@ def derive(base: Task, tags: Sequence[Tag], world: World) -> Task:
         world: The split, and other tasks.
 
     Raises:
-        DataError: When an argument does not fit the task, or a class is left without a training image.
+        DataError: If an argument does not fit the task, or a class is left without a training image.
     """
     variant = replace(_with_fixed_test(base, world.split(base)), bases=(base,))
     for tag in tags:
@@ -128,7 +128,7 @@ def derive(base: Task, tags: Sequence[Tag], world: World) -> Task:
 
 
 def _with_fixed_test(task: Task, split: Split) -> Task:
-    """The task with the parts that the split gives, so that later splits have the same test images."""
+    """Return the task with the parts of the split, so that later splits have the same test images."""
     fixed_parts: dict[int, Part] = {TEST: "test", UNLABELLED: "unlabelled"}
     parts = tuple(fixed_parts.get(int(fold), part) for fold, part in zip(split.fold, task.samples.parts, strict=True))
     return replace(task, samples=replace(task.samples, parts=parts))
@@ -160,10 +160,10 @@ def _subset(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _subset_of_groups(task: Task, share: float, tag: Tag) -> Task:
-    """The task with whole groups of the training part: as many as come nearest to the share of its images.
+    """Return the task with whole groups of the training part: as many as come nearest to the share of its images.
 
-    Groups are in an order in which each class, by what most of a group's images are, loses the same share, so that a
-    smaller subset lies in a larger one.
+    Groups are ordered so that each class, by the majority class of a group, loses the same share, and a smaller subset is
+    contained in a larger one.
     """
     samples, pool = task.samples, _pool(task.samples)
     names, group = np.unique(grouped(samples, pool), return_inverse=True)
@@ -189,7 +189,7 @@ def _shrink(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _subset_of_samples(task: Task, count: int, tag: Tag) -> Task:
-    """The task with fewer training samples: classes lose the same share, and a smaller subset lies in a larger one."""
+    """Return the task with fewer training samples: classes lose equal shares, and smaller subsets lie in larger ones."""
     samples, pool = task.samples, _pool(task.samples)
     order = draws("subset", tag.seed, [samples.ids[row] for row in pool])
     strata = kind.of(task.kind).strata(samples.targets[pool])
@@ -202,7 +202,7 @@ def _subset_of_samples(task: Task, count: int, tag: Tag) -> Task:
 
 
 def _with_training_rows(task: Task, rows: Rows) -> Task:
-    """The task with these rows of its training part, and all of its other parts."""
+    """Return the task with these rows of its training part, and all rows of its other parts."""
     samples = task.samples
     gone = np.setdiff1d(np.flatnonzero(samples.in_part("train", "val")), rows)
     return replace(task, samples=samples.only(np.setdiff1d(np.arange(len(samples)), gone)))
@@ -222,7 +222,7 @@ def _noise(task: Task, tag: Tag, world: World) -> Task:
 
 def _bootstrap(task: Task, tag: Tag, world: World) -> Task:
     text = "".join(task.samples.ids[row] + "\n" for row in _pool(task.samples))
-    # The key depends on the samples too, so that two tasks of a size are not drawn alike.
+    # The key also depends on the samples, so that two tasks of the same size are not drawn alike.
     key = int(digest_bytes(f"{tag.argument}\n{text}".encode())[:12], 16)
     return replace(task, bootstraps=(*task.bootstraps, key))
 
@@ -264,7 +264,7 @@ def _remove(task: Task, tag: Tag, world: World) -> Task:
         remainder = samples.only(np.flatnonzero(samples.targets != number))
         noisy = remainder.noisy
         if noisy is not None:
-            # A label that is gone cannot be the wrong one: the true one comes back.
+            # A removed label cannot be the noisy one: the true label is restored.
             noisy = _renumbered_classes(np.where(noisy == number, remainder.targets, noisy), number)
         return replace(
             task,
@@ -277,7 +277,7 @@ def _remove(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _renumbered_classes(targets: Rows, number: int) -> Rows:
-    """Class numbers when one class is gone."""
+    """Renumber classes after one class was removed."""
     return np.where(targets > number, targets - 1, targets)
 
 
@@ -313,7 +313,7 @@ def _bring(task: Task, tag: Tag, world: World) -> Task:
 
 
 def _joined(own: Samples, brought: Samples, source: str, number: int) -> Samples:
-    """The samples of both in the order of their ids, the brought ones under the name of their task."""
+    """Merge the samples of both in the order of their ids; the brought ones are named after their task."""
     n, targets = len(brought), np.full(len(brought), number, np.int64)
     groups: tuple[str, ...] = ()
     if own.groups or brought.groups:
@@ -355,7 +355,7 @@ def _head(task: Task, tag: Tag, world: World) -> Task:
 
 @dataclass(frozen=True)
 class _Known:
-    """A tag: what it does, what its argument looks like, and whether a seed may follow."""
+    """A known tag: its effect, the form of its argument, and whether a seed may follow."""
 
     apply: Callable[[Task, Tag, World], Task]
     pattern: str
@@ -381,22 +381,22 @@ Rows = npt.NDArray[np.int64]
 
 
 def draws(purpose: str, seed: int, ids: Sequence[str]) -> npt.NDArray[np.float64]:
-    """A number from 0 to 1 for each id that depends on nothing but it, the purpose and the seed; shape (ids,)."""
+    """Return a number from 0 to 1 for each id that depends only on it, the purpose and the seed; shape (ids,)."""
     return uniform(sample_seeds(tuple(f"{purpose} {seed} {name}" for name in ids)), 0)
 
 
 def noisy(samples: Samples, pool: Rows, share: float, seed: int, n_classes: int) -> npt.NDArray[Any]:
-    """The targets as training sees them when a share of the pool's are wrong, shaped as `Samples.targets`.
+    """Return the targets that training sees if a share of the pool's targets are wrong, shaped as `Samples.targets`.
 
-    A class number becomes one of the other classes, each as likely (symmetric noise, Patrini et al. 2017). Labels and
-    numbers to predict are exchanged among the chosen samples, which keeps how often each value comes.
+    A class number becomes one of the other classes with equal probability (symmetric noise, Patrini et al. 2017). Labels and
+    numbers to predict are permuted among the chosen samples, which keeps the frequency of each value.
 
     Args:
         samples: The task's samples.
-        pool: The rows that may train.
-        share: How many of them, 0 to 1: the rounded share exactly.
-        seed: Decides which, and what they become.
-        n_classes: How many classes there are.
+        pool: The rows that may be trained on.
+        share: The share that is wrong, 0 to 1; the rounded number exactly.
+        seed: The seed of the choice and of the new values.
+        n_classes: The number of classes.
     """
     ids = [samples.ids[row] for row in pool]
     chosen = pool[np.argsort(draws("noise", seed, ids), kind="stable")[: round(share * len(pool))]]

@@ -1,4 +1,4 @@
-"""Task: samples, classes and hashes of what is to be learned, saved as one readable JSON file."""
+"""Task: samples, classes and hashes of the data to learn from, saved as one readable JSON file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mlpipe.errors import DataError, in_one_line, is_one_line, is_out_of_memory,
 
 FORMAT = 2
 Dtype = Literal["uint8", "uint16", "float32"]
-# `extra` is learned in every fold and validated in none.
+# `extra` is trained on in every fold and never validated.
 Part = Literal["train", "val", "test", "unlabelled", "extra"]
 PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled", "extra")
 DTYPES = get_args(Dtype)
 NO_TARGET = -1
-# What a pixel of a mask holds that counts nowhere, in caches and batches; classes are numbered below it.
+# The mask value, in caches and batches, of pixels that are left out of loss and scores; class numbers are below it.
 IGNORED = 255
 MOST_CHANNELS = 1024
 
@@ -53,13 +53,13 @@ class Row(NamedTuple):
         part: The part that it came with.
         target: A class number (-1: none), or a number for each label or output (NaN: unknown).
         digest: The hash of its source bytes or pixels.
-        group: Samples of one group never part (one patient, one site); empty: on its own.
-        weight: How much it counts in the loss.
+        group: Samples of one group (one patient, one site) are never split; empty: a group of its own.
+        weight: Its weight in the loss.
         fold: The fold that it came with; -1: none.
-        positive: Whether it shows what is looked for; None: not given.
-        mask: Path and hash of its mask, or of its target image where that is another one; empty: it has none.
-        stratum: A name that stratified folds spread evenly in place of the target; empty: none.
-        order: Its place in time or in another order; NaN: none.
+        positive: Whether it is a positive sample; None: not given.
+        mask: Path and hash of its mask, or of its target image if that is a separate file; empty: it has none.
+        stratum: A name to stratify folds by instead of the target; empty: none.
+        order: Its position in time or in another order; NaN: none.
     """
 
     id: str
@@ -82,20 +82,20 @@ class Samples:
     Attributes:
         ids: Unique names; for files the path below the task's root.
         parts: The part that each came with, one of `PARTS`.
-        targets: Classification: class numbers, shape (n,), int64, -1 where there is none. Multi-label: 0, 1 or NaN
-            (unknown), and regression: numbers or NaN, both of shape (n, outputs), float64. Segmentation: the share of
-            each class in the pixels of the mask, NaN without one, shape (n, classes), float64. Images: 1 for each channel
-            of a target image, NaN without one.
+        targets: Classification: class numbers, shape (n,), int64, -1 for none. Multi-label: 0, 1 or NaN (unknown), and
+            regression: numbers or NaN, both of shape (n, outputs), float64. Segmentation: the share of each class in the
+            pixels of the mask, NaN without one, shape (n, classes), float64. Images: 1 for each channel of a target
+            image, NaN without one.
         digests: Hashes of the source bytes or pixels.
-        groups: A name for each sample whose group must not be split; empty text: a sample of its own.
-        weights: How much each sample counts in the loss, shape (n,); None: all the same.
+        groups: A name for each sample whose group must not be split; empty text: a group of its own.
+        weights: The weight of each sample in the loss, shape (n,); None: all equal.
         folds: The folds that the samples came with, shape (n,), -1 for none; None: no sample has one.
-        noisy: Targets as training sees them where labels were made noisy on purpose; None: the true ones.
-        positives: Whether each sample shows what is looked for, shape (n,); None: not given.
-        masks: Path and hash of each sample's mask or target image, both empty where it has none; empty also where each
-            image is its own target.
-        strata: A name for each sample that stratified folds spread evenly in place of targets; empty: targets are.
-        orders: Each sample's place in time or in another order, shape (n,), NaN for none; None: no sample has one.
+        noisy: Targets as training sees them if labels were made noisy on purpose; None: the true ones.
+        positives: Whether each sample is positive, shape (n,); None: not given.
+        masks: Path and hash of each sample's mask or target image, both empty if it has none; also empty if each image is
+            its own target.
+        strata: A name for each sample to stratify folds by instead of targets; empty: targets are used.
+        orders: Each sample's position in time or in another order, shape (n,), NaN for none; None: no sample has one.
     """
 
     ids: tuple[str, ...]
@@ -116,11 +116,11 @@ class Samples:
 
     @property
     def learned(self) -> npt.NDArray[Any]:
-        """The targets that training sees; validation, test and predictions have the true ones."""
+        """Return the targets that training sees; validation, test and predictions use the true ones."""
         return self.targets if self.noisy is None else self.noisy
 
     def only(self, rows: npt.NDArray[np.int64]) -> Samples:
-        """Some of the samples, in the order of `rows`."""
+        """Return some of the samples, in the order of `rows`."""
         return Samples(
             tuple(self.ids[row] for row in rows),
             tuple(self.parts[row] for row in rows),
@@ -138,30 +138,30 @@ class Samples:
 
     @property
     def spread(self) -> Samples:
-        """The samples as stratified folds see them: with numbers of their strata, where they have some, as targets."""
+        """Return the samples for stratified folds: with the numbers of their strata, if they have any, as targets."""
         if not self.strata:
             return self
         number = {name: place for place, name in enumerate(sorted(set(self.strata)))}
         return replace(self, targets=np.array([number[name] for name in self.strata], np.int64))
 
     def in_part(self, *parts: Part) -> npt.NDArray[np.bool_]:
-        """A mask of the samples that came in one of these parts, shape (n,)."""
+        """Return a mask of the samples that came in one of these parts, shape (n,)."""
         return np.isin(np.array(self.parts), parts)
 
     def group_of(self) -> dict[str, str]:
-        """The group of each sample by its id, itself where it has none; empty where the task has no groups."""
+        """Return the group of each sample by its id, or the id if it has none; empty if the task has no groups."""
         if not self.groups:
             return {}
         return {name: group or name for name, group in zip(self.ids, self.groups, strict=True)}
 
     @property
     def labelled(self) -> npt.NDArray[np.bool_]:
-        """A mask of the samples that have a target (at least one known label or output), shape (n,)."""
+        """Return a mask of the samples that have a target (at least one known label or output), shape (n,)."""
         return has_target(self.targets)
 
 
 def has_target(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Mask of the known rows of `Samples.targets`, shape (n,)."""
+    """Return a mask of the rows of `Samples.targets` with a target, shape (n,)."""
     if targets.ndim == 1:
         return np.asarray(targets >= 0)
     return np.asarray(~np.isnan(targets).all(axis=1))
@@ -169,20 +169,20 @@ def has_target(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Task:
-    """One learning task.
+    """A learning task.
 
     Attributes:
-        name: Its name, also its folder's below the data folder.
+        name: Its name, which is also the name of its folder below the data folder.
         kind: What is predicted, one of `mlpipe.data.kind.names()`.
         classes: The names of the classes, the labels, the numbers or the channels to predict; a class number is an index
             into them.
-        channels: 1 for grey images, 3 for colour, or how many the arrays have.
+        channels: 1 for grey images, 3 for colour, or the number of channels of arrays.
         source: Where the images are read from, as plain data for `mlpipe.data.sources.open`.
         samples: The images.
-        dtype: How a channel's value is kept: 8 or 16 bit, or float32 from 0 to 1.
-        notes: What a person should know about how it was made.
-        bases: For a variant the tasks that its images are of, the pivot first; see `mlpipe.data.tags`.
-        bootstraps: For each number the training rows of a fold are drawn anew with replacement.
+        dtype: How a channel's value is stored: 8 or 16 bit, or float32 from 0 to 1.
+        notes: Notes for the user about how it was made.
+        bases: For a variant, the tasks that its images come from, the pivot first; see `mlpipe.data.tags`.
+        bootstraps: For each of these seeds, the training rows of a fold are resampled with replacement.
     """
 
     name: str
@@ -198,34 +198,34 @@ class Task:
 
     @property
     def source_hash(self) -> str:
-        """The hash of everything that was given: ids, parts, targets, classes and the bytes of the images."""
+        """Return the hash of all contents: ids, parts, targets, classes and the bytes of the images."""
         return files.digest([self.kind, self.classes, self.dtype, _as_plain(self.samples)])
 
     def class_counts(self, rows: npt.NDArray[Any] | None = None, *, learned: bool = False) -> npt.NDArray[np.int64]:
-        """The number of the given rows (all when None) of each class, or with each label, shape (classes,).
+        """Return the number of the given rows (all if None) of each class, or with each label, shape (classes,).
 
-        For regression: how many rows have each number; for segmentation in how many masks a class occurs; for images: how
-        many have a target. `learned` counts targets as training sees them.
+        For regression: the number of rows with each number; for segmentation: of masks in which a class occurs; for images:
+        of rows with a target. `learned` counts targets as training sees them.
         """
         known = self.samples.learned if learned else self.samples.targets
         targets = known if rows is None else known[rows]
         return kind_data.of(self.kind).counts(targets, len(self.classes))
 
     def part_sizes(self) -> dict[str, int]:
-        """The number of samples in each part."""
+        """Return the number of samples in each part."""
         counted = Counter(self.samples.parts)
         return {part: counted[part] for part in PARTS if counted[part]}
 
 
 def axes_of(task: Task) -> int:
-    """The number of spatial axes of a task's samples; images have two."""
+    """Return the number of spatial axes of a task's samples; images have two."""
     return int((task.bases or (task,))[0].source.get("axes", 2))
 
 
 def origins(task: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Origin of each sample of a variant: the number of its task in `bases`, and its row there, shape (n,).
+    """Return the origin of each sample of a variant: the number of its task in `bases`, and its row there, shape (n,).
 
-    Samples of the first are named as there; those of others are named `TASK:ID`.
+    Samples of the first task keep their ids; those of others are named `TASK:ID`.
     """
     places: dict[str, tuple[int, int]] = {}
     for number, base in enumerate(task.bases):
@@ -236,14 +236,14 @@ def origins(task: Task) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
 
 
 def in_classes(task: Task, classes: Sequence[str]) -> Task | None:
-    """A task whose classes have other numbers: those of their names among some more.
+    """Return a task with class numbers that index a longer list of class names.
 
     Args:
         task: The task.
-        classes: The names, in the order of the numbers that are wanted.
+        classes: The names, in the order of the wanted numbers.
 
     Returns:
-        None where the task has a class that is not among them, or targets are no numbers of classes.
+        The task; None if one of its classes is not among the names, or targets are not class numbers.
     """
     if task.classes == tuple(classes):
         return task
@@ -260,7 +260,7 @@ def in_classes(task: Task, classes: Sequence[str]) -> Task | None:
 
 
 def save(task: Task, path: Path) -> None:
-    """Durably write `task` as JSON, keeping the splits, and what was decided for it, that the file already holds."""
+    """Durably write `task` as JSON; splits and decisions that the file already holds are kept."""
     stored = files.read_json(path) if path.exists() else {}
     decisions = {"decided": stored["decided"]} if "decided" in stored else {}
     files.write_json(
@@ -283,18 +283,18 @@ def save(task: Task, path: Path) -> None:
 
 
 def rewrite_source(stored: Task, current_task: Task, path: Path) -> bool:
-    """Durably write where the samples of a stored task are read from now; all else in the file stays.
+    """Durably update where the samples of a stored task are read from; everything else in the file is kept.
 
     Args:
-        stored: The task as the file has it.
-        current_task: The task of the same samples as it is now.
+        stored: The task in the file.
+        current_task: The current task with the same samples.
         path: The file that `save` wrote.
 
     Returns:
-        Whether anything was another one.
+        Whether anything changed.
     """
     before, now = (
-        # Notes as `load` gives them.
+        # Notes in the form in which `load` returns them.
         files.plain_json(files.json_text({"source": dict(task.source), "notes": list(map(in_one_line, task.notes))}))
         for task in (stored, current_task)
     )
@@ -305,10 +305,10 @@ def rewrite_source(stored: Task, current_task: Task, path: Path) -> bool:
 
 
 def load(path: Path) -> Task:
-    """Read a task that `save` wrote; `mlpipe.data.sources.load` refuses samples outside of its folders too.
+    """Read a task that `save` wrote; `mlpipe.data.sources.load` also refuses samples outside of its folders.
 
     Raises:
-        DataError: When the file is not there, is damaged, or is of a newer format.
+        DataError: If the file does not exist, is damaged, or has a newer format.
     """
     try:
         stored = typed.checked(Stored, files.read_json(path))
@@ -349,7 +349,7 @@ def load(path: Path) -> Task:
 
 
 def _damage(task: Task, path: Path) -> list[str]:
-    """Impossible values in a stored task: classes that are not there, columns cut off."""
+    """Return the impossible values in a stored task: classes that do not exist, truncated columns."""
     samples, n, classes = task.samples, len(task.samples), len(task.classes)
     if not isinstance(task.name, str) or Path(task.name).name != task.name:
         return [f"is named {task.name!r}, which is no folder's name"]
@@ -397,12 +397,12 @@ def make(
     notes: Sequence[str] = (),
     has_new_classes: bool = True,
 ) -> Task:
-    """A task from its rows, ordered by id.
+    """Make a task from its rows, ordered by id.
 
-    Classes of a stored task (`has_new_classes=False`) keep their names: the task may be older than what is asked of names now.
+    Class names of a stored task (`has_new_classes=False`) are not checked, because the rules for names may be newer.
 
     Raises:
-        DataError: When ids or classes repeat, or are no names, or targets are impossible for the kind.
+        DataError: If ids or classes repeat, or are not valid names, or targets are impossible for the kind.
     """
     ordered = sorted(rows, key=lambda row: row.id)
     ids = tuple(row.id for row in ordered)
@@ -447,7 +447,7 @@ def make(
 
 
 def _as_plain(samples: Samples) -> dict[str, Any]:
-    """The samples as columns for JSON; what none of them has is left out."""
+    """Return the samples as columns for JSON; columns without any value are left out."""
     known = samples.targets.tolist()
     if samples.targets.ndim == 2:
         known = [[None if value != value else value for value in row] for row in known]
@@ -475,11 +475,11 @@ def _as_plain(samples: Samples) -> dict[str, Any]:
 
 
 def _from_plain(columns: Mapping[str, Any], kind: str, classes: int) -> Samples:
-    # What is no kind is told with whatever else is damaged.
+    # An unknown kind is reported with all other damage.
     of_kind = kind_data.of(kind) if kind in kind_data.names() else None
     targets = np.array(columns["target"], np.float64 if of_kind is None else of_kind.DTYPE)
     if of_kind is not None and not columns["target"]:
-        # A list without rows does not say how many columns each would have.
+        # An empty list does not say how many columns each row would have.
         targets = targets.reshape(of_kind.shape(0, classes))
     return Samples(
         tuple(columns["id"]),

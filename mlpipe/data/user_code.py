@@ -1,4 +1,4 @@
-"""User code: Python files of a trusted folder, loaded so that a configuration may name their functions."""
+"""User code: Python files of a trusted folder, loaded so that a configuration can name their functions."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mlpipe.errors import DataError, did_you_mean, in_short, listing, problem
 from mlpipe.names import ROW_PACKAGES
 
 _FOLDER = "__mlpipe_folder__"
-# Data sets that a program in Python made itself, by the names under which it asked for them to be held.
+# Data sets that a Python program made itself, by the names that `hold` returned.
 _HELD: dict[str, Any] = {}
 # Folders that were named as trusted in this process.
 _TRUSTED: set[Path] = set()
 _TRUSTED_MODULES: set[str] = set()
 # Why installed packages could not be imported by a project's code.
 _FAILURES: dict[str, str] = {}
-# Not empty while files of a project are imported.
+# Not empty while files of a project are being imported.
 _IMPORTING: list[bool] = []
 
 
 def hold(data_set: Any) -> str:
-    """Keep a data set for this process, and give the name under which `functions` has a function that returns it.
+    """Keep a data set for this process, and return the name of a function in `functions` that returns it.
 
     Args:
-        data_set: Anything with a length and items by number.
+        data_set: An object with a length and items by number.
     """
     name = next((name for name, function in _HELD.items() if function() is data_set), f"held{len(_HELD)}")
     _HELD[name] = lambda: data_set
@@ -44,7 +44,7 @@ def hold(data_set: Any) -> str:
 
 
 def custom_objects() -> dict[str, Any]:
-    """Objects that a program in Python registered by name, see `mlpipe.data.items.get_custom_objects`."""
+    """Return the objects that a Python program registered by name, see `mlpipe.data.items.get_custom_objects`."""
     return {**items.custom_models, **items.get_custom_objects()}
 
 
@@ -54,10 +54,10 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
     Args:
         folder: The folder.
         trust: Folders that the user named.
-        key: The configuration's key of the folder.
+        key: The configuration key of the folder.
 
     Raises:
-        DataError: When it lies outside the current folder and the project around it, and is not named.
+        DataError: If it lies outside of the current folder and the project around it, and is not named.
     """
     place = folder.resolve()
     own = current_folder.holds(folder) or _is_around(place)
@@ -68,22 +68,22 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
 
 
 def _is_around(modules: Path) -> bool:
-    """Whether a folder is that of the project that the current folder lies in, among its experiments."""
+    """Return whether a folder belongs to the project that has the current folder among its experiments."""
     cwd, project = Path.cwd().resolve(), modules.parent
     return modules.name == "modules" and (cwd == project or cwd.is_relative_to(project / "experiments"))
 
 
 def check_imports(names: Sequence[str], folder: Path | None, trust: Sequence[str], key: str) -> None:
-    """Refuse modules that are neither in the folder of code nor named by the user: their functions could do anything.
+    """Refuse modules that are neither in the folder of code nor named by the user, because their code could do anything.
 
     Args:
         names: The modules.
-        folder: The folder of code, trusted already.
+        folder: The folder of code, already trusted.
         trust: Modules that the user named.
-        key: The configuration's key of the modules.
+        key: The configuration key of the modules.
 
     Raises:
-        DataError: When there is one.
+        DataError: If there is one.
     """
     _TRUSTED_MODULES.update(set(names) & set(trust))
     for name in names:
@@ -94,15 +94,15 @@ def check_imports(names: Sequence[str], folder: Path | None, trust: Sequence[str
 
 
 def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str]) -> dict[str, Any]:
-    """The public functions and classes of a folder's files by name; built-in sets where no file has the name.
+    """Return the public functions and classes of a folder's files by name, and built-in sets under unused names.
 
     Args:
         folder: The folder; None: there is none.
         extra: Further modules to import.
-        stand_ins: Names of packages whose imports give `mlpipe.data.items`, for code that was written for them.
+        stand_ins: Packages that are replaced by `mlpipe.data.items` when they are imported, for code written for them.
 
     Raises:
-        DataError: When a file cannot be imported.
+        DataError: If a file cannot be imported.
     """
     callables = {name: getattr(sets, name) for name in sets.__all__} | _HELD | custom_objects()
     with standing_in(stand_ins):
@@ -118,15 +118,15 @@ def functions(folder: Path | None, extra: Sequence[str], stand_ins: Sequence[str
                 for key, value in vars(module).items()
                 if callable(value) and not key.startswith("_") and getattr(value, "__module__", name) == name
             }
-    # A module may register what it has under other names.
+    # A module may register its objects under other names.
     return callables | custom_objects()
 
 
 def chosen(name: str, known: dict[str, Any], key: str) -> Any:
-    """The function with this name.
+    """Return the function with this name.
 
     Raises:
-        DataError: When there is none.
+        DataError: If there is none.
     """
     if name not in known:
         fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
@@ -136,7 +136,7 @@ def chosen(name: str, known: dict[str, Any], key: str) -> Any:
 
 @contextmanager
 def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
-    """Let imports of these packages, and of all below them, give `mlpipe.data.items`, or `mlpipe.data.records`."""
+    """Make imports of these packages and their submodules return `mlpipe.data.items`, or `mlpipe.data.records`."""
     finder = _StandIns(tuple(prefixes))
     sys.meta_path.insert(0, finder)
     try:
@@ -146,9 +146,9 @@ def standing_in(prefixes: Sequence[str]) -> Iterator[None]:
 
 
 class _Absent(ModuleType):
-    """What a project's code imports and is not here: it is named when it is called, not when it is imported.
+    """Placeholder for an import of a project's code that is not available: the error comes when it is used, not imported.
 
-    While files are imported it may decorate functions, be called and be a base; what comes of that fails when it is used.
+    While files are imported it may be a decorator, be called or be a base class; its results fail when they are used.
     """
 
     __path__: list[str] = []  # noqa: RUF012
@@ -163,7 +163,7 @@ class _Absent(ModuleType):
             raise self._error()
         result = type(self)(self.__name__)
         if given and callable(given[0]):
-            # A decorated function is found by its name, and fails when it is called.
+            # A decorated function can be found by its name, and fails when it is called.
             vars(result)["__module__"] = getattr(given[0], "__module__", None)
         return result
 
@@ -183,7 +183,7 @@ class _Absent(ModuleType):
 
 
 class _StandIn(_Absent):
-    """A module, and every module below it, that has what `mlpipe.data.items` and `mlpipe.data.items.sets` have."""
+    """A module, and all its submodules, with the names of `mlpipe.data.items` and `mlpipe.data.items.sets`."""
 
     def __getattr__(self, name: str) -> Any:
         is_of_rows = self.__name__.partition(".")[0] in ROW_PACKAGES
@@ -195,7 +195,7 @@ class _StandIn(_Absent):
         return super().__getattr__(name)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        # Decorators of these packages take note of a function and give it back.
+        # Decorators of these packages register a function and return it.
         if _IMPORTING and len(given) == 1 and not named and isinstance(given[0], FunctionType | type):
             return given[0]
         return super().__call__(*given, **named)
@@ -218,24 +218,24 @@ class _StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _StandIn(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run."""
+        """Do nothing, as there is nothing to run."""
 
 
 class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds packages that are not installed or do not load, for import statements of a project's own code alone."""
+    """Finds packages that are not installed or fail to load, only for import statements of a project's own code."""
 
     def __init__(self) -> None:
         self.packages: set[str] = set()
         self.names: set[str] = set()
 
     def note_missing(self, error: BaseException) -> bool:
-        """Take note of what an import statement could not have; False: nothing new, or another error."""
+        """Record what an import statement could not get; return False if that is nothing new, or for another error."""
         lacks = _lacking_name(error)
         if lacks is not None:
             is_new = lacks not in self.names
             self.names.add(lacks)
             _FAILURES[lacks.partition(".")[0]] = in_short(error)
-            # `from package import name` looks here for what the package has not.
+            # `from package import name` looks here for names that the package lacks.
             sys.modules.setdefault(lacks, _Absent(lacks))
             return is_new
         package = _lacking_package(error)
@@ -255,11 +255,11 @@ class _Missing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return _Absent(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run."""
+        """Do nothing, as there is nothing to run."""
 
 
 def _is_asked_by_own_code() -> bool:
-    """Whether the import statement that is running stands in a file of a project."""
+    """Return whether the running import statement is in a file of a project."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("importlib", "mlpipe"):
         frame = frame.f_back
@@ -293,7 +293,7 @@ def _imported(folder: Path | None, name: str) -> ModuleType:
 
 def _from_file(folder: Path, name: str) -> ModuleType:
     old_module = sys.modules.get(name)
-    # One file of the folder may have imported another one.
+    # Another file of the folder may have imported this one before.
     is_same = old_module is not None and getattr(old_module, "__file__", None) == str(folder / f"{name}.py")
     if old_module is not None and (is_same or getattr(old_module, _FOLDER, None) == str(folder)):
         return old_module
@@ -308,14 +308,14 @@ def _from_file(folder: Path, name: str) -> ModuleType:
     finally:
         sys.meta_path.remove(missing)
         for absent_name in [key for key, module in sys.modules.items() if type(module) is _Absent]:
-            # Libraries that do without a package are not to find it.
+            # Libraries that treat a package as optional must not find the placeholder.
             del sys.modules[absent_name]
 
 
 def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
-    """A file as a module; what it imports and cannot be had (not installed, does not load, lacks a name) fails when it is used.
+    """Import a file as a module; imports that are not available (missing, broken, lacking a name) fail when they are used.
 
-    A first try tells what it cannot do without: what it imports in a `try` of its own is its own affair.
+    The file is executed until no new imports fail; imports in a `try` of the file itself are left to it.
     """
     while True:
         spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
@@ -337,7 +337,7 @@ def _executed(folder: Path, name: str, missing: _Missing) -> ModuleType:
 
 
 def _lacking_name(error: BaseException) -> str | None:
-    """`package.name` of an import statement of the project's code that asks a package for what it has not (any more)."""
+    """Return `package.name` if the project's code imports a name that a package does not have (any more)."""
     match = re.match(r"cannot import name '(\w+)' from '([\w.]+)'", str(error))
     if type(error) is not ImportError or match is None:
         return None
@@ -351,7 +351,7 @@ def _own_modules(frame: FrameType) -> set[str]:
 
 
 def _lacking_package(error: BaseException) -> str | None:
-    """The package that an import statement of the project's code could not have: not installed, or its own imports fail."""
+    """Return the package that the project's code could not import: not installed, or its own imports fail."""
     frames = _frames(error)
     own = max((number for number, frame in enumerate(frames) if project_folder.is_own_code(frame)), default=None)
     if own is None:

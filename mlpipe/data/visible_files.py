@@ -11,7 +11,7 @@ from typing import NoReturn
 from mlpipe.data.decoding import images
 from mlpipe.errors import DataError, listing, problem
 
-# Folders of network drives, of waste, and of what is recovered; compared in small letters.
+# Folders of network drives, trash and recovered files, in lower case.
 _HIDDEN_FOLDERS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
 )
@@ -19,11 +19,11 @@ _HIDDEN_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
 
 
 def is_hidden(name: str, *, is_folder: bool) -> bool:
-    """Whether a name is one that nobody gave to data: `.ipynb_checkpoints`, `._x.jpg`, `__MACOSX`, `@eaDir`, `Thumbs.db`.
+    """Return whether a name is not that of data: `.ipynb_checkpoints`, `._x.jpg`, `__MACOSX`, `@eaDir`, `Thumbs.db`.
 
     Args:
         name: The name of a file or folder.
-        is_folder: Which of them it is.
+        is_folder: Whether it is a folder.
     """
     if name.startswith("."):
         return True
@@ -33,39 +33,39 @@ def is_hidden(name: str, *, is_folder: bool) -> bool:
 
 
 def entries(folder: Path) -> list[Path]:
-    """Entries of a folder, in the order of names, without hidden ones."""
+    """Return the entries of a folder, sorted by name, without hidden ones."""
     return sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name, is_folder=entry.is_dir()))
 
 
 def folders(folder: Path) -> list[Path]:
-    """The folders in a folder, in the order of names, without hidden ones."""
+    """Return the sub-folders of a folder, sorted by name, without hidden ones."""
     return [entry for entry in entries(folder) if entry.is_dir()]
 
 
 def files_below(base: Path, ends: Collection[str] | None = None) -> list[Path]:
-    """Every file below a folder whose name ends as asked, hidden ones left out, in a fixed order.
+    """Return every file below a folder with one of these extensions, without hidden ones, in a fixed order.
 
     Args:
-        base: The folder; its own name and those above it do not matter.
-        ends: Suffixes in small letters; None: all files.
+        base: The folder; its own name and those of its parents do not matter.
+        ends: Extensions in lower case; None: all files.
 
     Raises:
-        DataError: When a folder below it cannot be listed.
+        DataError: If a folder below it cannot be listed.
     """
     return sorted(file for file, is_out in _walk(base) if not is_out and (ends is None or file.suffix.lower() in ends))
 
 
 def images_below(base: Path) -> list[Path]:
-    """Every image file below a folder, as `files_below`."""
+    """Return every image file below a folder, as for `files_below`."""
     return files_below(base, images.EXTENSIONS)
 
 
 def notes(bases: Sequence[Path], ends: Collection[str] = images.EXTENSIONS) -> list[str]:
-    """A sentence that counts the files in hidden places below folders; none where there are none.
+    """Return a sentence that counts the hidden files below folders; none if there are none.
 
     Args:
-        bases: The folders, which may lie in each other.
-        ends: The suffixes of files that count.
+        bases: The folders, which may be nested.
+        ends: The extensions of files that count.
     """
     places: dict[Path, str] = {}
     for base in bases:
@@ -81,7 +81,7 @@ def notes(bases: Sequence[Path], ends: Collection[str] = images.EXTENSIONS) -> l
 
 
 def _hidden_part(path: Path) -> str:
-    """The folder by which a file is hidden, or the file."""
+    """Return the hidden folder that contains a file, or the file itself."""
     for name in path.parts[:-1]:
         if is_hidden(name, is_folder=True):
             return f"{name}/"
@@ -89,7 +89,7 @@ def _hidden_part(path: Path) -> str:
 
 
 def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
-    """Every file below a folder, and whether it is hidden; folders that are links are not entered."""
+    """Yield every file below a folder, and whether it is hidden; linked folders are not followed."""
 
     def refuse(error: OSError) -> NoReturn:
         fix = "give the right to read it, or move it elsewhere"
@@ -97,7 +97,7 @@ def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
         name = name if len(name) < 300 else f"{name[:100]}... ({len(name)} characters)"
         raise DataError(problem(name, f"cannot be listed ({error.strerror})", fix=fix))
 
-    # A list in place of calls in each other: folders may be nested deeper than those can be.
+    # A list instead of recursion, because folders may be nested deeper than the recursion limit.
     waiting = [(str(base), False)]
     while waiting:
         folder, is_out = waiting.pop()
@@ -109,6 +109,6 @@ def _walk(base: Path) -> Iterator[tuple[Path, bool]]:
         below = [entry for entry in inside if entry.is_dir(follow_symlinks=False)]
         waiting += [(entry.path, is_out or is_hidden(entry.name, is_folder=True)) for entry in reversed(below)]
         for path in (Path(entry.path) for entry in inside if not entry.is_dir(follow_symlinks=False)):
-            # Links that lead nowhere, and what is no file.
+            # Skip broken links, and entries that are not files.
             if path.is_file():
                 yield path, is_out or is_hidden(path.name, is_folder=False)

@@ -1,6 +1,6 @@
-"""Random changes of training batches on the device: mixing, erasing, flips, kornia's and torchvision's transforms.
+"""Random changes of training batches on the device: mixing, erasing, flips, and transforms of kornia and torchvision.
 
-A step takes images (n, channels, height, width), targets and how many epochs are left (1 in the last one), and returns
+A step takes images (n, channels, height, width), targets and the number of epochs left (1 in the last one), and returns
 images and targets. It draws from torch's generators, which the program seeds before every batch. Targets are class
 probabilities (n, classes), or numbers for each label or output.
 """
@@ -20,9 +20,9 @@ from mlpipe.errors import ConfigError, DataError, is_out_of_memory, problem
 DeviceStep = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 _PIPELINE = "augmentations.device.pipeline"
-# How often a window of random shape is drawn anew when it does not fit, as in torchvision.
+# How often a window of random shape is drawn again if it does not fit, as in torchvision.
 _TRIES = 10
-# Transforms of other libraries that mix images, and ours instead, which mix the targets too.
+# Transforms of other libraries that mix images, and the steps of mlpipe to use instead, which also mix the targets.
 _MIXING = {"MixUp": "mixup", "CutMix": "cutmix", "RandomMixUpV2": "mixup", "RandomCutMixV2": "cutmix"}
 
 
@@ -32,14 +32,14 @@ def mixup(
     p: Annotated[float, ">= 0", "<= 1"] = 1.0,
     off_epochs: Annotated[int, ">= 0"] = 0,
 ) -> DeviceStep:
-    """Blend every image and target with another one's (Zhang et al. 2018), one share for the batch from Beta(alpha, alpha).
+    """Blend each image and target with those of another image (Zhang et al. 2018), with one share per batch.
 
-    An unknown (NaN) label stays unknown in the blend.
+    The share is drawn from Beta(alpha, alpha). An unknown (NaN) label stays unknown in the blend.
 
     Args:
-        alpha: Small: mostly one image; 1: all shares as often.
-        p: How often a batch is mixed.
-        off_epochs: No mixing in so many last epochs.
+        alpha: Parameter of the Beta distribution. Small: mostly one image; 1: all shares are equally likely.
+        p: The probability that a batch is mixed.
+        off_epochs: The number of last epochs without mixing.
     """
 
     def mix(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
@@ -58,12 +58,12 @@ def cutmix(
     p: Annotated[float, ">= 0", "<= 1"] = 1.0,
     off_epochs: Annotated[int, ">= 0"] = 0,
 ) -> DeviceStep:
-    """Paste a rectangle of another image, and blend targets by its area (Yun et al. 2019).
+    """Paste a rectangle of another image, and blend the targets by its area (Yun et al. 2019).
 
     Args:
-        alpha: The area kept is drawn from Beta(alpha, alpha).
-        p: How often a batch is mixed.
-        off_epochs: No mixing in so many last epochs.
+        alpha: The share of the area that is kept is drawn from Beta(alpha, alpha).
+        p: The probability that a batch is mixed.
+        off_epochs: The number of last epochs without mixing.
     """
 
     def mix(images: Tensor, target: Tensor, epochs_left: int) -> tuple[Tensor, Tensor]:
@@ -91,14 +91,14 @@ def mixup_or_cutmix(
     p: Annotated[float, ">= 0", "<= 1"] = 1.0,
     off_epochs: Annotated[int, ">= 0"] = 0,
 ) -> DeviceStep:
-    """One of the two for each batch, as in timm's recipes.
+    """Apply either mixup or CutMix to each batch, as in timm's recipes.
 
     Args:
         mixup_alpha: As for `mixup`.
         cutmix_alpha: As for `cutmix`.
-        switch: How often it is cutmix.
-        p: How often a batch is mixed.
-        off_epochs: No mixing in so many last epochs.
+        switch: The probability of CutMix.
+        p: The probability that a batch is mixed.
+        off_epochs: The number of last epochs without mixing.
     """
     blend = mixup(alpha=mixup_alpha, p=p, off_epochs=off_epochs)
     paste = cutmix(alpha=cutmix_alpha, p=p, off_epochs=off_epochs)
@@ -110,13 +110,13 @@ def mixup_or_cutmix(
 
 
 def resize(*, size: int | tuple[int, int]) -> DeviceStep:
-    """Give images another size, as torchvision does: antialiased where they shrink, linearly where they grow.
+    """Resize images as torchvision does: antialiased where they shrink, linearly where they grow.
 
     Args:
         size: Height and width in pixels; one number is both.
 
     Raises:
-        ConfigError: When one of them is not positive.
+        ConfigError: If one of them is not positive.
     """
     height, width = (size, size) if isinstance(size, int) else (int(side) for side in size)
     if min(height, width) < 1:
@@ -136,25 +136,25 @@ def resize(*, size: int | tuple[int, int]) -> DeviceStep:
 
 
 def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> DeviceStep:
-    """Mirror left and right, each image on its own.
+    """Mirror left and right, drawn for each image separately.
 
     Args:
-        p: How often.
+        p: The probability for each image.
     """
     return _flip(3, p)
 
 
 def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> DeviceStep:
-    """Mirror top and bottom, each image on its own.
+    """Mirror top and bottom, drawn for each image separately.
 
     Args:
-        p: How often.
+        p: The probability for each image.
     """
     return _flip(2, p)
 
 
 def random_crop(*, padding: Annotated[float, ">= 0", "<= 1"] = 0.125) -> DeviceStep:
-    """Pad with zeros on every side, then cut out a window of the original size, each image's at its own place.
+    """Pad with zeros on every side, then cut out a window of the original size, at a random place for each image.
 
     Args:
         padding: Padding on each side as a share of height and width.
@@ -180,15 +180,15 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> DeviceStep:
-    """Paint a random rectangle of each image (Zhong et al. 2020), here with the image's mean colour.
+    """Fill a random rectangle of each image (Zhong et al. 2020), here with the image's mean colour.
 
     Args:
-        p: How often.
+        p: The probability for each image.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+        ratio: Smallest and largest ratio of width to height; drawn uniformly on a logarithmic scale.
 
     Raises:
-        ConfigError: For a scale or ratio that is no range.
+        ConfigError: If a scale or ratio is not a range.
     """
     check_ranges("random_erasing", _PIPELINE, scale, ratio)
 
@@ -213,19 +213,19 @@ def random_erasing(
 
 
 def adapt(transform: Any, peak: float = 255.0) -> DeviceStep:
-    """A step from a kornia module, a torchvision v2 transform, or a step of ours (returned as it is).
+    """Return a step for a kornia module, a torchvision v2 transform, or a step of mlpipe (returned as it is).
 
-    kornia gets images from 0 to 1 and draws for each image. torchvision, and any other torch module, draws once for
-    what it is given, so images go through it one by one: 8-bit images as they are, others from 0 to 1.
+    kornia gets images from 0 to 1 and draws for each image. torchvision, and any other torch module, draws once per
+    call, so images go through it one by one: 8-bit images as they are, others from 0 to 1.
 
     Args:
-        transform: What the configuration named.
+        transform: The object that the configuration named.
         peak: The value of white.
 
     Raises:
-        DataError: For transforms that mix images, of which there are our own, or normalise or convert, which mlpipe
-            does itself; and by the step, for images that the transform cannot take or of which it does not give images
-            of the same channels and type.
+        DataError: For transforms that mix images, for which mlpipe has its own steps, or that normalise or convert, which
+            mlpipe does itself; and by the step, for images that the transform cannot process or returns with other
+            channels or another dtype.
     """
     libraries = origins(transform)
     if not libraries & {"kornia", "torch"}:
@@ -266,7 +266,7 @@ def apply(steps: Sequence[DeviceStep], images: Tensor, target: Tensor, epochs_le
 
 
 def _refuse_mixing(transform: Any) -> None:
-    """Refuse transforms that mix images and know nothing of our targets; a jigsaw mixes within an image only."""
+    """Refuse transforms that mix images but not targets; a jigsaw only mixes within an image."""
     name = type(transform).__name__
     bases = {base.__name__ for base in type(transform).__mro__}
     if name in _MIXING or ("MixAugmentationBaseV2" in bases and name != "RandomJigsaw"):
@@ -286,7 +286,7 @@ def _checked(name: str, before: Tensor, after: Any) -> Tensor:
 
 
 def _between(start: Tensor, stop: Tensor, length: int) -> Tensor:
-    """Mask of the positions 0 to `length` that lie between, shape (n, length)."""
+    """Return a mask of the positions from 0 to `length` that lie between start and stop, shape (n, length)."""
     place = torch.arange(length, device=start.device)
     return (place >= start[:, None]) & (place < stop[:, None])
 

@@ -1,8 +1,8 @@
-"""Random changes of training images together with the boxes of their objects, which move as the pixels do.
+"""Random changes of training images together with the bounding boxes of their objects.
 
-A box is x0, y0, x1, y1 in pixels, counted from the image's upper left corner, and whatever columns follow. A box that is
-turned becomes the upright box around it. After every step boxes are clipped to the image, and those of which too little is
-left are dropped, see `clipped`. Colours, blur and erased rectangles leave boxes where they are.
+A box is x0, y0, x1, y1 in pixels, measured from the image's upper left corner, followed by any further columns. A rotated
+box becomes the axis-aligned box around it. After every step boxes are clipped to the image, and boxes of which too little is
+left are dropped, see `clipped`. Changes of colours, blur and erased rectangles do not affect boxes.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ from mlpipe.data.augment.samples import PIPELINE, AlternatingFlip, Images, Seeds
 from mlpipe.errors import DataError, problem
 from mlpipe.names import name_of
 
-# One array of shape (boxes, 4 or more) for each image.
+# For each image, an array of shape (boxes, 4 or more).
 BoxList = list[npt.NDArray[np.float64]]
-# Of images and a `BoxList`.
+# Maps images, a `BoxList` and seeds to changed images and boxes.
 BoxStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 # Height and width of images, shape (n, 2).
 Sides = npt.NDArray[np.float64]
-# Where points go, shape (n, 2, 3): x' and y' as sums of x, y and 1.
+# Affine maps of points, shape (n, 2, 3): x' and y' as sums of x, y and 1.
 Moves = npt.NDArray[np.float64]
 
-# The smallest part of a box that must stay in the image, and its smallest side in pixels.
+# The smallest share of a box's area that must remain in the image, and its smallest side in pixels.
 LEAST_SHARE, LEAST_SIDE = 0.2, 1.0
 
 
 def adapt(target: str, transform: Any) -> BoxStep:
-    """A step for images and their boxes.
+    """Return a step for images and their boxes.
 
     Args:
-        target: What the configuration named.
-        transform: What it gave: one of our steps, or a transform of albumentations or torchvision v2 that moves boxes.
+        target: The name in the configuration.
+        transform: The object of that name: a step of mlpipe, or an albumentations or torchvision v2 transform that moves
+            boxes.
 
     Raises:
-        DataError: For transforms that normalise, that are for targets, and those that do not say what happens to boxes.
+        DataError: For transforms that normalise, that are for targets, or that do not say what happens to boxes.
     """
     if isinstance(transform, Choice):
         return Chosen(transform.adapted(adapt), list)
@@ -63,7 +64,7 @@ def adapt(target: str, transform: Any) -> BoxStep:
     if "albumentations" in transforms.origins(transform):
         transforms.refuse_normalising(transform, PIPELINE)
         _refuse_unmoved(transform)
-        # Of those that recolour only the library warns when it gives them boxes.
+        # The library warns if it gets boxes for transforms that only recolour.
         moves = "bboxes" in transform.available_keys
         seeded = _with_boxes(transform) if moves else transforms.Seeded(transform)
         return _PerImage(name, partial(_by_albumentations, seeded, moves))
@@ -83,12 +84,12 @@ def adapt(target: str, transform: Any) -> BoxStep:
 
 
 def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
-    """Run the steps of a pipeline on images and their boxes, each with seeds of its own, as `samples.apply` does.
+    """Run the steps of a pipeline on images and their boxes, each step with its own seeds, as in `samples.apply`.
 
     Args:
-        steps: What `adapt` gave.
+        steps: Results of `adapt`.
         images: A batch (n, height, width, channels), or a list of images of several sizes.
-        boxes: Those of each image, which are clipped to it first.
+        boxes: The boxes of each image, which are clipped to it first.
         seeds: One for each image, shape (n,).
     """
     boxes = all_clipped(boxes, images)
@@ -96,12 +97,12 @@ def apply(steps: Sequence[BoxStep], images: Images, boxes: BoxList, seeds: Seeds
 
 
 def all_clipped(boxes: BoxList, images: Images) -> BoxList:
-    """The boxes of each image, clipped to it, see `clipped`."""
+    """Clip the boxes of each image to it, see `clipped`."""
     return [clipped(rows, *image.shape[:2]) for rows, image in zip(boxes, images, strict=True)]
 
 
 def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.NDArray[np.float64]:
-    """Boxes clipped to their image, without those of which less than a fifth of the area, or no whole pixel, is left.
+    """Clip boxes to their image; drop boxes with less than a fifth of their area, or less than a whole pixel, left.
 
     Args:
         boxes: Shape (boxes, 4 or more).
@@ -109,13 +110,13 @@ def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.
         width: Its width.
 
     Returns:
-        Those that are left, in their order.
+        The remaining boxes, in their order.
     """
     inside = boxes.copy()
     inside[:, 0:4:2] = np.clip(boxes[:, 0:4:2], 0, width)
     inside[:, 1:4:2] = np.clip(boxes[:, 1:4:2], 0, height)
     sides, whole = inside[:, 2:4] - inside[:, :2], boxes[:, 2:4] - boxes[:, :2]
-    # A hair is left for rounding.
+    # A small tolerance for rounding errors.
     is_left = (sides.min(axis=1, initial=np.inf) >= LEAST_SIDE - 1e-6) & (
         sides.prod(axis=1) >= LEAST_SHARE * whole.prod(axis=1) - 1e-6
     )
@@ -123,11 +124,11 @@ def clipped(boxes: npt.NDArray[np.float64], height: float, width: float) -> npt.
 
 
 def moved(boxes: npt.NDArray[np.float64], moves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The upright boxes around boxes whose corners went elsewhere.
+    """Return the axis-aligned boxes around boxes whose corners were moved.
 
     Args:
         boxes: Shape (boxes, 4 or more).
-        moves: Where points go, shape (2, 3).
+        moves: The affine map of points, shape (2, 3).
     """
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ moves[:, :2].T + moves[:, 2]
     return np.concatenate([corners.min(axis=1), corners.max(axis=1), boxes[:, 4:]], axis=1)
@@ -135,12 +136,12 @@ def moved(boxes: npt.NDArray[np.float64], moves: npt.NDArray[np.float64]) -> npt
 
 @dataclass(frozen=True)
 class _Own:
-    """A step of mlpipe's own.
+    """A step of mlpipe.
 
     Attributes:
         step: The step.
-        moves: Where it moves points, of sides, seeds and the parameters; None: nowhere.
-        parameters: The step's.
+        moves: The affine maps of points, as a function of sides, seeds and the parameters; None: points stay.
+        parameters: The step's parameters.
     """
 
     step: Any
@@ -148,7 +149,7 @@ class _Own:
     parameters: Mapping[str, Any]
 
     def __call__(self, images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
-        """The changed images and their boxes."""
+        """Return the changed images and their boxes."""
         sides = np.array([image.shape[:2] for image in images], np.float64).reshape(-1, 2)
         changed = once(self.step, images, seeds)
         if self.moves is None:
@@ -158,7 +159,7 @@ class _Own:
 
 
 def _parameters(transform: Any) -> dict[str, Any]:
-    """The parameters of one of our steps."""
+    """Return the parameters of a step of mlpipe."""
     step = transform.change if isinstance(transform, geometry.Always) else transform
     if isinstance(step, partial) and step.args and isinstance(step.args[0], partial):
         step = step.args[0]
@@ -176,7 +177,7 @@ def _shift_moves(sides: Sides, down: Any, across: Any) -> Moves:
 
 
 def _window_moves(sides: Sides, window: Any, size: Any) -> Moves:
-    """Of a window (top, left, height, width) of each image, shape (n, 4), in another size (height, width)."""
+    """Return the maps for a window (top, left, height, width) of each image, shape (n, 4), resized to (height, width)."""
     top, left, height, width = np.asarray(window, np.float64).T
     moves = _identity_moves(sides)
     moves[:, 0, 0], moves[:, 1, 1] = size[1] / width, size[0] / height
@@ -185,7 +186,7 @@ def _window_moves(sides: Sides, window: Any, size: Any) -> Moves:
 
 
 def _mirror_moves(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Moves:
-    """Mirrored along y (0) or x (1)."""
+    """Return the maps for mirroring the chosen images along y (0) or x (1)."""
     moves, coordinate = _identity_moves(sides), 1 - axis
     moves[chosen, coordinate, coordinate] = -1
     moves[chosen, coordinate, 2] = sides[chosen, axis]
@@ -193,7 +194,7 @@ def _mirror_moves(sides: Sides, chosen: npt.NDArray[np.bool_], axis: int) -> Mov
 
 
 def _flip_moves(sides: Sides, seeds: Seeds, axis: int, p: float) -> Moves:
-    """Along one axis of a batch, whose first one is that of the images."""
+    """Return the maps for random flips along one axis of a batch, counted from the image axis."""
     return _mirror_moves(sides, uniform(seeds, 0) < p, axis - 1)
 
 
@@ -210,7 +211,7 @@ def _random_flip_moves(sides: Sides, seeds: Seeds, p: float, axes: list[int] | N
 
 
 def _quarter_turn_moves(sides: Sides, seeds: Seeds) -> Moves:
-    """Turned against the clock by 0, 90, 180 or 270 degrees."""
+    """Return the maps for counter-clockwise rotations by 0, 90, 180 or 270 degrees."""
     turns, moves = (uniform(seeds, 0) * 4).astype(int), _identity_moves(sides)
     height, width = sides.T
     zeros, ones = np.zeros(len(sides)), np.ones(len(sides))
@@ -272,7 +273,7 @@ def _rotation_moves(sides: Sides, degrees: npt.NDArray[np.float64]) -> Moves:
     pairs = zip(sides.astype(int).tolist(), degrees.tolist(), strict=True)
     turns = [geometry.rotation(height, width, angle) for (height, width), angle in pairs]
     moves = np.array(turns).reshape(-1, 2, 3)
-    # The matrices are of places counted from the middles of pixels.
+    # The matrices are in coordinates of pixel centres.
     moves[:, :, 2] += 0.5 - 0.5 * moves[:, :, :2].sum(axis=2)
     return moves
 
@@ -300,18 +301,18 @@ _MOVES: Mapping[str, Callable[..., Moves]] = {
 
 @dataclass(frozen=True)
 class _PerImage:
-    """A transform of another library: it changes one image and its boxes at a time.
+    """A transform of another library that changes one image and its boxes at a time.
 
     Attributes:
-        name: The transform's class, for sentences.
-        change: The change; it gets an image, its boxes with a number for each in the last column, and a seed.
+        name: The name of the transform's class, for error messages.
+        change: A function of an image, its boxes with an index in the last column, and a seed.
     """
 
     name: str
     change: Callable[[Any, Any, int], tuple[Any, Any]]
 
     def __call__(self, images: Images, boxes: BoxList, seeds: Seeds) -> tuple[Images, BoxList]:
-        """The changed images and their boxes."""
+        """Return the changed images and their boxes."""
         with transforms.global_draws_kept():
             both = [self._one(*triple) for triple in zip(images, boxes, seeds.tolist(), strict=True)]
         changed = [image for image, _ in both]
@@ -321,7 +322,7 @@ class _PerImage:
     def _one(self, image: Any, boxes: npt.NDArray[np.float64], seed: int) -> tuple[Any, npt.NDArray[np.float64]]:
         numbered = np.concatenate([boxes[:, :4], np.arange(len(boxes))[:, np.newaxis]], axis=1)
         try:
-            # Copies of its own: some transforms write into what they are given, and the cache is shared.
+            # Copies, because some transforms modify their input in place, and the cache is shared.
             after, left = self.change(np.array(image, order="C"), numbered, seed)
         except _unfit_errors() as error:
             raise transforms.unfit_images_error(self.name, PIPELINE, image, error) from error
@@ -338,7 +339,7 @@ def _unfit_errors() -> tuple[type[Exception], ...]:
 
 
 def _refuse_unmoved(transform: Any) -> None:
-    """Refuse a transform of albumentations, or one inside it, that moves pixels and knows nothing of boxes."""
+    """Refuse an albumentations transform, or one inside it, that moves pixels but not boxes."""
     from albumentations import BaseCompose, DualTransform, RandomGridShuffle
 
     if isinstance(transform, BaseCompose):
@@ -352,7 +353,7 @@ def _refuse_unmoved(transform: Any) -> None:
 
 
 def _with_boxes(transform: Any) -> transforms.Seeded:
-    """A transform of albumentations that takes boxes, and drops them by the rule of `clipped`."""
+    """Return an albumentations transform that takes boxes and drops them by the rule of `clipped`."""
     import albumentations
 
     rule = albumentations.BboxParams(
@@ -381,7 +382,7 @@ def _by_torchvision(transform: Any, image: Any, boxes: Any, seed: int) -> tuple[
     torch.default_generator.manual_seed(seed % 2**63)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-    # Without a clamp it stays known how much of a box lies outside.
+    # Without clamping, so that it stays known how much of a box lies outside.
     wrapped = tv_tensors.BoundingBoxes(
         torch.from_numpy(boxes[:, :4].copy()),
         format=tv_tensors.BoundingBoxFormat.XYXY,
@@ -389,12 +390,12 @@ def _by_torchvision(transform: Any, image: Any, boxes: Any, seed: int) -> tuple[
         clamping_mode=None,
     )
     with warnings.catch_warnings():
-        # That boxes go through an erasing unchanged is what they should.
+        # An erasing is meant to leave boxes unchanged, so its warning is ignored.
         warnings.filterwarnings("ignore", message=".*passing through inputs")
         moved_image, moved_boxes = transform(tv_tensors.Image(torch.from_numpy(image.transpose(2, 0, 1))), wrapped)
     if len(moved_boxes) != len(boxes):
         raise ValueError("it drops boxes, and mlpipe has a rule of its own for that")
-    # A step may write boxes in another form.
+    # A step may return boxes in another format.
     corners = convert_bounding_box_format(moved_boxes, new_format=tv_tensors.BoundingBoxFormat.XYXY)
     pixels = moved_image.permute(1, 2, 0).numpy()
     return pixels, np.column_stack([corners.numpy(), boxes[:, 4]])

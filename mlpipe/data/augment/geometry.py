@@ -1,9 +1,9 @@
-"""Resize, crop, turn and recolour images in the order that a recipe lists: some for every image, some for training only.
+"""Resize, crop, rotate and recolour images in the order of a recipe: some steps for every image, some only in training.
 
-Each is a step of `augmentations.cpu.pipeline`, as those of `mlpipe.data.augment.samples`. The deterministic ones are
-`Always`: images that are evaluated go through them too, in the same order. Sizes are [width, height] in pixels; new pixels
-are interpolated linearly between old ones, as OpenCV does it; where `exact` is asked for, which is for masks, they are the
-nearest old ones, and each step moves a mask as it moves the image of the same seed.
+Each is a step of `augmentations.cpu.pipeline`, like those of `mlpipe.data.augment.samples`. The deterministic steps are
+wrapped in `Always`: images also go through them in evaluation, in the same order. Sizes are [width, height] in pixels. New
+pixels are interpolated linearly, as by OpenCV; with `exact`, used for masks, they are the nearest old pixels. A step moves
+an image and its mask alike, because both have the same seed.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ import numpy.typing as npt
 from mlpipe.data.augment.samples import PIPELINE, Batch, Images, Seeds, Step, uniform
 from mlpipe.errors import ConfigError, DataError, did_you_mean, problem
 
-# OpenCV turns and recolours at most so many channels at a time.
+# OpenCV rotates and recolours at most this many channels at a time.
 _CHANNELS = 4
-# What a change of colours is for, where targets are images too.
+# What a change of colours applies to if targets are images, too.
 On = Literal["images", "targets", "both"]
 
 
 @dataclass(frozen=True)
 class Always:
-    """A step that images go through in evaluation too.
+    """A step that is also applied in evaluation.
 
     Attributes:
         change: The step.
-        on: Where targets are images, which of the two it is for; None: it moves both.
+        on: If targets are images, which of the two it applies to; None: it moves both.
     """
 
     change: Callable[..., Any]
     on: On | None = None
 
     def __call__(self, images: Images, seeds: Seeds, exact: bool = False) -> Images:
-        """The changed images; with `exact` no value that they did not have."""
+        """Return the changed images; with `exact`, without any new values."""
         changed: Images = self.change(images, seeds, exact)
         return changed
 
 
 def always(steps: Sequence[Step]) -> list[Step]:
-    """The steps that images go through in evaluation."""
+    """Return the steps that are also applied in evaluation."""
     return [step for step in steps if isinstance(step, Always)]
 
 
 def random_flips(
     *, p: Annotated[float, ">= 0", "<= 1"] = 0.5, axes: list[Annotated[int, ">= 0"]] | None = None
 ) -> Step:
-    """Mirror along each of some axes, drawn for each axis by itself; samples may have any number of axes.
+    """Mirror along some axes, drawn for each axis separately; samples may have any number of axes.
 
     Args:
-        p: How often, along each axis.
-        axes: The axes, counted from 0 without that of the channels; None: all of them.
+        p: The probability for each axis.
+        axes: The axes, counted from 0 without the channel axis; None: all of them.
     """
     return partial(_flipped, p=p, axes=axes)
 
@@ -77,14 +77,14 @@ def _flipped(images: Images, seeds: Seeds, *, p: float, axes: list[int] | None) 
 
 
 def resize(*, size: tuple[int, int], on: On = "both") -> Step:
-    """Resize to a size, whatever the shape; without antialiasing.
+    """Resize to a size, ignoring the aspect ratio and without antialiasing.
 
     Args:
         size: Width and height.
-        on: Where targets are images: of the `images` or of the `targets` only, which then have sizes of their own.
+        on: If targets are images: resize only `images` or only `targets`, which then differ in size, or `both`.
 
     Raises:
-        ConfigError: When one of them is not positive.
+        ConfigError: If one of them is not positive.
     """
     width, height = _size("resize", size)
     return Always(_step_of_images(partial(_resized_image, size=(width, height)), 0), None if on == "both" else on)
@@ -95,13 +95,13 @@ def _resized_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: 
 
 
 def center_crop(*, size: tuple[int, int]) -> Step:
-    """Cut out the middle; images must be as large at least.
+    """Crop to the middle; images must be at least as large.
 
     Args:
         size: Width and height.
 
     Raises:
-        ConfigError: When one of them is not positive.
+        ConfigError: If one of them is not positive.
     """
     width, height = _size("center_crop", size)
     return Always(_step_of_images(partial(_middle, size=(width, height)), 0))
@@ -117,7 +117,7 @@ def _middle(image: Batch, draws: npt.NDArray[Any], exact: bool, *, size: tuple[i
 
 
 def jitter_crop(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
-    """Cut off a random part of every side, c S / 2 with c from 0 to `most`, drawn for each side anew; sizes then differ.
+    """Cut off c S / 2 pixels of every side, with c from 0 to `most` drawn for each side; results differ in size.
 
     Args:
         most: The largest c; S is the image's width or height.
@@ -132,13 +132,13 @@ def _trimmed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float)
 
 
 def trims(rows: int, columns: int, draws: npt.NDArray[Any], most: float) -> tuple[int, int, int, int]:
-    """How much `jitter_crop` cuts off at the top, at the bottom, on the left and on the right.
+    """Return the number of pixels that `jitter_crop` cuts off at the top, bottom, left and right.
 
     Args:
         rows: The image's height.
         columns: Its width.
         draws: Four numbers from 0 to 1.
-        most: The step's.
+        most: The largest c of the step.
     """
     top, bottom = (share_off(draw, most, rows) for draw in draws[:2])
     left, right = (share_off(draw, most, columns) for draw in draws[2:])
@@ -146,7 +146,7 @@ def trims(rows: int, columns: int, draws: npt.NDArray[Any], most: float) -> tupl
 
 
 def random_zoom(*, most: Annotated[float, ">= 0", "< 1"]) -> Step:
-    """Cut off the same share of every side, c S / 2 with c from 0 to `most`, and resize to the size before.
+    """Cut off the same share of every side, c S / 2 with c from 0 to `most`, and resize to the original size.
 
     Args:
         most: The largest c; S is the image's width or height.
@@ -161,15 +161,15 @@ def _zoomed(image: Batch, draws: npt.NDArray[Any], exact: bool, *, most: float) 
 
 
 def share_off(draw: float, most: float, side: int) -> int:
-    """The nearest whole number of pixels to cut off one end of a side, so that small images are cut too."""
+    """Return the number of pixels to cut off one end of a side, rounded to nearest so that small images are cut too."""
     return min(round(draw * most * side / 2), (side - 1) // 2)
 
 
 def rotate(*, degrees: float) -> Step:
-    """Turn clockwise around the middle; the size stays, and what comes from outside is zero.
+    """Rotate clockwise around the middle; the size stays the same, and uncovered pixels become zero.
 
     Args:
-        degrees: By how much.
+        degrees: The angle.
     """
     return Always(_step_of_images(partial(_rotated_image, degrees=degrees), 0))
 
@@ -179,10 +179,10 @@ def _rotated_image(image: Batch, draws: npt.NDArray[Any], exact: bool, *, degree
 
 
 def random_rotate(*, degrees: Annotated[float, ">= 0"]) -> Step:
-    """Turn around the middle by a random angle, as `rotate` does.
+    """Rotate around the middle by a random angle, as `rotate` does.
 
     Args:
-        degrees: The largest angle either way.
+        degrees: The largest angle in either direction.
     """
     return _step_of_images(partial(_randomly_rotated_image, degrees=degrees), 1)
 
@@ -200,18 +200,18 @@ def fitted(
     centred: bool = False,
     fill: float = 0.0,
 ) -> Step:
-    """Cut or pad sides until they are multiples or powers of a number, or have a ratio (imgaug's CropToSquare and its like).
+    """Crop or pad sides to multiples or powers of a number, or to an aspect ratio (imgaug's CropToSquare and the like).
 
     Args:
-        way: Whether something is cut off or added.
-        to: What the sides are made.
+        way: Whether to crop or pad.
+        to: What the sides become: multiples, powers, or sides of a ratio.
         width: The number for the width, or the ratio of width to height; None: the width stays.
-        height: The number for the height; None: it stays.
-        centred: Whether both ends get half of it; else it is drawn how much each gets.
-        fill: The value of pixels that are added; a mask has none there.
+        height: The number for the height; None: the height stays.
+        centred: Whether the change is divided equally between both ends; else the division is drawn.
+        fill: The value of padded pixels; in a mask, these are ignored.
 
     Raises:
-        ConfigError: When numbers do not fit.
+        ConfigError: If numbers do not fit.
     """
     numbers = [number for number in (width, height) if number is not None]
     if to == "ratio" and (width is None or height is not None):
@@ -251,7 +251,7 @@ def _fitted(
 
 
 def _fitting_side(side: int, number: int, way: str, to: str) -> int:
-    """The nearest multiple or power of a number that is not longer, or not shorter, than a side; one that cannot be cut stays."""
+    """Return the nearest multiple or power of a number that is not longer (or not shorter); a side too short stays."""
     if to == "multiples":
         return -(-side // number) * number if way == "pad" else (side // number) * number or side
     power = number
@@ -263,14 +263,14 @@ def _fitting_side(side: int, number: int, way: str, to: str) -> int:
 
 
 def _sides_of_ratio(sides: Sequence[int], ratio: float, way: str) -> list[int]:
-    """Height and width where one of them is made shorter, or longer, so that width is about `ratio` times height."""
+    """Return height and width after changing one of them so that width is about `ratio` times height."""
     height, width = sides
     is_narrow = width < ratio * height
     if way == "pad":
         change = ratio * height - width if is_narrow else width / ratio - height
     else:
         change = min(height - width / ratio, height - 1) if is_narrow else min(width - ratio * height, width - 1)
-    # Both ends are rounded, one of them up.
+    # Half of the change is rounded down at one end and up at the other.
     whole = math.floor(change / 2) + math.ceil(change / 2)
     if way == "pad":
         return [height, width + whole] if is_narrow else [height + whole, width]
@@ -284,16 +284,16 @@ def jigsaw(
     steps: tuple[int, int] = (1, 1),
     padded: bool = True,
 ) -> Step:
-    """Exchange cells of a grid with those beside them (imgaug's Jigsaw).
+    """Exchange neighbouring cells of a grid (imgaug's Jigsaw).
 
     Args:
-        rows: Between which bounds the number of rows of the grid is drawn.
-        columns: The same of columns.
-        steps: Between which bounds it is drawn how many cells far each may come; less where a neighbour came as far before.
-        padded: Whether images whose sides the grid does not divide get a black margin; else they are refused.
+        rows: The range of the number of rows of the grid.
+        columns: The range of the number of columns.
+        steps: The range of the largest number of steps that a cell moves; fewer if a neighbour has used up its steps.
+        padded: Whether images whose sides are not multiples of the grid are padded with black; else they are refused.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds, least in (("rows", rows, 1), ("columns", columns, 1), ("steps", steps, 0)):
         if len(bounds) != 2 or not least <= bounds[0] <= bounds[1]:
@@ -333,7 +333,7 @@ def _exchanged(
 
 
 def _exchanged_places(drawn: np.random.Generator, rows: int, columns: int, most: int) -> npt.NDArray[np.int64]:
-    """Where each cell of a grid comes, shape (rows * columns,), when cells that have steps left are exchanged."""
+    """Return the new place of each grid cell, shape (rows * columns,), after exchanging cells that have steps left."""
     left = drawn.integers(0, most + 1, (rows, columns))
     directions = drawn.integers(0, 4, (most, rows, columns))
     places = np.arange(rows * columns).reshape(rows, columns)
@@ -349,14 +349,14 @@ def _exchanged_places(drawn: np.random.Generator, rows: int, columns: int, most:
 
 
 def convert_color(*, code: str, on: On = "images") -> Step:
-    """Change colours with OpenCV's cvtColor; images are RGB before it.
+    """Convert colours with OpenCV's cvtColor; images are RGB before.
 
     Args:
-        code: A code of OpenCV without `COLOR_`, such as RGB2BGR, RGB2HSV or RGB2GRAY.
-        on: Where targets are images: of the `images`, of the `targets`, or of `both`.
+        code: An OpenCV code without `COLOR_`, such as RGB2BGR, RGB2HSV or RGB2GRAY.
+        on: If targets are images: apply to `images`, `targets`, or `both`.
 
     Raises:
-        ConfigError: When OpenCV has no such code.
+        ConfigError: If OpenCV has no such code.
     """
     import cv2
 
@@ -380,16 +380,16 @@ def _converted(image: Batch, draws: npt.NDArray[Any], exact: bool, *, code: str,
 
 
 def normalize(*, mean: float = 0.0, std: float = 1.0, white: Annotated[float, "> 0"] = 1.0, on: On = "images") -> Step:
-    """Subtract a mean and divide by a deviation, both of values where white is 1; pixels become floating point.
+    """Subtract a mean and divide by a standard deviation, both on a scale where white is 1; pixels become floats.
 
     Args:
         mean: The mean.
-        std: The deviation.
-        white: What the images have as white: 255 for 8 bit. It is the unit of the result, too, as networks take it.
+        std: The standard deviation.
+        white: The value of white in the images: 255 for 8 bit. It is also the unit of the result, as networks expect.
         on: As for `convert_color`.
 
     Raises:
-        ConfigError: When the deviation is 0.
+        ConfigError: If the standard deviation is 0.
     """
     if std == 0:
         raise ConfigError(problem(PIPELINE, "normalize divides by std", got=std, fix="use another number"))
@@ -402,7 +402,7 @@ def _scaled(image: Batch, draws: npt.NDArray[Any], exact: bool, *, factor: np.fl
 
 
 def _step_of_images(change: Callable[[Batch, npt.NDArray[Any], bool], Batch], draws: int) -> Step:
-    """A step from a change of one image, which is given so many numbers from 0 to 1, drawn from the image's seed."""
+    """Return a step from a change of one image, which gets `draws` random numbers from 0 to 1 from the image's seed."""
     return partial(_image_by_image, change, draws)
 
 
@@ -425,19 +425,19 @@ def _size(name: str, size: Sequence[int]) -> tuple[int, int]:
 
 
 def resized(image: Batch, width: int, height: int, exact: bool = False) -> Batch:
-    """An image of shape (height, width, channels) in another size, each new pixel from the four nearest old ones.
+    """Resize an image of shape (height, width, channels); each new pixel comes from the four nearest old ones.
 
     Args:
         image: The image.
         width: The new width.
         height: The new height.
-        exact: Each new pixel is the nearest old one.
+        exact: Use the nearest old pixel instead.
     """
     import cv2
 
     if image.shape[:2] == (height, width):
         return image
-    # Of OpenCV's two this one measures from the middles of pixels, as the linear one does.
+    # Of OpenCV's two nearest modes, this one measures from pixel centres, as the linear mode does.
     how = cv2.INTER_NEAREST_EXACT if exact else cv2.INTER_LINEAR
     return _by_channels(image, lambda part: cv2.resize(part, (width, height), interpolation=how))
 
@@ -452,16 +452,16 @@ def _turned(image: Batch, degrees: float, exact: bool) -> Batch:
 
 
 def rotation(rows: int, columns: int, degrees: float) -> npt.NDArray[np.float64]:
-    """The matrix of a clockwise turn around the middle, shape (2, 3), of places counted from the middles of pixels.
+    """Return the matrix of a clockwise rotation around the middle, shape (2, 3), in coordinates of pixel centres.
 
     Args:
         rows: The image's height.
         columns: Its width.
-        degrees: By how much.
+        degrees: The angle.
     """
     import cv2
 
-    # OpenCV counts angles the other way.
+    # OpenCV's angles are counter-clockwise.
     return np.asarray(cv2.getRotationMatrix2D(((columns - 1) / 2, (rows - 1) / 2), -degrees, 1.0), np.float64)
 
 

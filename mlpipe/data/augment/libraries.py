@@ -1,4 +1,4 @@
-"""Transforms of albumentations and torchvision as CPU steps: one image at a time, each with a seed of its own."""
+"""Transforms of albumentations and torchvision as CPU steps: one image at a time, each with its own seed."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from mlpipe.data.augment.samples import PIPELINE, Batch, Images, Seeds, Step
 from mlpipe.errors import DataError, problem
 
 _OURS = "leave it out: mlpipe normalises and converts images itself"
-# They would change the range of values without changing the type, or the type on purpose.
+# These would change the range of values without changing the dtype, or change the dtype on purpose.
 _NORMALISING = frozenset(
     (
         *("Normalize", "Denormalize", "ToFloat", "FromFloat", "ToDtype", "ConvertDtype", "ConvertImageDtype"),
         *("ToTensor", "ToTensorV2", "PILToTensor", "ToImage", "ToPILImage", "ToPureTensor"),
     )
 )
-# What torch's and NumPy's functions raise for images that they cannot take.
+# What functions of torch and NumPy raise for images that they cannot process.
 UNFIT = (TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, IndexError, AssertionError)
 
 
 def adapt(transform: Any) -> Step:
-    """A step from an albumentations transform, a torchvision v2 transform, or a step of ours (returned as it is).
+    """Return a step for an albumentations transform, a torchvision v2 transform, or a step of mlpipe (returned as it is).
 
     Each image is changed under its own seed, so that it does not depend on the batch or the loader process. Any other
-    torch module is taken as torchvision's are: it gets an image (channels, height, width) of the cache's type. The global
-    generators of torch, NumPy and Python are left as they were.
+    torch module is treated like torchvision's: it gets an image (channels, height, width) of the cache's dtype. The global
+    generators of torch, NumPy and Python keep their states.
 
     Args:
-        transform: What the configuration named.
+        transform: The object that the configuration named.
 
     Raises:
         DataError: For transforms that normalise or convert, which mlpipe does itself; and by the step, for images that
-            the transform cannot take or of which it does not give images of the same channels and type.
+            the transform cannot process or returns with other channels or another dtype.
     """
     libraries, name = origins(transform), type(transform).__name__
     if not libraries & {"albumentations", "torch"}:
@@ -54,18 +54,18 @@ def adapt(transform: Any) -> Step:
 
 
 def changes_images(transform: Any) -> bool:
-    """Whether a step is one of images by themselves, and not one of their targets or of both at once."""
+    """Return whether a step changes images only, and not targets or both at once."""
     return not isinstance(transform, RandomPatches) and getattr(transform, "on", "images") != "targets"
 
 
 def refuse_targets(transform: Any) -> None:
-    """Refuse a step that is for targets, where these are no images.
+    """Refuse a step for targets if the targets are not images.
 
     Args:
-        transform: What the configuration named.
+        transform: The object that the configuration named.
 
     Raises:
-        DataError: When it is.
+        DataError: If it is such a step.
     """
     if isinstance(transform, RandomPatches):
         fix = "use task=image_folders, whose targets are images, or random_erasing"
@@ -76,19 +76,19 @@ def refuse_targets(transform: Any) -> None:
 
 
 def origins(transform: Any) -> set[str]:
-    """The top packages that the object's class and its bases come from; nothing is imported to find out."""
+    """Return the top-level packages of the object's class and its bases, without importing anything."""
     return {base.__module__.partition(".")[0] for base in type(transform).__mro__}
 
 
 def refuse_normalising(transform: Any, pipeline: str) -> None:
-    """Refuse transforms after which pixels would not be pixels any more, those inside a Compose among them.
+    """Refuse transforms whose results are no longer pixel values, also inside a Compose.
 
     Args:
         transform: A transform of another library.
-        pipeline: The configuration's key of the pipeline that it stands in.
+        pipeline: The configuration key of its pipeline.
 
     Raises:
-        DataError: When there is one.
+        DataError: If there is one.
     """
     name = type(transform).__name__
     if name in _NORMALISING:
@@ -99,13 +99,13 @@ def refuse_normalising(transform: Any, pipeline: str) -> None:
 
 
 def unfit_images_error(name: str, pipeline: str, images: Any, error: Exception) -> DataError:
-    """The error for images that a transform of another library cannot take.
+    """Return the error for images that a transform of another library cannot process.
 
     Args:
-        name: The transform's class.
-        pipeline: The configuration's key of the pipeline that it stands in.
+        name: The name of the transform's class.
+        pipeline: The configuration key of its pipeline.
         images: An array or tensor, one image or several.
-        error: What the transform raised.
+        error: The exception that the transform raised.
     """
     reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
     wrong = f"{name} cannot take images of shape {tuple(images.shape)} and type {images.dtype} ({reason})"
@@ -117,10 +117,10 @@ class _PerImage:
     """A step that changes one image at a time.
 
     Attributes:
-        name: The transform's class, for sentences.
-        change: An image and a seed to what the transform makes of it.
-        guard: Surrounds the images of a batch.
-        errors: What the transform raises for images that it cannot take.
+        name: The name of the transform's class, for error messages.
+        change: Maps an image and a seed to the changed image.
+        guard: A context manager around the images of a batch.
+        errors: What the transform raises for images that it cannot process.
     """
 
     name: str
@@ -129,10 +129,10 @@ class _PerImage:
     errors: tuple[type[Exception], ...]
 
     def __call__(self, images: Images, seeds: Seeds) -> Images:
-        """The changed images."""
+        """Return the changed images."""
         with self.guard():
             changed = [self._one(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
-        # Of originals that happen to have one size some may be turned by a quarter: what follows takes a list, too.
+        # Always a list for originals: even if they share one size, a quarter turn may change that of some.
         return (
             changed
             if isinstance(images, list) or len({changed_image.shape for changed_image in changed}) > 1
@@ -141,22 +141,22 @@ class _PerImage:
 
     def _one(self, image: Batch, seed: int) -> Batch:
         try:
-            # A copy of its own: some transforms write into what they are given, and the cache is shared.
+            # A copy, because some transforms modify their input in place, and the cache is shared.
             return checked(self.name, image, self.change(np.array(image, order="C"), seed))
         except self.errors as error:
             raise unfit_images_error(self.name, PIPELINE, image, error) from error
 
 
 def checked(name: str, image: Batch, after: Any) -> Batch:
-    """The checked output of a transform, an image of the same channels and type.
+    """Return the output of a transform after checking that it is an image of the same channels and dtype.
 
     Args:
-        name: The transform's class.
-        image: What it was given.
-        after: What it gave.
+        name: The name of the transform's class.
+        image: Its input.
+        after: Its output.
 
     Raises:
-        DataError: When it is something else.
+        DataError: If it is anything else.
     """
     if not isinstance(after, np.ndarray) or after.ndim != 3 or after.shape[2] != image.shape[2]:
         description = (
@@ -173,23 +173,23 @@ class Seeded:
     """A transform of albumentations that is called with a seed.
 
     Args:
-        transform: The transform; its generators become ours.
+        transform: The transform; its generators are replaced.
     """
 
     def __init__(self, transform: Any) -> None:
-        # The library's own set_random_seed makes two new generators for each image, and gives all the parts of a Compose
+        # The library's own set_random_seed makes two new generators for each image and gives all parts of a Compose
         # the same seed, so that a horizontal and a vertical flip would always happen together. Here all parts share two
-        # generators, which are set anew for each image.
+        # generators, which are reset for each image.
         self._bits, self._python = np.random.Philox(key=0), random.Random(0)
         transform.set_random_state(np.random.Generator(self._bits), self._python)
         self._transform, self._start = transform, self._bits.state
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Generators that were sent to another process by themselves would no longer be those of the transform.
+        # Pickling the generators separately would detach them from the transform in the other process.
         return Seeded, (self._transform,)
 
     def __call__(self, seed: int, **given: Any) -> Any:
-        """Outputs of the transform for an image, a mask and so on, by the library's names."""
+        """Return the outputs of the transform for an image, a mask and so on, with the library's argument names."""
         self._start["state"]["key"][0] = seed
         self._bits.state = self._start
         self._python.seed(seed)
@@ -212,7 +212,7 @@ def _by_torchvision(transform: Any, image: Batch, seed: int) -> Any:
 
 @contextmanager
 def global_draws_kept() -> Iterator[None]:
-    """Put the global generators of torch, NumPy and Python back to where they were."""
+    """Restore the states of the global generators of torch, NumPy and Python on exit."""
     import torch
 
     numpy_state, python_state = np.random.get_state(), random.getstate()

@@ -1,8 +1,8 @@
-"""Random changes of training images together with their masks or target images: both are moved alike.
+"""Random changes of training images together with their masks or target images, which move alike.
 
-Only images are recoloured, unless a step says that it is for targets too (`on`). New pixels of target images are
-interpolated as those of images are; masks get the nearest class. Class numbers are shifted by one while they are moved, so
-that whatever a step fills up with zeros is a pixel that does not count (`mlpipe.data.task.IGNORED`).
+Only images are recoloured, unless a step also applies to targets (`on`). New pixels of target images are interpolated like
+those of images; masks get the nearest class. Class numbers are shifted by one while masks are moved, so that pixels that a
+step fills with zeros are ignored (`mlpipe.data.task.IGNORED`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlpipe.names import name_of
 PairStep = Callable[[Any, Any, Seeds], tuple[Any, Any]]
 
 _GEOMETRY, _COLOUR = "torchvision.transforms.v2._geometry", "torchvision.transforms.v2._color"
-# Steps of mlpipe by their names.
+# Steps of mlpipe by name.
 MOVING = ("random_crop", "horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "random_flips", "jigsaw")
 COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
@@ -39,13 +39,13 @@ COLOURING = (
     *(function.__name__ for function in pixel_changes.FUNCTIONS),
 )
 RESIZE = "resize"
-# Those that are asked for the nearest pixel, where masks are moved.
+# Steps that are called with `exact` when masks are moved.
 SAMPLING = (
     *("random_resized_crop", RESIZE, "center_crop", "jitter_crop", "random_zoom", "rotate", "random_rotate", "fitted"),
 )
-# What transforms of albumentations call the number that they fill masks with.
+# The albumentations parameters for the fill value of masks.
 _MASK_FILLS = ("fill_mask", "mask_drop_value")
-# What moves an image and a target of another size alike: flips, turns around the middle, and each one's own colours.
+# Steps that move an image and a target of another size alike: flips, central rotations, and changes of colours.
 _OF_ANY_SIZE = (
     *("horizontal_flip", "vertical_flip", "alternating_flip", "rotate90", "rotate", "random_rotate", RESIZE),
     *COLOURING,
@@ -54,7 +54,7 @@ _OF_ANY_SIZE = (
 
 @dataclass(frozen=True)
 class _Marked:
-    """A step that is told from others by its class.
+    """Base of steps that are recognised by their class.
 
     Attributes:
         change: The step.
@@ -63,24 +63,24 @@ class _Marked:
     change: PairStep
 
     def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
-        """The changed images and their partners."""
+        """Return the changed images and their partners."""
         return self.change(images, others, seeds)
 
 
 class Always(_Marked):
-    """A step that images and their partners go through in evaluation too."""
+    """A step that is also applied to images and their partners in evaluation."""
 
 
 class Alternating(_Marked):
-    """Flips that change with each epoch, of images and their partners."""
+    """Flips of images and their partners that alternate between epochs."""
 
 
 @dataclass(frozen=True)
 class Apart(Always):
-    """A resize of images or of targets only.
+    """A resize of only the images or only the targets.
 
     Attributes:
-        on: Of which.
+        on: Which of the two.
     """
 
     on: str = "targets"
@@ -88,18 +88,18 @@ class Apart(Always):
 
 @dataclass(frozen=True)
 class Chosen:
-    """A step that draws for each sample which steps, or which parameters, it goes through: its partner goes with it.
+    """A step that draws for each sample which steps or parameters to apply, to its partner too.
 
     Attributes:
-        choice: What draws, with steps of samples and their partners.
-        joined: What makes one thing of the partners again.
+        choice: The random choice among steps for samples and their partners.
+        joined: Joins the list of changed partners again.
     """
 
     choice: Choice
     joined: Callable[[list[Any]], Any]
 
     def __call__(self, images: Images, others: Any, seeds: Seeds) -> tuple[Images, Any]:
-        """The changed images and their partners."""
+        """Return the changed images and their partners."""
         pairs = [
             through(self.choice.chosen(int(seeds[number])), [image], [other], seeds[number : number + 1])
             for number, (image, other) in enumerate(zip(images, others, strict=True))
@@ -108,7 +108,7 @@ class Chosen:
 
 
 def through(steps: Sequence[PairStep], images: Any, others: Any, seeds: Seeds) -> tuple[Any, Any]:
-    """Images and their partners behind some steps, each with seeds of its own.
+    """Apply steps to images and their partners, each step with its own seeds.
 
     Args:
         steps: The steps.
@@ -123,21 +123,21 @@ def through(steps: Sequence[PairStep], images: Any, others: Any, seeds: Seeds) -
 
 
 def always(steps: Sequence[PairStep]) -> list[PairStep]:
-    """The steps that images and their partners go through in evaluation."""
+    """Return the steps that are also applied in evaluation."""
     return [step for step in steps if isinstance(step, Always)]
 
 
 def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
-    """A step for images and their masks, or for images and their target images.
+    """Return a step for images and their masks, or for images and their target images.
 
     Args:
-        target: What the configuration named.
-        transform: What it gave: one of our steps, or a transform of albumentations or torchvision v2, which know by
-            themselves what a mask is.
-        of_images: Whether targets are images with channels, and not masks.
+        target: The name in the configuration.
+        transform: The object of that name: a step of mlpipe, or a transform of albumentations or torchvision v2, which
+            handle masks themselves.
+        of_images: Whether targets are images with channels instead of masks.
 
     Raises:
-        DataError: For transforms that normalise, and those that do not say what happens to masks or targets.
+        DataError: For transforms that normalise, and transforms that do not say what happens to masks or targets.
     """
     if of_images and isinstance(transform, RandomPatches):
         return Always(transform)
@@ -163,15 +163,15 @@ def adapt(target: str, transform: Any, *, of_images: bool = False) -> PairStep:
 
 
 def refuse_moving_inside(target: str, transform: Any, target_noun: str) -> None:
-    """Refuse what blends an image with a moved one, or moves some of its channels: nobody knows where its target is then.
+    """Refuse steps that blend an image with a moved one or move only some channels: the target's place is then undefined.
 
     Args:
-        target: What the configuration named.
-        transform: What it gave.
-        target_noun: Targets, for the sentence.
+        target: The name in the configuration.
+        transform: The object of that name.
+        target_noun: The word for targets in the error message.
 
     Raises:
-        DataError: When something inside of it does more than recolour.
+        DataError: If a step inside of it does more than recolour.
     """
     if isinstance(transform, Inside) and not _recolours(target, transform):
         fix = "keep what changes colours only inside of it"
@@ -181,7 +181,7 @@ def refuse_moving_inside(target: str, transform: Any, target_noun: str) -> None:
 
 
 def _recolours(target: str, transform: Any) -> bool:
-    """Whether all that a step does is to change the colours of images."""
+    """Return whether a step only changes colours of images."""
     if getattr(transform, "mask_drop_value", None) is not None:
         return False
     if isinstance(transform, Inside):
@@ -195,7 +195,7 @@ def _recolours(target: str, transform: Any) -> bool:
 
 @cache
 def _image_only() -> frozenset[str]:
-    """Transforms of albumentations that change nothing but colours; dropped pixels stay where they are."""
+    """Return the albumentations transforms that only change pixel values in place, including PixelDropout."""
     import albumentations
 
     kinds = [kind for kind in vars(albumentations).values() if isinstance(kind, type)]
@@ -207,11 +207,11 @@ def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
     """Refuse steps that would not move images and targets of different sizes alike.
 
     Args:
-        steps: What the configuration named, and what it gave, of each step.
-        scale: The size of targets in that of images before the first step.
+        steps: The name in the configuration and the object, for each step.
+        scale: The size of targets relative to that of images before the first step.
 
     Raises:
-        DataError: For the first one.
+        DataError: For the first such step.
     """
     apart = scale != SAME
     for target, transform in steps:
@@ -228,39 +228,39 @@ def check_sizes(steps: Sequence[tuple[str, Any]], scale: Scale) -> None:
 def apply(
     steps: Sequence[PairStep], images: Images, others: Images, seeds: Seeds, *, of_images: bool = False
 ) -> tuple[Images, Images]:
-    """Run the steps of a pipeline on images and their partners, each with seeds of its own, as `samples.apply` does.
+    """Run the steps of a pipeline on images and their partners, each step with its own seeds, as in `samples.apply`.
 
     Args:
-        steps: What `adapt` gave.
+        steps: Results of `adapt`.
         images: A batch (n, height, width, channels), or a list of images of several sizes.
-        others: Alike: target images with channels of their own; or class numbers with one channel, uint8.
+        others: Likewise: target images with their own channels, or class numbers with one channel, uint8.
         seeds: One for each sample, shape (n,).
         of_images: As for `adapt`.
 
     Returns:
-        Images and their partners; each an array, or a list where sizes differ.
+        Images and their partners; each an array, or a list if sizes differ.
     """
     if not steps:
         return images, others
-    # 255, the pixel that does not count, becomes 0.
+    # 255, the ignored class number, wraps around to 0.
     moved = others if of_images else _shifted(others, 1)
     images, moved = through(steps, images, moved, seeds)
     return images, moved if of_images else _shifted(moved, 255)
 
 
 def _shifted(masks: Images, by: int) -> Images:
-    """Masks with a number added to each pixel; 256 is 0."""
+    """Return masks with a number added to each pixel, modulo 256."""
     return masks + np.uint8(by) if isinstance(masks, np.ndarray) else [mask + np.uint8(by) for mask in masks]
 
 
 def of_size(others: Images, images: Images, interpolation: Interpolation = "bilinear", scale: Scale = SAME) -> Images:
-    """Masks or targets in the sizes of their images: a JPEG that was reduced while it was decoded may be a pixel off.
+    """Resize masks or targets to the sizes of their images: JPEGs decoded at a reduced size may be off by a pixel.
 
     Args:
-        others: The masks or targets; an array is of one size with the images.
+        others: The masks or targets; an array already has the size of the images.
         images: Their images.
-        interpolation: How they are resized.
-        scale: How many times as high and as wide as their images they are.
+        interpolation: The filter of the resize.
+        scale: The ratio of their height and width to those of their images.
     """
     if not isinstance(others, list):
         return others
@@ -272,7 +272,7 @@ def of_size(others: Images, images: Images, interpolation: Interpolation = "bili
 
 
 def _own_step(name: str, transform: Any, of_images: bool) -> PairStep:
-    """A step of mlpipe's own."""
+    """Return a paired step for a step of mlpipe."""
     on = getattr(transform, "on", None)
     if not of_images and name == RESIZE and on is not None:
         fix = "leave `on` out: masks have the size of their images"
@@ -292,11 +292,11 @@ def _changed(
 
 @dataclass(frozen=True)
 class _PerPair:
-    """A transform of another library: it changes one pair at a time, and gives arrays where all have one size.
+    """A transform of another library that changes one pair at a time, and gives arrays if all results have one size.
 
     Attributes:
-        name: The transform's class, for sentences.
-        change: The change; it gets an image, its mask (height, width) or target image, and a seed.
+        name: The name of the transform's class, for error messages.
+        change: A function of an image, its mask (height, width) or target image, and a seed.
         of_images: As for `adapt`.
     """
 
@@ -305,7 +305,7 @@ class _PerPair:
     of_images: bool
 
     def __call__(self, images: Images, others: Images, seeds: Seeds) -> tuple[Images, Images]:
-        """The changed images and their partners."""
+        """Return the changed images and their partners."""
         with transforms.global_draws_kept():
             pairs = [self._transform_pair(*pair) for pair in zip(images, others, seeds.tolist(), strict=True)]
         return _stacked([image for image, _ in pairs]), _stacked([other for _, other in pairs])
@@ -313,7 +313,7 @@ class _PerPair:
     def _transform_pair(self, image: Any, other: Any, seed: int) -> tuple[Any, Any]:
         plain = other if self.of_images else other[:, :, 0]
         try:
-            # Copies of its own: some transforms write into what they are given, and the cache is shared.
+            # Copies, because some transforms modify their input in place, and the cache is shared.
             moved, partner = self.change(np.array(image, order="C"), np.array(plain, order="C"), seed)
         except _unfit_errors() as error:
             raise transforms.unfit_images_error(self.name, PIPELINE, image, error) from error
@@ -338,8 +338,8 @@ def _stacked(images: list[Any]) -> Images:
 
 
 def _albumentations_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
-    """The change of a pair by a transform of albumentations, to which every partner is a mask."""
-    # What is given stays as it is: the same object may be adapted again.
+    """Return the change of a pair by an albumentations transform, which treats every partner as a mask."""
+    # A copy, because the same object may be adapted again.
     transform = copy.deepcopy(transform)
     if of_images:
         _interpolate_alike(transform)
@@ -349,9 +349,9 @@ def _albumentations_change(transform: Any, of_images: bool) -> Callable[[Any, An
 
 
 def _fill_with_shifted_classes(transform: Any) -> None:
-    """Let a transform of albumentations, and all inside it, fill masks with the classes that it names, shifted as masks are."""
+    """Make an albumentations transform, and all inside it, fill masks with the classes it names, shifted as masks are."""
     for name in _MASK_FILLS:
-        # Zero, from outside as by default, is what counts nowhere.
+        # Zero, the default, means ignored pixels.
         if isinstance(value := getattr(transform, name, None), int | float) and value:
             setattr(transform, name, (int(value) + 1) % 256)
     inner = getattr(transform, "transforms", None)
@@ -360,7 +360,7 @@ def _fill_with_shifted_classes(transform: Any) -> None:
 
 
 def _interpolate_alike(transform: Any) -> None:
-    """Let a transform of albumentations, and all inside it, make new pixels of targets as it makes those of images."""
+    """Make an albumentations transform, and all inside it, interpolate targets in the same way as images."""
     if hasattr(transform, "mask_interpolation") and hasattr(transform, "interpolation"):
         transform.mask_interpolation = transform.interpolation
     if hasattr(transform, "fill_mask") and hasattr(transform, "fill"):
@@ -376,19 +376,19 @@ def _by_albumentations(seeded: transforms.Seeded, image: Any, other: Any, seed: 
 
 
 def _fill_masks_with_nothing(transform: Any) -> None:
-    """Let a transform of torchvision, and all inside it, fill masks with what counts nowhere, whatever images are filled with."""
+    """Make a torchvision transform, and all inside it, fill masks with the ignored class, whatever images are filled with."""
     from torchvision import tv_tensors
 
     if isinstance(fill := getattr(transform, "_fill", None), dict):
         transform._fill = {**fill, tv_tensors.Mask: 0}
-    # Of those that hold others only some hold them as modules.
+    # Some containers do not register their transforms as modules.
     inner = getattr(transform, "transforms", None)
     for part in (*(inner if isinstance(inner, list | tuple) else ()), *transform.children()):
         _fill_masks_with_nothing(part)
 
 
 def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:
-    """The change of a pair by a transform of torchvision: one that moves moves both, one of colours changes images."""
+    """Return the change of a pair by a torchvision transform: geometric ones move both, others change only images."""
     from torchvision import tv_tensors
 
     _fill_masks_with_nothing(transform)
@@ -397,7 +397,7 @@ def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, 
         fix = "list its parts one by one, or use a transform of albumentations"
         wrong = "does not say what happens to targets"
         raise DataError(problem(PIPELINE, wrong, got=type(transform).__name__, fix=fix))
-    # What is wrapped as a mask keeps its colours.
+    # A partner that is wrapped as a mask keeps its colours.
     kind = tv_tensors.Image if of_images and home == _GEOMETRY else tv_tensors.Mask
     return partial(_by_torchvision, transform, kind)
 

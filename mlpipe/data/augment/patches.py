@@ -1,4 +1,4 @@
-"""Inpainting: random patches cut from inputs, and alone in the targets (context encoders, Pathak et al. 2016)."""
+"""Inpainting: random patches are cut from inputs, and targets hold only the patches (context encoders, Pathak et al. 2016)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mlpipe.errors import DataError, counted, problem
 
 @dataclass(frozen=True)
 class RandomPatches:
-    """The step: drawn anew in every epoch, and in evaluation the same for a sample each time.
+    """Patches that are drawn anew in every epoch of training, and are the same for a sample in every evaluation.
 
     Attributes:
-        number: How many patches an image loses.
-        size: Their height and width in pixels.
+        number: The number of patches that are cut from an image.
+        size: The height and width of a patch in pixels.
     """
 
     number: int
     size: int
 
     def __call__(self, images: Images, targets: Images, seeds: Seeds) -> tuple[Images, Images]:
-        """Images without their patches, and the patches without the rest; zero is in place of what is not there.
+        """Return images without their patches, and the patches without the rest; missing pixels are zero.
 
         Args:
             images: A batch (n, height, width, channels), or a list of images of several sizes.
-            targets: What they replace; what it holds does not matter.
+            targets: The targets to replace; their values do not matter.
             seeds: One for each sample, shape (n,).
 
         Raises:
-            DataError: When an image is smaller than a patch, or targets have other channels.
+            DataError: If an image is smaller than a patch, or targets have other channels.
         """
         inputs, patches = list[Batch](), list[Batch]()
         for place, (image, target) in enumerate(zip(images, targets, strict=True)):
@@ -49,15 +49,15 @@ class RandomPatches:
         return inputs, patches
 
     def inside(self, height: int, width: int, seed: Seeds) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Mask of an image's patches, shape (height, width); they may overlap.
+        """Return a mask of an image's patches, shape (height, width); patches may overlap.
 
         Args:
-            height: The image's.
-            width: Alike.
-            seed: Of the one sample, shape (1,).
+            height: The image's height.
+            width: The image's width.
+            seed: The seed of the sample, shape (1,).
 
         Raises:
-            DataError: When the image is smaller than a patch.
+            DataError: If the image is smaller than a patch.
         """
         if min(height, width) < self.size:
             wrong = f"random_patches of {self.size} pixels do not fit into an image of {width} x {height}"
@@ -71,13 +71,13 @@ class RandomPatches:
 
 
 def random_patches(*, number: Annotated[int, ">= 1"], size: Annotated[int, ">= 1"]) -> RandomPatches:
-    """Take square patches out of images; they, and nothing else, are the targets: for tasks whose targets are images.
+    """Cut square patches out of images; the targets are the patches alone. For tasks whose targets are images.
 
-    They are drawn from seed, fold, epoch and sample. Images with a target lose patches in evaluation, too, the same ones in
-    every epoch and fold, because a score without them would mean nothing; images without a target stay whole.
+    Patches are drawn from seed, fold, epoch and sample. In evaluation, images with a target also lose patches, the same ones
+    for every epoch and fold, because scores would otherwise be meaningless; images without a target stay whole.
 
     Args:
-        number: How many.
-        size: Their height and width in pixels.
+        number: The number of patches.
+        size: The height and width of a patch in pixels.
     """
     return RandomPatches(number, size)

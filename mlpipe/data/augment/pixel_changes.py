@@ -1,6 +1,6 @@
-"""Random changes of single images that other programs have and albumentations has not: colour spaces, noise, pooling, weather.
+"""Random changes of single images that albumentations lacks: colour spaces, noise, pooling, weather.
 
-Each is drawn from the image's own seed. Names in brackets are those of imgaug 0.3, whose documentation the formulas follow.
+All draws come from the image's own seed. Names in brackets are those of imgaug 0.3, whose documentation the formulas follow.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPACES = {
     "BGR": ("RGB2BGR", "BGR2RGB"),
     "GRAY": ("RGB2GRAY", "GRAY2RGB"),
     "HSV": ("RGB2HSV", "HSV2RGB"),
-    # Hue of 255 steps.
+    # Hue in 255 steps.
     "HSV_FULL": ("RGB2HSV_FULL", "HSV2RGB_FULL"),
     "HLS": ("RGB2HLS", "HLS2RGB"),
     "Lab": ("RGB2LAB", "LAB2RGB"),
@@ -32,49 +32,49 @@ _SPACES = {
     "CIE": ("RGB2XYZ", "XYZ2RGB"),
 }
 Space = Literal["RGB", "BGR", "GRAY", "HSV", "HSV_FULL", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE"]
-# So many lines and columns are smoothed at most, as OpenCV's filters take their time.
+# The largest number of rows and columns that are smoothed, because OpenCV's filters are slow.
 _LARGEST_WINDOW = 99
 
 
 def each(change: Callable[[Batch, int], Batch]) -> Step:
-    """A step from a change of one image under its seed.
+    """Return a step that applies a change to each image under its seed.
 
     Args:
-        change: An image, shape (height, width, channels), and its seed to the changed image.
+        change: Maps an image, shape (height, width, channels), and its seed to the changed image.
     """
     return partial(image_by_image, change)
 
 
 def image_by_image(change: Callable[[Batch, int], Batch], images: Any, seeds: Any) -> Any:
-    """What `each` does: an array where all changed images have one size, else a list."""
+    """Apply a change to each image: an array if all changed images have one size, else a list."""
     changed = [change(image, seed) for image, seed in zip(images, seeds.tolist(), strict=True)]
     same = not isinstance(images, list) and len({image.shape for image in changed}) == 1
     return np.stack(changed) if same else changed
 
 
 def brightest(image: Batch) -> int | float:
-    """The largest value of the image's type; 1 for floating point."""
+    """Return the largest value of the image's dtype; 1 for floats."""
     return 1.0 if np.issubdtype(image.dtype, np.floating) else int(np.iinfo(image.dtype).max)
 
 
 def as_type(values: Any, image: Batch) -> Batch:
-    """Numbers clipped to what the image's type holds, whole ones rounded."""
+    """Clip values to the range of the image's dtype; round them for integers."""
     is_float = np.issubdtype(image.dtype, np.floating)
     clipped: Batch = np.clip(values if is_float else np.rint(values), 0, brightest(image))
     return clipped.astype(image.dtype)
 
 
 def check(name: str, bounds: Sequence[float], least: float = -math.inf, most: float = math.inf) -> None:
-    """Refuse what is no range.
+    """Refuse an invalid range.
 
     Args:
-        name: The step and its parameter, for the sentence.
+        name: The step and its parameter, for the error message.
         bounds: Two numbers.
-        least: The smallest one that does.
-        most: The largest one.
+        least: The smallest valid number.
+        most: The largest valid number.
 
     Raises:
-        ConfigError: When the bounds are not in this order or not within these limits.
+        ConfigError: If the bounds are not in this order or not within these limits.
     """
     if len(bounds) != 2 or not least <= bounds[0] <= bounds[1] <= most:
         limits = {(True, True): "", (True, False): f" <= {most:g}", (False, True): f" >= {least:g}"}
@@ -90,7 +90,7 @@ def of_three(name: str, image: Batch) -> None:
         image: The image.
 
     Raises:
-        ConfigError: When it has other ones.
+        ConfigError: If it has another number of channels.
     """
     if image.shape[2] != 3:
         wrong = "is for three channels"
@@ -98,22 +98,22 @@ def of_three(name: str, image: Batch) -> None:
 
 
 def _bytes(image: Batch) -> Batch:
-    """An image as numbers from 0 to 255."""
+    """Return an image as values from 0 to 255."""
     return image if image.dtype == np.uint8 else as_type(image * (255 / brightest(image)), np.zeros(0, np.uint8))
 
 
 def _as_before(changed: Batch, image: Batch) -> Batch:
-    """Numbers from 0 to 255 in the type of the image that they were made of."""
+    """Convert values from 0 to 255 back to the dtype of the original image."""
     return changed if image.dtype == np.uint8 else as_type(changed * (brightest(image) / 255), image)
 
 
 def converted(image: Batch, of: str, to: str) -> Batch:
-    """An image of one colour space in another one, through RGB; grey has three channels that are alike.
+    """Convert an image between colour spaces, through RGB; grey has three identical channels.
 
     Args:
-        image: Three channels.
-        of: The space that it is in.
-        to: The other one.
+        image: An image of three channels.
+        of: Its colour space.
+        to: The wanted colour space.
     """
     import cv2
 
@@ -127,15 +127,15 @@ def converted(image: Batch, of: str, to: str) -> Batch:
 
 
 def colour_space(*, to: list[Space], of: Space = "RGB", alpha: Range = (1.0, 1.0)) -> Step:
-    """Take images for ones of another colour space (ChangeColorspace).
+    """Convert images to another colour space (ChangeColorspace).
 
     Args:
-        to: The space that they are converted to, one of these for each image.
-        of: The space that they are in.
-        alpha: Between which bounds the share of the converted image is drawn.
+        to: The colour spaces to convert to, one of which is drawn for each image.
+        of: The colour space of the images.
+        alpha: The range of the share of the converted image.
 
     Raises:
-        ConfigError: When the shares are none, or a space is unknown.
+        ConfigError: If the range of shares is not valid, or a space is unknown.
     """
     check("colour_space.alpha", alpha, 0, 1)
     _check_spaces("colour_space.to", to)
@@ -163,16 +163,16 @@ def times_hue_saturation(
     saturation: Range | None = None,
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Multiply hue and saturation, both as of 255 (MultiplyHueAndSaturation).
+    """Multiply hue and saturation, both on a scale of 255 (MultiplyHueAndSaturation).
 
     Args:
-        factor: Between which bounds the factor of both is drawn.
-        hue: Bounds for the hue alone, in place of `factor`.
-        saturation: Bounds for the saturation alone, in place of `factor`.
-        per_channel: The share of images for which hue and saturation have factors of their own out of `factor`.
+        factor: The range of the factor of both.
+        hue: The range for the hue alone, instead of `factor`.
+        saturation: The range for the saturation alone, instead of `factor`.
+        per_channel: The share of images whose hue and saturation get separate factors from `factor`.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("times_hue_saturation.factor", factor, -10, 10)
     check("times_hue_saturation.hue", hue or (1, 1), -10, 10)
@@ -192,7 +192,7 @@ def _times(
     else:
         factors = [float(drawn.uniform(*(bounds or (1.0, 1.0)))) for bounds in (hue, saturation)]
     plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
-    # Hue is an angle of 180 steps, of which imgaug makes 255.
+    # Hue is an angle of 180 steps, which imgaug rescales to 255.
     turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
     plane[..., 0] = np.rint(turned * (180 / 255)) % 180
     plane[..., 1] = np.clip(np.rint(factors[1] * plane[..., 1]), 0, 255)
@@ -200,15 +200,15 @@ def _times(
 
 
 def bilateral_blur(*, d: Range = (1, 1), sigma_color: Range = (10, 250), sigma_space: Range = (10, 250)) -> Step:
-    """Blur by a bilateral filter, which keeps edges (BilateralBlur; `cv2.bilateralFilter`).
+    """Blur with a bilateral filter, which keeps edges (BilateralBlur; `cv2.bilateralFilter`).
 
     Args:
-        d: Between which bounds the diameter is drawn, in pixels; 1 does nothing.
-        sigma_color: Bounds of the deviation among colours, of 255.
-        sigma_space: Bounds of the deviation among pixels.
+        d: The range of the diameter in pixels; 1 does nothing.
+        sigma_color: The range of the standard deviation in colour, on a scale of 255.
+        sigma_space: The range of the standard deviation in space, in pixels.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("bilateral_blur.d", d, 1, _LARGEST_WINDOW)
     for name, bounds in (("sigma_color", sigma_color), ("sigma_space", sigma_space)):
@@ -231,14 +231,14 @@ def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_s
 
 
 def mean_shift_blur(*, spatial: Range = (5, 40), colour: Range = (5, 40)) -> Step:
-    """Give pixels the mean of those that are near in place and colour (MeanShiftBlur; `cv2.pyrMeanShiftFiltering`).
+    """Replace pixels by the mean of pixels near in place and colour (MeanShiftBlur; `cv2.pyrMeanShiftFiltering`).
 
     Args:
-        spatial: Between which bounds the radius in pixels is drawn.
-        colour: Bounds of the radius among colours, of 255.
+        spatial: The range of the radius in pixels.
+        colour: The range of the radius in colour, on a scale of 255.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("mean_shift_blur.spatial", spatial, 0.01, _LARGEST_WINDOW)
     check("mean_shift_blur.colour", colour, 0.01, 255)
@@ -256,13 +256,13 @@ def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> 
 
 
 def convolved(*, matrix: list[list[float]]) -> Step:
-    """Filter each channel with a matrix (Convolve).
+    """Convolve each channel with a matrix (Convolve).
 
     Args:
         matrix: Rows of factors; the middle one belongs to the pixel itself.
 
     Raises:
-        ConfigError: When it is no matrix.
+        ConfigError: If it is not a matrix.
     """
     if not matrix or len({len(row) for row in matrix}) != 1 or not matrix[0]:
         raise ConfigError(problem(f"{PIPELINE}: convolved.matrix", "must have rows of one length", got=matrix))
@@ -283,16 +283,16 @@ def added_noise(
     loc: Range = (0.0, 0.0),
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Add a number to each pixel (AdditiveLaplaceNoise, AdditivePoissonNoise).
+    """Add a random number to each pixel (AdditiveLaplaceNoise, AdditivePoissonNoise).
 
     Args:
-        of: The numbers' distribution; those of Poisson's have a random sign.
-        scale: Between which bounds the scale, or Poisson's mean, is drawn, of 255.
-        loc: Bounds of Laplace's mean.
-        per_channel: The share of images whose channels have numbers of their own.
+        of: The distribution of the numbers; Poisson's get a random sign.
+        scale: The range of the scale, or of Poisson's mean, on a scale of 255.
+        loc: The range of Laplace's mean.
+        per_channel: The share of images whose channels get separate numbers.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("added_noise.scale", scale, 0)
     check("added_noise.loc", loc)
@@ -320,19 +320,19 @@ def replaced_pixels(
     least: Annotated[int, ">= 1"] = 4,
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Replace a share of the pixels, or of the cells of a coarse grid (SaltAndPepper and its like, ReplaceElementwise).
+    """Replace a share of the pixels, or of the cells of a coarse grid (SaltAndPepper and the like, ReplaceElementwise).
 
     Args:
-        p: Between which bounds the share is drawn.
-        by: Nearly white and black ones (of a beta distribution with 0.5 and 0.5), its bright or dark half alone, or `values`.
-        values: Between which bounds new values are drawn, of 255.
-        size: Between which bounds the number of cells along each side is drawn, as a share of its pixels; None: pixels.
-        cells: Between which bounds that number itself is drawn, in place of `size`.
-        least: How many cells a side has at least.
-        per_channel: The share of images whose channels are drawn each by itself.
+        p: The range of the share.
+        by: Nearly white and black values (a beta distribution with 0.5 and 0.5), only its bright or dark half, or `values`.
+        values: The range of new values, on a scale of 255.
+        size: The range of the number of cells along each side, as a share of its pixels; None: single pixels.
+        cells: The range of that number itself, instead of `size`.
+        least: The smallest number of cells along a side.
+        per_channel: The share of images whose channels are drawn separately.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("replaced_pixels.p", p, 0, 1)
     check("replaced_pixels.values", values, 0, 255)
@@ -374,14 +374,14 @@ def _replaced(
 def grid(
     drawn: np.random.Generator, sides: tuple[int, int], size: Range | None, cells: tuple[int, int] | None, least: int
 ) -> tuple[int, int]:
-    """How many cells a coarse grid has along each side.
+    """Return the number of cells of a coarse grid along each side.
 
     Args:
         drawn: The image's generator.
         sides: Height and width in pixels.
-        size: Between which bounds the numbers are drawn, as shares of the pixels.
-        cells: Between which bounds they are drawn, in place of `size`.
-        least: How many there are at least.
+        size: The range of the numbers, as shares of the pixels.
+        cells: The range of the numbers themselves, instead of `size`.
+        least: The smallest number.
     """
     if cells is None:
         shares = drawn.uniform(*(size or (1.0, 1.0)), 2)
@@ -393,21 +393,21 @@ def grid(
 
 
 def spread(coarse: Batch, height: int, width: int) -> Batch:
-    """Values of cells, shape (rows, columns, ...), for each pixel that lies in them."""
+    """Expand values of cells, shape (rows, columns, ...), to the pixels that lie in them."""
     rows, columns = coarse.shape[:2]
     values: Batch = coarse[np.arange(height) * rows // height][:, np.arange(width) * columns // width]
     return values
 
 
 def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, int] = (2, 2)) -> Step:
-    """Give all pixels of a block one number; images keep their size (AveragePooling, MaxPooling, MinPooling, MedianPooling).
+    """Fill each block of pixels with one value; images keep their size (AveragePooling, MaxPooling, MinPooling, MedianPooling).
 
     Args:
-        of: Which number of a block, for each channel.
-        size: Between which bounds the side of a block is drawn.
+        of: The statistic of the block, for each channel.
+        size: The range of the side of a block.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("pooled.size", size, 1)
     return each(partial(_pooled, of=of, size=size))
@@ -416,7 +416,7 @@ def pooled(*, of: Literal["average", "max", "min", "median"], size: tuple[int, i
 def _pooled(image: Batch, seed: int, *, of: str, size: tuple[int, int]) -> Batch:
     side = int(np.random.default_rng([seed, 18]).integers(size[0], size[1] + 1))
     height, width, channels = image.shape
-    # Blocks that the image does not fill are filled up with what is nearest.
+    # Incomplete blocks at the border are padded with the nearest pixels.
     padded = np.pad(image, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side, channels)
     ways: dict[str, Callable[..., Any]] = {"average": np.mean, "max": np.max, "min": np.min, "median": np.median}
@@ -432,16 +432,16 @@ def fewer_colours(
     to: list[Space] | None = None,
     most: Annotated[int, ">= 1"] | None = 128,
 ) -> Step:
-    """Give all pixels one of a few colours (KMeansColorQuantization, UniformColorQuantization).
+    """Reduce images to a few colours (KMeansColorQuantization, UniformColorQuantization).
 
     Args:
-        count: Between which bounds their number is drawn; of `uniform` that of values of each channel.
-        by: Colours of k-means clusters, or values that divide each channel evenly.
-        to: The colour spaces, one for each image, in which they are looked for; None: RGB.
-        most: How long the longer side may be while they are looked for; None: any.
+        count: The range of the number of colours; for `uniform`, of the number of values per channel.
+        by: Centres of k-means clusters, or values that divide each channel evenly.
+        to: The colour spaces, one of which is drawn for each image, in which colours are searched; None: RGB.
+        most: The longest side of the image in which colours are searched; larger images are reduced; None: any.
 
     Raises:
-        ConfigError: When bounds are none, or a space is unknown.
+        ConfigError: If a range is not valid, or a space is unknown.
     """
     check("fewer_colours.count", count, 2, 256)
     _check_spaces("fewer_colours.to", to or ["RGB"])
@@ -473,7 +473,7 @@ def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch
     small = cv2.resize(plane, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else plane
     pixels = small.reshape(-1, channels).astype(np.float32)
     drawn = np.random.default_rng([seed, 20])
-    # The clusters begin with colours of the image, so that the same image and seed give the same ones everywhere.
+    # Clusters start from colours of the image, so that the same image and seed give the same clusters on every machine.
     unique = np.unique(pixels, axis=0)
     centres = unique[drawn.permutation(len(unique))[:colours]]
     for _ in range(10):
@@ -485,7 +485,7 @@ def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch
             ]
         )
     whole = plane.reshape(-1, channels).astype(np.float32)
-    # One colour after the other, as pixels times colours may be many.
+    # One colour at a time, because an array of pixels times colours may be large.
     best, distance = np.zeros(len(whole), np.int64), np.full(len(whole), np.inf)
     for number, centre in enumerate(centres):
         to_it = ((whole - centre) ** 2).sum(1)
@@ -505,14 +505,14 @@ def cut_out(
     """Fill rectangles (Cutout; DeVries and Taylor 2017).
 
     Args:
-        count: Between which bounds their number is drawn.
-        size: Bounds of their sides, as shares of the image's.
-        squared: Whether they are squares, of the shorter side's share.
-        fill: Between which bounds their value is drawn, of 255.
-        per_channel: The share of images whose channels have values of their own.
+        count: The range of the number of rectangles.
+        size: The range of their sides, as shares of the image's.
+        squared: Whether they are squares, with a share of the shorter side.
+        fill: The range of their value, on a scale of 255.
+        per_channel: The share of images whose channels get separate values.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("cut_out.count", count, 0)
     check("cut_out.size", size, 0, 1)
@@ -538,14 +538,14 @@ def _cut_out(
 
 
 def snowy_ground(*, below: Range = (100, 255), factor: Range = (1.0, 4.0)) -> Step:
-    """Brighten all that is darker than a threshold, which looks like snow on the ground (FastSnowyLandscape).
+    """Brighten everything darker than a threshold, which looks like snow on the ground (FastSnowyLandscape).
 
     Args:
-        below: Between which bounds the threshold of the lightness is drawn, of 255.
-        factor: Bounds of what lightness below it is multiplied by.
+        below: The range of the lightness threshold, on a scale of 255.
+        factor: The range of the factor of lightness values below it.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("snowy_ground.below", below, 0, 255)
     check("snowy_ground.factor", factor, 0)
@@ -563,15 +563,15 @@ def _snowy(image: Batch, seed: int, *, below: Range, factor: Range) -> Batch:
 
 
 def outlines(*, alpha: Range = (0.0, 1.0), low: Range = (60, 140), high: Range = (160, 240)) -> Step:
-    """Blend with edges of one random colour on a ground of another one (Canny; `cv2.Canny`).
+    """Blend in edges of one random colour on a background of another (Canny; `cv2.Canny`).
 
     Args:
-        alpha: Between which bounds the share of the edges is drawn.
-        low: Bounds of the lower threshold of the gradient, of 255.
-        high: Bounds of the upper one.
+        alpha: The range of the share of the edges.
+        low: The range of the lower gradient threshold, on a scale of 255.
+        high: The range of the upper gradient threshold.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("outlines.alpha", alpha, 0, 1)
     for name, bounds in (("low", low), ("high", high)):
@@ -605,23 +605,23 @@ def clouds(
     sparsity: Range = (0.8, 1.0),
     density: Range = (0.5, 1.0),
 ) -> Step:
-    """Lay a cloud over the image (CloudLayer, and with other numbers Fog).
+    """Overlay a cloud (CloudLayer, and with other numbers Fog).
 
-    Its opacity is (least + more n) ** sparsity x density of a smooth noise n from 0 to 1.
+    Its opacity is (least + more n) ** sparsity x density for a smooth noise n from 0 to 1.
 
     Args:
-        brightness: Between which bounds its mean brightness is drawn, of 255.
-        grain: Bounds of the exponent of the spectrum of its fine structure.
-        unevenness: The deviation of its brightness from area to area.
-        least: Bounds of the smallest opacity.
-        more: Bounds of what the noise adds.
-        cells: Between which bounds the longer side of the noise is drawn, before it is enlarged.
-        exponent: Bounds of the exponent of its spectrum.
-        sparsity: Bounds of the power of the opacity.
-        density: Bounds of its factor.
+        brightness: The range of the cloud's mean brightness, on a scale of 255.
+        grain: The range of the spectral exponent of its fine structure.
+        unevenness: The standard deviation of its brightness between areas.
+        least: The range of the smallest opacity.
+        more: The range of what the noise adds to the opacity.
+        cells: The range of the longer side of the noise, before it is enlarged.
+        exponent: The range of the noise's spectral exponent.
+        sparsity: The range of the power of the opacity.
+        density: The range of the factor of the opacity.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds in (("grain", grain), ("exponent", exponent)):
         check(f"clouds.{name}", bounds, -8, 8)
@@ -666,22 +666,22 @@ def snow_flakes(
     sigma: Range = (0.5, 3.75),
     grey: Range | None = None,
 ) -> Step:
-    """Let it snow, or rain: white spots, blurred along the way that they fall (SnowflakesLayer, RainLayer).
+    """Add snow or rain: white spots, blurred along the direction in which they fall (SnowflakesLayer, RainLayer).
 
     Args:
-        density: Between which bounds the share of pixels with a flake is drawn, before flakes are enlarged.
-        evenness: Bounds of how evenly they lie; the lower, the more areas have few.
-        size: Bounds of their size, from 0 to 1.
-        alike: Bounds of how alike their sizes are.
-        angle: Bounds of the way's angle in degrees, 0 is upright.
-        speed: Bounds of the way's length, as a share of the longer side.
-        blur: Bounds of the deviation of a Gaussian blur, as a share of the longer side.
-        sigma: The least and the largest such deviation, in pixels.
-        grey: Between which bounds the brightness of drops is drawn, of 255, with which images are blended, without a Gaussian
-            blur; None: flakes glow, and cover what is darker.
+        density: The range of the share of pixels with a flake, before flakes are enlarged.
+        evenness: The range of the evenness of their distribution; the lower, the more areas have few flakes.
+        size: The range of their size, from 0 to 1.
+        alike: The range of the similarity of their sizes.
+        angle: The range of the direction in degrees; 0 is vertical.
+        speed: The range of the length of the motion blur, as a share of the longer side.
+        blur: The range of the standard deviation of a Gaussian blur, as a share of the longer side.
+        sigma: The smallest and largest such standard deviation, in pixels.
+        grey: The range of the brightness of drops, on a scale of 255, which are blended with the image, without a Gaussian
+            blur; None: flakes are bright and cover what is darker.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("snow_flakes.grey", grey or (0, 0), 0, 255)
     ranges = {"density": density, "evenness": evenness, "size": size, "alike": alike, "speed": speed, "blur": blur}
@@ -701,7 +701,7 @@ def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, 
     sides = (max(1, int(height * factor)), max(1, int(width * factor)))
     bright = 0.5 + np.abs(drawn.beta(0.5, 0.5, sides) - 0.5)
     flakes = np.where(drawn.random(sides) < value["density"], bright, 0).astype(np.float32)
-    # Where the gate is low there are few: most of it is near 1.
+    # Areas with a low gate have few flakes; most of the gate is near 1.
     gate = drawn.beta(1.0, max(1 - value["evenness"], 1e-3), (8, 8)).astype(np.float32)
     flakes *= np.clip(cv2.resize(gate, sides[::-1], interpolation=cv2.INTER_CUBIC), 0, 1)
     field: Batch = np.clip(cv2.resize(flakes, (width, height), interpolation=cv2.INTER_CUBIC), 0, 1)
@@ -714,7 +714,7 @@ def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, 
     if grey is not None:
         drops = np.clip(1.3 * field, 0, 1)[:, :, np.newaxis]
         return as_type((1 - drops) * image + drops * float(drawn.uniform(*grey)) * (top / 255), image)
-    # More contrast makes some of them smaller; all are brightened after it.
+    # More contrast makes some flakes smaller; afterwards all are brightened.
     flat = 1 - value["alike"]
     spots = (top * (1 + 5 * flat) * field.clip(0, 1) ** (1 + 2 * flat))[:, :, np.newaxis]
     glow = np.clip(image + (0.1 + 20 * value["speed"]) * spots, 0, top)
@@ -722,7 +722,7 @@ def _snowed(image: Batch, seed: int, *, bounds: dict[str, Range], sigma: Range, 
 
 
 def _way(length: int, angle: float) -> Batch:
-    """How much of a flake is seen along its way, which stands upright at an angle of 0 and turns with the clock."""
+    """Return the motion blur kernel of a flake, a line that is vertical at angle 0 and rotates clockwise."""
     import cv2
 
     way: Batch = np.zeros((length, length), np.float32)
@@ -743,19 +743,19 @@ def cells_of_one_colour(
     dropped: Range = (0.0, 0.0),
     replaced: Range = (0.5, 1.0),
 ) -> Step:
-    """Divide images into Voronoi cells, of which a share becomes its mean colour (UniformVoronoi, RegularGridVoronoi).
+    """Divide images into Voronoi cells and fill a share of them with their mean colours (UniformVoronoi, RegularGridVoronoi).
 
     Args:
-        points: Between which bounds the number of points is drawn, which lie anywhere.
-        rows: Bounds of the rows of a grid on which they lie instead.
-        columns: Bounds of its columns.
-        row_shares: Bounds of its rows as shares of the height in pixels, in place of `rows` (RelativeRegularGridVoronoi).
-        column_shares: Bounds of its columns as shares of the width.
-        dropped: Bounds of the share of the grid's points that are left out.
-        replaced: Bounds of the share of cells that become one colour.
+        points: The range of the number of points, placed at random.
+        rows: The range of the number of rows, if points lie on a grid instead.
+        columns: The range of the number of its columns.
+        row_shares: The range of its rows as shares of the height in pixels, instead of `rows` (RelativeRegularGridVoronoi).
+        column_shares: The range of its columns as shares of the width, instead of `columns`.
+        dropped: The range of the share of grid points that are left out.
+        replaced: The range of the share of cells that are filled with one colour.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds in (("points", points), ("rows", rows or (1, 1)), ("columns", columns or (1, 1))):
         check(f"cells_of_one_colour.{name}", bounds, 1, 10_000)
@@ -810,15 +810,15 @@ def even_tiles(
     tiles: tuple[int, int] = (8, 8),
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Make the histogram of each channel even, tile by tile and within a bound (AllChannelsCLAHE; `cv2.createCLAHE`).
+    """Equalise the histogram of each channel, tile by tile and clipped (AllChannelsCLAHE; `cv2.createCLAHE`).
 
     Args:
-        clip: Between which bounds the bound of a histogram is drawn.
-        tiles: Between which bounds the number of tiles along each side is drawn.
-        per_channel: The share of images whose channels have bounds and tiles of their own.
+        clip: The range of the clip limit of a histogram.
+        tiles: The range of the number of tiles along each side.
+        per_channel: The share of images whose channels get separate limits and tiles.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("even_tiles.clip", clip, 0)
     check("even_tiles.tiles", tiles, 1)
@@ -838,7 +838,7 @@ def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per
     return _as_before(np.stack(channels, 2), image)
 
 
-# Which channel of a colour space is the lightness.
+# The index of the lightness channel of each colour space.
 LIGHTNESS = {"Lab": 0, "HLS": 1, "HSV": 2, "Luv": 0, "YCrCb": 0, "YUV": 0}
 Lightness = Literal["Lab", "HLS", "HSV", "Luv", "YCrCb", "YUV"]
 
@@ -846,16 +846,16 @@ Lightness = Literal["Lab", "HLS", "HSV", "Luv", "YCrCb", "YUV"]
 def even_lightness(
     *, space: Lightness = "Lab", of: Space = "RGB", clip: Range | None = None, tiles: tuple[int, int] = (8, 8)
 ) -> Step:
-    """Make the histogram of the lightness even, of an image without colours that of each channel (CLAHE, HistogramEqualization).
+    """Equalise the histogram of the lightness, or of each channel of images without colours (CLAHE, HistogramEqualization).
 
     Args:
-        space: The colour space whose lightness it is.
-        of: The space that images are in.
-        clip: Between which bounds the bound of the histogram of a tile is drawn; None: that of the whole image is made even.
-        tiles: With `clip`, between which bounds the number of tiles along each side is drawn.
+        space: The colour space whose lightness is used.
+        of: The colour space of the images.
+        clip: The range of the clip limit of a tile's histogram; None: equalise the histogram of the whole image.
+        tiles: With `clip`, the range of the number of tiles along each side.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("even_lightness.clip", clip or (0, 0), 0)
     check("even_lightness.tiles", tiles, 1)
@@ -888,11 +888,11 @@ def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1)
     """Set whole channels to zero (Dropout2d).
 
     Args:
-        p: Between which bounds the chance of each is drawn.
-        kept: How many stay at least.
+        p: The range of the probability for each channel.
+        kept: The smallest number of channels that are kept.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("dropped_channels.p", p, 0, 1)
     return each(partial(_without_channels, p=p, kept=kept))
@@ -910,19 +910,19 @@ def _without_channels(image: Batch, seed: int, *, p: Range, kept: int) -> Batch:
 def spectral_noise(
     drawn: np.random.Generator, sides: tuple[int, int], exponent: float, longest: int, how: str
 ) -> Batch:
-    """Noise from 0 to 1 whose spectrum falls, or rises, as a power of the frequency (FrequencyNoise).
+    """Return noise from 0 to 1 whose spectrum is a power of the frequency (FrequencyNoise).
 
     Args:
-        drawn: Where it is drawn from.
+        drawn: The generator.
         sides: Height and width.
-        exponent: Of the frequency; the lower, the smoother.
-        longest: The longer side that the noise is made with, before it is enlarged; no side is made with less than 4.
+        exponent: The exponent of the frequency; the lower, the smoother.
+        longest: The longer side of the generated noise, before it is enlarged; no side is generated with less than 4.
         how: `nearest`, `linear` or `cubic` enlargement.
 
     Returns:
         Shape (height, width).
     """
-    # Of fewer places nothing but the mean and one wave would be left.
+    # With fewer points, only the mean and one wave would be left.
     rows, columns = (max(4, count) for count in _reduced(sides, longest))
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(rows) * rows, np.fft.fftfreq(columns) * columns, indexing="ij"))
     frequencies[0, 0] = 1.0
@@ -935,12 +935,12 @@ def spectral_noise(
 
 
 def smooth_noise(drawn: np.random.Generator, sides: tuple[int, int], longest: int, how: str) -> Batch:
-    """Noise from 0 to 1 that changes slowly from cell to cell of a coarse grid (SimplexNoise; Perlin 2001).
+    """Return noise from 0 to 1 that varies slowly between the cells of a coarse grid (SimplexNoise; Perlin 2001).
 
     Args:
-        drawn: Where it is drawn from.
+        drawn: The generator.
         sides: Height and width.
-        longest: Cells along the longer side.
+        longest: The number of cells along the longer side.
         how: `nearest`, `linear` or `cubic` enlargement.
 
     Returns:
@@ -950,7 +950,7 @@ def smooth_noise(drawn: np.random.Generator, sides: tuple[int, int], longest: in
     places = np.stack(
         np.meshgrid(np.arange(rows, dtype=np.float64), np.arange(columns, dtype=np.float64), indexing="ij")
     )
-    # Simplex noise: a skewed grid whose corners have gradients; each place adds up what those of its triangle give.
+    # Simplex noise: a skewed grid with gradients at its corners; each point sums the contributions of its triangle.
     angles = drawn.uniform(0, 2 * math.pi, (4096,))
     skewed = np.floor(places + places.sum(0) * (math.sqrt(3) - 1) / 2)
     back = (3 - math.sqrt(3)) / 6
@@ -967,7 +967,7 @@ def smooth_noise(drawn: np.random.Generator, sides: tuple[int, int], longest: in
 
 
 def _reduced(sides: tuple[int, int], longest: int) -> tuple[int, int]:
-    """Height and width in this proportion with the longer one as long as this, neither above its own."""
+    """Return height and width in this proportion, with the given longer side, and neither above its original."""
     factor = min(1.0, max(longest, 1) / max(sides))
     return max(1, round(sides[0] * factor)), max(1, round(sides[1] * factor))
 

@@ -28,7 +28,7 @@ from mlpipe.data.augment.samples import PIPELINE, Batch, Step, apply, mix
 from mlpipe.errors import ConfigError, listing, problem
 
 _HOME, _TORCHVISION = "albumentations.", "torchvision.transforms.v2."
-# What the configuration named and what it gave, to a step.
+# Makes a step from the name in the configuration and the object of that name.
 Adapt = Callable[[str, Any], Any]
 
 
@@ -41,18 +41,18 @@ def some_of(
     otherwise: list[dict[str, Any]] | None = None,
     shuffled: bool = False,
 ) -> Step:
-    """Put each image through some of several pipelines (imgaug's SomeOf, OneOf, Sequential, Sometimes).
+    """Apply some of several pipelines to each image (imgaug's SomeOf, OneOf, Sequential, Sometimes).
 
     Args:
-        pipelines: Each a list of transforms of albumentations, with `_target_` and parameters; or of this module.
-        least: How many of them at least.
-        most: How many at most, drawn evenly; None: all of them.
-        p: The share of images that go through some of them.
+        pipelines: Lists of albumentations transforms or steps of this module, with `_target_` and parameters.
+        least: The smallest number of pipelines to apply.
+        most: The largest number; the number is drawn uniformly; None: all pipelines.
+        p: The share of images that some pipelines are applied to.
         otherwise: A pipeline for the other images; None: they stay as they are.
-        shuffled: Whether they come in an order that is drawn for each image, and not in that of the list.
+        shuffled: Whether the order of pipelines is drawn for each image instead of following the list.
 
     Raises:
-        ConfigError: When a transform is not of these, or a number does not fit.
+        ConfigError: If a transform is of another kind, or a number does not fit.
     """
     most = len(pipelines) if most is None else most
     if not least <= most <= len(pipelines):
@@ -67,14 +67,14 @@ def with_drawn(
     transform: dict[str, Any],
     ranges: dict[str, list[float]],
 ) -> Step:
-    """A transform of albumentations whose parameters are numbers, each drawn from a range for each image.
+    """Apply an albumentations transform with parameters that are drawn from a range for each image.
 
     Args:
         transform: The transform, with `_target_` and its other parameters.
         ranges: Two bounds for each parameter that is drawn.
 
     Raises:
-        ConfigError: When it is no such transform, or a range has no two bounds.
+        ConfigError: If it is not such a transform, or a range does not have two bounds.
     """
     for name, bounds in ranges.items():
         check(f"with_drawn.ranges.{name}", bounds)
@@ -83,17 +83,17 @@ def with_drawn(
 
 @dataclass(frozen=True)
 class SomeOf:
-    """What `some_of` gives: a step of images, which others can be put through with the same draws.
+    """Result of `some_of`: a step for images whose draws can also be used for partners such as masks.
 
     Attributes:
-        pipelines: Those that are drawn from.
-        otherwise: That of the images which go through none of them.
-        least: How many at least.
-        most: How many at most.
-        p: The share of images that go through some of them.
-        shuffled: Whether their order is drawn, too.
-        steps: The pipelines' steps.
-        others: Those of `otherwise`.
+        pipelines: The pipelines to draw from.
+        otherwise: The pipeline for images that get none of them.
+        least: The smallest number of pipelines.
+        most: The largest number of pipelines.
+        p: The share of images that some pipelines are applied to.
+        shuffled: Whether the order of pipelines is drawn, too.
+        steps: The steps of the pipelines.
+        others: The steps of `otherwise`.
     """
 
     pipelines: Sequence[Sequence[Mapping[str, Any]]]
@@ -106,16 +106,16 @@ class SomeOf:
     others: Sequence[Any] = ()
 
     def adapted(self, adapt: Adapt) -> SomeOf:
-        """The same choice among steps of another kind, such as those of images and their masks.
+        """Return the same choice among steps of another kind, such as steps for images and their masks.
 
         Args:
-            adapt: What the configuration named and what it gave, to a step.
+            adapt: Makes a step from the name in the configuration and the object of that name.
         """
         steps = [[adapt(*made(node)) for node in pipeline] for pipeline in self.pipelines]
         return replace(self, steps=steps, others=[adapt(*made(node)) for node in self.otherwise])
 
     def chosen(self, seed: int) -> Sequence[Any]:
-        """The steps that an image with this seed goes through."""
+        """Return the steps for an image with this seed."""
         drawn = np.random.default_rng([seed, 1])
         if drawn.random() >= self.p:
             return self.others
@@ -126,18 +126,18 @@ class SomeOf:
         return [step for number in numbers for step in self.steps[number]]
 
     def __call__(self, images: Any, seeds: Any) -> Any:
-        """The changed images."""
+        """Return the changed images."""
         return image_by_image(partial(_by_choice, self), images, seeds)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What `with_drawn` gives, as `SomeOf`.
+    """Result of `with_drawn`, with the interface of `SomeOf`.
 
     Attributes:
         transform: The transform.
         ranges: Two bounds for each parameter that is drawn.
-        adapt: What the configuration named and what it gave, to a step.
+        adapt: Makes a step from the name in the configuration and the object of that name.
     """
 
     transform: Mapping[str, Any]
@@ -145,18 +145,18 @@ class Drawn:
     adapt: Adapt
 
     def adapted(self, adapt: Adapt) -> Drawn:
-        """As of `SomeOf`; a transform that cannot be made, or is no such step, is refused here."""
+        """As for `SomeOf`; refuses a transform that cannot be made or adapted."""
         adapt(*made({**self.transform, **{name: low for name, (low, _) in self.ranges.items()}}))
         return replace(self, adapt=adapt)
 
     def chosen(self, seed: int) -> Sequence[Any]:
-        """As of `SomeOf`."""
+        """As for `SomeOf`."""
         drawn = np.random.default_rng([seed, 2])
         values = {name: float(drawn.uniform(low, high)) for name, (low, high) in self.ranges.items()}
         return [self.adapt(*made({**self.transform, **values}))]
 
     def __call__(self, images: Any, seeds: Any) -> Any:
-        """The changed images."""
+        """Return the changed images."""
         return image_by_image(partial(_by_choice, self), images, seeds)
 
 
@@ -165,12 +165,12 @@ Choice = SomeOf | Drawn
 
 @dataclass(frozen=True)
 class Inside:
-    """A step that joins an image with what pipelines of its own make of it, or of some of its channels.
+    """A step that combines an image with the results of inner pipelines for it or for some of its channels.
 
     Attributes:
-        parts: What each pipeline's nodes name, and what they give.
+        parts: For each pipeline, the names of its nodes and the objects of these names.
         steps: The steps of each pipeline.
-        change: The joining: an image, its seed, and each pipeline as a function of an image, to the changed image.
+        change: Combines an image, its seed, and each pipeline as a function of an image, to the changed image.
     """
 
     parts: Sequence[Sequence[tuple[str, Any]]]
@@ -178,7 +178,7 @@ class Inside:
     change: Callable[..., Batch]
 
     def __call__(self, images: Any, seeds: Any) -> Any:
-        """The changed images."""
+        """Return the changed images."""
         return image_by_image(self._changed, images, seeds)
 
     def _changed(self, image: Batch, seed: int) -> Batch:
@@ -211,25 +211,25 @@ def blended(
     enlarged: list[Literal["nearest", "linear", "cubic"]] | None = None,
     middle: tuple[float, float] | None = None,
 ) -> Step:
-    """Blend what two pipelines make of an image (imgaug's Alpha, AlphaElementwise, SimplexNoiseAlpha, FrequencyNoiseAlpha).
+    """Blend the results of two pipelines (imgaug's Alpha, AlphaElementwise, SimplexNoiseAlpha, FrequencyNoiseAlpha).
 
     Args:
-        first: One pipeline, as of `some_of`; None: the image as it is.
-        second: The other one.
-        alpha: Between which bounds the share of the first is drawn; of noise it is the noise.
-        over: One share for the image, for each pixel, or a noise from place to place, smooth or of a power spectrum.
-        per_channel: The share of images whose channels have shares of their own.
-        cells: Between which bounds the longer side of the noise is drawn, before it is enlarged.
-        iterations: How many such noises there are, at least and at most.
-        join: How several of them become one, drawn from these; None: the largest.
-        exponent: Between which bounds the exponent of the spectrum is drawn.
+        first: One pipeline, as for `some_of`; None: the unchanged image.
+        second: The other pipeline.
+        alpha: The range of the share of the first; not used for noise, which is the share itself.
+        over: One share for the image, one for each pixel, or a noise over the image, smooth or with a power spectrum.
+        per_channel: The share of images whose channels have separate shares.
+        cells: The range of the longer side of the noise, before it is enlarged.
+        iterations: The smallest and largest number of such noises.
+        join: How several noises are combined, drawn from these; None: the maximum.
+        exponent: The range of the exponent of the spectrum.
         sharp: The share of images whose noise is pushed to 0 and 1.
-        enlarged: How the noise is interpolated, drawn from these; None: nearest in a twentieth, cubic in a third of them.
-        middle: Between which bounds it is drawn what is pushed to 0 or 1: -10 pushes all of the noise to 1, 10 all of it to 0;
-            None: from a normal distribution of deviation 5.
+        enlarged: The interpolation of the noise, drawn from these; None: nearest with probability 1/20, cubic with 1/3.
+        middle: The range of the threshold for pushing to 0 or 1: -10 pushes all of the noise to 1, 10 all of it to 0;
+            None: a normal distribution with standard deviation 5.
 
     Raises:
-        ConfigError: When a transform is not of these, or bounds are none.
+        ConfigError: If a transform is of another kind, or a range is not valid.
     """
     pixel_changes.check("blended.alpha", alpha, 0, 1)
     pixel_changes.check("blended.middle", middle or (0, 0))
@@ -270,7 +270,7 @@ def _shares(
     enlarged: Sequence[str] | None,
     middle: tuple[float, float] | None,
 ) -> Batch:
-    """The share of the first pipeline, for the image, each pixel, or each number of it."""
+    """Return the share of the first pipeline, for the image, each pixel, or each value of it."""
     height, width, channels = shape
     count = channels if drawn.random() < per_channel else 1
     if over in ("image", "pixels"):
@@ -298,14 +298,14 @@ def _shares(
 
 
 def on_channels(*, channels: list[Annotated[int, ">= 0"]], pipeline: list[dict[str, Any]]) -> Step:
-    """Put some channels through a pipeline, the others stay (imgaug's WithChannels).
+    """Apply a pipeline to some channels (imgaug's WithChannels).
 
     Args:
-        channels: Their numbers, from 0.
-        pipeline: As of `some_of`.
+        channels: The channel numbers, from 0.
+        pipeline: As for `some_of`.
 
     Raises:
-        ConfigError: When a transform is not of these.
+        ConfigError: If a transform is of another kind.
     """
     return _inside(partial(_on_channels, channels=list(channels)), pipeline)
 
@@ -328,15 +328,15 @@ def _on_channels(
 
 
 def in_colours(*, space: Space, of: Space = "RGB", pipeline: list[dict[str, Any]]) -> Step:
-    """Put images through a pipeline as ones of another colour space (imgaug's WithColorspace).
+    """Apply a pipeline to images in another colour space (imgaug's WithColorspace).
 
     Args:
-        space: That space.
-        of: The one that images are in, before and after.
-        pipeline: As of `some_of`; channels are those of the space, whole numbers as OpenCV has them.
+        space: The other colour space.
+        of: The colour space of the images, before and after.
+        pipeline: As for `some_of`; channels are those of the other space, as integers in OpenCV's scale.
 
     Raises:
-        ConfigError: When a transform is not of these.
+        ConfigError: If a transform is of another kind.
     """
     return _inside(partial(_in_colours, space=space, of=of), pipeline)
 
@@ -347,20 +347,20 @@ def _in_colours(
     of_three("in_colours", image)
     changed = pipelines[0](converted(image, of, space))
     if space == "HSV" and image.dtype == np.uint8:
-        # Hue is an angle: what lies beyond 180 steps begins anew.
+        # Hue is an angle: values wrap around at 180 steps.
         changed = changed.copy()
         changed[..., 0] %= 180
     return converted(changed, space, of)
 
 
 def in_polar(*, pipeline: list[dict[str, Any]]) -> Step:
-    """Put images through a pipeline with radius and angle as their axes (imgaug's WithPolarWarping).
+    """Apply a pipeline to images in polar coordinates (imgaug's WithPolarWarping).
 
     Args:
-        pipeline: As of `some_of`.
+        pipeline: As for `some_of`.
 
     Raises:
-        ConfigError: When a transform is not of these.
+        ConfigError: If a transform is of another kind.
     """
     return _inside(_in_polar, pipeline)
 
@@ -370,7 +370,7 @@ def _in_polar(image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Bat
 
     height, width, channels = image.shape
     centre, radius = (width / 2, height / 2), float(np.hypot(height / 2, width / 2))
-    # Each pixel is the nearest one, either way, as in imgaug; a size of 0 is OpenCV's own.
+    # Nearest-neighbour in both directions, as in imgaug; a size of 0 lets OpenCV choose.
     flags = cv2.WARP_FILL_OUTLIERS | cv2.WARP_POLAR_LINEAR
     polar = cv2.warpPolar(np.ascontiguousarray(image), (0, 0), centre, radius, flags)
     changed = np.ascontiguousarray(pipelines[0](polar.reshape(*polar.shape[:2], channels)))
@@ -392,14 +392,14 @@ def edges(
     alpha: tuple[float, float] = (0.0, 0.75),
     direction: tuple[float, float] | None = None,
 ) -> Step:
-    """Blend in where neighbouring pixels differ (imgaug's EdgeDetect and DirectedEdgeDetect).
+    """Blend in the edges between neighbouring pixels (imgaug's EdgeDetect and DirectedEdgeDetect).
 
     Args:
-        alpha: Between which bounds the share of the edges is drawn.
-        direction: From where edges count, drawn between two bounds: 0 is the top, 0.25 the right; None: from all sides.
+        alpha: The range of the share of the edges.
+        direction: The range of the direction of edges: 0 is the top, 0.25 the right; None: all directions.
 
     Raises:
-        ConfigError: When the shares are none.
+        ConfigError: If the range of shares is not valid.
     """
     check("edges.alpha", alpha, 0, 1)
     return each(partial(_with_edges, alpha=alpha, direction=direction))
@@ -420,7 +420,7 @@ def _with_edges(image: Batch, seed: int, *, alpha: tuple[float, float], directio
 
 
 def _directed_kernel(direction: float) -> np.ndarray[Any, Any]:
-    """imgaug's kernel: each neighbour counts by how near its angle is to the direction, the middle pixel against them."""
+    """Return imgaug's kernel: neighbours weighted by how close their angle is to the direction, against the middle pixel."""
     angle = np.deg2rad(int(direction * 360) % 360 - 90)
     towards = np.array([np.cos(angle), np.sin(angle)])
     kernel = np.zeros((3, 3))
@@ -435,13 +435,13 @@ def _directed_kernel(direction: float) -> np.ndarray[Any, Any]:
 
 
 def gray(*, alpha: tuple[float, float] = (0.0, 1.0)) -> Step:
-    """Blend colour images with their grey version (imgaug's Grayscale).
+    """Blend colour images with their greyscale version (imgaug's Grayscale).
 
     Args:
-        alpha: Between which bounds the share of grey is drawn.
+        alpha: The range of the share of grey.
 
     Raises:
-        ConfigError: When the shares are none.
+        ConfigError: If the range of shares is not valid.
     """
     check("gray.alpha", alpha, 0, 1)
     return each(partial(_greyed, alpha=alpha))
@@ -465,14 +465,14 @@ def dropped_cells(
     """Set cells of a coarse grid to zero (imgaug's CoarseDropout).
 
     Args:
-        p: Between which bounds the share of cells is drawn.
-        size: Between which bounds the number of cells along each side is drawn, as a share of its pixels.
-        cells: Between which bounds that number itself is drawn, in place of `size`.
-        least: How many cells a side has at least.
-        per_channel: The share of images whose channels have cells of their own.
+        p: The range of the share of cells.
+        size: The range of the number of cells along each side, as a share of its pixels.
+        cells: The range of that number itself, instead of `size`.
+        least: The smallest number of cells along a side.
+        per_channel: The share of images whose channels have separate cells.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds, most in (("p", p, 1.0), ("size", size, 1.0), ("cells", cells or (1, 1), math.inf)):
         check(f"dropped_cells.{name}", bounds, 0, most)
@@ -494,17 +494,17 @@ def _without_cells(
     chance, (height, width, channels) = drawn.uniform(*p), image.shape
     rows, columns = grid(drawn, (height, width), size, cells, least)
     mask = drawn.random((rows, columns, channels if drawn.random() < per_channel else 1)) >= chance
-    # Each pixel goes with the cell that it lies in.
+    # Each pixel takes the value of its cell.
     changed: Batch = image * spread(mask, height, width)
     return changed
 
 
 def inverted(*, p: Annotated[float, ">= 0", "<= 1"] = 1.0, per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0) -> Step:
-    """Turn bright into dark (imgaug's Invert).
+    """Invert the brightness (imgaug's Invert).
 
     Args:
-        p: The share of images, or of channels, that it happens to.
-        per_channel: The share of images whose channels are drawn each by itself.
+        p: The share of images, or of channels, that are inverted.
+        per_channel: The share of images whose channels are drawn separately.
     """
     return each(partial(_inverted, p=p, per_channel=per_channel))
 
@@ -518,14 +518,14 @@ def _inverted(image: Batch, seed: int, *, p: float, per_channel: float) -> Batch
 def linear_contrast(
     *, alpha: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
 ) -> Step:
-    """Multiply how far pixels are from the middle grey, 127 of 255 (imgaug's LinearContrast).
+    """Multiply the difference of pixels from middle grey, 127 of 255, by a factor (imgaug's LinearContrast).
 
     Args:
-        alpha: Between which bounds the factor is drawn.
-        per_channel: The share of images whose channels have factors of their own.
+        alpha: The range of the factor.
+        per_channel: The share of images whose channels have separate factors.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("linear_contrast.alpha", alpha, 0)
     return each(partial(_contrasted, alpha=alpha, per_channel=per_channel))
@@ -546,16 +546,16 @@ def hue_saturation(
     saturation: tuple[float, float] | None = None,
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Add to hue and saturation, both as of 255 (imgaug's AddToHueAndSaturation).
+    """Add to hue and saturation, both on a scale of 255 (imgaug's AddToHueAndSaturation).
 
     Args:
-        value: Between which bounds the whole number that is added to both is drawn.
-        hue: Bounds for the hue alone, in place of `value`.
-        saturation: Bounds for the saturation alone, in place of `value`.
-        per_channel: The share of images for which hue and saturation have numbers of their own out of `value`.
+        value: The range of the integer that is added to both.
+        hue: The range for the hue alone, instead of `value`.
+        saturation: The range for the saturation alone, instead of `value`.
+        per_channel: The share of images whose hue and saturation get separate numbers from `value`.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds in (("value", value), ("hue", hue or (0, 0)), ("saturation", saturation or (0, 0))):
         check(f"hue_saturation.{name}", bounds, -255, 255)
@@ -580,7 +580,7 @@ def _of_other_hue(
         more_hue, more_saturation = first, second if drawn.random() < per_channel else first
     else:
         more_hue, more_saturation = (_drawn_whole_number(drawn, bounds or (0, 0)) for bounds in (hue, saturation))
-    # Hue is an angle of up to 180 steps, in which imgaug cuts fractions off.
+    # Hue is an angle of up to 180 steps; imgaug truncates fractions of a step.
     turn = int(more_hue / 255 * 180)
     if image.dtype == np.uint8:
         plane = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
@@ -602,14 +602,14 @@ def _drawn_whole_number(drawn: np.random.Generator, bounds: tuple[float, float])
 def gamma_contrast(
     *, gamma: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
 ) -> Step:
-    """Raise shares of the brightest value to a power (imgaug's GammaContrast).
+    """Raise pixel values, as shares of the maximum, to a power (imgaug's GammaContrast).
 
     Args:
-        gamma: Between which bounds the power is drawn.
-        per_channel: The share of images whose channels have powers of their own.
+        gamma: The range of the power.
+        per_channel: The share of images whose channels have separate powers.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("gamma_contrast.gamma", gamma, 0)
     return each(partial(_curved, stream=9, curve=_power, bounds=[gamma], per_channel=per_channel))
@@ -625,15 +625,15 @@ def sigmoid_contrast(
     cutoff: tuple[float, float] = (0.5, 0.5),
     per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0,
 ) -> Step:
-    """Shares v of the brightest value become 1 / (1 + exp(gain (cutoff - v))) of it (imgaug's SigmoidContrast).
+    """Map pixel values v, as shares of the maximum, to 1 / (1 + exp(gain (cutoff - v))) (imgaug's SigmoidContrast).
 
     Args:
-        gain: Between which bounds the gain is drawn.
-        cutoff: Between which bounds the share is drawn that becomes a half.
-        per_channel: The share of images whose channels have curves of their own.
+        gain: The range of the gain.
+        cutoff: The range of the share that becomes one half.
+        per_channel: The share of images whose channels have separate curves.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     for name, bounds in (("gain", gain), ("cutoff", cutoff)):
         check(f"sigmoid_contrast.{name}", bounds)
@@ -647,14 +647,14 @@ def _sigmoid(shares: Batch, top: float, gains: Batch, cutoffs: Batch) -> Batch:
 def log_contrast(
     *, gain: tuple[float, float] = (1.0, 1.0), per_channel: Annotated[float, ">= 0", "<= 1"] = 0.0
 ) -> Step:
-    """Shares v of the brightest value become gain log2(1 + v) of it (imgaug's LogContrast).
+    """Map pixel values v, as shares of the maximum, to gain log2(1 + v) (imgaug's LogContrast).
 
     Args:
-        gain: Between which bounds the gain is drawn.
-        per_channel: The share of images whose channels have gains of their own.
+        gain: The range of the gain.
+        per_channel: The share of images whose channels have separate gains.
 
     Raises:
-        ConfigError: When bounds are none.
+        ConfigError: If a range is not valid.
     """
     check("log_contrast.gain", gain, 0)
     return each(partial(_curved, stream=11, curve=_logarithm, bounds=[gain], per_channel=per_channel))
@@ -673,20 +673,20 @@ def _curved(
     bounds: Sequence[tuple[float, float]],
     per_channel: float,
 ) -> Batch:
-    """An image through a curve of shares of the brightest value, whose parameters are drawn for all channels or for each."""
+    """Apply a curve to an image's values as shares of the maximum; parameters are drawn for all channels or for each."""
     drawn, top = np.random.default_rng([seed, stream]), float(brightest(image))
     count = image.shape[2] if drawn.random() < per_channel else 1
     return as_type(curve(image / top, top, *(drawn.uniform(*interval, count) for interval in bounds)), image)
 
 
 def made(node: Mapping[str, Any]) -> tuple[str, Any]:
-    """What a node names, and what it gives: a transform of albumentations or torchvision, or a step of this module.
+    """Return the name in a node and its object: an albumentations or torchvision transform, or a step of this module.
 
     Args:
         node: `_target_` and parameters.
 
     Raises:
-        ConfigError: When it is something else, or its parameters are wrong.
+        ConfigError: If it is anything else, or its parameters are wrong.
     """
     import albumentations
 

@@ -1,8 +1,8 @@
-"""Random changes of training samples on the CPU, the same for a sample whatever the batch, the worker or the machine.
+"""Random changes of training samples on the CPU; results do not depend on the batch, the worker or the machine.
 
-A step takes a batch of images, shape (n, height, width, channels), and one 64-bit seed for each, and returns the changed
-batch. Everything random comes from the sample's own seed. Transforms of other libraries become steps in
-`mlpipe.data.augment.libraries`. Every step can be pickled, because loader processes that are not forked get it that way.
+A step takes a batch of images, shape (n, height, width, channels), and a 64-bit seed for each image, and returns the
+changed batch. All random draws come from the sample's own seed. Transforms of other libraries become steps in
+`mlpipe.data.augment.libraries`. Every step can be pickled, because loader processes that are not forked receive it so.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, DataError, problem
 
-# The key of the pipeline that steps of the CPU stand in, for sentences.
+# The configuration key of the pipeline of CPU steps, for error messages.
 PIPELINE = "augmentations.cpu.pipeline"
-# How often a window of random shape is drawn anew when it does not fit, as in torchvision.
+# How often a window of random shape is drawn again if it does not fit, as in torchvision.
 _TRIES = 10
 Batch = npt.NDArray[Any]
-# A batch of one size, or images of sizes of their own.
+# A batch of images of one size, or a list of images of different sizes.
 Images = Batch | list[Batch]
 Seeds = npt.NDArray[np.uint64]
 Step = Callable[[Any, Seeds], Any]
 
 
 def random_crop(*, padding: Annotated[float, ">= 0", "<= 1"] = 0.125) -> Step:
-    """Pad with zeros on every side, then cut out a window of the original size at random.
+    """Pad with zeros on every side, then cut out a window of the original size at a random place.
 
     Args:
         padding: Padding on each side as a share of height and width.
@@ -50,13 +50,13 @@ def _cropped(images: Batch, seeds: Seeds, *, padding: float) -> Batch:
 def offsets(
     height: int, width: int, seeds: Seeds, padding: float
 ) -> tuple[int, int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Padding that `random_crop` puts above and on the left, and where the window of each image begins in the padded one.
+    """Return the padding that `random_crop` adds at the top and left, and each image's window offset in the padded image.
 
     Args:
         height: The images' height.
         width: Their width.
         seeds: One for each image, shape (n,).
-        padding: The step's.
+        padding: The padding of the step.
     """
     down, right = round(height * padding), round(width * padding)
     tops = (uniform(seeds, 0) * (2 * down + 1)).astype(np.int64)
@@ -71,16 +71,16 @@ def random_resized_crop(
 ) -> Step:
     """Cut out a window of random area and shape and resize it (Szegedy et al. 2015), drawn as torchvision draws it.
 
-    Pixels are averaged where a window shrinks and interpolated linearly where it grows. Images may have sizes of their
-    own: with `preprocessing=original` the window is cut from the image at its full size.
+    Pixels are averaged if a window shrinks and interpolated linearly if it grows. Images may differ in size: with
+    `preprocessing=original` the window is cut from the image at its full size.
 
     Args:
         size: Height and width of the result in pixels.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+        ratio: Smallest and largest ratio of width to height; drawn uniformly on a logarithmic scale.
 
     Raises:
-        ConfigError: For a scale or ratio that is no range.
+        ConfigError: If a scale or ratio is not a range.
     """
     check_ranges("random_resized_crop", PIPELINE, scale, ratio)
     return partial(_resized_crop, size=size, scale=scale, ratio=ratio)
@@ -106,16 +106,16 @@ def _resized_crop(
 def windows(
     sides: npt.NDArray[Any], seeds: Seeds, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> npt.NDArray[np.int64]:
-    """Top, left, height and width of the window that `random_resized_crop` cuts out of each image, shape (n, 4).
+    """Return top, left, height and width of the window that `random_resized_crop` cuts out of each image, shape (n, 4).
 
     Args:
         sides: Height and width of each image, shape (n, 2).
         seeds: One for each image, shape (n,).
-        scale: The step's.
-        ratio: The step's.
+        scale: The scale of the step.
+        ratio: The ratio of the step.
     """
     fits, height, width = _shapes(seeds, sides, scale, ratio)
-    # The largest window of an allowed shape in the middle, for images so narrow that none of the tries fits.
+    # Fallback for narrow images if no try fits: the largest central window of an allowed shape.
     aspect = np.clip(sides[:, 1] / sides[:, 0], *ratio)
     height = np.where(fits, height, np.minimum(sides[:, 0], np.rint(sides[:, 1] / aspect)))
     width = np.where(fits, width, np.minimum(sides[:, 1], np.rint(sides[:, 0] * aspect)))
@@ -127,7 +127,7 @@ def horizontal_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
     """Mirror left and right.
 
     Args:
-        p: How often.
+        p: The probability for each image.
     """
     return partial(_flipped, axis=2, p=p)
 
@@ -136,35 +136,35 @@ def vertical_flip(*, p: Annotated[float, ">= 0", "<= 1"] = 0.5) -> Step:
     """Mirror top and bottom.
 
     Args:
-        p: How often.
+        p: The probability for each image.
     """
     return partial(_flipped, axis=1, p=p)
 
 
 @dataclass(frozen=True)
 class AlternatingFlip:
-    """Mirrors the images whose seed is odd: a data set lets that change with each epoch, see `alternating_seeds`."""
+    """Mirror the images whose seed is odd; a data set makes that alternate between epochs, see `alternating_seeds`."""
 
     def __call__(self, images: Batch, seeds: Seeds) -> Batch:
-        """The images, some of them mirrored."""
+        """Return the images, some of them mirrored."""
         return _mirrored(images, (seeds & np.uint64(1)).astype(bool), axis=2)
 
 
 def alternating_flip() -> Step:
-    """Mirror left and right in every second epoch; in which of the first two an image is mirrored is drawn (Jordan 2024).
+    """Mirror left and right in every second epoch; which of the first two is drawn for each image (Jordan 2024).
 
-    So each image is learned as often from one side as from the other, and never twice in a row from the same, where every
-    epoch has all images.
+    If every epoch has all images, each image is seen equally often from both sides, and never twice in a row from the
+    same side.
     """
     return AlternatingFlip()
 
 
 def alternating_seeds(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
-    """Seeds that are odd in every second epoch.
+    """Return seeds that are odd in every second epoch.
 
     Args:
-        seeds: Those of the samples in an epoch, shape (n,).
-        first: Those of the same samples in the first epoch.
+        seeds: The seeds of the samples in the epoch, shape (n,).
+        first: The seeds of the same samples in the first epoch.
         epoch: The epoch, counted from 0.
     """
     bit = np.uint64(1)
@@ -172,7 +172,7 @@ def alternating_seeds(seeds: Seeds, first: Seeds, epoch: int) -> Seeds:
 
 
 def rotate90() -> Step:
-    """Turn by 0, 90, 180 or 270 degrees, each as often; images must be square."""
+    """Rotate by 0, 90, 180 or 270 degrees with equal probability; images must be square."""
     return _turned
 
 
@@ -191,13 +191,13 @@ def _turned(images: Batch, seeds: Seeds) -> Batch:
 def brightness_contrast(
     *, brightness: Annotated[float, ">= 0", "<= 1"] = 0.2, contrast: Annotated[float, ">= 0", "<= 1"] = 0.2
 ) -> Step:
-    """Multiply each pixel's distance to the image's mean, then add; whole numbers are rounded.
+    """Multiply each pixel's difference from the image's mean by a factor, then add a number; integers are rounded.
 
-    Values stay in their range: that of the type for whole numbers, 0 to 1 for floating point.
+    Values are clipped to their range: that of the dtype for integers, 0 to 1 for floats.
 
     Args:
-        brightness: Largest change up or down, as a share of the range of values.
-        contrast: Largest change of the factor, up or down from 1.
+        brightness: Largest change up or down, as a share of the value range.
+        contrast: Largest deviation of the factor from 1.
     """
     return partial(_recoloured, brightness=brightness, contrast=contrast)
 
@@ -221,15 +221,15 @@ def random_erasing(
     scale: tuple[float, float] = (0.02, 0.33),
     ratio: tuple[float, float] = (0.3, 3.3),
 ) -> Step:
-    """Paint a random rectangle (Zhong et al. 2020), here with the image's mean colour.
+    """Fill a random rectangle (Zhong et al. 2020), here with the image's mean colour.
 
     Args:
-        p: How often.
+        p: The probability for each image.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height; drawn evenly on a logarithmic scale.
+        ratio: Smallest and largest ratio of width to height; drawn uniformly on a logarithmic scale.
 
     Raises:
-        ConfigError: For a scale or ratio that is no range.
+        ConfigError: If a scale or ratio is not a range.
     """
     check_ranges("random_erasing", PIPELINE, scale, ratio)
     return partial(_erased, p=p, scale=scale, ratio=ratio)
@@ -249,16 +249,16 @@ def _erased(images: Batch, seeds: Seeds, *, p: float, scale: tuple[float, float]
 
 
 def check_ranges(name: str, pipeline: str, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
-    """Refuse areas and shapes of windows that cannot be drawn.
+    """Refuse ranges of areas and aspect ratios that cannot be drawn from.
 
     Args:
-        name: The step's name, for the sentence.
-        pipeline: The configuration's key of the pipeline that it stands in.
+        name: The step's name, for the error message.
+        pipeline: The configuration key of the step's pipeline.
         scale: Smallest and largest share of the image's area.
-        ratio: Smallest and largest width over height.
+        ratio: Smallest and largest ratio of width to height.
 
     Raises:
-        ConfigError: With a sentence for each that is wrong.
+        ConfigError: With one sentence for each faulty range.
     """
     wrong = []
     if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
@@ -272,9 +272,9 @@ def check_ranges(name: str, pipeline: str, scale: tuple[float, float], ratio: tu
 
 
 def apply(steps: Sequence[Step], images: Images, seeds: Seeds) -> Images:
-    """Run the steps of a pipeline, each with seeds of its own drawn from the samples' seeds.
+    """Run the steps of a pipeline; each draws from its own seeds, derived from the samples' seeds.
 
-    Images of several sizes go through a step one by one until one gives them a common size.
+    Images of several sizes go through a step one by one until a step gives them a common size.
     """
     for number, step in enumerate(steps):
         own = seeds if isinstance(step, AlternatingFlip) else mix(seeds, number + 1)
@@ -283,7 +283,7 @@ def apply(steps: Sequence[Step], images: Images, seeds: Seeds) -> Images:
 
 
 def once(step: Step, images: Images, seeds: Seeds) -> Images:
-    """One step of a pipeline, image by image where they have several sizes."""
+    """Run one step of a pipeline, image by image if they differ in size."""
     if not isinstance(images, np.ndarray):
         return _one_by_one(step, images, seeds)
     changed: Images = step(images, seeds)
@@ -291,7 +291,7 @@ def once(step: Step, images: Images, seeds: Seeds) -> Images:
 
 
 def mix(seeds: Seeds, number: int) -> Seeds:
-    """New seeds from seeds and a number: the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    """Return new seeds from seeds and a number, by the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
     with np.errstate(over="ignore"):
         state = seeds + np.uint64((0x9E3779B97F4A7C15 * (number + 1)) % 2**64)
         state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -300,14 +300,14 @@ def mix(seeds: Seeds, number: int) -> Seeds:
 
 
 def uniform(seeds: Seeds, number: int) -> npt.NDArray[np.float64]:
-    """The seeds' draw of this number, uniform in [0, 1), shape (n,)."""
+    """Return the draw with this number from each seed, uniform in [0, 1), shape (n,)."""
     return (mix(seeds, number) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _shapes(
     seeds: Seeds, sides: npt.NDArray[Any], scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Whether one of the tries fits into images of these sides (n, 2), and its height and width, shape (n,) each."""
+    """Return whether one of the tries fits into images of these sides (n, 2), and its height and width, shape (n,) each."""
     heights, widths = sides.T
     fits = np.zeros(len(seeds), bool)
     height, width = np.zeros(len(seeds)), np.zeros(len(seeds))
@@ -330,13 +330,13 @@ def _corners(
     height: npt.NDArray[Any],
     width: npt.NDArray[Any],
 ) -> npt.NDArray[np.int64]:
-    """Top, left, height and width of each window, shape (n, 4), at these shares of the range that it has."""
+    """Return top, left, height and width of each window, shape (n, 4), placed at these shares of its free range."""
     top, left = down * (sides[:, 0] - height + 1), across * (sides[:, 1] - width + 1)
     return np.stack([top, left, height, width], axis=1).astype(np.int64)
 
 
 def _nearest(window: Batch, size: int) -> Batch:
-    """A window in the wanted size, of pixels that it has."""
+    """Return a window in the wanted size by nearest-neighbour sampling."""
     rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in window.shape[:2])
     pixels: Batch = window[rows][:, columns]
     return pixels
@@ -346,7 +346,7 @@ def _resized(window: Batch, size: int) -> Batch:
     import cv2
 
     kind = cv2.INTER_AREA if max(window.shape[:2]) > size else cv2.INTER_LINEAR
-    # OpenCV averages areas of at most four channels at a time.
+    # OpenCV's area averaging supports at most four channels.
     groups = [np.ascontiguousarray(window[:, :, first : first + 4]) for first in range(0, window.shape[2], 4)]
     resized = [cv2.resize(group, (size, size), interpolation=kind).reshape(size, size, -1) for group in groups]
     return resized[0] if len(resized) == 1 else np.concatenate(resized, axis=2)

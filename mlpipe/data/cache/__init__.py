@@ -1,1 +1,1 @@
-"""Images decoded and resized once, packed into memory-mapped files."""
+"""Images, decoded and resized once, in memory-mapped files."""

@@ -1,10 +1,10 @@
-"""Cache filling: decode a task's images in order into one growing file, on every core, in little memory, resumable.
+"""Cache filling: decode a task's images in order into one growing file, on all cores, with little memory, resumable.
 
-`images.part` grows image by image; `filling.jsonl` says how much of it is on disk for sure. A fill that was stopped at any
-point, by `kill -9` or a power cut too, goes on there, and its file is the same byte for byte as one made at once.
+`images.part` grows image by image; `filling.jsonl` records how much of it is safely on disk. A fill that was interrupted at
+any point, even by `kill -9` or a power cut, continues there, and its file is byte for byte the same as without interruption.
 
-Threads decode: simplejpeg, Pillow and OpenCV let go of Python's lock while they work, a thread costs no start-up and its
-pixels need no copy to another process; `scripts/bench_data.py` prints what one and all threads do.
+Images are decoded in threads: simplejpeg, Pillow and OpenCV release Python's lock, and threads start at no cost and need no
+copies of pixels between processes; `scripts/bench_data.py` measures one thread and all threads.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ PART_FILE, JOURNAL_FILE = "images.part", "filling.jsonl"
 Shape = tuple[int, ...]
 Progress = Callable[[int, int], None]
 
-# How often what was written is made durable; what was not is decoded again after a crash.
+# The interval in which written images are flushed to disk; others are decoded again after a crash.
 _SYNC_SECONDS = 2.0
-# Decoded images that wait to be written hold about so many bytes, and a thread's job is at most so many images.
+# The approximate number of bytes of decoded images that wait to be written, and the largest number of images per job.
 _WAITING_BYTES = 128 << 20
 _LONGEST_JOB = 32
 
@@ -46,11 +46,11 @@ class Filling:
     """Progress of a fill.
 
     Attributes:
-        done: Images in `images.part`.
-        size: Bytes in it.
+        done: The number of images in `images.part`.
+        size: The number of bytes in it.
         unreadable: Reasons by sample id.
-        places: Start in bytes, height and width of each image; kept for images of several sizes only.
-        seconds: Time spent, in all attempts.
+        places: Offset in bytes, height and width of each image; only kept for images of several sizes.
+        seconds: The time spent, over all attempts.
     """
 
     done: int = 0
@@ -61,18 +61,18 @@ class Filling:
 
 
 def resumed_filling(folder: Path, final: Path) -> Filling:
-    """Progress of an earlier attempt; an empty `Filling` when there is none, or none that can be trusted.
+    """Return the progress of an earlier attempt; an empty `Filling` if there is none that can be trusted.
 
     Args:
-        folder: The pack's folder; what cannot be used is removed from it.
-        final: The name that a complete `images.part` gets; it is taken back when the attempt ended after that.
+        folder: The pack's folder; unusable files are removed from it.
+        final: The name of a complete `images.part`; renamed back if the attempt ended after completing it.
     """
     part, journal = folder / PART_FILE, folder / JOURNAL_FILE
     if not part.is_file() and journal.is_file() and final.is_file():
         final.replace(part)
     state, trusted = _read_journal(journal)
     if state.done and part.is_file() and part.stat().st_size >= state.size:
-        # The next line must not be appended to half of one.
+        # Cut off an incomplete last line before the next one is appended.
         os.truncate(journal, trusted)
         return state
     discard(folder)
@@ -80,7 +80,7 @@ def resumed_filling(folder: Path, final: Path) -> Filling:
 
 
 def discard(folder: Path) -> None:
-    """Remove what an attempt left."""
+    """Remove the files of an attempt."""
     (folder / PART_FILE).unlink(missing_ok=True)
     (folder / JOURNAL_FILE).unlink(missing_ok=True)
 
@@ -94,23 +94,23 @@ def append(
     workers: int,
     progress: Progress,
 ) -> None:
-    """Decode what is missing and write it after what is there, updating `state`.
+    """Decode the missing images and append them to the file, updating `state`.
 
     Args:
         task: The task whose images are decoded.
-        preprocessing: What happens to each image.
+        preprocessing: The preprocessing of each image.
         folder: The pack's folder.
         shape: Height, width and channels of all images: the file is a `.npy` array. None: they differ, and it is flat.
-        state: How far an earlier attempt came.
-        workers: Threads that decode.
+        state: The progress of an earlier attempt.
+        workers: The number of decoding threads.
         progress: Called with the number of images done and their total; may raise to stop.
 
     Raises:
-        DataError: When an image does not have `shape` or the task's type, or is not the one that the task was made of.
+        DataError: If an image does not have `shape` or the task's dtype, or has changed since the task was made.
     """
-    # The journal never says more than what is safely on disk, and the file may hold more than the journal says: what is
-    # behind `state.size` is cut off and decoded again. So pixels are flushed before their line is written (`_sync`), every few
-    # seconds only, since a flush costs as much as many images; and once more however this ends.
+    # The journal must never claim more than what is safely on disk; bytes of the file after `state.size` are cut off and
+    # decoded again. So pixels are flushed before their line is written (`_sync`): only every few seconds, because a flush
+    # takes as long as many images, and once more at the end, however it comes.
     total, dtype = len(task.samples), np.dtype(task.dtype)
     started = synced = time.perf_counter()
     before, noted = state.seconds, (len(state.unreadable), len(state.places))
@@ -136,12 +136,12 @@ def append(
 
 
 def _read_journal(journal: Path) -> tuple[Filling, int]:
-    """The state that a journal tells, and the length in bytes of its lines that are whole."""
+    """Return the state in a journal, and the length in bytes of its complete lines."""
     state, trusted = Filling(), 0
     if not journal.is_file():
         return state, trusted
     for line in journal.read_bytes().splitlines(keepends=True):
-        # A crash can only have torn the last line.
+        # Only the last line can be incomplete after a crash.
         if not line.endswith(b"\n"):
             break
         try:
@@ -150,7 +150,7 @@ def _read_journal(journal: Path) -> tuple[Filling, int]:
             state.done, state.size, state.seconds = int(entry["done"]), int(entry["size"]), float(entry["seconds"])
             state.unreadable.update(entry["unreadable"])
         except (ValueError, KeyError, TypeError):
-            # Damaged otherwise: what was decoded is not lost for good, only made again.
+            # Other damage: discard the progress and decode everything again.
             return Filling(), 0
         state.places.extend(places)
         trusted += len(line)
@@ -158,7 +158,7 @@ def _read_journal(journal: Path) -> tuple[Filling, int]:
 
 
 def _sync(part: IO[bytes], folder: Path, state: Filling, noted: tuple[int, int]) -> tuple[int, int]:
-    """Make what was written durable, then say so in the journal; returns how much of the lists is noted now."""
+    """Flush what was written, then record it in the journal; return how much of the lists is recorded now."""
     part.flush()
     os.fsync(part.fileno())
     line = {
@@ -199,7 +199,7 @@ def _size_problem(name: str, own: Shape, others: Shape) -> str:
 
 
 def _job_length(shape: Shape | None, dtype: np.dtype[Any], workers: int) -> int:
-    """The number of images that a thread decodes at a time: many small ones, one when their size is not known."""
+    """Return the number of images per decoding job: many if they are small, one if their size is not known."""
     if shape is None:
         return 1
     waiting = _WAITING_BYTES // (int(np.prod(shape)) * dtype.itemsize or 1)
@@ -209,7 +209,7 @@ def _job_length(shape: Shape | None, dtype: np.dtype[Any], workers: int) -> int:
 def _decoded(
     task: Task, preprocessing: Preprocessing, workers: int, rows: range, job: int
 ) -> Generator[tuple[int, Pixels | str], None, None]:
-    """(row, pixels or the reason why there are none) in the order of `rows`, two jobs for each thread ahead at most."""
+    """Yield (row, pixels or the reason why there are none) in the order of `rows`, at most two jobs per thread ahead."""
     read = sources.reader(task, preprocessing.channels, preprocessing.least)
 
     def one(row: int) -> Pixels | str:
@@ -221,8 +221,8 @@ def _decoded(
     def some(chunk: range) -> list[Pixels | str]:
         return [one(row) for row in chunk]
 
-    # Threads decode out of order, the file is written in order: a queue of jobs keeps both apart. It is short, so that
-    # decoded images that wait for a slow one before them do not fill the memory.
+    # Threads finish out of order, but the file is written in order, so jobs are queued. The queue is short, so that decoded
+    # images that wait for a slow one before them do not fill the memory.
     ahead: deque[tuple[range, Future[list[Pixels | str]]]] = deque()
     with ThreadPoolExecutor(max_workers=workers) as pool:
         try:

@@ -1,7 +1,7 @@
-"""Packs: all images of a task decoded and resized once, in one memory-mapped file that folds and runs share.
+"""Packs: all images of a task, decoded and resized once, in one memory-mapped file that folds and runs share.
 
 A pack is a folder: `index.json`, written last, and `images.npy` (all images of one size) or `images.bin` and `places.npy`
-(each of its own). `mlpipe.data.cache.filling` makes the images' file, and goes on where an earlier attempt was stopped.
+(several sizes). `mlpipe.data.cache.filling` writes the file of images, and continues an interrupted attempt.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from mlpipe.errors import DataError, counted, first_line, is_out_of_memory, prob
 
 FORMAT = 2
 INDEX_FILE, FIXED_FILE, RAGGED_FILE, PLACES_FILE = "index.json", "images.npy", "images.bin", "places.npy"
-# Images that are looked at to estimate how large a pack of several sizes will be.
+# The number of images that are decoded to estimate the size of a pack of several image sizes.
 _PROBED = 16
 
 
 class Index(TypedDict):
-    """What `index.json` says, as far as it is read."""
+    """The keys of `index.json` that are read."""
 
     images: int
     dtype: str
@@ -45,16 +45,16 @@ class Pack:
     """The cached images of a task.
 
     Attributes:
-        images: Memory-mapped: shape (samples, height, width, channels), or with other axes before the channels, rows of
-            unreadable images being zero; or the bytes of images of several sizes one after another; or features, shape
+        images: Memory-mapped: shape (samples, height, width, channels), or with other axes before the channels, with zeros
+            for unreadable images; or the concatenated bytes of images of several sizes; or features, shape
             (samples, features).
         unreadable: The reason for each sample id that could not be decoded.
-        folder: Where it lies.
-        preprocessing: How images were made, and are made of one size when they are taken.
-        dtype: The type of their values.
-        places: For images of several sizes their start in `images`, height and width, shape (samples, 3).
-        masks: For segmentation the class number of every pixel, a pack of one channel made alike; for images what is to be
-            predicted, which may be the same pack.
+        folder: The folder of the pack.
+        preprocessing: How images were made, and how they are resized to one size when they are taken.
+        dtype: The dtype of their values.
+        places: For images of several sizes, their offset in `images`, height and width, shape (samples, 3).
+        masks: For segmentation, the class number of every pixel, as a pack of one channel with the same preprocessing; for
+            images, the target images, which may be the same pack.
     """
 
     images: npt.NDArray[Any]
@@ -76,35 +76,35 @@ class Pack:
 
     @property
     def ragged(self) -> bool:
-        """Whether each image has a size of its own."""
+        """Return whether images differ in size."""
         return self.places is not None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height and width of what a network sees, or its spatial shape where it has other axes; (0, 0) for features."""
+        """Return the height and width that a network sees, or other spatial axes; (0, 0) for features."""
         if self.places is not None:
             return self.preprocessing.sides or (0, 0)
         return self.images.shape[1:-1] or (0, 0)
 
     @property
     def channels(self) -> int:
-        """The number of channels of the images."""
+        """Return the number of channels of the images."""
         return self.preprocessing.channels
 
     @property
     def peak(self) -> float:
-        """The value of white."""
+        """Return the value of white."""
         return float(np.iinfo(self.dtype).max) if self.dtype.kind == "u" else 1.0
 
     @property
     def rows_key(self) -> str:
-        """Key that tells the rows from others of the same folder; empty where they are all of its images."""
+        """Return a key that distinguishes the rows from others of the same folder; empty if they are all of its images."""
         return ""
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
-        """Some images: an array of shape (n, height, width, channels), or a list of images of several sizes.
+        """Return some images: an array of shape (n, height, width, channels), or a list of images of several sizes.
 
-        Images of several sizes are read-only views of the file, unreadable ones of them a single black pixel.
+        Images of several sizes are read-only views of the file; unreadable ones are a single black pixel.
         """
         if self.places is None:
             return np.asarray(self.images[rows])
@@ -116,26 +116,26 @@ class Pack:
         return images
 
     def take_fixed(self, rows: Rows) -> npt.NDArray[Any]:
-        """Some images in the size that a network sees, shape (n, height, width, channels), or features."""
+        """Return some images in the network's size, shape (n, height, width, channels), or features."""
         images = self.take(rows)
         return np.stack([self.preprocessing.fixed(image) for image in images]) if isinstance(images, list) else images
 
     def with_images(self, values: npt.NDArray[Any]) -> Pack:
-        """The same samples with other values, such as features."""
+        """Return the same samples with other values, such as features."""
         return replace(self, images=values, dtype=values.dtype, places=None)
 
     def unreadable_mask(self, task: Task) -> npt.NDArray[np.bool_]:
-        """A flag for each sample of the task, shape (n,)."""
+        """Return a flag for each sample of the task, shape (n,)."""
         return np.array([name in self.unreadable for name in task.samples.ids], bool)
 
 
 def of_images(images: Sequence[Pixels], preprocessing: Preprocessing, dtype: npt.DTypeLike = np.uint8) -> Pack:
-    """A pack of images that are at hand, which lies nowhere.
+    """Return a pack of images in memory, without a folder.
 
     Args:
-        images: What the preprocessing gave, shape (*spatial, channels) each; of one shape where it gives one.
+        images: Preprocessed images, shape (*spatial, channels) each; all of one shape if the preprocessing fixes it.
         preprocessing: The preprocessing.
-        dtype: The type of their values.
+        dtype: The dtype of their values.
     """
     kind, none = np.dtype(dtype), dict[str, str]()
     if not preprocessing.is_ragged:
@@ -151,22 +151,22 @@ def of_images(images: Sequence[Pixels], preprocessing: Preprocessing, dtype: npt
 
 
 def pack_id(task: Task, preprocessing: Preprocessing) -> str:
-    """The name of the cache folder: the preprocessing's id and a hash of its parameters, the images and the libraries."""
+    """Return the cache folder's name: the preprocessing's id and a hash of its parameters, the images and the libraries."""
     rule = [decoding] if (decoding := task.source.get("decoding")) else []
     key = [FORMAT, preprocessing.key(), task.dtype, list(task.samples.ids), list(task.samples.digests), *rule]
     return f"{files.safe_name(preprocessing.id)}-{files.digest(key)[:12]}"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a pack is there, without opening it."""
+    """Return whether a pack exists, without opening it."""
     return (folder / INDEX_FILE).is_file()
 
 
 def load(folder: Path, preprocessing: Preprocessing) -> Pack:
-    """Open a complete pack that was made with a preprocessing.
+    """Open a complete pack that was made with this preprocessing.
 
     Raises:
-        DataError: When one of its files is damaged.
+        DataError: If one of its files is damaged.
     """
     try:
         index = stored.checked(Index, files.read_json(folder / INDEX_FILE))
@@ -195,17 +195,17 @@ def build(
     workers: int,
     progress: Callable[[int, int], None] = lambda count, total: None,
 ) -> Pack:
-    """Open the pack in `folder`, filling it first when it is missing or damaged, from where an earlier fill was stopped.
+    """Open the pack in `folder`; first fill it if it is missing or damaged, continuing an interrupted fill.
 
     Args:
         task: The task whose images are packed.
-        preprocessing: What happens to each image.
-        folder: Where the pack lies or is made.
-        workers: Threads that decode (the decoders release Python's lock).
+        preprocessing: The preprocessing of each image.
+        folder: The folder of the pack.
+        workers: The number of decoding threads (the decoders release Python's lock).
         progress: Called with the number of images done and their total; may raise to stop.
 
     Raises:
-        DataError: When nothing can be decoded, sizes differ without a resize, a file changed, or the disk is too full.
+        DataError: If nothing can be decoded, sizes differ without a resize, a file changed, or the disk is too full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -213,7 +213,7 @@ def build(
             try:
                 return load(folder, preprocessing)
             except DataError:
-                # All that is in it can be made again.
+                # Everything in it can be made again.
                 (folder / INDEX_FILE).unlink()
         _fill(task, preprocessing, folder, workers, progress)
     return load(folder, preprocessing)
@@ -247,17 +247,17 @@ def _fill(
         filling.append(task, preprocessing, folder, shape, state, workers, progress)
         _finish(task, preprocessing, final, state)
     except DataError:
-        # What is wrong with the images stays wrong: nothing of it is kept.
+        # The images themselves are at fault, so the progress is of no use.
         filling.discard(folder)
         raise
 
 
 def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: filling.Filling) -> None:
-    """Give the complete file its name, then write the index that makes it a pack."""
+    """Rename the complete file, then write the index that makes it a pack."""
     folder, total = final.parent, len(task.samples)
     if len(state.unreadable) == total:
         name, reason = next(iter(state.unreadable.items()))
-        # Archives are unpacked below the data folder, which mml clean can empty.
+        # Archives are unpacked below the data folder, which `mml clean` can empty.
         again = (
             "put them back; those of an archive mml create unpacks again, with the words that the task was made with"
         )
@@ -283,7 +283,7 @@ def _finish(task: Task, preprocessing: Preprocessing, final: Path, state: fillin
 
 
 def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
-    """The shape of all images: the wanted one, or that of the first that can be read."""
+    """Return the shape of all images: the wanted one, or that of the first readable image."""
     if preprocessing.sides is not None:
         return (*preprocessing.sides, preprocessing.channels)
     shape = next(_shapes(task, preprocessing, range(len(task.samples))), None)
@@ -293,7 +293,7 @@ def _image_shape(task: Task, preprocessing: Preprocessing) -> filling.Shape:
 
 
 def _needed_bytes(task: Task, preprocessing: Preprocessing, shape: filling.Shape | None, state: filling.Filling) -> int:
-    """The bytes that the file will still grow by; for images of several sizes an estimate from those that are known."""
+    """Return the bytes that the file will still grow by; an estimate from known images if sizes differ."""
     total, itemsize = len(task.samples), np.dtype(task.dtype).itemsize
     if shape is not None:
         return total * int(np.prod(shape)) * itemsize - state.size
@@ -305,7 +305,7 @@ def _needed_bytes(task: Task, preprocessing: Preprocessing, shape: filling.Shape
 
 
 def _shapes(task: Task, preprocessing: Preprocessing, rows: Iterable[int]) -> Iterator[filling.Shape]:
-    """The shapes of the images of some rows that can be read."""
+    """Yield the shapes of the readable images of some rows."""
     read = sources.reader(task, preprocessing.channels, preprocessing.least)
     for row in rows:
         try:

@@ -1,4 +1,4 @@
-"""Cache of a task variant: rows of the packs of its base tasks, without a copy."""
+"""Cache of a task variant: rows of the packs of its base tasks, without copies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mlpipe.errors import DataError, problem
 
 @dataclass(frozen=True)
 class JoinedPack(Pack):
-    """Rows of one or several packs, seen as one.
+    """Rows of one or several packs, presented as one pack.
 
     Attributes:
         parts: The packs.
-        part: Which pack each image is in, shape (samples,).
-        row: Its row there, shape (samples,).
+        part: The pack of each image, shape (samples,).
+        row: The image's row in its pack, shape (samples,).
     """
 
     parts: tuple[Pack, ...] = ()
@@ -36,16 +36,16 @@ class JoinedPack(Pack):
 
     @property
     def ragged(self) -> bool:
-        """Whether each image has a size of its own."""
+        """Return whether images differ in size."""
         return self.parts[0].ragged
 
     @property
     def rows_key(self) -> str:
-        """Key that tells these rows from others of the same packs."""
+        """Return a key that distinguishes these rows from others of the same packs."""
         return files.digest([self.part.tolist(), self.row.tolist(), [part.folder.name for part in self.parts]])
 
     def take(self, rows: Rows) -> npt.NDArray[Any] | list[Pixels]:
-        """Some images, as `Pack.take` gives them."""
+        """Return some images, as `Pack.take` does."""
         if len(self.parts) == 1:
             return self.parts[0].take(self.row[rows])
         index_arrays = [np.flatnonzero(self.part[rows] == number) for number in range(len(self.parts))]
@@ -57,19 +57,19 @@ class JoinedPack(Pack):
         return np.concatenate(blocks)[order]
 
     def with_images(self, values: npt.NDArray[Any]) -> Pack:
-        """The same samples with other values, such as features."""
+        """Return the same samples with other values, such as features."""
         return Pack(values, self.unreadable, self.folder, self.preprocessing, values.dtype)
 
 
 def joined(task: Task, packs: Sequence[Pack]) -> JoinedPack:
-    """The images of a variant.
+    """Return the images of a variant.
 
     Args:
         task: The variant.
-        packs: The pack of each of its `bases`, made with one preprocessing.
+        packs: The pack of each of its `bases`, all made with the same preprocessing.
 
     Raises:
-        DataError: When the packs' images have different sizes.
+        DataError: If the packs' images have different sizes.
     """
     first = packs[0]
     for base, pack in zip(task.bases, packs, strict=True):

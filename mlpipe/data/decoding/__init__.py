@@ -1,1 +1,1 @@
-"""Image files to pixels, the same way everywhere."""
+"""Decoding of image files to pixels, the same on every machine."""

@@ -1,4 +1,4 @@
-"""Raw values of an image file before any conversion: colours and opacity apart, in their full bit depth."""
+"""Raw values of an image file before any conversion: colours and opacity separately, in full bit depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlpipe.data.decoding.tiff import Numbers
 from mlpipe.data.decoding.value_rules import PLAIN, Decoding
 
 Pixels = npt.NDArray[Any]
-# Where a header's chunk of a PNG has the bits of a channel, and the colour type.
+# Offsets of the bit depth and the colour type in a PNG file.
 PNG_BITS, PNG_TYPE = 24, 25
 _GREY, _COLOUR, _GREY_ALPHA = 0, 2, 4
 _LUMA = (0.299, 0.587, 0.114)
@@ -26,15 +26,15 @@ class Header:
     """Header of an encoded image.
 
     Attributes:
-        width: In pixels, before its orientation is applied.
-        height: Alike.
+        width: Width in pixels, before the orientation is applied.
+        height: Height in pixels, likewise.
         channels: 1 grey, 3 colour, 4 colour and transparency.
-        bits: 8 or 16 for each channel; 16 also for what has more.
+        bits: 8 or 16 per channel; 16 also for deeper files.
         decoder: The library that `decode` uses for it.
-        orientation: The EXIF orientation that is still to be undone, 1 to 8.
-        has_opacity: Whether places may be transparent.
-        open_range: What its values are where their type does not say which of them is white; empty where it does.
-        is_respread: Whether `mlpipe.data.decoding.value_rules.RULE` has a say in its pixels even where nothing is transparent.
+        orientation: The EXIF orientation that remains to be undone, 1 to 8.
+        has_opacity: Whether pixels may be transparent.
+        open_range: The type of its values if that does not define which value is white; empty if it does.
+        is_respread: Whether `mlpipe.data.decoding.value_rules.RULE` affects its pixels even without transparency.
     """
 
     width: int
@@ -50,14 +50,14 @@ class Header:
 
 @dataclass(frozen=True)
 class File:
-    """An image file that was opened.
+    """An opened image file.
 
     Attributes:
         content: Its bytes.
-        image: As Pillow opened it; None: Pillow cannot, OpenCV can.
-        header: What it says of itself.
-        numbers: What a TIFF says of its numbers.
-        white: The number that is white in a PGM where that is not 255; None in other files.
+        image: The image opened by Pillow; None: only OpenCV can open it.
+        header: Its header.
+        numbers: The description of the values in a TIFF.
+        white: The value of white in a PGM, if it is not 255; None in other files.
     """
 
     content: bytes
@@ -68,20 +68,20 @@ class File:
 
     @property
     def is_deep_grey(self) -> bool:
-        """Whether it has grey values of more than 8 bits."""
+        """Return whether it has grey values of more than 8 bits."""
         return self.image is not None and (self.image.mode.startswith("I;16") or self.image.mode == "I")
 
 
 def reduction(width: int, height: int, least: int | None) -> int:
-    """By how much a JPEG is reduced while it is decoded, which costs a third: 8, 4, 2 or 1.
+    """Return the factor by which a JPEG is reduced while it is decoded, which takes a third of the time: 8, 4, 2 or 1.
 
-    A reduced image is cut off at a multiple of that number, and what is resized from it would be shifted; so both sides
-    must be multiples, as those of cameras are, and then a resize by another half or more differs by a grey level or two.
+    A reduced image is cropped to a multiple of the factor, and resizing it would shift it; so both sides must be multiples,
+    as for cameras, and then a resize by another factor of two or more differs by a grey level or two.
 
     Args:
-        width: The whole width in pixels.
-        height: The whole height.
-        least: What the shorter side must keep at least; None: all.
+        width: The full width in pixels.
+        height: The full height.
+        least: The minimum length of the shorter side; None: no reduction.
     """
     if least is None:
         return 1
@@ -90,12 +90,12 @@ def reduction(width: int, height: int, least: int | None) -> int:
 
 
 def png_kind(content: bytes) -> tuple[int, int]:
-    """Bits and colour type of a PNG."""
+    """Return the bit depth and colour type of a PNG."""
     return (content[PNG_BITS], content[PNG_TYPE]) if len(content) > PNG_TYPE else (8, 0)
 
 
 def needs_opencv(file: File) -> bool:
-    """Whether a PNG has 16 bits and transparency of a kind that Pillow reads in 8 bits, or with other colours."""
+    """Return whether Pillow would read a 16-bit PNG with transparency in 8 bits or with wrong colours."""
     image, (bits, kind) = file.image, png_kind(file.content)
     if image is None or image.format != "PNG" or bits != 16:
         return False
@@ -103,7 +103,7 @@ def needs_opencv(file: File) -> bool:
 
 
 def is_grey(image: Image.Image, content: bytes) -> bool:
-    """Whether an opened image has no colours: by its kind, or since its palette has greys only."""
+    """Return whether an opened image has no colours, by its mode or because its palette is all grey."""
     if image.format == "PNG" and png_kind(content)[1] == _GREY_ALPHA:
         return True
     if image.mode not in ("P", "PA") or image.palette is None:
@@ -111,7 +111,7 @@ def is_grey(image: Image.Image, content: bytes) -> bool:
     layout = image.palette.rawmode or image.palette.mode
     listed = np.frombuffer(bytes(image.palette.palette), np.uint8)
     if layout.endswith(";L"):
-        # A TIFF has all reds, then all greens, then all blues.
+        # A TIFF palette stores all reds, then all greens, then all blues.
         colours = listed[: len(listed) // 3 * 3].reshape(3, -1).T
     else:
         size = 4 if len(layout) == 4 else 3
@@ -120,17 +120,17 @@ def is_grey(image: Image.Image, content: bytes) -> bool:
 
 
 def has_key(image: Image.Image) -> bool:
-    """Whether colours of an opened image, named one by one, are transparent."""
+    """Return whether an opened image marks single colours as transparent."""
     return "transparency" in image.info
 
 
 def opacity_of(image: Image.Image, content: bytes) -> Pixels | None:
-    """The opacity of a loaded image of 8 bits, shape (height, width, 1), uint8; None: it has none."""
+    """Return the opacity of a loaded 8-bit image, shape (height, width, 1), uint8; None: it has none."""
     if image.mode in ("L", "1") and has_key(image):
         key, (bits, kind) = image.info["transparency"], png_kind(content)
         if not isinstance(key, int):
             return None
-        # Pillow spreads greys of 2 and 4 bits over 0 to 255, and leaves the transparent one as it is stored.
+        # Pillow scales greys of 2 and 4 bits to 0 to 255, but keeps the transparent grey as it is stored.
         spread = 255 // (2**bits - 1) if image.mode == "L" and kind == _GREY and bits in (2, 4) else 1
         greys = transparency.array_of(image.convert("L"))[:, :, np.newaxis]
         return transparency.in_strips(lambda strip: np.where(strip == key * spread, 0, 255).astype(np.uint8), greys)
@@ -140,16 +140,16 @@ def opacity_of(image: Image.Image, content: bytes) -> Pixels | None:
 
 
 def straight_alpha_image(image: Image.Image) -> Image.Image:
-    """A loaded image as red, green, blue and opacity, colours not multiplied by it."""
+    """Return a loaded image as RGBA with straight (not premultiplied) alpha."""
     return image if image.mode == "RGBA" else (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
 
 
 def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
-    """Grey values of more than 8 bits, and their opacity, each of shape (height, width, 1), uint16.
+    """Return grey values of more than 8 bits and their opacity, each of shape (height, width, 1), uint16.
 
     Args:
-        image: The loaded image, of a mode `I` or `I;16`.
-        numbers: What a TIFF says of its numbers; None for other files.
+        image: The loaded image, of mode `I` or `I;16`.
+        numbers: The description of the values in a TIFF; None for other files.
     """
     values = transparency.array_of(image)[:, :, np.newaxis]
     values = transparency.in_strips(lambda strip: np.clip(strip, 0, 65535).astype(np.uint16), values)
@@ -157,17 +157,17 @@ def deep_grey(image: Image.Image, numbers: Numbers | None) -> tuple[Pixels, Pixe
     opacity = np.where(values == key, 0, 65535).astype(np.uint16) if isinstance(key, int) else None
     if numbers is not None and numbers.bits == 12:
         values = ((values.astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
-    # Pillow turns greys of 8 bits around, deeper ones not.
+    # Pillow inverts 8-bit greys, but not deeper ones.
     if numbers is not None and numbers.zero_is_white:
         return np.asarray(65535 - values, np.uint16), opacity
     return values, opacity
 
 
 def by_opencv(content: bytes) -> Pixels:
-    """Values by OpenCV in their full depth, shape (height, width, 1, 3 or 4); red is first.
+    """Decode with OpenCV in full bit depth, shape (height, width, 1, 3 or 4), in RGB order.
 
     Raises:
-        OSError: When it cannot be read.
+        OSError: If it cannot be read.
     """
     import cv2
 
@@ -177,14 +177,14 @@ def by_opencv(content: bytes) -> Pixels:
     if pixels.ndim == 2:
         return np.asarray(pixels[:, :, np.newaxis])
     order = [2, 1, 0, *range(3, pixels.shape[2])]
-    # In place, since it may be large.
+    # In place, because the image may be large.
     for row in pixels:
         row[:] = row[:, order]
     return np.asarray(pixels)
 
 
 def unpremultiplied_colours(colours: Pixels, opacity: Pixels) -> Pixels:
-    """Colours of 16 bits that were multiplied by their opacity, without that."""
+    """Convert premultiplied 16-bit colours to straight ones."""
 
     def divided(strip: Pixels, opacity_strip: Pixels) -> Pixels:
         share = np.maximum(opacity_strip.astype(np.uint64), 1)
@@ -195,15 +195,15 @@ def unpremultiplied_colours(colours: Pixels, opacity: Pixels) -> Pixels:
 
 
 def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | None) -> tuple[Pixels, Pixels | None]:
-    """The numbers of a file whose type does not say which of them is white, and their opacity, see `shares`.
+    """Return the values of a file whose type does not define white, and their opacity, see `shares`.
 
     Args:
-        image: As Pillow opened it; None: it could not.
+        image: The image opened by Pillow; None: Pillow cannot open it.
         content: The bytes of the file.
-        numbers: What a TIFF says of them; None for other files.
+        numbers: The description of the values in a TIFF; None for other files.
 
     Returns:
-        Shapes (height, width, 1 or 3) and (height, width, 1), of the file's type, or float64.
+        Shapes (height, width, 1 or 3) and (height, width, 1), of the file's dtype, or float64.
     """
     try:
         values = by_opencv(content)
@@ -215,23 +215,23 @@ def open_numbers(image: Image.Image | None, content: bytes, numbers: Numbers | N
     opacity = values[:, :, 3:] if values.shape[2] == 4 else None
     values = values[:, :, :3]
     if numbers is not None and numbers.type == "unsigned" and numbers.bits in (10, 14):
-        # OpenCV spreads them over 16 bits.
+        # OpenCV scales them to 16 bits.
         values = values / 2.0 ** (16 - numbers.bits)
     return values, opacity
 
 
 def shares(opacity: Pixels) -> Pixels:
-    """Opacity from 0 to 1, float64, of one in the whole numbers of its type or in shares."""
+    """Return opacity as float64 from 0 to 1, from integers of its dtype or from shares."""
     most = float(np.iinfo(opacity.dtype).max) if opacity.dtype.kind in "iu" else 1.0
     return np.clip(opacity / most, 0.0, 1.0)
 
 
 def extent(values: Pixels, opacity: Pixels | None) -> tuple[float, float]:
-    """The smallest and the largest of numbers that are seen; NaN when one of them is none.
+    """Return the smallest and the largest visible value; NaN if any of them is NaN.
 
     Args:
         values: Shape (height, width, channels).
-        opacity: Shape (height, width, 1); what is transparent is not seen. None: all are.
+        opacity: Shape (height, width, 1); transparent pixels are not visible. None: all are.
     """
     visible_values = values if opacity is None else values[opacity[:, :, 0] > 0]
     if not visible_values.size:
@@ -244,17 +244,17 @@ def extent(values: Pixels, opacity: Pixels | None) -> tuple[float, float]:
 
 
 def pixels_in_range(values: Pixels, opacity: Pixels | None, channels: int, bits: int, how: Decoding) -> Pixels:
-    """Pixels of numbers by the range of a task: its ends become black and white.
+    """Convert values to pixels by the task's value range: its ends become black and white.
 
     Args:
         values: Shape (height, width, 1 or 3).
-        opacity: As `shares` takes it, shape (height, width, 1); None: nothing is transparent.
+        opacity: As for `shares`, shape (height, width, 1); None: nothing is transparent.
         channels: 1, 3 or 4.
         bits: 8 or 16, of the pixels.
         how: The task's rule, with a range.
 
     Raises:
-        ValueError: When numbers lie outside of the range, or are none.
+        ValueError: If values lie outside of the range or are NaN.
     """
     assert how.value_range is not None
     low, high = how.value_range
@@ -285,18 +285,18 @@ def pixels_in_range(values: Pixels, opacity: Pixels | None, channels: int, bits:
 
 
 def eight_bit(pixels: Pixels) -> Pixels:
-    """Pixels of 16 bits in 8."""
+    """Scale pixels of 16 bits to 8."""
     return transparency.in_strips(
         lambda strip: np.clip(strip * (255.0 / 65535.0) + 0.5, 0, 255).astype(np.uint8), pixels
     )
 
 
 def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
-    """Colours, or greys with opacity, of 16 bits in 1, 3 or 4 channels, upright only where OpenCV turns them.
+    """Decode 16-bit colours, or greys with opacity, to 1, 3 or 4 channels; upright only if OpenCV applies the orientation.
 
     Args:
         file: The file.
-        channels: How many are wanted.
+        channels: The wanted number of channels.
         how: The task's rule.
     """
     pixels, is_grey = by_opencv(file.content), file.header.channels == 1
@@ -313,7 +313,7 @@ def deep_colour(file: File, channels: int, how: Decoding) -> Pixels:
 
 
 def by_simplejpeg(file: File, channels: int, least: int | None) -> Pixels:
-    """A JPEG in 1 or 3 channels, its shorter side `least` pixels or more (`reduction`)."""
+    """Decode a JPEG to 1 or 3 channels, with a shorter side of at least `least` pixels (`reduction`)."""
     header = file.header
     parts = reduction(header.width, header.height, least)
     height, width = header.height // parts, header.width // parts
@@ -326,12 +326,12 @@ def by_simplejpeg(file: File, channels: int, least: int | None) -> Pixels:
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """An image of a mode that Pillow turns into every other one."""
+    """Return an image in a mode that Pillow can convert to every other mode."""
     return image.convert("LA") if image.mode == "La" else image
 
 
 def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
-    """The numbers that a file holds, shape (height, width, 1 or 3), and its opacity, see `shares`."""
+    """Return the stored values of a file, shape (height, width, 1 or 3), and its opacity, see `shares`."""
     header = file.header
     if header.open_range:
         return open_numbers(file.image, file.content, file.numbers)
@@ -351,7 +351,7 @@ def stored(file: File, least: int | None) -> tuple[Pixels, Pixels | None]:
 
 
 def mask_values(file: File) -> Pixels:
-    """The values of a mask, shape (height, width), or with channels."""
+    """Return the values of a mask, shape (height, width), or with channels."""
     image, bits = file.image, 8
     if file.header.open_range:
         values = open_numbers(image, file.content, file.numbers)[0]
@@ -366,7 +366,7 @@ def mask_values(file: File) -> Pixels:
         bits = png_kind(file.content)[0]
     elif image.mode == "L" and file.numbers is not None:
         bits = file.numbers.bits
-    # Pillow spreads the greys of 2 and 4 bits over 0 to 255, and those of a PGM from its largest one.
+    # Pillow scales greys of 2 and 4 bits, and those of a PGM relative to its largest value, to 0 to 255.
     if bits in (2, 4):
         return np.asarray(values // (255 // (2**bits - 1)))
     most = file.white
@@ -374,7 +374,7 @@ def mask_values(file: File) -> Pixels:
 
 
 def white_value(image: Image.Image) -> int | None:
-    """The largest grey of a PGM that Pillow spreads over 8 or 16 bits; loading the image forgets it."""
+    """Return the maximum value of a PGM that Pillow scales to 8 or 16 bits; loading the image discards it."""
     tiles = getattr(image, "tile", []) if image.format == "PPM" and image.mode in ("L", "I") else []
     options = tiles[0][3] if tiles else None
     return int(options[1]) if isinstance(options, tuple) and len(options) == 2 and options[1] != 255 else None

@@ -1,7 +1,7 @@
-"""Image decoding, the same everywhere: upright, 8 or 16 bit, grey or colour, or refused with a reason.
+"""Image decoding, the same on every machine: upright, 8 or 16 bit, grey or colour, or refused with a reason.
 
-Transparent places are laid over a background, and values whose type does not say which of them is white (floating-point,
-signed, 32 bit) become pixels by the range that a task states; `mlpipe.data.decoding.value_rules` has both as one rule.
+Transparent pixels are blended with a background, and values whose type does not define white (floating-point, signed,
+32 bit) become pixels by the task's value range; `mlpipe.data.decoding.value_rules` combines both in one rule.
 """
 
 from __future__ import annotations
@@ -32,33 +32,32 @@ Pixels = npt.NDArray[Any]
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".jp2"}
 )
-# Pillow opens MPO files as JPEG, and knows no format of that name.
+# Pillow opens MPO files as JPEG and has no separate format of that name.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
-# The number of the rules by which files become pixels, part of every cache's name: raised when the same bytes and
-# libraries give other pixels.
+# The version of the decoding rules, part of every cache's name: raised when the same bytes and libraries give different
+# pixels.
 RULES = 2
-# What Pillow refuses by itself, so that the limit is the same for every format.
+# Pillow's own limit, applied to every format.
 MOST_PIXELS = 2 * 89_478_485
 GREY_MODES = frozenset({"1", "L", "I", "I;16", "I;16B", "I;16L", "I;16N", "F", "LA", "La"})
-# How many times the bytes of its pixels decoding takes, where these are many: JPEG 2000 has four bytes for each number; what is
-# transparent, or of 16 bits, is there a second time in the form that is wanted.
+# The memory that decoding large images takes, as a multiple of their pixels' bytes: JPEG 2000 uses four bytes per value;
+# images with transparency or 16 bits exist twice while they are converted.
 _TIMES, _TIMES_OF_MANY = {"JPEG2000": 4, "WEBP": 4}, 2
-# Bytes of a file that is looked at before it is read whole, and how many times those of its pixels it has at most beside them.
+# The file size from which the header is checked before the file is read, and its largest ratio to the pixels' bytes.
 _LARGE, _MOST_STORED = 64 << 20, 2
-# Bytes that the header of a PNM file has at most, how it begins, and how it ends behind its sizes; and how many numbers are read
-# while Pillow looks for the end of a comment.
+# The maximum length of a PNM header, and how many numbers are read while Pillow searches for the end of a comment.
 _PNM_HEADER, _PER_COMMENT = 1 << 16, 2000
 _PNM = re.compile(rb"P[0-6fy]")
 _PNM_SIZES = re.compile(
     rb"P(?:[14]|[^\s#]{1,5}(?:\s|#[^\r\n]*[\r\n])+[^\s#]+)(?:(?:\s|#[^\r\n]*[\r\n])+[^\s#]+){2}[\s#]"
 )
-# How many channels an image file can be decoded to, and Pillow's name for each.
+# The channel counts that an image file can be decoded to, and Pillow's mode for each.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _ODD_TIFF = (
     "a TIFF that is damaged or of an unsupported kind (2 bands or more than 4, 16-bit floats, complex numbers); "
     "save 32-bit floats in 1, 3 or 4 bands"
 )
-# Files that begin as an image does, and are of a kind that none of the decoders reads.
+# Signatures of image formats that no decoder reads.
 _UNSUPPORTED = {
     b"\xff\xd8\xff": "a JPEG that is damaged or of an unsupported kind (12 bit, lossless)",
     b"II*\0": _ODD_TIFF,
@@ -68,11 +67,11 @@ _UNSUPPORTED = {
 
 
 class UnreadableImageError(Exception):
-    """An image that cannot be used; the message says why."""
+    """Raised for an image that cannot be used; the message says why."""
 
 
 def damage_errors() -> tuple[type[Exception], ...]:
-    """What decoders raise for damaged files: documented errors, and those that slip through Pillow's plugins."""
+    """Return the exceptions that decoders raise for damaged files: documented ones, and those that escape Pillow's plugins."""
     import cv2
 
     return (
@@ -90,21 +89,21 @@ def damage_errors() -> tuple[type[Exception], ...]:
 
 
 def decoders() -> dict[str, str]:
-    """The libraries that decode, with their versions: different ones may give different pixels."""
+    """Return the decoding libraries with their versions, because different versions may give different pixels."""
     import cv2
 
     return {"pillow": PIL.__version__, "simplejpeg": version("simplejpeg"), "opencv": cv2.__version__}
 
 
 def picture(source: Path | bytes) -> Image.Image:
-    """A file as Pillow opens it, of whose pixels nothing is read yet; of `FORMATS` alone, none of which runs another program.
+    """Open a file with Pillow without reading its pixels; only `FORMATS`, none of which runs an external program.
 
     Args:
         source: The file, or its bytes.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or no image of these.
-        UnreadableImageError: When it has more than `MOST_PIXELS`.
+        OSError: If it cannot be opened, is not a regular file, or not an image in these formats.
+        UnreadableImageError: If it has more than `MOST_PIXELS`.
     """
     if isinstance(source, Path):
         limits.require_ordinary(source, limits.IMAGE)
@@ -118,11 +117,11 @@ def picture(source: Path | bytes) -> Image.Image:
 
 
 def _require_short_header(source: Path | bytes) -> None:
-    """Refuse a PNM file whose header is not at its beginning: of what is written before it Pillow reads letter by letter.
+    """Refuse a PNM file with a long header, because Pillow reads comments in the header byte by byte.
 
     Raises:
-        OSError: When it cannot be opened.
-        UnreadableImageError: When it is one.
+        OSError: If it cannot be opened.
+        UnreadableImageError: If it is such a file.
     """
     begin = source[:_PNM_HEADER] if isinstance(source, bytes) else limits.beginning(source, _PNM_HEADER)
     if len(begin) == _PNM_HEADER and _PNM.match(begin) and not _PNM_SIZES.match(begin):
@@ -130,17 +129,17 @@ def _require_short_header(source: Path | bytes) -> None:
 
 
 def content(path: Path) -> bytes:
-    """The bytes of an image file; one that is large is read only where it begins as an image does that has so many.
+    """Return the bytes of an image file; a large file is read only if its header declares enough pixels.
 
     Raises:
-        OSError: When it cannot be opened, is no ordinary file, or is larger than `limits.IMAGE`.
-        UnreadableImageError: When it is no image, or far larger than its pixels.
+        OSError: If it cannot be opened, is not a regular file, or is larger than `limits.IMAGE`.
+        UnreadableImageError: If it is not an image, or far larger than its pixels.
     """
     size = limits.require_ordinary(path, limits.IMAGE)
     if size > _LARGE:
         with path.open("rb") as file:
             begin = file.read(32)
-        # Pages of a TIFF follow each other, and some kinds of it Pillow does not know.
+        # A TIFF may have many pages, and Pillow does not know all variants.
         if not begin.startswith(tiff.MARKS):
             try:
                 image = picture(path)
@@ -157,19 +156,19 @@ def content(path: Path) -> bytes:
 
 
 def look(content: bytes) -> Header:
-    """The header of an encoded image, without decoding it.
+    """Return the header of an encoded image, without decoding it.
 
     Raises:
-        UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
+        UnreadableImageError: If it is not an image, or is larger than `MOST_PIXELS`.
     """
     return _opened(content).header
 
 
 def header(content: bytes) -> tuple[int, int, int]:
-    """Width, height and channels (1 or 3) of an encoded image, without decoding it.
+    """Return width, height and channels (1 or 3) of an encoded image, without decoding it.
 
     Raises:
-        UnreadableImageError: When it is no image, or is larger than `MOST_PIXELS`.
+        UnreadableImageError: If it is not an image, or is larger than `MOST_PIXELS`.
     """
     facts = look(content)
     return facts.width, facts.height, min(facts.channels, 3)
@@ -178,28 +177,28 @@ def header(content: bytes) -> tuple[int, int, int]:
 def decode(
     content: bytes, channels: int, bits: Literal[8, 16] = 8, least: int | None = None, how: Decoding = PLAIN
 ) -> Pixels:
-    """The pixels of an encoded image, turned upright as its EXIF orientation says.
+    """Return the pixels of an encoded image, upright according to its EXIF orientation.
 
-    Of an animation the first frame is used. Grey and colour JPEG go through simplejpeg, colour PNG and TIFF of 16 bit
-    that are wanted in 16 bit, greys of 16 bit with transparency and values of an open range through OpenCV, everything else
-    (CMYK JPEG, PNG, ...) through Pillow; `scripts/bench_data.py` compares them. The header alone decides, so that the same
-    file always takes the same way. simplejpeg refuses what Pillow passes over: a stream whose compressed data is damaged or
-    that lacks its end. The grey of a colour JPEG is the luma that it stores, without the detour over clipped colours.
+    Only the first frame of an animation is used. simplejpeg decodes grey and colour JPEG; OpenCV decodes 16-bit colour PNG
+    and TIFF to 16 bits, 16-bit greys with transparency, and values of an open range; Pillow decodes everything else (CMYK
+    JPEG, PNG, ...); `scripts/bench_data.py` compares them. The choice depends only on the header, so that a file is always
+    decoded in the same way. simplejpeg refuses what Pillow tolerates: streams with damaged compressed data or without
+    an end. The grey of a colour JPEG is its stored luma, without conversion from clipped colours.
 
     Args:
         content: The bytes of the file.
         channels: 1 for grey, 3 for colour, 4 for colour and transparency.
         bits: 8 scales 16-bit images down; 16 scales 8-bit images up (255 becomes 65535).
-        least: The shortest side that is still of use; a larger JPEG may come at a half, a quarter or an eighth of its size
-            (`file_values.reduction`). None: the whole of it.
-        how: The task's rule for transparent places, and for values that need a range.
+        least: The shortest side that is still of use; a larger JPEG may be decoded at a half, a quarter or an eighth of its
+            size (`file_values.reduction`). None: the full size.
+        how: The task's rule for transparent pixels, and for values that need a range.
 
     Returns:
         Shape (height, width, channels), uint8 or uint16.
 
     Raises:
-        UnreadableImageError: When it is no image, damaged, truncated, or larger than `MOST_PIXELS`; other channels are
-            wanted than image files have; or values lie outside of the rule's range, or need one.
+        UnreadableImageError: If it is not an image, damaged, truncated, or larger than `MOST_PIXELS`; if image files cannot
+            be decoded to that number of channels; or if values lie outside of the rule's range, or need one.
     """
     if channels not in MODES:
         raise UnreadableImageError(f"image files have 1, 3 or 4 channels, {channels} are wanted")
@@ -227,16 +226,16 @@ def decode(
 
 
 def stored_values(content: bytes) -> Pixels:
-    """The values of an encoded mask as the file holds them: greys of any depth, or the numbers of a palette's colours.
+    """Return the stored values of an encoded mask: greys of any depth, or the indices of palette colours.
 
     Args:
         content: The bytes of the file.
 
     Returns:
-        Shape (height, width), a type of whole numbers, turned upright.
+        Shape (height, width), an integer dtype, upright.
 
     Raises:
-        UnreadableImageError: When it is no image, damaged, an image in colour, or holds numbers that are not whole.
+        UnreadableImageError: If it is not an image, damaged, an image in colour, or has values that are not integers.
     """
     file = _opened(content)
     try:
@@ -254,10 +253,10 @@ def stored_values(content: bytes) -> Pixels:
 
 
 def extent(content: bytes) -> tuple[float, float]:
-    """The smallest and the largest value of an encoded image; NaN when one is NaN.
+    """Return the smallest and the largest value of an encoded image; NaN if any value is NaN.
 
     Raises:
-        UnreadableImageError: When it is no image, or damaged.
+        UnreadableImageError: If it is not an image, or damaged.
     """
     file = _opened(content)
     try:
@@ -267,10 +266,10 @@ def extent(content: bytes) -> tuple[float, float]:
 
 
 def is_transparent(content: bytes) -> bool:
-    """Whether a place of an encoded image is transparent, wholly or in part.
+    """Return whether any pixel of an encoded image is fully or partly transparent.
 
     Raises:
-        UnreadableImageError: When it is no image, or damaged.
+        UnreadableImageError: If it is not an image, or damaged.
     """
     file = _opened(content)
     if not file.header.has_opacity:
@@ -285,9 +284,9 @@ def is_transparent(content: bytes) -> bool:
 
 
 def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Header:
-    # What Pillow says first is not always what the file holds: it opens 16-bit colours as 8-bit ones, and a palette that is
-    # all grey as colours. So the file's own header has the last word on depth and colour, and who decodes follows from
-    # that: simplejpeg for speed, OpenCV where Pillow would lose the lower bits, Pillow for the rest.
+    # Pillow's mode is not always that of the file: it opens 16-bit colours as 8-bit ones, and a palette of only greys as
+    # colours. So depth and colour are taken from the file's own header, which also decides the decoder: simplejpeg for
+    # speed, OpenCV where Pillow would lose the lower bits, Pillow for the rest.
     grey = image.mode in GREY_MODES or file_values.is_grey(image, content)
     keyed = file_values.has_key(image)
     channels = 1 if grey else 4 if image.mode in ("RGBA", "RGBa", "PA") or keyed else 3
@@ -297,7 +296,7 @@ def _header(image: Image.Image, content: bytes, numbers: Numbers | None) -> Head
     deep_tiff = numbers is not None and image.mode in ("RGB", "RGBA") and numbers.bits == 16
     deep = deep_png or deep_tiff or image.mode.startswith("I;16") or image.mode == "I"
     jpeg = image.format == "JPEG" and image.mode in ("L", "RGB")
-    # Both Pillow and OpenCV turn a TIFF upright by themselves when they decode it.
+    # Pillow and OpenCV both apply the orientation of a TIFF when they decode it.
     orientation = 1 if numbers is not None else image.getexif().get(0x0112, 1)
     open_range = numbers.open_range if numbers is not None else "floating-point" if image.mode == "F" else ""
     return Header(
@@ -337,12 +336,12 @@ def _by_pillow(file: File, channels: int, bits: int, how: Decoding) -> Pixels:
             opacity,
         )
     whole, mode = file_values.plain(image), MODES[channels]
-    # To convert what is in the mode already would copy it.
+    # Converting to the same mode would make a copy.
     return transparency.array_of(whole if whole.mode == mode else whole.convert(mode))
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation: 5 to 8 exchange height and width."""
+    """Undo an EXIF orientation; 5 to 8 swap height and width."""
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (3, 4, 7, 8):
@@ -357,7 +356,7 @@ def _opened(content: bytes) -> File:
         raise UnreadableImageError("the file is empty")
     try:
         image = picture(content)
-        # Before the header is looked at: Pillow decodes a PNG for what may stand behind its pixels.
+        # Before the header is read further, because Pillow decodes a PNG to find chunks after its pixels.
         _check_size(*image.size, _bytes_a_pixel(image, content), content)
         numbers = tiff.of_directory(image.tag_v2) if isinstance(image, TiffImageFile) else None
         header = _header(image, content, numbers)
@@ -373,10 +372,10 @@ def _opened(content: bytes) -> File:
 
 
 def _opened_by_opencv(content: bytes, error: Exception) -> File:
-    """A TIFF of numbers that Pillow does not know.
+    """Return a TIFF of values that Pillow cannot open.
 
     Raises:
-        UnreadableImageError: When it is none.
+        UnreadableImageError: If OpenCV cannot use it either.
     """
     numbers = tiff.numbers(content)
     if numbers is None or not numbers.is_known_to_opencv:
@@ -389,10 +388,10 @@ def _opened_by_opencv(content: bytes, error: Exception) -> File:
 
 
 def _check_size(width: int, height: int, bytes_a_pixel: int, content: bytes) -> None:
-    """Refuse what is too large, or far larger than its file could honestly hold.
+    """Refuse an image that is too large, or far larger than the size of its file allows.
 
     Raises:
-        UnreadableImageError: When it is.
+        UnreadableImageError: If it is.
     """
     if width * height > MOST_PIXELS:
         raise UnreadableImageError(f"{width} x {height} is more than {MOST_PIXELS:,} pixels")
@@ -411,7 +410,7 @@ def _bytes_a_pixel(image: Image.Image, content: bytes) -> int:
 
 
 def _check_scans(content: bytes, header: Header) -> None:
-    """Refuse a progressive JPEG that goes over all its pixels again and again; inside data, `ff` is never before `da`."""
+    """Refuse a progressive JPEG with too many scans; inside data, `ff` is never followed by `da`."""
     scan_count = content.count(b"\xff\xda")
     if scan_count > limits.SCANS or scan_count * header.width * header.height > limits.SCANNED_IMAGES * MOST_PIXELS:
         size = f"{header.width} x {header.height} pixels"
@@ -419,7 +418,7 @@ def _check_scans(content: bytes, header: Header) -> None:
 
 
 def _check_numbers(image: Image.Image, content: bytes) -> None:
-    """Refuse a large PNM file whose numbers are read one by one: as text, or since its white is neither 255 nor 65,535."""
+    """Refuse a large PNM file whose values are read one by one: as text, or because its white is not 255 or 65,535."""
     decoders_of_tiles = {tile[0] for tile in getattr(image, "tile", [])}
     number_count, comments = image.width * image.height * len(image.getbands()), 0
     if "ppm_plain" in decoders_of_tiles:

@@ -1,4 +1,4 @@
-"""TIFF headers: type and bits of the stored numbers, and how many there are per pixel."""
+"""TIFF headers: type and bit depth of the stored values, and the number of values per pixel."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _ORIENTATION, _BANDS, _EXTRA, _FORMAT = 256, 257, 258, 262, 274, 277, 338, 339
 _TYPES = {1: "unsigned", 2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
-# The depths of unsigned numbers whose white is known: the largest one.
+# The bit depths of unsigned values whose white is known: the largest value.
 _PLAIN_DEPTHS = (1, 2, 4, 8, 12, 16)
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Number format of a TIFF.
+    """Format of the values in a TIFF.
 
     Attributes:
-        width: In pixels, upright.
-        height: Alike.
-        bands: Numbers for each pixel.
-        bits: Of each number; the least of several.
+        width: Width in pixels, upright.
+        height: Height in pixels, upright.
+        bands: Values per pixel.
+        bits: Bits per value; the smallest if bands differ.
         type: `unsigned`, `signed`, `floating-point` or another one.
-        zero_is_white: Whether the smallest number is white.
+        zero_is_white: Whether the smallest value is white.
         is_premultiplied: Whether colours were multiplied by their opacity.
     """
 
@@ -40,25 +40,25 @@ class Numbers:
 
     @property
     def open_range(self) -> str:
-        """The type of numbers of open range (nothing says which of them is white); empty where the type says it."""
+        """Return the type of the values if it does not define which value is white; empty if it does."""
         if self.type != "unsigned":
             return self.type
         return "" if self.bits in _PLAIN_DEPTHS else f"{self.bits}-bit"
 
     @property
     def is_respread(self) -> bool:
-        """Whether greys are spread from 12 bits, or turned around though they have more than 8."""
+        """Return whether greys are scaled from 12 bits, or inverted with more than 8 bits."""
         return self.type == "unsigned" and (self.bits == 12 or (self.bits == 16 and self.zero_is_white))
 
     @property
     def is_known_to_opencv(self) -> bool:
-        """Whether OpenCV reads such numbers as they are, though their range is open."""
+        """Return whether OpenCV reads such values unchanged although their range is open."""
         is_half = self.type == "floating-point" and self.bits == 16
         return bool(self.open_range) and self.bands in (1, 3, 4) and self.type != "complex" and not is_half
 
 
 def numbers(content: bytes) -> Numbers | None:
-    """Number format by a TIFF's first directory; None for other files and damaged ones.
+    """Return the value format from a TIFF's first directory; None for other and for damaged files.
 
     Args:
         content: The bytes of the file.
@@ -76,11 +76,11 @@ def numbers(content: bytes) -> Numbers | None:
 
 
 def of_directory(directory: Any) -> Numbers:
-    """Number format by a directory that Pillow has read."""
+    """Return the value format from a directory that Pillow has read."""
     width, height = int(directory.get(_WIDTH, 0)), int(directory.get(_HEIGHT, 0))
     if directory.get(_ORIENTATION, 1) in (5, 6, 7, 8):
         width, height = height, width
-    # What is not said means one bit, or unsigned numbers.
+    # The defaults are one bit, and unsigned values.
     bits, formats = directory.get(_BITS) or (1,), directory.get(_FORMAT) or (1,)
     return Numbers(
         width,

@@ -1,4 +1,4 @@
-"""Transparent images over white or black, exactly as they look, without the colours hidden in transparent pixels."""
+"""Transparent images on white or black, exactly as they look, without the colours hidden in transparent pixels."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from PIL import Image
 from mlpipe.data.decoding.value_rules import Background
 
 Pixels = npt.NDArray[Any]
-# Numbers of an image that are computed with at a time: in between they take several times the bytes of the pixels.
+# Values that are processed at a time, because intermediate results take several times the bytes of the pixels.
 _STRIP = 1 << 22
 
 
 def in_strips(change: Callable[..., Pixels], *sources: Pixels | Image.Image) -> Pixels:
-    """What a function makes of each pixel by itself, some rows at a time: large images take little more than their pixels.
+    """Apply a pixel-wise function to some rows at a time, so that large images take little more memory than their pixels.
 
     Args:
-        change: From rows of each array to as many rows.
-        sources: Arrays, shape (height, width, ...), and loaded images, of one height; of an image a copy is made in strips too,
-            of the whole of which Pillow makes two.
+        change: Maps rows of each array to the same number of rows.
+        sources: Arrays, shape (height, width, ...), and loaded images, of one height; images are also copied in strips,
+            because Pillow would copy a whole image twice.
     """
     sizes = [
         (source.height, source.width) if isinstance(source, Image.Image) else (len(source), source[:1].size)
@@ -53,20 +53,20 @@ def in_strips(change: Callable[..., Pixels], *sources: Pixels | Image.Image) -> 
 
 
 def array_of(image: Image.Image) -> Pixels:
-    """The numbers of a loaded image, as `np.asarray` gives them."""
+    """Return the values of a loaded image, as `np.asarray` does."""
     return in_strips(lambda strip: strip, image)
 
 
 def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
-    """Colours laid over a background (Porter & Duff 1984, `over`), rounded to the nearest number.
+    """Blend colours with a background (Porter & Duff 1984, `over`), rounded to the nearest integer.
 
     Args:
-        colours: Shape (height, width, channels), uint8 or uint16; not multiplied by the opacity yet.
-        opacity: Shape (height, width, 1), of the same type; 0 is transparent.
-        background: What shows through.
+        colours: Shape (height, width, channels), uint8 or uint16; not premultiplied by the opacity.
+        opacity: Shape (height, width, 1), of the same dtype; 0 is transparent.
+        background: The colour of the background.
 
     Returns:
-        Shape (height, width, channels), of the same type.
+        Shape (height, width, channels), of the same dtype.
     """
     most = int(np.iinfo(colours.dtype).max)
     behind = most if background == "white" else 0
@@ -80,13 +80,13 @@ def over(colours: Pixels, opacity: Pixels, background: Background) -> Pixels:
 
 
 def in_channels(colours: Pixels, opacity: Pixels, channels: int, background: Background) -> Pixels:
-    """A transparent image in 1, 3 or 4 channels; the fourth one is the opacity.
+    """Return a transparent image with 1, 3 or 4 channels; the fourth one is the opacity.
 
     Args:
         colours: Shape (height, width, 1 or 3), uint8 or uint16.
-        opacity: Shape (height, width, 1), of the same type.
-        channels: How many channels are wanted.
-        background: What shows through with 1 or 3 of them.
+        opacity: Shape (height, width, 1), of the same dtype.
+        channels: The wanted number of channels.
+        background: The colour of the background, for 1 or 3 channels.
     """
     if channels == 4:
         return np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), opacity], axis=2)
@@ -97,7 +97,7 @@ def in_channels(colours: Pixels, opacity: Pixels, channels: int, background: Bac
 
 
 def luma(colours: Pixels) -> Pixels:
-    """The grey of colours (ITU-R BT.601), shape (height, width, 1), as it is computed for opaque images."""
+    """Return the luma of colours (ITU-R BT.601), shape (height, width, 1), computed as for opaque images."""
     if colours.dtype == np.uint8:
         return np.asarray(Image.fromarray(np.ascontiguousarray(colours)).convert("L"))[:, :, np.newaxis]
     import cv2

@@ -1,9 +1,9 @@
 """Data sets in Python: an item has an id, an image x and a target y; a set has a length and items by number.
 
-A set needs no base class: `__len__` and `__getitem__(i)` are enough. It may also have `isPositive(i)` (for
-`stages.list[].negatives`), `sample_weight(i)`, `get_stratify_class(i)` (what stratified folds spread evenly), `classes`
-(names), `folds` (pairs of training and validation rows) and `holdoutArr` (test rows). The decorators only mark functions; a
-function is found by its name.
+A set needs no base class: `__len__` and `__getitem__(i)` are enough. Optional are `isPositive(i)` (for
+`stages.list[].negatives`), `sample_weight(i)`, `get_stratify_class(i)` (for stratified folds), `classes` (names), `folds`
+(pairs of training and validation rows) and `holdoutArr` (test rows). The decorators only mark functions; functions are found
+by name.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class PredictionItem:
         id: Its name.
         x: The image, shape (height, width, channels) or (height, width).
         y: The target: an array of one number for each output, or a list of such arrays; or a mask, see `mask_of`.
-        prediction: What was predicted for it.
+        prediction: The prediction for it.
 
     Args:
         path: Its name, often a path.
         x: The image.
         y: The target.
-        prediction: What was predicted for it.
+        prediction: The prediction for it.
     """
 
     def __init__(self, path: Any, x: Any, y: Any, prediction: Any = None) -> None:
@@ -40,24 +40,24 @@ class PredictionItem:
         self.before: PredictionItem | None = None
 
     def original(self) -> PredictionItem:
-        """The item that a preprocessor made it of; itself where none did."""
+        """Return the item that a preprocessor derived it from, or itself."""
         return self if self.before is None else self.before
 
     def rootItem(self) -> PredictionItem:  # noqa: N802
-        """The item of the data set that preprocessing began with."""
+        """Return the item of the original data set, before all preprocessing."""
         return self if self.before is None else self.before.rootItem()
 
 
 class DataSet:
-    """A base for those who want one, and the annotation of a task's data sets; it has nothing."""
+    """Empty, optional base class, and the annotation of a task's data sets."""
 
 
 class ConnectedModel:
-    """The annotation of a task's experiment; it has nothing."""
+    """Empty class for the annotation of a task's experiment."""
 
 
 def _marking(mark: str) -> Callable[..., Any]:
-    """A decorator with or without arguments that leaves its function as it is, but for a mark."""
+    """Return a decorator, with or without arguments, that marks its function and returns it otherwise unchanged."""
 
     def decorator(*arguments: Any, **keywords: Any) -> Any:
         if len(arguments) == 1 and callable(arguments[0]) and not keywords:
@@ -72,7 +72,7 @@ def _marking(mark: str) -> Callable[..., Any]:
 
 
 def is_marked(function: Any, mark: str) -> bool:
-    """Whether one of the decorators of this module marked a function: `task`, `after_fit`, `final_metric`, ..."""
+    """Return whether a decorator of this module marked a function: `task`, `after_fit`, `final_metric`, ..."""
     return bool(getattr(function, f"__mlpipe_{mark}__", False))
 
 
@@ -80,31 +80,31 @@ dataset_provider, dataset_preprocessor = _marking("dataset_provider"), _marking(
 dataset_transformer, augmenter = _marking("dataset_transformer"), _marking("augmenter")
 keras_loss, keras_metric, final_metric = _marking("keras_loss"), _marking("keras_metric"), _marking("final_metric")
 task, after_fit = _marking("task"), _marking("after_fit")
-# Nothing is downloaded, so that what is to follow a download is never called by itself.
+# Nothing is downloaded, so functions with this mark are never called automatically.
 after_download = _marking("after_download")
 
 
-# Networks, losses, metrics and activations that a program in Python gives a name, as Keras's registry of custom objects.
+# Networks, losses, metrics and activations registered by name in a Python program, like Keras's custom objects.
 custom_models: dict[str, Any] = {}
 custom = SimpleNamespace(models=custom_models)
 _OBJECTS: dict[str, Any] = {}
 
 
 def get_custom_objects() -> dict[str, Any]:
-    """Functions by the names that a configuration may call them: put yours in before it is used."""
+    """Return the dictionary of functions by name that a configuration can use; add yours before it is used."""
     return _OBJECTS
 
 
 def item_of(data_set: Any, index: int) -> Any:
-    """The item of a set with a number.
+    """Return the item of a set with this number.
 
     Raises:
-        DataError: When the set fails, with its own error in a few words.
+        DataError: If the set fails, with its own error in a few words.
     """
     try:
         return data_set[index]
     except DataError:
-        # It says already what fails, such as a step of a chain.
+        # It already says what fails, such as a step of a chain.
         raise
     except Exception as error:
         wrong = f"cannot be read ({in_short(error)})"
@@ -114,16 +114,16 @@ def item_of(data_set: Any, index: int) -> Any:
 
 
 def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:
-    """The image of an item, shape (height, width, channels), uint8, uint16, or float32 from 0 to 1.
+    """Return the image of an item, shape (height, width, channels), uint8, uint16, or float32 from 0 to 1.
 
-    Several images, a list as x, are one with the channels of all of them, one after the other.
+    Several images, as a list in x, are concatenated along the channels.
 
     Args:
         item: The item.
-        where: Names it in sentences.
+        where: The item's name in error messages.
 
     Raises:
-        DataError: When it is no such image, or several ones differ in size or type.
+        DataError: If it is not such an image, or several images differ in size or dtype.
     """
     x = getattr(item, "x", None)
     if not _is_image_list(x):
@@ -137,13 +137,13 @@ def image_of(item: Any, where: str) -> np.ndarray[Any, Any]:
 
 
 def inputs_of(item: Any) -> list[int]:
-    """The number of channels of each image of an item with several, a list as x; empty: it has one."""
+    """Return the number of channels of each of several images, a list as x; empty: it has one image."""
     x = getattr(item, "x", None)
     return [1 if np.ndim(image) == 2 else int(np.shape(image)[2]) for image in x] if _is_image_list(x) else []
 
 
 def _is_image_list(x: Any) -> TypeGuard[Sequence[np.ndarray[Any, Any]]]:
-    """Whether x is a list of images: rows of numbers in lists are one image."""
+    """Return whether x is a list of images; nested lists of numbers are one image."""
     return (
         isinstance(x, list | tuple)
         and bool(x)
@@ -170,10 +170,10 @@ def _image(x: Any, where: str) -> np.ndarray[Any, Any]:
 
 
 def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
-    """The target of an item as one array of numbers; the arrays of several heads are joined.
+    """Return the target of an item as one array of numbers; the arrays of several heads are concatenated.
 
     Raises:
-        DataError: When it is not numeric.
+        DataError: If it is not numeric.
     """
     y = getattr(item, "y", None)
     parts = y if isinstance(y, list | tuple) and y and np.ndim(y[0]) else [y]
@@ -185,20 +185,20 @@ def target_of(item: Any, where: str) -> np.ndarray[Any, Any]:
 
 
 def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
-    """The mask of an item: a value for every pixel, and of how many classes it has a map each.
+    """Return the mask of an item: a value for every pixel, and the number of class maps.
 
     y is (height, width) or (height, width, 1) with class numbers, booleans, 0 and 255, or 0.0 and 1.0; or (height, width,
     classes) with a 1 (or 255) in one of them for every pixel.
 
     Args:
         item: The item.
-        where: Names it in sentences.
+        where: The item's name in error messages.
 
     Returns:
-        Values, shape (height, width), int64; and the number of maps, 0 where y has a value for every pixel.
+        Values, shape (height, width), int64; and the number of maps, 0 if y has a value for every pixel.
 
     Raises:
-        DataError: When it is no mask, has another size than the image, or has maps that are not one-hot.
+        DataError: If it is not a mask, has another size than the image, or has maps that are not one-hot.
     """
     y = np.asarray(getattr(item, "y", None))
     if y.ndim < 2 and y.dtype.kind in "buif":
@@ -221,7 +221,7 @@ def mask_of(item: Any, where: str) -> tuple[np.ndarray[Any, Any], int]:
 
 
 def _one_hot(maps: np.ndarray[Any, Any], where: str) -> np.ndarray[Any, Any]:
-    """Class numbers of maps of shape (height, width, classes)."""
+    """Return the class numbers of one-hot maps of shape (height, width, classes)."""
     if not np.isin(maps, (0, 1)).all() and not np.isin(maps, (0, 255)).all():
         fix = "give whole numbers, 1 for the class of a pixel and 0 for the others"
         raise DataError(problem(where, "its maps hold other values than 0 and 1", fix=fix))

@@ -1,4 +1,4 @@
-"""Data sets derived from others: a selection of items, or several sets in a row."""
+"""Data sets derived from others: a selection of items, or several sets concatenated."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from mlpipe.data.items import PredictionItem
 
 
 class Derived:
-    """Items of other sets; what those know of an item besides (`isPositive`, `sample_weight`) is asked of them."""
+    """Items of other sets, which also answer further questions about an item (`isPositive`, `sample_weight`)."""
 
     def __len__(self) -> int:
         raise NotImplementedError
 
     def place(self, item: int) -> tuple[Any, int]:
-        """The set that an item is of, and its number there."""
+        """Return the set that an item comes from, and its number there."""
         raise NotImplementedError
 
     def sets(self) -> Sequence[Any]:
-        """The sets that items are of."""
+        """Return the sets that items come from."""
         raise NotImplementedError
 
     def __getitem__(self, item: int) -> PredictionItem:
-        """The item with this number.
+        """Return the item with this number.
 
         Raises:
-            IndexError: When there is none.
+            IndexError: If there is none.
         """
         if not 0 <= item < len(self):
             raise IndexError(item)
@@ -35,7 +35,7 @@ class Derived:
         return result
 
     def __getattr__(self, name: str) -> Any:
-        """Attribute of the sets: of an item, from the set that it is in; of the sets themselves, where they agree."""
+        """Return a method about an item, which asks the set of that item, or the `classes` of the sets."""
         if name in ("isPositive", "sample_weight", "get_target", "get_stratify_class"):
             if all(callable(getattr(data_set, name, None)) for data_set in self.sets()):
                 return lambda item: getattr(self.place(item)[0], name)(self.place(item)[1])
@@ -45,11 +45,11 @@ class Derived:
 
 
 class SubDataSet(Derived):
-    """Some items of a set, in an order of their own.
+    """Some items of a set, in a given order.
 
     Args:
         ds: The set.
-        idx: Their numbers.
+        idx: The numbers of the items.
     """
 
     def __init__(self, ds: Any, idx: Sequence[int]) -> None:
@@ -59,16 +59,16 @@ class SubDataSet(Derived):
         return len(self._rows)
 
     def place(self, item: int) -> tuple[Any, int]:
-        """The set, and the item's number there."""
+        """Return the set, and the item's number there."""
         return self._ds, self._rows[item]
 
     def sets(self) -> Sequence[Any]:
-        """The set."""
+        """Return the set."""
         return [self._ds]
 
 
 class CompositeDataSet(Derived):
-    """Several sets after another.
+    """Several sets, concatenated.
 
     Args:
         components: The sets.
@@ -82,9 +82,9 @@ class CompositeDataSet(Derived):
         return len(self._places)
 
     def place(self, item: int) -> tuple[Any, int]:
-        """The set, and the item's number there."""
+        """Return the set, and the item's number there."""
         return self._places[item]
 
     def sets(self) -> Sequence[Any]:
-        """The sets."""
+        """Return the sets."""
         return self._sets

@@ -1,4 +1,4 @@
-"""Preprocessing chains: functions over the items of data sets, with memory and disk caches that notice changes."""
+"""Preprocessing chains: functions over the items of data sets, with memory and disk caches that detect changes."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mlpipe.data.items import PredictionItem, is_marked
 from mlpipe.data.items.derived_sets import Derived
 from mlpipe.errors import DataError, did_you_mean, first_line, listing, problem
 
-# Where the user names functions of a chain.
+# The configuration key of the functions of a chain.
 _KEY = "task.preprocessing"
 _BRANCHES = ("split-preprocessor", "split-concat-preprocessor")
 
 
 @dataclass
 class Chain:
-    """Context that the entries of a chain are applied with.
+    """Context in which the entries of a chain are applied.
 
     Attributes:
         functions: The user's functions and classes by name.
         code: The hash of their files.
-        folder: Where `disk-cache` keeps items; None: it keeps nothing.
+        folder: The folder where `disk-cache` stores items; None: it stores nothing.
         done: The entries applied so far, as plain data.
-        named: Sets that entries gave a name to.
-        source: The set that the chain began with.
+        named: The results of entries with a name.
+        source: The set at the start of the chain.
     """
 
     functions: Mapping[str, Any]
@@ -45,14 +45,14 @@ class Chain:
     source: Any = None
 
     def applied(self, entries: Sequence[Mapping[str, Any]], data_set: Any) -> Any:
-        """The data set that a chain makes of another one; items are made when they are asked for.
+        """Return the data set after a chain; items are computed when they are requested.
 
         Args:
-            entries: `{call: NAME, arguments: {...}}`; of those that branch the arguments are lists of chains.
+            entries: `{call: NAME, arguments: {...}}`; the arguments of branching entries are lists of chains.
             data_set: The set.
 
         Raises:
-            DataError: When there is no function of a name, or one cannot be used.
+            DataError: If there is no function of a name, or one cannot be used.
         """
         self.source = data_set if self.source is None else self.source
         for entry in entries:
@@ -80,7 +80,7 @@ class Chain:
             return result
         function = user_code.chosen(name, dict(self.functions), _KEY)
         listed, keywords = (arguments, {}) if isinstance(arguments, list) else ([], dict(arguments))
-        # Every step may have a name, and may go on with what named ones made, unless its function means something else.
+        # Every step may have a name, and may use the results of named steps, unless its function has such a parameter.
         own = {
             key: keywords.pop(key)
             for key in ("name", "inputs")
@@ -93,7 +93,7 @@ class Chain:
 
     @staticmethod
     def _set_of_function(name: str, function: Any, data_set: Any, listed: list[Any], keywords: dict[str, Any]) -> Any:
-        """The set that a function of the user's own makes of another one."""
+        """Return the set that a user's function makes of another set."""
         if is_marked(function, "dataset_transformer"):
             return called(_KEY, name, function, data_set, *listed, **keywords)
         if inspect.isclass(function):
@@ -126,24 +126,24 @@ class Chain:
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
-    """The return value of a function of the user's own.
+    """Call a user's function and return its value.
 
     Args:
-        key: The configuration's key that names it, for sentences.
+        key: The configuration key that names it, for error messages.
         name: Its name.
         function: The function.
-        given: Its arguments.
-        named: Its arguments by name.
+        given: Its positional arguments.
+        named: Its keyword arguments.
 
     Raises:
-        DataError: When it fails, with its own error in a few words.
+        DataError: If it fails, with its own error in a few words.
     """
     with errors.own_code(DataError, key, name, fix="mend it or its arguments"):
         return function(*given, **named)
 
 
 class _Over(Derived):
-    """A set with as many items as another one, which knows everything else of them."""
+    """A set with as many items as another one, to which all further attributes are delegated."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -164,7 +164,7 @@ class _Over(Derived):
 
 
 class _Mapped(_Over):
-    """Items that a function changes: their x, or the whole item where its parameter is annotated with PredictionItem."""
+    """Items that a function changes: their x, or the whole item if its parameter is annotated with PredictionItem."""
 
     def __init__(
         self, inner: Any, name: str, function: Callable[..., Any], listed: list[Any], keywords: dict[str, Any]
@@ -189,7 +189,7 @@ class _Mapped(_Over):
 
 
 class _Part(_Over):
-    """Items whose x is one of those that a split made."""
+    """Items whose x is one part of the result of a split."""
 
     def __init__(self, inner: Any, number: int) -> None:
         super().__init__(inner)
@@ -201,7 +201,7 @@ class _Part(_Over):
 
 
 class _Each(_Over):
-    """Items whose x is a list with that of each branch, or these put together along the last axis; y is the first's."""
+    """Items whose x is a list with the x of each branch, or their concatenation along the last axis; y is the first's."""
 
     def __init__(self, inner: Any, branches: Sequence[Any], *, joined: bool = False) -> None:
         super().__init__(branches[0] if branches else inner)
@@ -215,7 +215,7 @@ class _Each(_Over):
 
 
 class _Cached(_Over):
-    """Items that are made once."""
+    """Items that are computed once."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
@@ -228,7 +228,7 @@ class _Cached(_Over):
 
 
 class _OnDisk(_Over):
-    """Items that are made once for all runs, as long as nothing changes: the chain, the code, the items it begins with."""
+    """Items that are computed once for all runs, as long as the chain, the code and the original items stay the same."""
 
     def __init__(self, inner: Any, folder: Path, chain: list[Any], code: str, source: Any) -> None:
         super().__init__(inner)
@@ -264,9 +264,9 @@ def _takes_items(function: Callable[..., Any]) -> bool:
 
 
 def _changeable(item: Any) -> Any:
-    """A copy of an item that a function may change: the item is a cache's, another branch's, and what the copy is made of."""
+    """Return a copy of an item that a function may change, because caches and other branches share the item."""
     result = copy.copy(item)
-    # An item of a user's own may say no.
+    # A user's own item class may not allow it.
     with suppress(AttributeError):
         result.x, result.y = _copied(item.x), _copied(item.y)
     return result
@@ -279,7 +279,7 @@ def _copied(part: Any) -> Any:
 
 
 def _derived_item(item: Any, before: Any) -> PredictionItem:
-    """An item that knows what it was made of."""
+    """Return an item with a reference to the item that it was derived from."""
     if not all(hasattr(item, name) for name in ("id", "x", "y")):
         fix = "return an item, or annotate the parameter otherwise to be given x"
         raise DataError(problem(_KEY, "a function gives no item", got=type(item).__name__, fix=fix))
@@ -289,7 +289,7 @@ def _derived_item(item: Any, before: Any) -> PredictionItem:
 
 
 def _digest(data_set: Any) -> str:
-    """The hash of all items of a set."""
+    """Return the hash of all items of a set."""
     parts = []
     for index in range(len(data_set)):
         item = data_set[index]

@@ -1,6 +1,6 @@
 """Built-in data sets of `mlpipe.data.items`: images in a folder, tables of images with classes or masks, pairs of folders.
 
-Relative paths that code of a project gives are those below its `data` folder, where they lie there.
+Relative paths given by a project's code are below its `data` folder, if they exist there.
 """
 
 from __future__ import annotations
@@ -34,44 +34,44 @@ __all__ = [
     "SimplePNGMaskDataSet",
 ]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".gif")
-# Modes of images that Pillow turns into colours without losing anything.
+# Image modes that Pillow converts to colours without loss.
 _PLAIN_MODES = ("1", "L", "RGB", "P", "CMYK", "YCbCr")
 _SEPARATORS = (" ", "|", "_")
 
 
 class Noted:
-    """A set that knows what a person should know of its files."""
+    """A set with notes for the user about its files."""
 
     notes: Sequence[str] = ()
 
 
 class Images(Noted):
-    """Images by name, and a target for each."""
+    """Images by name, with a target for each."""
 
     def __init__(self, files: Sequence[Path], ids: Sequence[str], classes: Sequence[str]) -> None:
         self._files, self._ids, self.classes = list(files), list(ids), list(classes)
 
-    # How many of the first items there are; negative: all.
+    # The number of items, the first ones; negative: all.
     _most = -1
 
     def __len__(self) -> int:
         return len(self._ids) if self._most < 0 else min(self._most, len(self._ids))
 
     def __getitem__(self, item: int) -> PredictionItem:
-        """The item with this number."""
+        """Return the item with this number."""
         return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The target of the item with this number."""
+        """Return the target of the item with this number."""
         raise NotImplementedError
 
     def isPositive(self, item: int) -> bool:  # noqa: N802
-        """Whether any output holds."""
+        """Return whether any output is positive."""
         return bool(self.get_target(item).max() > 0.5)
 
 
 class _Table(Images):
-    """Rows of a table: a column of images and one of classes."""
+    """Rows of a table with a column of images and a column of classes."""
 
     def __init__(self, image_path: str | list[str], csv_path: str, column: str, targets: str) -> None:
         folder_names = image_path if isinstance(image_path, list) else [image_path]
@@ -89,14 +89,14 @@ class _Table(Images):
 
 
 class BinaryClassificationDataSet(_Table):
-    """A column of two classes: y has one number, 1 for the class that comes second in order.
+    """A column of two classes: y has one number, 1 for the second class in sorted order.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
+        imColumn: The column of image names, with or without extension.
         clazzColumn: The column of classes.
-        len: How many of the first items there are; -1: all.
+        len: The number of items, the first ones; -1: all.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class BinaryClassificationDataSet(_Table):
         self.classes, self._column = [self._second_class(csvPath, clazzColumn)], clazzColumn
 
     def _second_class(self, path: str, column: str) -> str:
-        """The second of two classes."""
+        """Return the second of two classes."""
         names = sorted({row[column] for row in self._values})
         if len(names) != 2:
             wrong = f"column {column} has {counted(len(names), 'class', 'classes')} ({listing(names)})"
@@ -120,17 +120,17 @@ class BinaryClassificationDataSet(_Table):
         return names[1]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """One number."""
+        """Return one number."""
         return np.array([float(self._values[item][self._column] == self.classes[0])])
 
 
 class CategoryClassificationDataSet(_Table):
-    """A column of classes: y is one-hot, classes in order.
+    """A column of classes: y is one-hot, with classes in sorted order.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
+        imColumn: The column of image names, with or without extension.
         clazzColumn: The column of classes.
     """
 
@@ -139,19 +139,19 @@ class CategoryClassificationDataSet(_Table):
         self.classes, self._column = sorted({row[clazzColumn] for row in self._values}), clazzColumn
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """One-hot."""
+        """Return the class as one-hot."""
         return np.array([float(name == self._values[item][self._column]) for name in self.classes])
 
 
 class MultiClassClassificationDataSet(_Table):
     """A column of several labels, separated by a blank, `|` or `_`, or several columns `A|B`: y is 0 and 1.
 
-    Rows of one image are joined, and images come in the order of their names.
+    Rows of one image are merged, and images are sorted by name.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
+        imColumn: The column of image names, with or without extension.
         clazzColumn: The column of labels, or columns joined by `|`.
     """
 
@@ -170,17 +170,17 @@ class MultiClassClassificationDataSet(_Table):
         self.classes = sorted(set().union(*self._labels)) if self._labels else []
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """0 and 1 for each label."""
+        """Return 0 or 1 for each label."""
         return np.array([float(name in self._labels[item]) for name in self.classes])
 
 
 class MultiOutputClassClassificationDataSet(_Table):
-    """Several columns of one class each: y is a list of one-hot arrays, one for each column; all zeros where it is empty.
+    """Several columns of one class each: y is a list of one-hot arrays, one per column; all zeros for empty cells.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
+        imColumn: The column of image names, with or without extension.
         clazzColumns: The columns of classes.
     """
 
@@ -193,11 +193,11 @@ class MultiOutputClassClassificationDataSet(_Table):
         ]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The one-hot arrays, joined."""
+        """Return the one-hot arrays, concatenated."""
         return np.concatenate(self._one_hot_outputs(item))
 
     def __getitem__(self, item: int) -> PredictionItem:
-        """The item with this number."""
+        """Return the item with this number."""
         plain_item = super().__getitem__(item)
         return PredictionItem(plain_item.id, plain_item.x, self._one_hot_outputs(item))
 
@@ -208,7 +208,7 @@ class MultiOutputClassClassificationDataSet(_Table):
 
 
 class DirectoryDataSet(Noted):
-    """The images of a folder in the order of their names, without targets: to be predicted.
+    """The images of a folder sorted by name, without targets, for prediction.
 
     Args:
         path: The folder.
@@ -225,12 +225,12 @@ class DirectoryDataSet(Noted):
         return len(self._files)
 
     def __getitem__(self, item: int) -> PredictionItem:
-        """The item with this number."""
+        """Return the item with this number."""
         return PredictionItem(self._files[item].name, _colours(self._files[item]), None)
 
 
 class FolderClassificationDataSet(Images):
-    """A sub-folder of images for each class: y is one-hot.
+    """A folder with one sub-folder of images per class: y is one-hot.
 
     Args:
         imagePath: The folder.
@@ -253,7 +253,7 @@ class FolderClassificationDataSet(Images):
         self.notes = [*together, *visible_files.notes([base])]
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """One-hot."""
+        """Return the class as one-hot."""
         own = spelling.plain(self._files[item].parent.name)
         return np.array([float(name == own) for name in self.classes])
 
@@ -262,7 +262,7 @@ FolderDataSet = FolderClassificationDataSet
 
 
 class _RunLengths(_Table):
-    """Rows of a table with a column of run lengths, those of one image joined, images in the order of their names."""
+    """Rows of a table with a column of run lengths; rows of one image are merged, and images are sorted by name."""
 
     def __init__(
         self,
@@ -281,15 +281,15 @@ class _RunLengths(_Table):
             text = row[run_lengths].strip()
             by_id.setdefault(name, []).extend([] if text in ("", "-1", "nan") else [(text, row)])
         self._ids = sorted(by_id)
-        # Of each image the texts that are runs, each with its row.
+        # For each image, the run-length texts with their rows.
         self._files, self._runs = [files[name] for name in self._ids], [by_id[name] for name in self._ids]
 
     def __getitem__(self, item: int) -> PredictionItem:
-        """The item with this number."""
+        """Return the item with this number."""
         return PredictionItem(self._ids[item], _colours(self._files[item]), self.get_target(item))
 
     def _plane(self, item: int, texts: Sequence[str]) -> np.ndarray[Any, Any]:
-        """The pixels of some texts of runs, shape (height, width)."""
+        """Return the pixels of some run-length texts, shape (height, width)."""
         with images.picture(self._files[item]) as image:
             size = (image.height, image.width)
         height, width = (int(self._shape[0]), int(self._shape[1])) if self._shape is not None else size
@@ -303,11 +303,11 @@ class _RunLengths(_Table):
         return plane
 
     def isPositive(self, item: int) -> bool:  # noqa: N802
-        """Whether the image has a run."""
+        """Return whether the image has a run."""
         return bool(self._runs[item])
 
     def _ends(self, text: str, item: int, pixels: int) -> list[tuple[int, int]]:
-        """First and last place of each run, the last one not in it."""
+        """Return the start and the exclusive end of each run."""
         try:
             numbers = [int(word) for word in text.split()]
         except ValueError:
@@ -325,20 +325,20 @@ class _RunLengths(_Table):
 
 
 class BinarySegmentationDataSet(_RunLengths):
-    """A column of run lengths: y is the mask of an image, bool, shape (height, width, 1); without runs it is empty.
+    """A column of run lengths: y is the mask of an image, bool, shape (height, width, 1), empty without runs.
 
-    Runs are `START LENGTH START LENGTH ...`, starts counted from 1, down the columns of an image. Rows of one image are joined,
-    and images come in the order of their names.
+    Runs are `START LENGTH START LENGTH ...`, with starts counted from 1, down the columns of an image. Rows of one image are
+    merged, and images are sorted by name.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
-        rleColumn: The column of run lengths; empty, nan or -1 is no run.
-        maskShape: The size that runs are of, (height, width), brought to the image's by its nearest pixels; None: the image's.
-        rMask: Down the columns; False: along the rows.
-        isRel: A start is the number of pixels after the end of the run before, from 0.
-        len: How many of the first items there are; -1: all.
+        imColumn: The column of image names, with or without extension.
+        rleColumn: The column of run lengths; empty, nan or -1 means no run.
+        maskShape: The size that runs refer to, (height, width), resized to the image's by nearest pixels; None: the image's.
+        rMask: Runs go down the columns; False: along the rows.
+        isRel: A start is the number of pixels after the end of the previous run, from 0.
+        len: The number of items, the first ones; -1: all.
     """
 
     def __init__(
@@ -355,25 +355,25 @@ class BinarySegmentationDataSet(_RunLengths):
         super().__init__((imagePath, csvPath, imColumn), rleColumn, maskShape, (rMask, isRel), len)
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The mask."""
+        """Return the mask."""
         return self._plane(item, [text for text, _ in self._runs[item]])[:, :, np.newaxis]
 
 
 class MultiClassSegmentationDataSet(_RunLengths):
-    """Run lengths with the class of each: y is a mask for each class, bool, shape (height, width, classes), classes in order.
+    """Run lengths with a class each: y is a mask per class, bool, shape (height, width, classes), classes in sorted order.
 
-    A pixel may be of several classes, and of none.
+    A pixel may have several classes or none.
 
     Args:
         imagePath: The folder of images, or several.
         csvPath: The table.
-        imColumn: The column of image names, with or without suffix.
-        rleColumn: The column of run lengths; empty, nan or -1 is no run.
+        imColumn: The column of image names, with or without extension.
+        rleColumn: The column of run lengths; empty, nan or -1 means no run.
         clazzColumn: The column of classes; `A:0` is the part of column A before its first `_`.
-        maskShape: As of `BinarySegmentationDataSet`.
-        rMask: Likewise.
-        isRel: Likewise.
-        len: How many of the first items there are; -1: all.
+        maskShape: As for `BinarySegmentationDataSet`.
+        rMask: As for `BinarySegmentationDataSet`.
+        isRel: As for `BinarySegmentationDataSet`.
+        len: The number of items, the first ones; -1: all.
     """
 
     def __init__(
@@ -393,7 +393,7 @@ class MultiClassSegmentationDataSet(_RunLengths):
         self.classes = sorted({self._class_of(row) for row in self._values})
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The masks."""
+        """Return the masks."""
         texts: dict[str, list[str]] = {}
         for text, row in self._runs[item]:
             texts.setdefault(self._class_of(row), []).append(text)
@@ -405,15 +405,15 @@ class MultiClassSegmentationDataSet(_RunLengths):
 
 
 class SimplePNGMaskDataSet(Images):
-    """A folder of images and one of masks with their names, whatever the suffix: y is bool, shape (height, width, 1).
+    """A folder of images and a folder of masks of the same names with any extension: y is bool, shape (height, width, 1).
 
     Args:
         path: The folder of images.
-        mask: The folder of masks, grey: what is lighter than half of a mask's largest value is foreground.
-        detect_in_ext: Not used: suffixes are found.
+        mask: The folder of grey masks; values above half of a mask's maximum are foreground.
+        detect_in_ext: Not used: extensions are detected.
         in_ext: Not used.
         out_ext: Not used.
-        generate: A mask that is not there is an empty one.
+        generate: Treat a missing mask as empty.
     """
 
     def __init__(
@@ -442,7 +442,7 @@ class SimplePNGMaskDataSet(Images):
         self.notes = visible_files.notes(folders)
 
     def get_target(self, item: int) -> np.ndarray[Any, Any]:
-        """The mask."""
+        """Return the mask."""
         file = self._masks[item]
         if file is None:
             return np.zeros((*_colours(self._files[item]).shape[:2], 1), bool)
@@ -453,7 +453,7 @@ class SimplePNGMaskDataSet(Images):
 
 
 def _colours(path: Path) -> np.ndarray[Any, Any]:
-    """An image in colour, shape (height, width, 3), uint8; transparent places are white."""
+    """Return an image in colour, shape (height, width, 3), uint8, on a white background."""
     with images.picture(path) as image:
         if image.mode in _PLAIN_MODES and "transparency" not in image.info:
             return np.asarray(image.convert("RGB"))
@@ -469,9 +469,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _with_name_parts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Rows whose columns with `_` in their names, such as `ImageId_ClassId`, have their parts as columns, too.
+    """Split columns with `_` in their names, such as `ImageId_ClassId`, into further columns.
 
-    The parts of a value are what `_` parts in it; a column whose values have fewer parts gives none.
+    Values are split at `_`; a part that some value lacks makes no column.
     """
     wide_rows = [dict(row) for row in rows]
     for name in rows[0] if rows else ():
@@ -484,7 +484,7 @@ def _with_name_parts(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 
 def _finder(folders: list[Path]) -> Callable[[str], Path]:
-    """A function from an image's name, with or without suffix, to its file."""
+    """Return a function from an image's name, with or without extension, to its file."""
     known: dict[str, Path] = {}
     for folder in folders:
         for file in visible_files.entries(folder) if folder.is_dir() else []:

@@ -1,6 +1,6 @@
-"""Collation of a batch: cached samples, changed in training, joined with their targets, whatever these are.
+"""Collation of a batch: cached samples, augmented in training, and their targets.
 
-Targets are numbers in the task, boxes, masks or target images in a pack of their own, or stand in the samples themselves (rows).
+Targets are numbers in the task, boxes, masks or target images in a separate pack, or part of the samples themselves (rows).
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Batch = dict[str, torch.Tensor]
 
 
 class Collating:
-    """Makes batches of images whose targets are numbers in the task; what has other targets derives from it.
+    """Makes batches of images whose targets are numbers in the task; base class for other targets.
 
     Args:
         pack: The cached images.
         task: The task, for targets and weights.
-        steps: Augmentations, as `adapt` gave them.
-        is_training: Whether the samples are to be learned.
+        steps: Augmentations, as returned by `adapt`.
+        is_training: Whether the samples are for training.
     """
 
-    # Whether weights count in the loss of samples that are not learned, too.
+    # Whether sample weights also count in the validation loss.
     weighs_validation = False
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
@@ -52,38 +52,38 @@ class Collating:
 
     @classmethod
     def adapt(cls, target: str, transform: Any) -> Any:
-        """A step of what a configuration named; those that are for targets are refused."""
+        """Return a step for an object named in the configuration; steps for targets are refused."""
         libraries.refuse_targets(transform)
         return libraries.adapt(transform)
 
     @staticmethod
     def always(steps: Sequence[Any]) -> list[Any]:
-        """The steps that images go through in evaluation too."""
+        """Return the steps that are also applied in evaluation."""
         return list(geometry.always(steps))
 
     @staticmethod
     def check(task: Task, steps: Sequence[tuple[str, Any]]) -> None:
-        """Refuse steps that cannot be for a task; `steps`: what the configuration named, and what it built, of each."""
+        """Refuse steps that are not possible for a task; `steps` has the configured name and the object of each."""
 
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
-        """The batch of some rows.
+        """Return the batch of some rows.
 
         Args:
             rows: The rows, shape (n,).
-            seeds: What each is changed by, shape (n,).
+            seeds: The augmentation seed of each, shape (n,).
 
         Returns:
-            As `mlpipe.data.loading.loaders.PackDataset` gives it.
+            As for `mlpipe.data.loading.loaders.PackDataset`.
         """
         images = self._pack.take(rows)
         return self.joined(samples.apply(self._steps, images, seeds) if self._steps else images, rows)
 
     def joined(self, images: Images, rows: Rows) -> Batch:
-        """The batch of some rows, whose images are at hand, with the targets of the task."""
+        """Return the batch of some rows with the given images, and the targets of the task."""
         if isinstance(images, list) and not self._pack.ragged:
             fix = "choose transforms with a fixed output size, or preprocessing=original, which resizes behind them"
             raise DataError(problem(samples.PIPELINE, "its transforms give images of several sizes", fix=fix))
-        # Originals may happen to have one size, which need not be the network's.
+        # Even if originals share one size, it may differ from the network's.
         if isinstance(images, list) or self._pack.ragged:
             images = _images_of_one_size(images, self._pack)
         if images.dtype == np.uint16:
@@ -100,18 +100,18 @@ class Collating:
 
 
 class Masks(Collating):
-    """Makes batches of images and masks, moved together in training.
+    """Makes batches of images and masks, which are moved together in training.
 
-    `target` has the shape (n, *spatial), uint8: class numbers, or `IGNORED`, as every pixel of an image without mask.
+    `target` has the shape (n, *spatial), uint8: class numbers, or `IGNORED`, for example for images without mask.
 
     Args:
         pack: The cached images, with the pack of masks or target images as `masks`.
         task: The task.
-        steps: What moves both.
-        is_training: Whether the samples are to be learned.
+        steps: Paired steps for both.
+        is_training: Whether the samples are for training.
     """
 
-    # Whether targets are images with channels, as `paired` asks.
+    # Whether targets are images with channels, as for `paired`.
     of_images = False
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[PairStep], *, is_training: bool) -> None:
@@ -121,16 +121,16 @@ class Masks(Collating):
 
     @classmethod
     def adapt(cls, target: str, transform: Any) -> PairStep:
-        """A step of what a configuration named, for images and their partners."""
+        """Return a paired step for an object named in the configuration."""
         return paired.adapt(target, transform, of_images=cls.of_images)
 
     @staticmethod
     def always(steps: Sequence[Any]) -> list[Any]:
-        """The steps that images and their partners go through in evaluation too."""
+        """Return the steps that are also applied to images and their partners in evaluation."""
         return list(paired.always(steps))
 
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
-        """The batch of some rows."""
+        """Return the batch of some rows."""
         return self._moved(rows, seeds, self._steps)
 
     def _moved(self, rows: Rows, seeds: Seeds, steps: list[PairStep]) -> Batch:
@@ -139,7 +139,7 @@ class Masks(Collating):
         images, targets = paired.apply(steps, images, targets, seeds, of_images=self.of_images)
         batch = self.joined(images, rows)
         if others is not None:
-            # A step may have given targets a size of their own.
+            # A step may have changed the size of the targets only.
             is_whole = isinstance(targets, np.ndarray) and (self._are_resized or not others.ragged)
             values = self._tensor(targets if is_whole else _images_of_one_size(targets, others), others.peak)
             values[torch.from_numpy(~self._has_target[rows])] = torch.nan if self.of_images else IGNORED
@@ -156,10 +156,10 @@ class Masks(Collating):
 
 
 class TargetImages(Masks):
-    """Makes batches of images and target images, moved together in training.
+    """Makes batches of images and target images, which are moved together in training.
 
-    `target` has the shape (n, channels, *spatial), float32, white being 1 for targets of files; NaN where an image has
-    none. Without a single one there are the numbers of the task.
+    `target` has the shape (n, channels, *spatial), float32, with 1 for white if targets are files; NaN for images without
+    target. If no image of the task has a target, it holds the numbers of the task.
     """
 
     of_images = True
@@ -175,11 +175,11 @@ class TargetImages(Masks):
         paired.check_sizes(steps, target_files.scale_of(task))
 
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
-        """The batch of some rows."""
+        """Return the batch of some rows."""
         known = self._has_target[rows]
         if known.all() or self._moves == self._steps:
             return self._moved(rows, seeds, self._steps)
-        # Images without a target lose nothing that would have to be filled in.
+        # Images without a target lose no patches that would have to be filled in.
         parts = [
             (np.flatnonzero(flag), self._moved(rows[flag], seeds[flag], steps))
             for flag, steps in ((known, self._steps), (~known, self._moves))
@@ -201,16 +201,16 @@ class TargetImages(Masks):
 
 
 class Boxes(Collating):
-    """Makes batches of images and the boxes of their objects, moved together in training.
+    """Makes batches of images and the boxes of their objects, which are moved together in training.
 
-    `target` has the shape (n, most, 5), float32: corners in pixels of `images`, and a class number, as
-    `mlpipe.data.sources.targets.boxes.padded` gives them.
+    `target` has the shape (n, most, 5), float32: corners in pixels of `images`, and a class number, as returned by
+    `mlpipe.data.sources.targets.boxes.padded`.
 
     Args:
         pack: The cached images.
         task: A task with boxes.
-        steps: What moves both.
-        is_training: Whether the samples are to be learned.
+        steps: Box steps for both.
+        is_training: Whether the samples are for training.
     """
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[BoxStep], *, is_training: bool) -> None:
@@ -219,16 +219,16 @@ class Boxes(Collating):
 
     @classmethod
     def adapt(cls, target: str, transform: Any) -> BoxStep:
-        """A step of what a configuration named, for images and their boxes."""
+        """Return a box step for an object named in the configuration."""
         return boxed.adapt(target, transform)
 
     @staticmethod
     def always(steps: Sequence[Any]) -> list[Any]:
-        """The steps that images and their boxes go through in evaluation too."""
+        """Return the steps that are also applied to images and their boxes in evaluation."""
         return list(paired.always(steps))
 
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
-        """The batch of some rows."""
+        """Return the batch of some rows."""
         images, preprocessing = self._pack.take(rows), self._pack.preprocessing
         is_ragged = self._pack.ragged
         own = boxes.seen(self._boxes, rows, preprocessing, images)
@@ -242,16 +242,16 @@ class Boxes(Collating):
 
 
 class VariedRows(Collating):
-    """Makes batches of rows of named arrays, each varied with random numbers that follow from run, fold, epoch and row alone.
+    """Makes batches of rows of named arrays; each is varied with random draws that depend only on run, fold, epoch and row.
 
     Args:
         pack: The cached rows.
-        task: The task, which names the functions that vary them.
-        steps: Augmentations of rows that no function varies.
-        is_training: Whether the rows are to be learned; others are not varied.
+        task: The task, which names the augmentation functions.
+        steps: Augmentations for rows without such functions.
+        is_training: Whether the rows are for training; others are not varied.
     """
 
-    # As in Keras, whose losses are divided by the number of samples, whatever they weigh.
+    # As in Keras, which divides losses by the number of samples, whatever their weights.
     weighs_validation = True
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], *, is_training: bool) -> None:
@@ -261,7 +261,7 @@ class VariedRows(Collating):
         self._are_varied = is_training and bool(len(self._augmentor) or self._layout.tail)
 
     def __call__(self, rows: Rows, seeds: Seeds) -> Batch:
-        """The batch of some rows."""
+        """Return the batch of some rows."""
         if not self._are_varied:
             plain = super().__call__(rows, seeds)
             return self._with_weights(plain, plain["images"].numpy().reshape(len(rows), -1))
@@ -286,14 +286,14 @@ class VariedRows(Collating):
         return self._with_weights(batch, np.stack(varied))
 
     def _with_weights(self, batch: Batch, vectors: npt.NDArray[Any]) -> Batch:
-        """The batch with a weight for each of several outputs, shape (n, outputs), where rows have them."""
+        """Return the batch with a weight for each of several outputs, shape (n, outputs), if rows have them."""
         if self._layout.tail:
             batch["weight"] = torch.from_numpy(np.ascontiguousarray(vectors[:, -self._layout.tail :]))
         return batch
 
 
 def collating_of(task: Task, pack: Pack) -> type[Collating]:
-    """The class that joins images of a task with their targets, by the form of the targets.
+    """Return the class that collates images of a task with its form of targets.
 
     Args:
         task: The task.
@@ -311,7 +311,7 @@ def collating_of(task: Task, pack: Pack) -> type[Collating]:
 
 
 def _images_of_one_size(images: Images, pack: Pack) -> npt.NDArray[Any]:
-    """Images, masks or targets of any sizes as the network gets them."""
+    """Return images, masks or targets in the network's size."""
     change = pack.preprocessing.fixed if pack.ragged else pack.preprocessing.sized
     return np.stack([change(image) for image in images])
 

@@ -1,4 +1,4 @@
-"""Joint loading of several tasks: every step takes a batch of each, and the shorter tasks start again."""
+"""Joint loading of several tasks: every step takes a batch of each task, and shorter tasks start again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Requests = tuple[Request, ...]
 
 
 class JointBatches(Sized):
-    """The batches of each epoch, one of every task in each step; an epoch ends with the task that has most.
+    """Batches of each epoch, one of every task per step; an epoch ends with the longest task.
 
-    A shorter task goes on through its own epochs, so that its images come equally often and in a new order each time.
-    What a step takes depends on the epoch and the step alone, so that nothing need be stored.
+    A shorter task continues through its own epochs, so that its images are used equally often and in a new order each time.
+    The batches of a step depend only on the epoch and the step, so that no state needs to be stored.
 
     Args:
         samplers: The batches of each task, the pivot's first.
@@ -30,7 +30,7 @@ class JointBatches(Sized):
         self._samplers, self._epoch = list(samplers), 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose batches come next, counted from 0."""
+        """Select the epoch of the next batches, counted from 0."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class JointBatches(Sized):
 
 
 def _endless_batches(sampler: EpochBatches, first: int) -> Iterator[Request]:
-    """A task's batches through all its epochs, from the batch of a number on."""
+    """Yield a task's batches through all its epochs, starting from the batch number `first`."""
     epoch, skipped = divmod(first, len(sampler))
     while True:
         sampler.set_epoch(epoch)
@@ -53,10 +53,10 @@ def _endless_batches(sampler: EpochBatches, first: int) -> Iterator[Request]:
 
 
 class JointDataset(Dataset[dict[str, Any]]):
-    """An item is one batch of every task: the pivot's keys, and `co` with the batches of the others.
+    """Items are one batch of every task: the pivot's keys, and `co` with the batches of the others.
 
     Args:
-        datasets: One for each task, the pivot's first.
+        datasets: One per task, the pivot's first.
     """
 
     def __init__(self, datasets: Sequence[PackDataset]) -> None:
@@ -69,12 +69,12 @@ class JointDataset(Dataset[dict[str, Any]]):
 
 
 class JointData(pl.LightningDataModule):
-    """The loaders of a fold whose training batches bring those of other tasks along; validation is the pivot's.
+    """Loaders of a fold whose training batches include those of other tasks; validation only uses the pivot.
 
     Args:
-        pivot: The pivot's loaders.
-        others: Those of the other tasks.
-        num_workers: Loader processes.
+        pivot: The loaders of the pivot.
+        others: The loaders of the other tasks.
+        num_workers: The number of loader processes.
     """
 
     def __init__(self, pivot: FoldData, others: Sequence[FoldData], num_workers: int) -> None:
@@ -82,36 +82,36 @@ class JointData(pl.LightningDataModule):
         self._tasks, self._num_workers, self._first_epoch = [pivot, *others], num_workers, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """State that Lightning saves with a training: the epoch that a resumed one begins with."""
+        """Return the state that Lightning saves with a training: the first epoch after resuming."""
         return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the epoch."""
+        """Restore the epoch."""
         self._first_epoch = state_dict["first_epoch"]
 
     def train_dataloader(self) -> Loader:
-        """Training batches of every task, in a new order each epoch."""
+        """Return training batches of every task, in a new order each epoch."""
         sampler = JointBatches([data.train_sampler() for data in self._tasks])
-        # As in `FoldData`: loader processes ask before Lightning sets the epoch.
+        # As in `FoldData`: loader processes request batches before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
         return batch_loader(sampler, JointDataset([data.train_dataset() for data in self._tasks]), self._num_workers)
 
     @property
     def task(self) -> Task:
-        """The pivot."""
+        """Return the pivot."""
         return self._tasks[0].task
 
     @property
     def val_ids(self) -> list[str]:
-        """The names of the pivot's validation samples, in their order."""
+        """Return the ids of the pivot's validation samples, in their order."""
         return self._tasks[0].val_ids
 
     def val_dataloader(self) -> Loader:
-        """The pivot's validation samples in their order."""
+        """Return the pivot's validation samples in their order."""
         return self._tasks[0].val_dataloader()
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
-        """The number of samples of each task in each step of an epoch."""
+        """Return the number of samples of each task in each step of an epoch."""
         size_lists = [data.train_sampler().sizes() for data in self._tasks]
         steps = max(len(sizes) for sizes in size_lists)
         return [[sizes[(epoch * steps + step) % len(sizes)] for step in range(steps)] for sizes in size_lists]

@@ -1,4 +1,4 @@
-"""Data loading: a dataset that is asked for a whole batch at once, and Lightning's data module around it."""
+"""Data loading: a dataset whose items are whole batches, and a Lightning data module around it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Draw:
 
 
 class PackDataset(Dataset[Batch]):
-    """A task's cached samples; an item is a whole batch, asked for by (epoch, rows).
+    """Cached samples of a task; an item is a whole batch, requested by (epoch, rows).
 
     Args:
         pack: The cached images.
         task: The task, for targets and ids.
         steps: Augmentations; none for evaluation.
-        draw: What random draws depend on.
-        is_training: Whether the samples are to be learned.
+        draw: The inputs of random draws.
+        is_training: Whether the samples are for training.
     """
 
     def __init__(self, pack: Pack, task: Task, steps: Sequence[Any], draw: Draw, *, is_training: bool = False) -> None:
@@ -65,14 +65,14 @@ class PackDataset(Dataset[Batch]):
         return len(self._seeds)
 
     def __getitem__(self, request: Request) -> Batch:
-        """The batch of (epoch, rows).
+        """Return the batch of (epoch, rows).
 
         Returns:
-            `images` (n, channels, height, width), or with other axes behind the channels, as a view of channels-last memory,
-            uint8 or float32 (16-bit values too, which torch cannot compute with), or features (n, features); `target` (n,)
-            int64 or (n, outputs) float32, or as masks and target images give it; `row` (n,) int64; and `weight` (n,)
-            float32, of several outputs (n, outputs), where the task has weights and they count: in training, and of rows of named
-            arrays in validation.
+            `images` (n, channels, height, width), or with other axes after the channels, as a view of channels-last memory,
+            uint8 or float32 (also for 16-bit values, which torch cannot compute with), or features (n, features); `target`
+            (n,) int64 or (n, outputs) float32, or as for masks and target images; `row` (n,) int64; and `weight` (n,)
+            float32, for several outputs (n, outputs), if the task has weights and they count: in training, and for rows of
+            named arrays also in validation.
         """
         epoch, rows = request
         seeds, draw = self._seeds[rows], self._draw
@@ -83,16 +83,16 @@ class PackDataset(Dataset[Batch]):
 
 
 class FoldData(pl.LightningDataModule):
-    """The loaders of one fold: training with augmentation, validation and prediction without.
+    """Loaders of one fold: training with augmentation, validation and prediction without.
 
     Args:
         task: The task.
         view: The fold's rows.
-        pack: The cached images, with those of masks or target images where targets are such.
-        steps: Augmentations of training samples, as `collating_of(task, pack).adapt` gives them.
+        pack: The cached images, with those of masks or target images if there are any.
+        steps: Augmentations of training samples, as returned by `collating_of(task, pack).adapt`.
         sampling: Batch sizes.
-        draw: What random draws depend on.
-        num_workers: Loader processes.
+        draw: The inputs of random draws.
+        num_workers: The number of loader processes.
         shard: This process's part of every batch.
     """
 
@@ -115,75 +115,75 @@ class FoldData(pl.LightningDataModule):
         self._first_epoch = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """State that Lightning saves with a training: the epoch that a resumed one begins with."""
+        """Return the state that Lightning saves with a training: the first epoch after resuming."""
         return {"first_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the epoch."""
+        """Restore the epoch."""
         self._first_epoch = state_dict["first_epoch"]
 
     def train_dataloader(self) -> Loader:
-        """Training batches in a new order each epoch."""
+        """Return training batches in a new order each epoch."""
         sampler = self.train_sampler()
-        # Loader processes ask for a resumed training's first batches before Lightning sets the epoch.
+        # Loader processes request the first batches of a resumed training before Lightning sets the epoch.
         sampler.set_epoch(self._first_epoch)
         return batch_loader(sampler, self.train_dataset(), self._num_workers)
 
     def train_sampler(self) -> EpochBatches:
-        """Sampler of training rows: the batches of each epoch."""
+        """Return the sampler of training rows: the batches of each epoch."""
         targets = self._task.samples.learned[self._view.train]
         return EpochBatches(self._view.train, targets, self._sampling, self._draw.seed, self._draw.fold, self._shard)
 
     def train_dataset(self) -> PackDataset:
-        """The task's samples with their augmentations."""
+        """Return the task's samples with their augmentations."""
         return PackDataset(self._pack, self._task, self._steps, self._draw, is_training=True)
 
     def val_dataloader(self) -> Loader:
-        """The validation samples in their order."""
+        """Return the validation samples in their order."""
         return self.rows_dataloader(self._view.val)
 
     @property
     def task(self) -> Task:
-        """The task."""
+        """Return the task."""
         return self._task
 
     @property
     def val_ids(self) -> list[str]:
-        """The validation samples' names, in their order."""
+        """Return the validation samples' ids, in their order."""
         return [self._task.samples.ids[row] for row in self._view.val]
 
     @property
     def val_batches(self) -> int:
-        """The number of validation batches of one process."""
+        """Return the number of validation batches of one process."""
         return len(OrderedBatches(self._view.val, self._sampling.eval_batch_size))
 
     @property
     def eval_batch_size(self) -> int:
-        """Samples at a time when nothing is learned."""
+        """Return the number of samples per batch outside of training."""
         return int(self._sampling.eval_batch_size)
 
     def rows_dataloader(self, rows: Rows) -> Loader:
-        """Any rows in their order, through the steps that every image goes through and no others."""
+        """Return a loader of any rows in their order, only with the steps that are applied to every image."""
         batches = OrderedBatches(rows, self.eval_batch_size, self._shard)
         return batch_loader(batches, self.rows_dataset(), self._num_workers)
 
     def rows_dataset(self) -> PackDataset:
-        """The task's samples as they are evaluated, which is the same in every fold."""
+        """Return the task's samples for evaluation, the same for every fold."""
         steps = collating_of(self._task, self._pack).always(self._steps)
         return PackDataset(self._pack, self._task, steps, replace(self._draw, fold=0))
 
     def batch_sizes(self, epoch: int) -> list[list[int]]:
-        """The number of samples in each training batch of an epoch, over all processes; the list has one task."""
+        """Return the number of samples in each training batch of an epoch, over all processes, as a list for one task."""
         return [self.train_sampler().sizes()]
 
 
 def batch_loader(sampler: Any, dataset: Dataset[dict[str, Any]], workers: int) -> Loader:
-    """A loader of whole batches: the sampler gives what the dataset is asked for.
+    """Return a loader of whole batches: the sampler yields the keys of the dataset's items.
 
     Args:
         sampler: The requests.
-        dataset: Answers each with a batch.
-        workers: Loader processes.
+        dataset: Maps each request to a batch.
+        workers: The number of loader processes.
     """
     workers = processes.workers_for(dataset, workers)
     return DataLoader(

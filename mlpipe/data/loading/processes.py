@@ -1,12 +1,12 @@
-"""Loader processes: what they are given can be pickled, they end with the process that they work for, leave signals to it.
+"""Loader processes: their inputs can be pickled, they end with their parent process, and they leave signals to it.
 
-Under `spawn` (macOS, Windows) and `forkserver` (Linux from Python 3.14 on) everything that a loader process works with is
-pickled. The cache would be sent byte by byte, so memory maps go by file name; a step that a user's own function returns is
-often a function within it, which cannot be sent at all, so own steps go by their recipes.
+With `spawn` (macOS, Windows) and `forkserver` (Linux from Python 3.14 on), everything that a loader process uses is
+pickled. The cache would be sent byte by byte, so memory maps are sent as file names; a step from a user's function is
+often a nested function, which cannot be pickled, so such steps are sent as the recipe that makes them.
 
-A signal to a whole group (Ctrl-C in a terminal, a cluster that preempts a job) reaches loader processes too. They ignore
-it, so that the batch at hand is finished; the process that they work for ends them, and when that one dies, even by
-SIGKILL, the system does.
+A signal to a whole process group (Ctrl-C in a terminal, a cluster that preempts a job) also reaches loader processes. They
+ignore it, so that the current batch is finished; their parent ends them, and if the parent dies, even by SIGKILL, the
+system does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class _Mapped:
-    """A memory-mapped array by its place."""
+    """A memory-mapped array by its file."""
 
     file: str
     dtype: np.dtype[Any]
@@ -47,10 +47,10 @@ class _Mapped:
 
 
 def packed(values: npt.NDArray[Any]) -> Any:
-    """An array as it is to be pickled: a whole memory-mapped file by its name, anything else as it is."""
+    """Return an array in the form to pickle: a file name for a whole memory-mapped file, anything else as it is."""
     if not isinstance(values, np.memmap):
         return values
-    # A part of one has the file's offset all the same.
+    # A slice of a memory map also has the file's offset.
     whole: object = values.base
     return (
         _Mapped(str(values.filename), values.dtype, values.shape, values.offset)
@@ -60,7 +60,7 @@ def packed(values: npt.NDArray[Any]) -> Any:
 
 
 def unpacked(stored: Any) -> npt.NDArray[Any]:
-    """The array again; a memory-mapped one is opened for reading."""
+    """Return the array again; a memory-mapped one is opened for reading."""
     if not isinstance(stored, _Mapped):
         values: npt.NDArray[Any] = stored
         return values
@@ -68,11 +68,11 @@ def unpacked(stored: Any) -> npt.NDArray[Any]:
 
 
 class OwnStep:
-    """A step that is made anew where it is sent to.
+    """Step that is made again in the process it is sent to.
 
     Args:
-        make: Makes the step; it can be pickled.
-        step: The step, where it is made already.
+        make: Makes the step; can be pickled.
+        step: The step, if it is already made.
     """
 
     def __init__(self, make: Callable[[], Any], step: Any = None) -> None:
@@ -82,23 +82,23 @@ class OwnStep:
         return OwnStep, (self._make,)
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        """The output of the step."""
+        """Return the output of the step."""
         return self._step(*given, **named)
 
 
 def workers_for(dataset: Any, workers: int) -> int:
-    """The number of loader processes for a data set: none, with a line in the log, where it cannot be sent to them.
+    """Return the number of loader processes for a data set: none, with a log message, if it cannot be pickled.
 
     Args:
-        dataset: What they would load from.
-        workers: How many are wanted.
+        dataset: The data set to load from.
+        workers: The wanted number.
     """
     if workers == 0 or multiprocessing.get_start_method() == "fork":
         return workers
     try:
         pickle.Pickler(_Nothing(), pickle.HIGHEST_PROTOCOL).dump(dataset)
     except Exception as error:
-        # Classes of a user's own may raise anything here.
+        # A user's own classes may raise anything here.
         log.warning(
             f"sys.num_workers: images are loaded by the training process itself, because loader processes that are started "
             f"by {multiprocessing.get_start_method()} cannot be given them ({first_line(error)})"
@@ -108,7 +108,7 @@ def workers_for(dataset: Any, workers: int) -> int:
 
 
 class _Nothing(io.RawIOBase):
-    """Takes what is written and keeps nothing."""
+    """A file that discards what is written."""
 
     def writable(self) -> bool:
         return True
@@ -121,7 +121,7 @@ def begin(worker: int) -> None:
     """Prepare a loader process, as a DataLoader's `worker_init_fn`.
 
     Args:
-        worker: Its number, not used.
+        worker: The worker's number, not used.
     """
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
@@ -131,23 +131,23 @@ def begin(worker: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     threading.Thread(target=_end_at_sigterm, args=(parent.pid,), daemon=True).start()
     if multiprocessing.get_start_method() == "forkserver":
-        # The server is the parent of this process, and outlives the one that it works for.
+        # The parent of this process is the fork server, which outlives the process that it works for.
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
         return
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent.pid:
-        # It died before the system was told to watch it.
+        # The parent died before the system was told to watch it.
         os._exit(0)
 
 
 def _end_with(sentinel: int) -> None:
-    """End when the process that this one works for has ended, however it did."""
+    """End when the process that this one works for has ended, for whatever reason."""
     connection.wait([sentinel])
     os._exit(0)
 
 
 def _end_at_sigterm(parent: int | None) -> None:
-    """End at a SIGTERM of the parent; only a thread that waits for a signal learns who sent it."""
+    """End at a SIGTERM from the parent; only a thread that waits for signals learns the sender."""
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
     os._exit(0)

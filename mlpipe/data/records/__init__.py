@@ -1,7 +1,7 @@
-"""Rows of data: dictionaries; a loader makes named arrays of them, a transformer learns from them, others vary them.
+"""Rows of data as dictionaries: a loader makes named arrays of them, a transformer is fitted to them, augmentors vary them.
 
-A data record is a tuple of dictionaries: (X,) to score, (X, y) or (X, y, w) to learn. X has an array for each input of the
-network, y and w one for each output. The names are those that code of `docs/from_barrage.md` imports.
+A data record is a tuple of dictionaries: (X,) for scoring, (X, y) or (X, y, w) for training. X has an array for each input
+of the network, y and w have one for each output. The names are those that code of `docs/from_barrage.md` imports.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 DataRecord = tuple[dict[str, Any], ...]
 BatchDataRecords = tuple[dict[str, np.ndarray[Any, Any]], ...]
 RecordScore = dict[str, np.ndarray[Any, Any]]
-# A record that comes more often in one epoch is a slip.
+# More repeats of a record in one epoch are taken for a mistake.
 MOST_REPEATS = 100_000
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class RecordMode(Enum):
-    """Purpose that rows are read for."""
+    """The purpose for which rows are read."""
 
     TRAIN = 0
     VALIDATION = 1
@@ -42,18 +42,18 @@ class RecordMode(Enum):
 
 
 class RecordLoader(ABC):
-    """Makes a data record of a row; derive from it and write `load`.
+    """Base class of loaders, which make a data record of a row; subclasses implement `load`.
 
     Attributes:
-        mode: What rows are read for.
+        mode: The purpose of reading rows.
         params: The configuration's parameters.
 
     Args:
-        mode: What rows are read for.
+        mode: The purpose of reading rows.
         params: The configuration's parameters.
 
     Raises:
-        TypeError: When the mode is no `RecordMode`.
+        TypeError: If the mode is not a `RecordMode`.
     """
 
     def __init__(self, mode: RecordMode, *mappings: Mapping[str, Any], **params: Any) -> None:
@@ -61,12 +61,12 @@ class RecordLoader(ABC):
         self.params = {**(mappings[0] if mappings else {}), **params}
 
     def __call__(self, record: Record) -> DataRecord:
-        """The arrays that `load` makes of a row."""
+        """Return the arrays that `load` makes of a row."""
         return self.load(record)
 
     @abstractmethod
     def load(self, record: Record) -> DataRecord:
-        """The data record: (X,) in score mode, else (X, y) or (X, y, w).
+        """Return the data record: (X,) in score mode, else (X, y) or (X, y, w).
 
         Args:
             record: The row.
@@ -74,18 +74,18 @@ class RecordLoader(ABC):
 
 
 class KeySelector(RecordLoader):
-    """Takes values of a row by their keys: a key gives the value's array, a list of keys an array of their values.
+    """Loader that selects values of a row by key: a key gives the value as an array, a list of keys an array of values.
 
     So `["y"]` has the shape (1,), and `"y"` of a number the shape ().
 
     Args:
-        mode: What rows are read for.
+        mode: The purpose of reading rows.
         inputs: The key, or keys, of each input.
-        outputs: Those of each output; not looked at in score mode.
-        sample_weights: Those of each output's weight; None: there are none.
+        outputs: The key, or keys, of each output; ignored in score mode.
+        sample_weights: The key, or keys, of each output's weight; None: there are no weights.
 
     Raises:
-        TypeError: When one of them is no dictionary, or the mode no `RecordMode`.
+        TypeError: If one of them is not a dictionary, or the mode is not a `RecordMode`.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class KeySelector(RecordLoader):
         self.inputs, self.outputs, self.sample_weights = inputs, outputs, sample_weights
 
     def load(self, record: Record) -> DataRecord:
-        """The arrays under the keys."""
+        """Return the arrays under the keys."""
         chosen = [self.inputs]
         if self.mode is not RecordMode.SCORE:
             chosen += [self.outputs] + ([self.sample_weights] if self.sample_weights else [])
@@ -111,22 +111,22 @@ class KeySelector(RecordLoader):
 
 
 class RecordTransformer(ABC):
-    """Learns from the training rows, then changes data records and scores; derive from it and write its methods.
+    """Base class of transformers, which are fitted to training rows and then change data records and scores.
 
-    What `fit` finds out may be told to the network as `network_params`: they join its parameters in the configuration.
+    `fit` can set `network_params`, which are added to the network's parameters in the configuration.
 
     Attributes:
-        mode: What rows are read for.
+        mode: The purpose of reading rows.
         loader: Makes data records.
         params: The configuration's parameters.
 
     Args:
-        mode: What rows are read for.
+        mode: The purpose of reading rows.
         loader: Makes data records.
         params: The configuration's parameters.
 
     Raises:
-        TypeError: When the mode is no `RecordMode`.
+        TypeError: If the mode is not a `RecordMode`.
     """
 
     def __init__(self, mode: RecordMode, loader: RecordLoader, *mappings: Mapping[str, Any], **params: Any) -> None:
@@ -135,7 +135,7 @@ class RecordTransformer(ABC):
 
     @property
     def network_params(self) -> dict[str, Any]:
-        """Parameters of the network beside those of the configuration."""
+        """Return the network's parameters besides those of the configuration."""
         return self._network_params
 
     @network_params.setter
@@ -146,7 +146,7 @@ class RecordTransformer(ABC):
 
     @abstractmethod
     def fit(self, records: list[Record]) -> None:
-        """Learn from all training rows, each once and in their order.
+        """Fit to all training rows, each once and in their order.
 
         Args:
             records: The rows; `self.loader` makes data records of them.
@@ -154,26 +154,26 @@ class RecordTransformer(ABC):
 
     @abstractmethod
     def transform(self, data_record: DataRecord) -> DataRecord:
-        """A changed data record.
+        """Return a changed data record.
 
         Args:
-            data_record: As the loader made it.
+            data_record: The result of the loader.
         """
 
     @abstractmethod
     def postprocess(self, score: RecordScore) -> RecordScore:
-        """A changed score.
+        """Return a changed score.
 
         Args:
-            score: What the network gives for one row, by output.
+            score: The network's result for one row, by output.
         """
 
     @abstractmethod
     def save(self, path: str) -> None:
-        """Write what was learned.
+        """Write the fitted state.
 
         Args:
-            path: A folder that is there.
+            path: An existing folder.
         """
 
     @abstractmethod
@@ -186,38 +186,38 @@ class RecordTransformer(ABC):
 
 
 class IdentityTransformer(RecordTransformer):
-    """Learns nothing and changes nothing."""
+    """A transformer that changes nothing."""
 
     def fit(self, records: list[Record]) -> None:
-        """Nothing to learn."""
+        """Do nothing, as there is nothing to fit."""
 
     def transform(self, data_record: DataRecord) -> DataRecord:
-        """The data record as it is."""
+        """Return the data record unchanged."""
         return data_record
 
     def postprocess(self, score: RecordScore) -> RecordScore:
-        """The score as it is."""
+        """Return the score unchanged."""
         return score
 
     def save(self, path: str) -> None:
-        """Nothing to write."""
+        """Do nothing, as there is nothing to write."""
 
     def load(self, path: str) -> None:
-        """Nothing to read."""
+        """Do nothing, as there is nothing to read."""
 
 
 class RecordAugmentor:
-    """Applies functions of data records one after the other.
+    """Applies functions to data records one after the other.
 
     Args:
-        functions: Each with its parameters; none: data records stay as they are.
+        functions: The functions with their parameters; none: data records stay unchanged.
     """
 
     def __init__(self, functions: Sequence[tuple[Callable[..., DataRecord], Mapping[str, Any]]]) -> None:
         self._functions = [partial(function, **params) for function, params in functions]
 
     def __call__(self, data_record: DataRecord) -> DataRecord:
-        """The row after all functions, in their order."""
+        """Return the data record after all functions, in their order."""
         for function in self._functions:
             data_record = function(data_record)
         return data_record
@@ -228,13 +228,13 @@ class RecordAugmentor:
 
 @dataclass(frozen=True)
 class RecordSet:
-    """Rows with what is made of them.
+    """Rows with their loader, transformer and augmentor.
 
     Attributes:
         records: The rows.
-        mode: What they are read for.
+        mode: The purpose of reading them.
         loader: Makes data records.
-        transformer: Fitted, or loaded.
+        transformer: The fitted or loaded transformer.
         augmentor: Varies data records in training.
     """
 
@@ -248,24 +248,24 @@ class RecordSet:
         return len(self.records)
 
     def __getitem__(self, index: int) -> DataRecord:
-        """The data record of one row, varied in training only; the row itself is left as it is."""
+        """Return the data record of one row, varied in training only; the row itself is not changed."""
         plain = self.plain(index)
         return self.augmentor(plain) if self.mode is RecordMode.TRAIN else plain
 
     def plain(self, index: int) -> DataRecord:
-        """The data record of one row as the transformer leaves it."""
+        """Return the data record of one row after the transformer."""
         return self.transformer.transform(self.loader(copy.deepcopy(self.records[index])))
 
 
 def repeats(record: Record, sample_count: str | None) -> int:
-    """The number of times that a row comes in an epoch: at least once, fractions cut off.
+    """Return how often a row is used per epoch: at least once, rounded down.
 
     Args:
         record: The row.
-        sample_count: The key of its count; None: every row comes once.
+        sample_count: The key of its count; None: every row is used once.
 
     Raises:
-        DataError: When the row has no such key, no number there, or one above `MOST_REPEATS`.
+        DataError: If the row has no such key, no number there, or one above `MOST_REPEATS`.
     """
     if sample_count is None:
         return 1
@@ -287,10 +287,10 @@ def repeats(record: Record, sample_count: str | None) -> int:
 
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
-    """Let numpy's and Python's global random numbers start from a seed, and go on afterwards as if nothing had been.
+    """Seed the global generators of NumPy and Python within the context, and restore their states afterwards.
 
     Args:
-        seed: Any whole number >= 0.
+        seed: Any integer >= 0.
     """
     before, plain_before = np.random.get_state(), random.getstate()
     np.random.seed(seed % 2**32)
@@ -303,13 +303,13 @@ def drawing_from(seed: int) -> Iterator[None]:
 
 
 def as_records(rows: Any) -> list[Record]:
-    """Rows as a list of dictionaries.
+    """Return rows as a list of dictionaries.
 
     Args:
         rows: Such a list, or a pandas data frame; neither is changed.
 
     Raises:
-        TypeError: When it is neither.
+        TypeError: If it is neither.
     """
     if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         return rows
@@ -320,13 +320,13 @@ def as_records(rows: Any) -> list[Record]:
 
 
 def batchify(data_records: Sequence[DataRecord]) -> BatchDataRecords:
-    """Data records as one, arrays stacked along a new first axis."""
+    """Combine data records into one, with arrays stacked along a new first axis."""
     parts = zip(*data_records, strict=True)
     return tuple({name: np.array([mapping[name] for mapping in part]) for name in part[0]} for part in parts)
 
 
 def batchify_network_output(network_output: Any, output_names: Sequence[str]) -> list[RecordScore]:
-    """A network's outputs for a batch, as a score for each row.
+    """Split a network's outputs for a batch into one score per row.
 
     Args:
         network_output: An array, or one for each output, with the batch along the first axis.

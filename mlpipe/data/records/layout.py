@@ -1,4 +1,4 @@
-"""Layout of a row's named arrays in one vector, and of its targets; both ways."""
+"""Layout of a row's named arrays in one vector, and of its targets; both directions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Output:
         shape: The shape of its y.
         form: Whether y is one-hot, a class number, or values.
         kind: What is predicted.
-        numbers: The class number of each class, where y is one; empty: they are 0, 1, 2, ...
-        classes: How many classes an output of several has whose y is a class number; its target is one-hot.
+        numbers: The class number of each class, if y is one; empty: they are 0, 1, 2, ...
+        classes: With several outputs, the number of classes of an output whose y is a class number; its target is one-hot.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Output:
 
     @property
     def width(self) -> int:
-        """The number of values in a target."""
+        """Return the number of values in a target."""
         return self.classes or math.prod(self.shape)
 
     def values(self, y: Mapping[str, Any], where: str) -> npt.NDArray[np.float64]:
-        """Its y as numbers that fit its kind, shape (width,).
+        """Return its y as numbers that fit its kind, shape (width,).
 
         Raises:
-            DataError: When it is not what the kind needs.
+            DataError: If it does not fit the kind.
         """
         numbers = _numbers(y[self.name], f"{where}: y")
         if numbers.shape != self.shape:
@@ -68,10 +68,10 @@ class Output:
         return flat
 
     def place(self, number: int, where: str) -> int:
-        """The class that a class number is.
+        """Return the class index of a class number.
 
         Raises:
-            DataError: When it is none.
+            DataError: If it is not the number of a class.
         """
         if not self.numbers:
             return number
@@ -81,16 +81,16 @@ class Output:
         return self.numbers.index(number)
 
     def as_plain(self) -> dict[str, Any]:
-        """For JSON; class numbers only where they are not 0, 1, 2, ..."""
+        """Return plain data for JSON; class numbers only if they are not 0, 1, 2, ..."""
         numbers: dict[str, Any] = {"numbers": list(self.numbers)} if self.numbers else {}
         numbers |= {} if self.classes is None else {"classes": self.classes}
         return {"name": self.name, "shape": list(self.shape), "form": self.form, "kind": self.kind, **numbers}
 
     def target(self, values: npt.NDArray[np.float64], where: str) -> npt.NDArray[np.float64]:
-        """What an output of several is to give for its y, shape (width,).
+        """Return the target of one of several outputs for its y, shape (width,).
 
         Raises:
-            DataError: When it is a class number beyond the classes.
+            DataError: If y is a class number beyond the classes.
         """
         if self.classes is None:
             return values
@@ -101,7 +101,7 @@ class Output:
 
 
 class PlainOutput(TypedDict):
-    """An output as `Output.as_plain` gives it."""
+    """An output in the form of `Output.as_plain`."""
 
     name: str
     shape: list[int]
@@ -112,7 +112,7 @@ class PlainOutput(TypedDict):
 
 
 class Plain(TypedDict):
-    """What `Layout.as_plain` gives."""
+    """The result of `Layout.as_plain`."""
 
     inputs: list[tuple[str, list[int]]]
     outputs: list[PlainOutput]
@@ -121,9 +121,9 @@ class Plain(TypedDict):
 
 @dataclass(frozen=True)
 class Layout:
-    """The inputs' names and shapes in their order, and what the outputs' y are.
+    """Names and shapes of the inputs in their order, and the outputs.
 
-    With one output its weight is the sample's; with several the weights stand behind the inputs in the vector.
+    With one output, its weight is the sample's; with several, the weights follow the inputs in the vector.
 
     Attributes:
         inputs: (name, shape) of each input.
@@ -137,25 +137,25 @@ class Layout:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is one output."""
+        """Return whether there is one output."""
         return len(self.outputs) == 1
 
     @property
     def width(self) -> int | None:
-        """The number of values in a target; None: class numbers do not say how many classes there are."""
+        """Return the number of values in a target; None: class numbers do not determine the number of classes."""
         is_open = self.is_single and self.outputs[0].form == "number"
         return None if is_open else sum(output.width for output in self.outputs)
 
     @property
     def tail(self) -> int:
-        """The number of weights at the vector's end."""
+        """Return the number of weights at the vector's end."""
         return 0 if self.is_single or not self.weighted else len(self.outputs)
 
     def vector(self, data_record: DataRecord, where: str) -> npt.NDArray[np.float32]:
-        """The inputs of a data record as one vector, float32, and the weights of several outputs.
+        """Return the inputs of a data record as one vector, float32, followed by the weights of several outputs.
 
         Raises:
-            DataError: When there are other inputs, or they have other shapes or no finite numbers.
+            DataError: If inputs differ in name or shape, or have non-finite numbers.
         """
         x = _parts(data_record, where, least=1)[0]
         if set(x) != {name for name, _ in self.inputs}:
@@ -176,10 +176,10 @@ class Layout:
         return joined
 
     def y(self, data_record: DataRecord, where: str) -> Mapping[str, Any]:
-        """The y of a data record, which has the outputs.
+        """Return the y of a data record, which must have the outputs.
 
         Raises:
-            DataError: When it has others, or is no data record to learn from.
+            DataError: If it has others, or is not a data record with targets.
         """
         y = _parts(data_record, where, least=2)[1]
         if set(y) != {output.name for output in self.outputs}:
@@ -190,10 +190,10 @@ class Layout:
         return y
 
     def target(self, data_record: DataRecord, where: str) -> int | tuple[float, ...]:
-        """The target of a data record: a class number, or the numbers of all outputs one after the other.
+        """Return the target of a data record: a class number, or the concatenated numbers of all outputs.
 
         Raises:
-            DataError: When it is not what the kinds need.
+            DataError: If it does not fit the kinds.
         """
         y = self.y(data_record, where)
         vectors = [output.values(y, where) for output in self.outputs]
@@ -204,35 +204,35 @@ class Layout:
         return tuple(np.concatenate([output.target(values, where) for output, values in pairs]).tolist())
 
     def with_classes(self, classes: Mapping[str, int]) -> Layout:
-        """The layout where outputs of several, by name, whose y are class numbers have so many classes."""
+        """Return the layout with numbers of classes, by name, for those of several outputs whose y are class numbers."""
         return replace(
             self, outputs=tuple(replace(output, classes=classes.get(output.name)) for output in self.outputs)
         )
 
     @property
     def of_class_numbers(self) -> list[str]:
-        """The outputs of several whose y are class numbers, so that records must say how many classes there are."""
+        """Return those of several outputs whose y are class numbers, whose numbers of classes come from the records."""
         return [] if self.is_single else [output.name for output in self.outputs if output.form == "number"]
 
     def counted(self, numbers: Sequence[int]) -> Layout:
-        """The layout where these class numbers, in this order, are the classes."""
+        """Return the layout whose classes are these class numbers, in this order."""
         return replace(self, outputs=(replace(self.outputs[0], numbers=tuple(numbers)),))
 
     def weight(self, data_record: DataRecord, where: str) -> float:
-        """The weight of a row; 1 where there are no weights, or several outputs with a weight each.
+        """Return the weight of a row; 1 if there are no weights, or several outputs with a weight each.
 
         Raises:
-            DataError: When it is not a number >= 0.
+            DataError: If it is not a number >= 0.
         """
         return _weight(data_record, self.outputs[0].name, where) if self.is_single else 1.0
 
     def data_record(self, vector: npt.NDArray[Any], target: Any, weight: float) -> DataRecord:
-        """The data record that a vector, a target and a weight come from.
+        """Return the data record that a vector, a target and a weight come from.
 
         Args:
             vector: Shape (length,).
             target: A class number, or numbers.
-            weight: How much it counts, with one output.
+            weight: The weight, with one output.
         """
         x, start = {}, 0
         for name, shape in self.inputs:
@@ -260,17 +260,17 @@ class Layout:
         )
 
     def as_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain data for JSON."""
         inputs = [[name, list(shape)] for name, shape in self.inputs]
         outputs = [output.as_plain() for output in self.outputs]
         return {"inputs": inputs, "outputs": outputs, "weighted": self.weighted}
 
     @staticmethod
     def from_plain(plain: Any) -> Layout:
-        """The layout that `as_plain` described.
+        """Return the layout that `as_plain` described.
 
         Raises:
-            DataError: When it describes none.
+            DataError: If it is not a layout.
         """
         try:
             stored.checked(Plain, plain)
@@ -294,15 +294,15 @@ class Layout:
 
 
 def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) -> Layout:
-    """The layout of a first data record, which all others must have.
+    """Return the layout of a first data record, which all others must have.
 
     Args:
-        data_record: It: (X, y) or (X, y, w).
+        data_record: The data record: (X, y) or (X, y, w).
         outputs: Name and kind of each output.
-        where: Names it in sentences.
+        where: The record's name in error messages.
 
     Raises:
-        DataError: When it is no such tuple, has other outputs, or inputs that are not numeric.
+        DataError: If it is not such a tuple, has other outputs, or inputs that are not numeric.
     """
     parts = _parts(data_record, where, least=2)
     if not parts[0]:
@@ -324,10 +324,10 @@ def of(data_record: DataRecord, outputs: Sequence[tuple[str, str]], where: str) 
 
 
 def _parts(data_record: Any, where: str, *, least: int) -> DataRecord:
-    """The dictionaries of a data record.
+    """Return the dictionaries of a data record.
 
     Raises:
-        DataError: When it is no tuple of them, or of too few.
+        DataError: If it is not a tuple of at least `least` dictionaries.
     """
     parts = data_record if isinstance(data_record, tuple) else ()
     if not least <= len(parts) <= 3 or not all(isinstance(part, Mapping) for part in parts):

@@ -1,4 +1,4 @@
-"""One output of rows with several, as a task of its own: same inputs, its targets, kind and classes."""
+"""One of several outputs of rows as a separate task: the same inputs with its targets, kind and classes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _KEY = "head"
 
 
 def names(source: Mapping[str, Any]) -> tuple[str, ...]:
-    """The outputs of a task of rows with several, in their order; empty for other tasks, and for one output of them.
+    """Return the outputs of a task of rows with several; empty for other tasks, and for a task of one of the outputs.
 
     Args:
         source: The task's `source`.
     """
-    # Of arrays a source says in a word how they lie; of rows of named arrays it describes each.
+    # For arrays, `layout` is a word for the axis order; for rows of named arrays, it describes each array.
     stored = source.get("layout")
     if not isinstance(stored, Mapping) or _KEY in source:
         return ()
@@ -31,7 +31,7 @@ def names(source: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def name_of(source: Mapping[str, Any]) -> str | None:
-    """The output that a task is one of several of; None for other tasks.
+    """Return the output that a task was made for by `of`; None for other tasks.
 
     Args:
         source: The task's `source`.
@@ -41,14 +41,14 @@ def name_of(source: Mapping[str, Any]) -> str | None:
 
 
 def of(task: Task, name: str) -> Task:
-    """The task of one output: class numbers, labels or numbers in place of the numbers of all outputs side by side.
+    """Return the task of one output: class numbers, labels or numbers instead of the concatenated numbers of all outputs.
 
     Args:
-        task: Of rows with several outputs.
-        name: The output's.
+        task: A task of rows with several outputs.
+        name: The output's name.
 
     Raises:
-        DataError: When the task has no such output.
+        DataError: If the task has no such output.
     """
     known = names(task.source)
     if name not in known:

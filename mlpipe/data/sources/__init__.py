@@ -1,8 +1,8 @@
 """Sources of samples: folders, tables, arrays, volumes, archives, functions of the user's own; `mml train task=WORD`.
 
-A source is a file here of the same name as its word in `conf/task`: a function that looks at what is there and returns a
-`Task`. It joins a listing (`listings/`: where samples lie) with a target (`targets/`: what is to be learned of them). `open`
-gives the samples of a stored task again.
+Each word of `conf/task` has a module of that name here, with a function that reads the data and returns a `Task`. It
+combines a listing (`listings/`: where samples lie) with a target (`targets/`: what is predicted for them). `open` returns
+the source of a stored task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images and targets in NumPy files: one .npz, or .npy files side by side (those are read through a memory map)."""
+"""Images and targets from NumPy files: one .npz file, or .npy files, which are memory-mapped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = ("images", "x", "data", "arr_0")
 TARGETS = ("targets", "labels", "target", "label", "y", "arr_1")
 _PARTS: tuple[Part, ...] = ("train", "val", "test", "unlabelled")
 _MOST_CHANNELS = 16
-# A header may claim more than any memory holds.
+# The header of a damaged file may claim more elements than fit into memory.
 _DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError, NotImplementedError, RuntimeError)
 
 
@@ -42,31 +42,31 @@ def arrays(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Images as arrays of shape (n, height, width), (n, height, width, channels) or (n, channels, height, width).
+    """Images stored as arrays of shape (n, height, width), (n, height, width, channels) or (n, channels, height, width).
 
-    An .npz holds `images` and `targets` (or `x` and `y`, or `x_train`, `y_train`, `x_val`, `x_test`, ...); of an .npy
-    the targets lie in another .npy. 8 and 16 bit are kept; floating-point values must lie in 0 to 1, or in `value_range`.
+    An .npz file holds `images` and `targets` (or `x` and `y`, or `x_train`, `y_train`, `x_val`, `x_test`, ...); the targets
+    of an .npy file are in another .npy file. 8 and 16 bit are kept; floats must lie in 0 to 1, or in `value_range`.
 
     Args:
-        file: The .npz, or the .npy of images.
-        images: The name of the images in the .npz; None: images, x, data, or x_train and so on.
-        targets: The name of the targets in the .npz, `z` or `z_train` for z_train, z_test and so on; or the .npy file of the
-            targets.
-        kind: What is predicted; None: whole numbers of shape (n,) are classes, 0 and 1 of shape (n, labels) are labels.
-        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
-            `classes` in the .npz, else the numbers that training images have.
-        missing: Which class numbers, or names, mean that an image has no class: a list, False for none of them; None: -1 and
-            NaN, among names empty ones. Such images are predicted only. True: names such as `nan` and `None` too. Labels and
-            numbers to predict are unknown where they are NaN, or a number of the list.
-        groups: The name of an array of shape (n,) in the .npz: samples of one group are never split.
-        layout: Where the channels are; None: the last axis when it is the only one of 16 or less, else the second.
-        value_range: What becomes 0 and 1 for floating-point images, and for whole numbers other than uint8 and uint16.
-        name: The task's name before the hash; None takes the file's.
+        file: The .npz file, or the .npy file of the images.
+        images: The name of the images in the .npz file; None: images, x, data, or x_train and so on.
+        targets: The name of the targets in the .npz file (`z` or `z_train` stands for z_train, z_test and so on), or the
+            .npy file of the targets.
+        kind: What is predicted; None: integers of shape (n,) are classes, 0 and 1 of shape (n, labels) are labels.
+        classes: The class names, for the numbers 0, 1, 2, ..., or, if there are as many, for the occurring numbers in
+            ascending order; None: `classes` in the .npz file, else the numbers that occur in the training images.
+        missing: The class numbers or names that mean "no class": a list, or False for none; None: -1 and NaN, and empty
+            names; True: also names such as `nan` and `None`. Images without a class are only predicted. Labels and numbers
+            to predict are unknown where they are NaN or in the list.
+        groups: The name of an array of shape (n,) in the .npz file; samples of one group are never split between parts.
+        layout: The position of the channel axis; None: the last axis if only that has length 16 or less, else the second.
+        value_range: The values that become 0 and 1, for floats and for integers other than uint8 and uint16.
+        name: The task's name before the hash; None: the file's name.
         max_unreadable: As for `folder`; arrays are always readable.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When arrays are missing, of a wrong shape or type, or rows do not match.
+        DataError: If arrays are missing, have a wrong shape or type, or their row counts differ.
     """
     path = Path(file).expanduser().absolute()
     stored = _opened(path)
@@ -102,14 +102,14 @@ def arrays(
 
 
 class Arrays(ByName):
-    """Images of an .npz or .npy file."""
+    """Images from an .npz or .npy file."""
 
     def roots(self) -> tuple[Path, ...]:
-        """The file."""
+        """Return the file."""
         return (Path(self.task.source["file"]),)
 
     def by_name(self) -> Callable[[str], Array]:
-        """Pixels of shape (height, width, channels)."""
+        """Return a function from sample id to pixels of shape (height, width, channels)."""
         source = self.task.source
         stored = _opened(Path(source["file"]))
         opened = {part: stored.get(key, np.empty(0)) for part, key in source["images"].items()}
@@ -128,7 +128,7 @@ class Arrays(ByName):
 
 
 class _Arrays(Mapping[str, Array]):
-    """The arrays of an .npz, each read once, or of one .npy as a memory map under its stem."""
+    """The arrays of an .npz file, each read once, or of one .npy file, memory-mapped, with the file's stem as its name."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, dict[str, Array]()
@@ -182,7 +182,7 @@ def _remembered(path: Path, changed: int, size: int) -> _Arrays:
 
 
 def _keys(path: Path, stored: _Arrays, images: str | None, targets: str | None) -> dict[Part, tuple[str, str | None]]:
-    """The names of images and targets of each part."""
+    """Return the names of the images and targets of each part."""
     if images is None and path.suffix.lower() == ".npz":
         by_part: dict[Part, tuple[str, str | None]] = {}
         for part in _PARTS:
@@ -225,10 +225,10 @@ def _targets(path: Path, stored: _Arrays, key: str | None) -> Array | None:
 
 
 def _layout(path: Path, parts: list[Array]) -> str:
-    """Position of the channel axis.
+    """Return the position of the channel axis.
 
     Raises:
-        DataError: When both axes could hold them, or neither.
+        DataError: If both axes could hold the channels, or neither.
     """
     if all(pixels.ndim == 3 for pixels in parts):
         return "hwc"
@@ -242,7 +242,7 @@ def _layout(path: Path, parts: list[Array]) -> str:
 
 
 def _oriented(pixels: Array, layout: str) -> Array:
-    """Images of shape (n, height, width, channels)."""
+    """Return images of shape (n, height, width, channels)."""
     if pixels.ndim == 3:
         return pixels[..., np.newaxis]
     return pixels if layout == "hwc" else pixels.transpose(0, 2, 3, 1)
@@ -257,11 +257,11 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
     if not all(kind.kind in "iuf" for kind in kinds):
         fix = "save uint8, uint16 or floating-point images"
         raise DataError(problem(path.name, "has images of another type", got=listing(map(str, kinds)), fix=fix))
-    # Other types leave open what is black and white. Floating-point images are taken for 0 to 1, and only when all of them
-    # are: an image brighter than that would be cut off without a word. Integers have no such habit, so the user says it.
+    # Other types do not say which values are black and white. Floats are assumed to lie in 0 to 1, and refused if any value
+    # lies outside: it would be clipped silently. There is no such convention for integers, so the user states the range.
     ranges = {part: (float(pixels.min()), float(pixels.max())) for part, (pixels, _) in parts.items()}
     known = [end for ends in ranges.values() for end in ends if end == end] or [0.0, 1.0]
-    # To the last digit: what lies outside by less than is shown is refused, too.
+    # All digits are shown, because a rounded range would exclude values that lie just outside of it.
     override = f"task.value_range=[{','.join(repr(end).removesuffix('.0') for end in (min(known), max(known)))}]"
     if value_range is None and not all(kind.kind == "f" for kind in kinds):
         wrong, types = "has images of another type", listing(map(str, kinds))
@@ -281,7 +281,7 @@ def _dtype(path: Path, parts: Mapping[Part, tuple[Array, Any]], value_range: tup
 def _groups(
     path: Path, stored: _Arrays, key: str | None, parts: Mapping[Part, tuple[Array, Array | None]]
 ) -> tuple[list[str] | None, list[str]]:
-    """The group of each training image, empty where it is NaN, and what a person should know of them."""
+    """Return the group of each training image, empty where it is NaN, and notes for the user."""
     if key is None:
         return None, []
     if key not in stored:

@@ -1,4 +1,4 @@
-"""Images with boxes around objects (detection): a COCO JSON file, YOLO text, Pascal VOC XML, or a table."""
+"""Images with bounding boxes (object detection): a COCO JSON file, YOLO text, Pascal VOC XML, or a table."""
 
 from __future__ import annotations
 
@@ -44,26 +44,27 @@ def boxes(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Images and the boxes of their objects.
+    """Images with bounding boxes of their objects.
 
-    With `file` a COCO JSON file or a table lists them. Without it every image below `root` has a file of labels, YOLO text
-    or Pascal VOC XML, in a folder `labels` or `Annotations` in place of its folder `images` or `JPEGImages`, or beside it;
-    or folders of parts (train, valid, test) have a COCO JSON file each. The task is named after the folder or the file and
-    a hash of everything in it.
+    With `file`, a COCO JSON file or a table lists the images. Without it, every image below `root` has a label file (YOLO
+    text or Pascal VOC XML), either beside it or in a folder `labels` or `Annotations` parallel to `images` or `JPEGImages`;
+    or the folders of the parts (train, valid, test) hold one COCO JSON file each. The task is named after the folder or
+    file and a hash of its contents.
 
     Args:
-        root: The folder of images, or a zip or tar archive of it; None: the folder of the file.
-        file: A COCO JSON file, or a table (.csv, .tsv, .parquet) with a row for each box.
-        val_file: The COCO JSON file of validation images.
-        test_file: That of test images.
-        test_root: The folder of test images, where it is another than `root`; with `test_file` only.
-        without_file: What images show that have no file of labels: `nothing`, or they are `unlabelled`; None: it is asked.
-        path: The column of paths of a table; None: path, file, filename, image, ...
-        corners: The columns of the left, upper, right and lower sides, in pixels; None: x0, y0, x1, y1, or xmin, ymin, ...
+        root: The folder of images, or a zip or tar archive of it; None: the folder of `file`.
+        file: A COCO JSON file, or a table (.csv, .tsv, .parquet) with one row per box.
+        val_file: The COCO JSON file of the validation images.
+        test_file: The COCO JSON file of the test images.
+        test_root: The folder of the test images, if it is not `root`; only with `test_file`.
+        without_file: What images without a label file are: `nothing` (they show no object) or `unlabelled`; None: such
+            images are an error that asks for a choice.
+        path: The table's column of paths; None: path, file, filename, image, ...
+        corners: The columns of the left, top, right and bottom edges, in pixels; None: x0, y0, x1, y1, or xmin, ymin, ...
         target: The column of classes; None: class, label, name, ...
-        missing: Which cells of a table have no value, as for `csv`.
-        name: The task's name before the hash; None takes the folder's or the file's.
-        classes: The names of the classes in their order; None: those of the files, or of training boxes, sorted.
+        missing: The table cells that mean "no value", as for `csv`.
+        name: The task's name before the hash; None: the name of the folder or file.
+        classes: The class names in order; None: those of the files, or of the training boxes, sorted.
         group: A regular expression with one group, as for `folder`.
         channels: As for `folder`.
         bits: As for `folder`.
@@ -74,7 +75,7 @@ def boxes(
         data_dir: As for `folder`.
 
     Raises:
-        DataError: With a sentence for each image, box and class that is wrong, naming its file and line.
+        DataError: With one sentence for each faulty image, box and class, naming its file and line.
     """
     files = {"file": _file(file, "task.file"), "val_file": _file(val_file, "task.val_file")}
     files["test_file"] = _file(test_file, "task.test_file")
@@ -94,13 +95,13 @@ def boxes(
     else:
         test = _test_base(test_root, files["test_file"]) or base
         images = _images_of_json(base, files, test) or box_labels.labelled(base, without_file)
-        # Ids are paths from the folder that both lie in.
+        # Sample ids are paths relative to the common parent folder.
         base = Path(os.path.commonpath([base, test]))
     new_task = boxed_images.task_of(
         images,
         base,
         name or titled.name.split(".")[0],
-        # What a file lists is not searched for; only a table's images may lie anywhere.
+        # Files that are listed are not searched for; only the images of a table may lie anywhere.
         {"type": "box_table" if is_table else "boxes" if first is None else "box_list", "root": str(base)},
         PixelSettings(channels, bits, value_range, background),
         classes=classes,
@@ -133,7 +134,7 @@ def _refuse_json_keys(val_file: str | None, test_file: str | None, test_root: st
 
 
 def _test_base(test_root: str | None, test_file: Path | None) -> Path | None:
-    """The folder of test images; None: that of the others."""
+    """Return the folder of the test images; None: they share the folder of the others."""
     if test_root is None:
         return None
     if test_file is None:
@@ -148,11 +149,11 @@ def _test_base(test_root: str | None, test_file: Path | None) -> Path | None:
 
 
 def _images_of_json(base: Path, files: dict[str, Path | None], test: Path) -> BoxedImages | None:
-    """The images of COCO JSON files: those that are named, else one in each folder of a part; None: there is none.
+    """Return the images of the named COCO JSON files, else of one file in each part's folder; None: there is none.
 
     Args:
         base: The folder of images.
-        files: The files by their keys.
+        files: The named files by their keys.
         test: The folder of test images.
     """
     parts: dict[str, Part] = {"file": "train", "val_file": "val", "test_file": "test"}

@@ -1,6 +1,6 @@
-"""Tasks that were created earlier: by their names, and the readers of their samples.
+"""Existing tasks by name, and the readers of their samples.
 
-One table leads from the `type` of a stored source to the class that reads it.
+One table maps the `type` of a stored source to the class that reads it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlpipe.data.sources.targets import boxes, mask_files, target_files
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 
-# What opens the samples of a stored task, by the `type` that its source says.
+# The class that reads the samples of a stored task, by the `type` in its source.
 _STORED: Mapping[str, type[Source]] = {
     "arrays": Arrays,
     "box_list": ImageFiles,
@@ -54,7 +54,7 @@ _STORED: Mapping[str, type[Source]] = {
 
 
 def created(*, name: str, data_dir: str, max_unreadable: Annotated[int, ">= 0"] = 0) -> Task:
-    """A task created earlier, by its name.
+    """An existing task, by its name.
 
     Args:
         name: The task's name.
@@ -62,7 +62,7 @@ def created(*, name: str, data_dir: str, max_unreadable: Annotated[int, ">= 0"] 
         max_unreadable: As for `folder`.
 
     Raises:
-        DataError: When there is no such task.
+        DataError: If there is no such task.
     """
     path = Path(data_dir) / name / "task.json"
     if not path.is_file():
@@ -73,9 +73,9 @@ def created(*, name: str, data_dir: str, max_unreadable: Annotated[int, ">= 0"] 
 
 
 def _with_rule(stored: Task, data_dir: str) -> Task:
-    """The task with the rule for its pixels where it is of a time before the rule, and has an image that depends on it.
+    """Add the rule for decoding pixels to a task that was stored before the rule existed and has images it affects.
 
-    Its images are decoded by the rule now, and must not be taken from a cache of that time.
+    Its images are now decoded by the rule, so they must not be taken from a cache filled without it.
     """
     paths = open(stored).files()
     if paths is None or "decoding" in stored.source or stored.channels == 4:
@@ -87,20 +87,20 @@ def _with_rule(stored: Task, data_dir: str) -> Task:
 
 
 def open(task: Task, where: str | None = None) -> Source:
-    """The samples of a stored task, of a variant of one, or of its targets alone; nothing is read yet.
+    """Return the source of a stored task, of a variant, or of a task's targets alone; nothing is read yet.
 
     Args:
         task: The task.
-        where: The task's file, for the error; None: the task's name.
+        where: The task's file, for the error message; None: the task's name.
 
     Raises:
-        DataError: When a stored path leads out of the folders that were named.
+        DataError: If a stored path leads out of the folders that the user named.
     """
     if task.bases:
         return Variant(task, [open(base) for base in task.bases])
     if isinstance(owner := task.source.get("images"), Task):
         return Targets(task, open(owner))
-    # A type of no source here is of images in a folder, if it says one.
+    # An unknown type is read as images in a folder, if the source names one.
     source = _STORED.get(task.source.get("type", ""), ImageFiles)(task)
     if outside := source.outside():
         wrong = f"has samples outside of its folder: {listing(outside, most=3)}"
@@ -109,19 +109,19 @@ def open(task: Task, where: str | None = None) -> Source:
 
 
 def reader(task: Task, channels: int, least: int | None = None) -> Read:
-    """A function from row number to the pixels of a task's sample, as `Source.inputs` gives it."""
+    """Return a function from row number to the pixels of a sample, as `Source.inputs` does."""
     return open(task).inputs(channels, least)
 
 
 def targets_of(task: Task, preprocessing: Preprocessing) -> tuple[Task, Preprocessing] | None:
-    """The targets in files of a task as a task of their own for the cache, and what happens to them; None: they have no pixels.
+    """Return a task for caching the targets that are stored in files, and its preprocessing; None: no such targets.
 
     Args:
         task: The task.
-        preprocessing: What happens to its images.
+        preprocessing: The preprocessing of its images.
 
     Raises:
-        ConfigError: When what happens to images cannot happen to targets.
+        ConfigError: If the preprocessing of the images cannot be applied to the targets.
     """
     if "masks" in task.source:
         return mask_files.task_of(task), mask_files.preprocessing_of(preprocessing)
@@ -136,7 +136,7 @@ def load(path: Path) -> Task:
     """Read a task that `task.save` wrote.
 
     Raises:
-        DataError: As `task.load` raises it, and when samples lie outside of the task's folders.
+        DataError: As for `task.load`, and if samples lie outside of the task's folders.
     """
     stored = task.load(path)
     open(stored, str(path))
@@ -144,5 +144,5 @@ def load(path: Path) -> Task:
 
 
 def root(task: Task) -> Path | None:
-    """The folder that a task's files lie in, None when it has no files, or they lie in several."""
+    """Return the folder that holds a task's files; None: there are no files, or several folders."""
     return Path(task.source["root"]) if "root" in task.source else None

@@ -1,4 +1,4 @@
-"""Tables of image files: CSV, TSV or Parquet with columns for path, target and, perhaps, split, fold, group, weight, order."""
+"""Tables of image files: CSV, TSV or Parquet with columns for path, target and optionally split, fold, group, weight, order."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ def csv(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """A table with one row for each image file.
+    """A table with one row per image file.
 
-    Cells mean the same whatever blanks lie around them and however their letters are composed (`mlpipe.data.spelling`).
+    Whitespace around cells and the Unicode composition of letters do not matter (`mlpipe.data.spelling`).
 
     Args:
         file: The table: .csv, .tsv or .parquet; the first line of a text file names the columns.
-        root: The folder, or the zip or tar archive, that paths are relative to; None: the table's folder.
-        name: The task's name before the hash; None takes the table's.
-        kind: What is predicted; None: several columns of 0 and 1, or a `separator`, are labels, one column is a class.
-        path: The column of paths; None: the first of path, file, filename, image, image_id, ... that is there.
+        root: The folder, or zip or tar archive, that paths are relative to; None: the table's folder.
+        name: The task's name before the hash; None: the table's name.
+        kind: What is predicted; None: labels for several columns of 0 and 1 or with a `separator`, classes for one column.
+        path: The column of paths; None: the first that exists of path, file, filename, image, image_id, ...
         target: The column of the target, or the columns of several labels or numbers; None: target, label or class.
-        separator: What separates labels in one column; empty or blank: any blanks.
-        classes: The classes or labels in their order; None: those of the training rows, sorted. Of several columns their names.
-        missing: True: cells such as `nan`, `NA`, `N/A`, `None` and `null` have no value, False: they are names like any other, a
-            list: these cells have none; an empty cell never has one. Rows without a label are unlabelled. None: several
-            such labels, or one that is no word, are an error that asks.
-        suffix: Added to every path, such as `.jpg`.
-        split: The column of train, val, test or unlabelled; without it every row is train. None, here and in the next
-            three: the column is not used even when it is there.
-        fold: The column of fold numbers from 0, which are then used instead of drawing folds.
-        group: The column of groups that are never split, such as patients.
-        weight: The column of weights in the loss.
-        order: The column of numbers, dates or times that `split=time` goes by; None: there is none.
+        separator: What separates several labels in one column; empty or blank: any whitespace.
+        classes: The classes or labels in order; None: those of the training rows, sorted, or the names of several columns.
+        missing: The cells that mean "no value", besides empty ones: True: `nan`, `NA`, `N/A`, `None`, `null` and the like;
+            False: none, such words are names; or a list of cells. Rows without a label are unlabelled. None: if several
+            such words occur as labels, or one that is not a word, an error asks for a choice.
+        suffix: Text appended to every path, such as `.jpg`.
+        split: The column of train, val, test or unlabelled; without it every row is train. None, here and for the next
+            three keys: do not use the column even if it exists.
+        fold: The column of fold numbers from 0, used instead of drawing folds.
+        group: The column of groups, such as patients; a group is never split between parts.
+        weight: The column of sample weights in the loss.
+        order: The column of numbers, dates or times that `split=time` sorts by; None: none.
         channels: As for `folder`.
         bits: As for `folder`.
         value_range: As for `folder`.
@@ -80,7 +80,7 @@ def csv(
         data_dir: As for `folder`.
 
     Raises:
-        DataError: With a sentence for every wrong row, naming file, line and column.
+        DataError: With one sentence for every faulty row, naming file, line and column.
     """
     where = Path(file).expanduser().absolute()
     table, faults, absent = read(where), Faults(), Missing(missing)
@@ -128,7 +128,7 @@ def csv(
 
 
 def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Faults) -> list[Path]:
-    """The file of each row; `faults` is told of lines that are none, and of files that are not there or come twice."""
+    """Return the file of each row; add invalid paths, missing files and duplicates to `faults`."""
     faults.add(table.torn)
     if column is None:
         return []
@@ -139,7 +139,7 @@ def _paths(table: Table, column: str | None, suffix: str, base: Path, faults: Fa
 
 
 class _Columns:
-    """Columns by their roles; a column under its default name is used when it is there, a named one must be there."""
+    """Columns by role; a column under its default name is optional, a named one must exist."""
 
     def __init__(self, table: Table, path: str | None, choices: dict[str, str | None], faults: Faults) -> None:
         if path is not None:
@@ -156,7 +156,7 @@ class _Columns:
             self.optional[key] = spelling.plain(str(column)) if table.has(column) else None
 
     def notes(self) -> list[str]:
-        """Notes about the columns that are used."""
+        """Return notes about the columns that are used."""
         used = [column for column in self.optional.values() if column]
         return [f"columns used besides path and target: {', '.join(used)}"] if used else []
 

@@ -35,7 +35,7 @@ class Digits(ByName):
     """The digits, shape (8, 8, 1)."""
 
     def by_name(self) -> Callable[[str], Pixels]:
-        """The pixels of one sample."""
+        """Return a function from sample id to pixels."""
         return lambda name: np.asarray(_digits()[0][int(name)])[:, :, np.newaxis]
 
 
@@ -47,9 +47,9 @@ def _digits() -> tuple[Pixels, np.ndarray]:
 
 
 def _table() -> np.ndarray:
-    """The 64 grey levels of each digit and its class, shape (1797, 65), as scikit-learn's file has them.
+    """Return the 64 grey levels of each digit and its class, shape (1797, 65), from scikit-learn's data file.
 
-    Read without the library, whose import takes longer than many a command.
+    The file is read without importing scikit-learn, which would take longer than many commands.
     """
     spec = importlib.util.find_spec("sklearn")
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():

@@ -1,4 +1,4 @@
-"""The ELPV set: 2,624 photographs of solar cells, from the package `elpv-dataset`, as five different tasks."""
+"""The ELPV data set: 2,624 images of solar cells from the package `elpv-dataset`, as five different tasks."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def elpv(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     data_dir: str | None = None,
 ) -> Task:
-    """Electroluminescence images of solar cells with the probability of a defect (Buerhop-Lutz et al. 2018).
+    """Electroluminescence images of solar cells, labelled with the probability of a defect (Buerhop-Lutz et al. 2018).
 
     The images come with the package (300 x 300 pixels, grey, CC BY-NC-SA 4.0).
 
     Args:
-        variant: `binary` (defect probability of at least one half), `level` (its four values), `type` (mono- or
-            polycrystalline), `multilabel` (any sign of a defect, a defect, polycrystalline) or `regression` (the
-            probability itself).
+        variant: The target: `binary` (defect probability of at least 0.5), `level` (the four probabilities as classes),
+            `type` (mono- or polycrystalline), `multilabel` (any sign of a defect, a defect, polycrystalline) or
+            `regression` (the probability itself).
         max_unreadable: As for `folder`.
         data_dir: As for `folder`.
 
     Raises:
-        DataError: When the package is not installed or damaged.
+        DataError: If the package is not installed or damaged.
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:

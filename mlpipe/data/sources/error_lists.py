@@ -1,4 +1,4 @@
-"""One error for all faults of a table or a folder: the first ones of each sort, and how many more there are."""
+"""One error for all faults of a table or folder: the first faults of each kind, and how many more there are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 from mlpipe.errors import DataError, did_you_mean
 
 Result = TypeVar("Result")
-# Sentences that are shown where all faults are of one kind, and of each kind where there are several.
+# How many sentences are shown if all faults are of one kind, and for each kind if there are several.
 _OF_ONE_KIND, _OF_EACH = 10, 5
 
 
@@ -16,10 +16,10 @@ class ManyFaults(DataError):
     """Faults of several kinds, of which the first ones are shown.
 
     Attributes:
-        kinds: Every sentence of each kind.
+        kinds: All sentences of each kind.
 
     Args:
-        kinds: Them.
+        kinds: All sentences of each kind.
     """
 
     def __init__(self, kinds: Sequence[Sequence[str]]) -> None:
@@ -33,7 +33,7 @@ class ManyFaults(DataError):
 
 
 class Faults:
-    """Collects the faults of steps that do not need each other, to tell all of them at once."""
+    """Collects the faults of independent steps, to report them together."""
 
     def __init__(self) -> None:
         self._kinds: list[list[str]] = []
@@ -43,11 +43,11 @@ class Faults:
         self._kinds.append(list(sentences))
 
     def of(self, step: Callable[[], Result], otherwise: Result) -> Result:
-        """The result of a step, or something in its place when it finds faults, which are kept.
+        """Return the result of a step; if it fails, keep its faults and return `otherwise`.
 
         Args:
             step: Raises `DataError` for its faults.
-            otherwise: What the next steps go on with.
+            otherwise: The value that the next steps continue with.
         """
         try:
             return step()
@@ -58,40 +58,40 @@ class Faults:
         return otherwise
 
     def tell(self) -> None:
-        """Raise all faults, if there are any.
+        """Raise all faults, if any.
 
         Raises:
-            ManyFaults: With the first ones of each kind.
+            ManyFaults: With the first faults of each kind.
         """
         raise_kinds(*self._kinds)
 
 
 def advice(faults: Sequence[str], word: str, options: Collection[str], *, otherwise: str) -> str:
-    """The name that a word may mean, for the faults that are shown: to look for it among many names takes a while.
+    """Suggest the known name closest to a misspelt word, only for faults that are shown, because the search is slow.
 
     Args:
-        faults: Those of its kind before this one.
-        word: What is wrong.
-        options: What there is.
-        otherwise: What to say where no name is near, and of faults that are only counted.
+        faults: The earlier faults of the same kind.
+        word: The misspelt word.
+        options: The known names.
+        otherwise: The advice if no name is similar, and for faults that are only counted.
     """
     return did_you_mean(word, options, otherwise=otherwise) if len(faults) < _OF_ONE_KIND else otherwise
 
 
 def raise_kinds(*kinds: Sequence[str]) -> None:
-    """Raise the first few sentences of each kind, if there are any.
+    """Raise the first sentences of each kind, if there are any.
 
     Raises:
-        ManyFaults: With them, and how many more there are of each.
+        ManyFaults: With these sentences and the number of further ones of each kind.
     """
     if any(kinds):
         raise ManyFaults(kinds)
 
 
 def raise_some(problems: Sequence[str]) -> None:
-    """Raise the first few of many sentences of one kind, if there are any.
+    """Raise the first of many sentences of one kind, if there are any.
 
     Raises:
-        ManyFaults: With them, and how many more there are.
+        ManyFaults: With these sentences and the number of further ones.
     """
     raise_kinds(problems)

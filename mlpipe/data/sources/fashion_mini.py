@@ -1,4 +1,4 @@
-"""A small Fashion-MNIST, shipped with the package: mml train task=fashion_mini."""
+"""A subset of Fashion-MNIST, shipped with the package: mml train task=fashion_mini."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def fashion_mini(*, max_unreadable: Annotated[int, ">= 0"] = 0) -> Task:
 
 
 class FashionMini(ByName):
-    """The images, shape (28, 28, 1)."""
+    """Images of shape (28, 28, 1)."""
 
     def by_name(self) -> Callable[[str], Pixels]:
-        """The pixels of one sample."""
+        """Return a function from sample id to pixels."""
 
         def read(name: str) -> Pixels:
             part, _, index = name.partition("/")

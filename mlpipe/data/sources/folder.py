@@ -1,4 +1,4 @@
-"""A folder with one sub-folder of images for each class, or an archive with such a folder in it."""
+"""A folder with one sub-folder of images per class, or an archive of such a folder."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ def folder(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """A folder with one sub-folder of images for each class.
+    """A folder with one sub-folder of images per class.
 
-    The class folders may lie in `train`, `val` and `test`; images in `unlabelled`, which may lie beside class folders too,
-    have no class. The training part fixes the classes. The task is named after the folder and a hash of everything in
-    it, so that changed files make a new task.
+    The class folders may lie in `train`, `val` and `test`. Images in `unlabelled`, which may also lie beside the class
+    folders, have no class. The classes are those of the training part. The task is named after the folder and a hash of
+    its contents, so that changed files make a new task.
 
     Args:
         root: The folder, or a zip or tar archive of it.
-        name: The task's name before the hash; None takes the folder's.
-        channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
-        bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        name: The task's name before the hash; None: the folder's name.
+        channels: 1 for grey, 3 for colour, 4 for colour with transparency; None: 1 if all images are grey, else 3.
+        bits: Bits per channel that are kept; None: 16 if all images have them, else 8.
         value_range: The values that become black and white in every image, such as [-1000.0, 3000.0]; needed for
-            floating-point, signed and 32-bit TIFF. None: all of 8 or 16 bits, as their types say.
-        background: What transparent places are laid over, unless `channels` is 4.
-        group: A regular expression with one group, looked for in each image's path below the root: images with the
-            same text there (a patient, a site) are never split. It must match the paths of training images.
-        max_unreadable: How many unreadable images may be left out; checked when they are decoded.
-        allow_overlap: Accept validation or test images that are in the training part too, and test images that are in the
-            validation part, which folds learn from.
-        data_dir: The folder for unpacked archives and remembered facts about files; None: neither.
+            floating-point, signed and 32-bit TIFF. None: the full range of 8 or 16 bits.
+        background: The colour behind transparent pixels, unless `channels` is 4.
+        group: A regular expression with one capturing group, searched for in each image's path below the root: images
+            with the same match (a patient, a site) are never split between parts. It must match all training images.
+        max_unreadable: How many unreadable images may be left out; checked when images are decoded.
+        allow_overlap: Accept validation or test images that are also in the training part, and test images that are also
+            in the validation part, which folds train on.
+        data_dir: The folder for unpacked archives and cached facts about files; None: neither is kept.
 
     Raises:
-        DataError: With a sentence for everything wrong with the folder.
+        DataError: With one sentence for each fault of the folder.
     """
     base = opened(root, data_dir, "task.root")
     entries = labelled_files(base)

@@ -1,4 +1,4 @@
-"""A folder of training images and one of test images, whose classes are the folders that the images lie in."""
+"""One folder of training images and one of test images; the class is the name of the folder that an image lies in."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ def folders(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Images anywhere below two folders; an image's class is the name of the folder that it lies in.
+    """Images anywhere below two folders; an image's class is the name of its folder.
 
     Args:
         train: The folder (or archive) of the training images.
         test: The folder (or archive) of the test images.
-        train_tag: The class is the folder right below the one of this name, wherever that is in an image's path; images that
-            are in none are left out where others are.
+        train_tag: Take the class from the folder directly below the folder of this name, wherever that is in an image's
+            path; if some images lie in such a folder, the others are left out.
         test_tag: The same for test images.
-        labelled: False: folders' names mean nothing, and no image has a class.
-        classes: The classes in their order; None: the folders' names, sorted.
-        channels: 1 grey, 3 colour, 4 colour and transparency; None: grey when every image is, else colour.
-        bits: Bits of a channel's value that are kept; None: 16 when every image has them, else 8.
+        labelled: False: folder names have no meaning, and no image has a class.
+        classes: The classes in order; None: the folder names, sorted.
+        channels: 1 for grey, 3 for colour, 4 for colour with transparency; None: 1 if all images are grey, else 3.
+        bits: Bits per channel that are kept; None: 16 if all images have them, else 8.
         value_range: As for `folder`.
         background: As for `folder`.
-        strict: Refuse files that are no images in place of passing over them.
-        name: The task's name before the hash; None takes the folder's.
+        strict: Refuse files that are not images instead of skipping them.
+        name: The task's name before the hash; None: the folder's name.
         max_unreadable: As for `folder`.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
 
     Raises:
-        DataError: When both folders are missing, one has no image, or their classes differ.
+        DataError: If both folders are missing, one has no image, or their classes differ.
     """
     parts = [(part, root, tag) for part, root, tag in (("train", train, train_tag), ("test", test, test_tag)) if root]
     if not parts:

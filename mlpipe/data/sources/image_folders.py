@@ -1,4 +1,4 @@
-"""Images with images as targets, in folders wherever they lie; without targets each image is its own (an auto-encoder)."""
+"""Images with images as targets, in separate folders; without targets, each image is its own target (an auto-encoder)."""
 
 from __future__ import annotations
 
@@ -43,34 +43,34 @@ def image_folders(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Images anywhere below two folders, each with a target image below the folder of its part's targets.
+    """Images anywhere below two folders, each with a target image below the target folder of its part.
 
-    Targets have the size of their images, or all are as many times as high and as wide.
-    Values of targets are 0 to 1, white being 1. They are learned as numbers: an auto-encoder, inpainting, denoising.
+    A target has the size of its image, or is larger by a factor that is the same for all targets.
+    Target values are 0 to 1, with 1 for white, and are learned as numbers: auto-encoders, inpainting, denoising.
 
     Args:
         train: The folder (or archive) of the training images.
         train_targets: The folder of the training targets; None: each image is its own target.
         test: The folder (or archive) of the test images.
-        test_targets: The folder of the test targets; None beside `train_targets`: test images are only predicted.
-        target_suffix: What a target's name has more than its image's, before the ending, such as `_clean`.
-        pairing: `name`, or `order`: the first image with the first target, both sorted by their paths.
-        labelled: False: no image has a target; the network is applied to them only.
+        test_targets: The folder of the test targets; None with `train_targets`: test images are only predicted.
+        target_suffix: What is appended to an image's name, before the extension, to get its target's name, such as `_clean`.
+        pairing: `name`: match by file name; `order`: match in order, images and targets both sorted by path.
+        labelled: False: no image has a target; images are only predicted.
         group: A regular expression with one group, as for `folder`.
-        channels: As for `folder`, of the images.
-        bits: As for `folder`, of images and targets.
-        target_channels: As `channels`, of the targets; not used where images are their own.
-        value_range: As for `folder`, of the images.
-        target_value_range: The same of the targets: which of their values are 0 and 1.
-        background: As for `folder`, of images and targets.
-        strict: Refuse files that are no images in place of passing over them.
-        name: The task's name before the hash; None takes the first folder's.
-        max_unreadable: As for `folder`, of images and targets.
+        channels: As for `folder`, for the images.
+        bits: As for `folder`, for images and targets.
+        target_channels: As for `channels`, for the targets; not used if images are their own targets.
+        value_range: As for `folder`, for the images.
+        target_value_range: The target values that become 0 and 1.
+        background: As for `folder`, for images and targets.
+        strict: Refuse files that are not images instead of skipping them.
+        name: The task's name before the hash; None: the first folder's name.
+        max_unreadable: As for `folder`, for images and targets.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
 
     Raises:
-        DataError: When folders are missing, and with a sentence for each image without target, target without image, and
+        DataError: If folders are missing, and with one sentence for each image without target, target without image, and
             unequal size.
     """
     own = labelled and train_targets is None and test_targets is None
@@ -99,7 +99,7 @@ def _unnamed_task(
     group: str | None,
     data_dir: str | None,
 ) -> Task:
-    """The task before it has its final name."""
+    """Return the task before it has its final name."""
     pairs, paths = parts.pairs, [pair.image for pair in parts.pairs]
     looks = file_headers.look(paths, file_headers.memory_file(data_dir, parts.first))
     target_paths = [pair.mask for pair in pairs if pair.mask is not None]
@@ -143,11 +143,11 @@ def _unnamed_task(
 def _known_sizes(
     pairs: Sequence[Pair], looks: Sequence[Look], target_looks: dict[Path, Look]
 ) -> list[tuple[Pair, Look, tuple[tuple[int, int], tuple[int, int]]]]:
-    """Each pair with the height and width of the target, and of the image."""
+    """Return each pair with the height and width of the target and of the image."""
     entries = []
     for pair, look in zip(pairs, looks, strict=True):
         target = target_looks.get(pair.mask) if pair.mask is not None else None
-        # What cannot be read is listed when it is decoded.
+        # Unreadable files are reported when they are decoded.
         if target is None or not (look.channels and target.channels):
             continue
         entries.append((pair, look, ((target.height, target.width), (look.height, look.width))))
@@ -157,7 +157,7 @@ def _known_sizes(
 def _size_problems(
     both: Sequence[tuple[Pair, Look, tuple[tuple[int, int], tuple[int, int]]]], scale: target_files.Scale
 ) -> list[str]:
-    """A sentence for each target that is not as many times as large as its image as the others are."""
+    """Return a sentence for each target whose scale factor differs from that of the others."""
     fix = target_files.in_words(scale)
     return [
         size_problem(pair, look, target[1], target[0], fix)

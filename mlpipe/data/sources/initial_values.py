@@ -1,4 +1,4 @@
-"""Generated initial values of an equation, waves between 0 and 1 along a row, for networks that learn to solve it."""
+"""Generated initial values of an equation: waves between 0 and 1, for networks that learn to solve the equation."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ def initial_values(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Samples b(x) = (1 - cos(2 pi c x / size)) / 2 at x = 0, 1, ..., size - 1, arrays (1, 1, size); each is its own target.
+    """Samples b(x) = (1 - cos(2 pi c x / size)) / 2 at x = 0, ..., size - 1, shape (1, 1, size); each is its own target.
 
     Args:
-        size: How many places a sample has.
-        examples: How many are learned.
-        test_examples: How many are tested.
-        frequency: The least and the largest frequency c.
-        sampling: `uniform`: the frequencies of a part lie evenly between both, ends included; `random`: each is drawn.
-        waves: How many waves of different frequencies a sample is the mean of; several with `random` only.
-        seed: What frequencies are drawn from; of a longer list the first ones stay the same.
-        labelled: False: no sample is its own target; a network is applied to them only.
-        name: The task's name before the hash; None: what it is.
+        size: The number of points of a sample.
+        examples: The number of training samples.
+        test_examples: The number of test samples.
+        frequency: The smallest and the largest frequency c.
+        sampling: `uniform`: the frequencies of a part are evenly spaced, both ends included; `random`: each is drawn.
+        waves: The number of waves of different frequencies that are averaged; more than one only with `random`.
+        seed: The seed of the frequencies; with more samples, the first ones stay the same.
+        labelled: False: no sample is its own target; samples are only predicted.
+        name: The task's name before the hash; None: a description.
         max_unreadable: As for `folder`; generated samples are always readable.
-        allow_overlap: Accept test samples that are learned too, such as the ends of `uniform`.
+        allow_overlap: Accept test samples that are also training samples, such as the ends of `uniform`.
 
     Raises:
-        DataError: When there is no sample, or the frequencies are no range.
+        DataError: If there is no sample, or the frequencies are not a range.
     """
     counts = {"train": examples, "test": test_examples}
     _check(counts, frequency, sampling, waves)
@@ -75,10 +75,10 @@ def initial_values(
 
 
 class Waves(ByName):
-    """Waves, made anew from the frequencies in the task, so that nothing is drawn again."""
+    """Waves computed from the frequencies that the task stores; nothing is drawn again."""
 
     def by_name(self) -> Callable[[str], npt.NDArray[np.float32]]:
-        """Values of shape (1, size, 1)."""
+        """Return a function from sample id to values of shape (1, size, 1)."""
         source = self.task.source
 
         def read(name: str) -> npt.NDArray[np.float32]:
@@ -107,7 +107,7 @@ def _check(counts: Mapping[str, int], frequency: list[float], sampling: str, wav
 def _frequencies(
     count: int, between: list[float], sampling: str, waves: int, *, seed: tuple[int, int]
 ) -> list[list[float]]:
-    """The frequencies of each sample of a part; `seed`: the task's, and the part's number."""
+    """Return the frequencies of each sample of a part; `seed` is the task's seed and the part's number."""
     low, high = float(between[0]), float(between[1])
     if sampling == "uniform":
         return [[value] for value in np.linspace(low, high, count).tolist()]
@@ -117,6 +117,6 @@ def _frequencies(
 
 
 def _wave(size: int, frequencies: list[float]) -> npt.NDArray[np.float32]:
-    """The mean of the waves of these frequencies, shape (1, size, 1)."""
+    """Return the mean of the waves of these frequencies, shape (1, size, 1)."""
     phase = 2 * np.pi * np.outer(frequencies, np.arange(size)) / size
     return np.asarray(((1 - np.cos(phase)) / 2).mean(axis=0), np.float32).reshape(1, size, 1)

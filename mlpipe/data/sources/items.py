@@ -48,43 +48,43 @@ def items(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """The items of data sets (`mlpipe.data.items`) that functions give, in their order.
+    """The items of data sets (`mlpipe.data.items`) that the user's functions return, in their order.
 
-    Every item is read once to describe the task, and once more into the cache.
+    Every item is read once to describe the task, and once more to fill the cache.
 
     Args:
         kind: What is predicted; for classes y is one-hot or a class number, for segmentation a mask
             (`mlpipe.data.items.mask_of`).
-        train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are joined.
-        validation: The same for a validation part of the task's own.
-        test: The same for a test part of the task's own.
-        extra: The same for items that every fold learns from and none validates on.
-        preprocessing: A chain of functions over the items of all parts (`mlpipe.data.items.preprocessors`), `{call: NAME,
-            arguments: {...}}`.
-        augmenter: A function that makes another set of that of the train part, after the chain; written alike.
-        holdout: Take a test part from the items of the train part here already, as `split=shuffled` draws it: `{fraction:
-            0.2, seed: 123, stratify: false}`; None: none, or the split does.
-        after_holdout: A function that makes another set of the train part, of what the holdout leaves; written like
+        train: Functions with their arguments, `{call: NAME, arguments: [...]}`; their sets are concatenated.
+        validation: The same for the task's own validation part.
+        test: The same for the task's own test part.
+        extra: The same for items that every fold trains on and none validates on.
+        preprocessing: A chain of functions applied to the items of all parts (`mlpipe.data.items.preprocessors`),
+            `{call: NAME, arguments: {...}}`.
+        augmenter: A function that turns the set of the train part into another set, after the chain; same form.
+        holdout: Draw a test part from the items of the train part when the task is made, as `split=shuffled` does:
+            `{fraction: 0.2, seed: 123, stratify: false}`; None: no, or the split does so.
+        after_holdout: A function that turns what the holdout leaves of the train part into another set; form as for
             `augmenter`.
-        strata: A function that is given a set and returns a class for each of its items, which stratified folds spread
-            evenly, for sets without `get_stratify_class`; written alike.
-        steps_dir: Where `disk-cache` in a chain keeps items; None: it keeps nothing.
+        strata: A function that takes a set and returns a class for each item, for stratified folds; for sets without
+            `get_stratify_class`; same form.
+        steps_dir: The folder where `disk-cache` in a chain stores items; None: it stores nothing.
         modules: The folder of Python files with the functions; None: built-in sets only.
-        imports: Modules to import beside those of the folder; only those that `trust` names.
-        root: The folder that relative paths among the arguments of built-in sets are relative to.
-        name: The task's name before the hash; None takes the first function's.
-        outputs: How many numbers y has; None: as many as it has. Of masks how many classes, the background being one.
-        heads: With kind=regression what numbers go through, for outputs that stand side by side: `{outputs: 4,
-            activation: softmax}`, activations by Keras's names; None: they are as they are, scaled by their deviation.
-        ignore_index: With kind=segmentation the value of pixels that count neither in the loss nor in any score.
-        group: A regular expression with one group, looked for in the items' ids, as for `folder`.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
+        imports: Further modules to import; only those that `trust` names.
+        root: The folder that relative paths in the arguments of built-in sets are relative to.
+        name: The task's name before the hash; None: the first function's name.
+        outputs: The number of outputs; None: the length of y. For masks the number of classes, including the background.
+        heads: With kind=regression, the activations of outputs that are concatenated in y: `{outputs: 4, activation:
+            softmax}`, with Keras's names; None: no activation, and outputs are scaled by their standard deviation.
+        ignore_index: With kind=segmentation, the value of pixels that are left out of the loss and all scores.
+        group: A regular expression with one capturing group, searched for in the items' ids, as for `folder`.
+        stand_ins: Packages that are replaced by `mlpipe.data.items` when code imports them.
         trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
         max_unreadable: As for `folder`; an item that cannot be read is always an error.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When a folder is not trusted, a function is not there or fails, or items do not fit the kind.
+        DataError: If a folder is not trusted, a function is missing or fails, or items do not fit the kind.
     """
     check_code(modules, imports or [], trust or [])
     source = {
@@ -148,10 +148,10 @@ def _rows(
     outputs: int | None,
     stratum: Callable[[Any, int], str],
 ) -> tuple[list[Row], list[tuple[Mask, int]], tuple[int, str, tuple[int, ...]]]:
-    """The rows of all items, their masks, and what their images are: channels, type, the channels of each of several.
+    """Return the rows of all items, their masks, and their images' channels, dtype and channels of each of several inputs.
 
     Raises:
-        DataError: When there is no item, or images are of several kinds.
+        DataError: If there is no item, or images are of several kinds.
     """
     described = [(part, item_set, index) for part, item_set in sets for index in range(len(item_set))]
     if not described:
@@ -184,14 +184,14 @@ def _row(
     masks: list[tuple[Mask, int]],
     words: set_attributes.Words,
 ) -> Row:
-    """The row of an item; `shapes` and `masks` are told of its image and its mask."""
+    """Return the row of an item; add its image to `shapes` and its mask to `masks`."""
     item = protocol.item_of(data_set, index)
     where = f"item {index} of {type(data_set).__name__}"
     pixels = protocol.image_of(item, where)
     shapes.add((pixels.shape[2], str(pixels.dtype), tuple(protocol.inputs_of(item))))
     if kind == "segmentation":
         masks.append(item_masks.look(item, where))
-        # Which classes there are is known when all masks are.
+        # The classes are known once all masks have been read.
         target: int | tuple[float, ...] = ()
     else:
         target = item_targets.target_of(item, kind, outputs, where)

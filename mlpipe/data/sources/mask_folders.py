@@ -1,4 +1,4 @@
-"""Training images and masks in two folders, test images and masks in two others: four folders, wherever they lie."""
+"""Images and masks in up to four separate folders: training images, training masks, test images and test masks."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ def mask_folders(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Images anywhere below two folders, each with a mask below the folder of its part's masks.
+    """Images anywhere below two folders, each with a mask below the mask folder of its part.
 
     Args:
         train: The folder (or archive) of the training images.
         train_masks: The folder of the training masks.
         test: The folder (or archive) of the test images.
-        test_masks: The folder of the test masks; None: test images have none, and are only predicted.
+        test_masks: The folder of the test masks; None: test images have no masks and are only predicted.
         mask_suffix: As for `masks`.
         pairing: As for `masks`.
-        classes: As for `masks`; needed where there are no masks at all.
+        classes: As for `masks`; needed if there are no masks at all.
         values: As for `masks`.
         ignore_index: As for `masks`.
-        channels: As for `folder`, of the images.
-        bits: As for `folder`, of the images.
-        value_range: As for `folder`, of the images.
-        background: As for `folder`, of the images.
-        strict: Refuse files that are no images in place of passing over them.
-        name: The task's name before the hash; None takes the first folder's.
+        channels: As for `folder`, for the images.
+        bits: As for `folder`, for the images.
+        value_range: As for `folder`, for the images.
+        background: As for `folder`, for the images.
+        strict: Refuse files that are not images instead of skipping them.
+        name: The task's name before the hash; None: the first folder's name.
         max_unreadable: As for `folder`.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
 
     Raises:
-        DataError: When folders are missing, and with a sentence for each image without mask, mask without image, unequal
+        DataError: If folders are missing, and with one sentence for each image without mask, mask without image, unequal
             size and unknown value.
     """
     parts = pairs_in_parts(
@@ -77,10 +77,10 @@ def mask_folders(
 
 
 def _require_masks(source: dict[str, Any], train_masks: str | None, classes: list[str] | None, has_masks: bool) -> None:
-    """Demand masks of images that are learned, and classes.
+    """Require masks for training images, and classes.
 
     Raises:
-        DataError: When something is missing.
+        DataError: If something is missing.
     """
     if "train" in source and train_masks is None:
         raise DataError(problem("task.train_masks", "a folder is needed", fix="add task.train_masks=DIR"))

@@ -1,4 +1,4 @@
-"""Images with masks (a class for every pixel): two folders side by side, or a table of pairs."""
+"""Images with masks (a class for every pixel): two parallel folders, or a table of pairs."""
 
 from __future__ import annotations
 
@@ -46,37 +46,37 @@ def masks(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Images and masks: a file of the same path but for its ending in a second folder, or a table with a row for each pair.
+    """Images and masks: files of the same path, up to the extension, in two folders, or a table with one row per pair.
 
-    Masks are grey or palette images of which every pixel is the value of a class, or 0 and 255 for two of them. Parts are
-    folders named train, val, test or unlabelled, below `images` and `masks` or above both. Images in `unlabelled` need no
-    mask. The task is named after the folder and a hash of everything in it.
+    Masks are grey or palette images whose pixels hold the value of a class, or 0 and 255 for two classes. Parts are
+    folders named train, val, test or unlabelled, either below `images` and `masks` or above both. Images in `unlabelled`
+    need no mask. The task is named after the folder and a hash of its contents.
 
     Args:
         root: The folder, or a zip or tar archive of it, that holds both; None: `images` and `masks` are paths.
-        images: The folder of images below `root`; with `file` the column of their paths.
-        masks: The folder of masks below `root`; with `file` the column of theirs, empty for unlabelled images.
-        mask_suffix: What a mask's name has more than its image's, before the ending, such as `_mask`.
-        pairing: `name`, or `order`: the first image with the first mask, both sorted by their paths, for two folders whose
-            names have nothing in common.
-        file: A table (.csv, .tsv, .parquet) in place of two folders, its paths relative to `root`, else to its own folder;
-            columns `split`, `fold`, `group` and `weight` are used when they are there.
-        missing: Which cells of the table have no value, as for `csv`.
-        name: The task's name before the hash; None takes the folder's or the table's.
-        classes: The names of the classes; None: background and foreground for two values, else the values.
-        values: The value of each class in the masks; None: 0, 1, 2, ..., or 0 and 255.
-        ignore_index: The value of pixels that count neither in the loss nor in any score.
+        images: The folder of images below `root`; with `file`, the column of their paths.
+        masks: The folder of masks below `root`; with `file`, the column of their paths, empty for unlabelled images.
+        mask_suffix: What is appended to an image's name, before the extension, to get its mask's name, such as `_mask`.
+        pairing: `name`: match by file name; `order`: match in order, images and masks both sorted by path, for folders whose
+            file names are unrelated.
+        file: A table (.csv, .tsv, .parquet) instead of two folders, with paths relative to `root` or else to its own folder;
+            columns `split`, `fold`, `group` and `weight` are used if they exist.
+        missing: The table cells that mean "no value", as for `csv`.
+        name: The task's name before the hash; None: the name of the folder or table.
+        classes: The class names; None: background and foreground for two values, else the values.
+        values: The mask value of each class; None: 0, 1, 2, ..., or 0 and 255.
+        ignore_index: The value of pixels that are left out of the loss and all scores.
         group: A regular expression with one group, as for `folder`.
-        channels: As for `folder`, of the images.
-        bits: As for `folder`, of the images.
-        value_range: As for `folder`, of the images.
-        background: As for `folder`, of the images.
+        channels: As for `folder`, for the images.
+        bits: As for `folder`, for the images.
+        value_range: As for `folder`, for the images.
+        background: As for `folder`, for the images.
         max_unreadable: As for `folder`.
         allow_overlap: As for `folder`.
         data_dir: As for `folder`.
 
     Raises:
-        DataError: With a sentence for each image without mask, mask without image, unequal size and unknown value.
+        DataError: With one sentence for each image without mask, mask without image, unequal size and unknown value.
     """
     masked_images = (
         _of_table(file, root, images, masks, Missing(missing), data_dir)
@@ -119,7 +119,7 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
 
 
 def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
-    """The folders train, val, ... that hold folders of images and masks; empty where there are none."""
+    """Return the folders train, val, ... that hold folders of images and masks; empty if there are none."""
     parts = {
         PART_FOLDERS[entry.name.lower()]: entry
         for entry in sorted(base.iterdir())

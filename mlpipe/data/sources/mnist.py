@@ -1,4 +1,4 @@
-"""MNIST and data sets of its format: four IDX files, as on Yann LeCun's page, packed by gzip or not."""
+"""MNIST and data sets in its format: four IDX files, as on Yann LeCun's page, optionally compressed by gzip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, counted, did_you_mean, listing, problem
 
 Array = np.ndarray[Any, Any]
-# The names of both files of each part; some copies have a point where others have a hyphen.
+# The file names of each part; some copies use a dot in place of one hyphen.
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -45,17 +45,17 @@ def mnist(
     """MNIST (LeCun, Cortes & Burges 1998), Fashion-MNIST, KMNIST, EMNIST: IDX files of grey images and class numbers.
 
     Args:
-        root: The folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, each also as .gz.
-        test_root: The folder of t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte; None: `root`, where they are there.
-        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
-            the numbers that training images have.
-        labelled: False: the files of class numbers are not read, and no image has a class.
-        name: The task's name before the hash; None takes the folder's.
+        root: The folder of train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or as .gz.
+        test_root: The folder of t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte; None: `root`, if they exist there.
+        classes: The class names, for the numbers 0, 1, 2, ..., or, if there are as many, for the occurring numbers in
+            ascending order; None: the numbers that occur in the training images.
+        labelled: False: class numbers are not read, and no image has a class.
+        name: The task's name before the hash; None: the folder's name.
         max_unreadable: As for `folder`; these images are always readable.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When a file is missing or damaged, or numbers do not match.
+        DataError: If a file is missing or damaged, or the numbers of images and labels differ.
     """
     source: dict[str, Any] = {"type": "mnist", "files": {}}
     rows: list[tuple[Part, Array, Array | None]] = []
@@ -97,14 +97,14 @@ def mnist(
 
 
 class IdxFiles(ByName):
-    """Images of IDX files."""
+    """Images from IDX files."""
 
     def roots(self) -> tuple[Path, ...]:
-        """The files."""
+        """Return the files."""
         return tuple(Path(file) for file in self.task.source["files"].values())
 
     def by_name(self) -> Callable[[str], Pixels]:
-        """Pixels of shape (height, width, 1)."""
+        """Return a function from sample id to pixels of shape (height, width, 1)."""
         opened = {part: _read(Path(file), 3) for part, file in self.task.source["files"].items()}
         unchanged = self.unchanged()
 
@@ -149,10 +149,10 @@ def _unpacked(path: Path) -> bytes:
 
 
 def _read(path: Path, dimensions: int) -> Array:
-    """The bytes of an IDX file as an array.
+    """Return the bytes of an IDX file as an array.
 
     Raises:
-        DataError: When it is missing or damaged, or of other dimensions.
+        DataError: If it is missing or damaged, or has another number of dimensions.
     """
     try:
         state = path.stat()

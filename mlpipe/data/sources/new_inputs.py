@@ -1,4 +1,4 @@
-"""Unlabelled images or arrays for prediction, outside any task: a folder, an archive of images, or a single file."""
+"""Unlabelled images or arrays for prediction, outside of any task: a folder, an archive of images, or a single file."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from mlpipe.errors import DataError, counted, problem
 
 
 def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
-    """A task of unlabelled images with the classes of another one.
+    """Return a task of unlabelled images with the classes of another task.
 
-    Every image file below the folder counts, whatever the names of sub-folders. The task is named after the folder and
-    a hash of everything in it.
+    Every image file below the folder counts, whatever the names of its sub-folders. The task is named after the folder and
+    a hash of its contents.
 
     Args:
         root: The folder, a zip or tar archive of it, or one image file.
         like: The task that the images are predicted for.
-        data_dir: Where archives are unpacked and what was seen of files is remembered; None: neither.
+        data_dir: The folder for unpacked archives and cached facts about files; None: neither is kept.
 
     Raises:
-        DataError: When there is no image, or the other task is not one of image files.
+        DataError: If there is no image, or the other task is not a task of image files.
     """
     if like.dtype == "float32":
         fix = "describe the new arrays as a task, and predict it with mode.eval_on"
@@ -62,14 +62,14 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
 
 
 def new_arrays(*, root: str, like: Task) -> Task:
-    """A task of unlabelled arrays with the classes of another task of arrays.
+    """Return a task of unlabelled arrays with the classes of another task of arrays.
 
     Args:
         root: The .npy, .npz or HDF5 file, or a folder of such files.
-        like: The task that the arrays are predicted for; says where channels are.
+        like: The task that the arrays are predicted for; it defines the position of the channel axis.
 
     Raises:
-        DataError: When there is no array, one cannot be read, has other channels, or values that are NaN or infinite.
+        DataError: If there is no array, or one cannot be read, has other channels, or has NaN or infinite values.
     """
     base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
     target = kind.of(like.kind).unknown(len(like.classes))

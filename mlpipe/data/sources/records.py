@@ -1,4 +1,4 @@
-"""Rows of tables or JSON files that a loader of the user's own turns into named arrays: mml train task=records."""
+"""Rows of tables or JSON files that the user's own loader turns into named arrays: mml train task=records."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ def records_of(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Rows (`mlpipe.data.records`) as loader and transformer leave them; the arrays of each become one long vector.
+    """Rows (`mlpipe.data.records`) after the loader and transformer; the arrays of each row become one long vector.
 
-    Every row is read once to describe the task, and once more into the cache. What stands before a network takes
-    the vector apart again (`arch=records`).
+    Every row is read once to describe the task, and once more to fill the cache. A module in front of the network splits
+    the vector again (`arch=records`).
 
     Args:
         kind: What is predicted; for classes y is one-hot or a class number.
         train: A table (.csv) or a list (.json) of training rows.
         validation: The validation rows.
-        loader: What makes arrays of a row: `{import: NAME, params: {...}}`.
-        output: The name of the output that is learned, or the names of several, whose numbers stand side by side.
-        kinds: With several outputs the kind of each; `kind` is then regression.
-        transformer: What learns from the training rows and changes arrays; None changes nothing.
+        loader: The import that turns a row into arrays: `{import: NAME, params: {...}}`.
+        output: The name of the output that is learned, or the names of several outputs, which are concatenated.
+        kinds: With several outputs, the kind of each; `kind` is then regression.
+        transformer: The import that is fitted to the training rows and changes arrays; None: no change.
         augmentor: Functions that vary the arrays of training rows anew in every epoch, in their order.
-        sample_count: The key of how often a training row comes in an epoch.
-        seed: What the global random numbers start from while the transformer learns; None: 0.
-        outputs: How many numbers or classes there are; None: as many as the targets have.
-        name: The task's name before the hash; None: the training file's.
+        sample_count: The key of the number of times that a training row is used per epoch.
+        seed: The global random seed while the transformer is fitted; None: 0.
+        outputs: The number of outputs or classes; None: as many as the targets have.
+        name: The task's name before the hash; None: the name of the training file.
         trust: Modules outside the current folder whose code may run; always those of the root's `trust`.
         max_unreadable: As for `folder`; a row that cannot be read is always an error.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When an import is not allowed or not there, code of the user fails, or rows do not fit.
+        DataError: If an import is not allowed or missing, the user's code fails, or rows do not fit.
     """
     heads = _heads(output, kind, kinds)
     source = {
@@ -95,7 +95,7 @@ def records_of(
     numbers = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
     is_counted = outputs is None or (len(numbers) == outputs <= max(numbers, default=0))
     if is_counted and layout.width is None and numbers != list(range(len(numbers))):
-        # Class numbers from 1, or with gaps: the classes are those that occur in training, unless there are outputs for more.
+        # Class numbers from 1, or with gaps: the classes are those that occur in training, unless `outputs` asks for more.
         layout = layout.counted(numbers)
         rows = [row._replace(target=layout.outputs[0].place(int(row.target), row.id)) for row in rows]  # type: ignore[arg-type]
     width = outputs or layout.width or max(int(row.target) for row in rows if isinstance(row.target, int)) + 1
@@ -111,7 +111,7 @@ def records_of(
 
 
 def _with_classes(layout: Layout, sets: Sequence[RecordSet], outputs: int | None) -> Layout:
-    """The layout with as many classes as the class numbers of several outputs need, or as `task.outputs` leaves for one."""
+    """Return the layout with its numbers of classes: the highest class number plus one, or `task.outputs` for one output."""
     names = layout.of_class_numbers
     highest = dict.fromkeys(names, 0)
     for part, record_set in zip(PARTS, sets, strict=True) if names else ():
@@ -137,7 +137,7 @@ def _rows(
     row_set: RecordSet,
     sample_count: str | None,
 ) -> list[Row]:
-    """The task's row of a row of data, and a copy for each further time that it comes in an epoch."""
+    """Return the task's row for a row of data, with a copy for each further time that it is used per epoch."""
     vector = layout.vector(data_record, where)
     target, weight = layout.target(data_record, where), layout.weight(data_record, where)
     digest = files.digest_bytes(vector.tobytes())
@@ -147,7 +147,7 @@ def _rows(
 
 
 def _heads(output: str | list[str], kind: str, kinds: list[str] | None) -> list[tuple[str, str]]:
-    """Name and kind of each output."""
+    """Return the name and kind of each output."""
     names = [output] if isinstance(output, str) else output
     own_kinds = [kind] if len(names) == 1 else list(kinds or [])
     if len(own_kinds) != len(names) or len(set(names)) != len(names) or not set(own_kinds) <= set(kind_data.names()):
@@ -159,7 +159,7 @@ def _heads(output: str | list[str], kind: str, kinds: list[str] | None) -> list[
 
 
 def _labels(layout: Layout, width: int) -> list[str]:
-    """A name for each number of a target."""
+    """Return a name for each number of a target."""
     if layout.is_single:
         return [str(number) for number in range(width)]
     return [

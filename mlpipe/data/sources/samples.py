@@ -1,4 +1,4 @@
-"""Samples in NumPy or HDF5 files, with class numbers, masks or other arrays as targets, or folders as classes."""
+"""Samples in NumPy or HDF5 files, with class numbers, masks or other arrays as targets, or with folders as classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, counted, listing, problem
 
 Array = np.ndarray[Any, Any]
-# Part, name, values and label of a sample: the name of its class, its class number, or empty text for none.
+# Part, name, values and label of a sample; the label is a class name or number, or empty for none.
 _Sample = tuple[Part, str, Array, str | float]
 
 
@@ -41,34 +41,34 @@ def samples(
     max_unreadable: Annotated[int, ">= 0"] = 0,
     allow_overlap: bool = False,
 ) -> Task:
-    """Arrays in .npy files (one sample each), .npz and .h5 files (many), read from a file or anywhere below a folder.
+    """Arrays from .npy files (one sample each) or .npz and .h5 files (many), one file or all files below a folder.
 
-    Values reach the network as they are, as float32. Inputs and targets belong together in the order of their names.
+    Values reach the network unchanged, as float32. Inputs and targets are matched in the order of their names.
 
     Args:
         train: The file or folder of training samples.
-        train_targets: The file or folder of their class numbers, masks or images.
+        train_targets: The file or folder of their class numbers, masks or target arrays.
         test: The file or folder of test samples.
         test_targets: The file or folder of the test targets.
-        labels: Where classes come from: `files` (the targets), `folders` (the folder that a sample lies in), `masks` (the
-            targets are arrays of a sample's size, with a class for every pixel), `images` (arrays of that size, or of
-            samples with two axes all as many times as high and as wide, numbers to predict; each sample is its own
-            target where none are named), or none.
-        classes: The names of the classes, of 0, 1, 2, ... or, as many as there are, of the numbers in their order; None:
-            folders' names, or the numbers that training samples have. Of images those of channels.
-        missing: As for `arrays`: which class numbers mean that a sample has no class.
-        values: With masks the value of each class; None: as for `masks`.
-        ignore_index: With masks the value of pixels that count nowhere.
-        layout: Where the channels of a sample are: first, or last (hwc); one without an axis of them has one channel.
-        axes: How many axes samples have beside that of the channels, for volumes 3 and for series 1; None: 2, as images
-            have, or 3 where the first array of all has four axes.
-        labelled: With images, False: no sample has a target; the network is applied to them only.
-        name: The task's name before the hash; None takes the file's or folder's.
-        max_unreadable: As for `folder`; what cannot be read is an error.
+        labels: The kind of targets: `files` (class numbers from the target files), `folders` (the folder that a sample lies
+            in is its class), `masks` (arrays of the sample's size with a class per pixel), `images` (arrays of numbers to
+            predict, of the sample's size or, with two axes, larger by one common factor; without target files, each sample
+            is its own target), or none.
+        classes: The class names, for the numbers 0, 1, 2, ..., or, if there are as many, for the occurring numbers in
+            ascending order; None: folder names, or the numbers that occur in training. With `images`, the channel names.
+        missing: As for `arrays`: the class numbers that mean "no class".
+        values: With masks, the value of each class; None: as for `masks`.
+        ignore_index: With masks, the value of pixels that are left out of the loss and all scores.
+        layout: The position of a sample's channel axis: first (chw) or last (hwc); without one, there is one channel.
+        axes: The number of axes besides the channel axis: 3 for volumes, 1 for series; None: 2, or 3 if the first array has
+            four axes.
+        labelled: With images, False: no sample has a target; samples are only predicted.
+        name: The task's name before the hash; None: the name of the file or folder.
+        max_unreadable: As for `folder`; a sample that cannot be read is always an error.
         allow_overlap: As for `folder`.
 
     Raises:
-        DataError: When files are missing or damaged, counts differ, or targets are no class numbers.
+        DataError: If files are missing or damaged, counts differ, or targets are not class numbers.
     """
     form = Form(layout, axes or _axes_of({"train": train, "test": test}))
     source: dict[str, Any] = {"type": "samples", "layout": layout, "axes": form.axes}
@@ -114,31 +114,31 @@ def samples(
 
 
 class ArraySamples(ByName):
-    """Arrays in NumPy and HDF5 files; an id is the part, the path from its file or folder, and the array's name in it."""
+    """Arrays in NumPy and HDF5 files; an id is the part, the path below its file or folder, and the array's name."""
 
     has_arrays = True
 
     @property
     def inputs_in(self) -> Places:
-        """The file or folder of each part."""
+        """Return the file or folder of each part."""
         return _places(self.task.source)
 
     @property
     def targets_in(self) -> Places:
-        """The file or folder of the targets of each part."""
+        """Return the file or folder of the targets of each part."""
         return _places(self.task.source.get("masks") or self.task.source.get("targets") or {})
 
     def by_name(self) -> Callable[[str], Array]:
-        """Values of shape (*spatial, channels)."""
+        """Return a function from sample id to values of shape (*spatial, channels)."""
         source, form, unchanged = self.task.source, Form.of(self.task.source), self.unchanged()
         return lambda name: unchanged(name, array_of(source, name, form))
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """Class numbers of masks, or target arrays."""
+        """Return a function from row number to the class numbers of a mask, or to a target array."""
         return array_targets.rows_of(self.task)
 
     def title(self, name: str) -> str:
-        """Its file, and its name in it."""
+        """Return the sample's file and its name in that file."""
         return name.removeprefix("test/")
 
 
@@ -156,7 +156,7 @@ def _refuse_classes(**settings: object) -> None:
 
 
 def _axes_of(paths: Mapping[str, str | None]) -> int:
-    """The number of axes of samples without a setting for it, by the first of them."""
+    """Return the default number of axes of samples, from the first sample."""
     for part, path in array_targets.absolute_paths(paths).items():
         for _, value in arrays(path, f"task.{part}"):
             return 3 if value.ndim == 4 else 2
@@ -164,7 +164,7 @@ def _axes_of(paths: Mapping[str, str | None]) -> int:
 
 
 def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: Path) -> list[str | float]:
-    """The class of each sample; empty text: none."""
+    """Return the class of each sample; empty text: none."""
     if labels == "folders":
         return [spelling.plain((base / key.partition("/")[2]).parent.name) for key in keys]
     if labels == "none" or (targets is None and part == "test"):
@@ -185,7 +185,7 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
 
 @dataclass(frozen=True)
 class _Understood:
-    """The classes, the one of each sample (`NO_TARGET`: none), and what a person should know of them."""
+    """The classes, the class of each sample (`NO_TARGET`: none), and notes for the user."""
 
     names: list[str]
     places: list[int]
@@ -195,10 +195,10 @@ class _Understood:
 def _understood(
     entries: Sequence[_Sample], classes: list[str] | None, where: str, missing: bool | list[Any] | None
 ) -> _Understood:
-    """Labels of samples: classes, or other targets.
+    """Return the labels of samples: classes, or other targets.
 
     Raises:
-        DataError: When they do not fit the classes.
+        DataError: If they do not fit the classes.
     """
     numbers = [(part, label) for part, _, _, label in entries if isinstance(label, float)]
     if not numbers:

@@ -1,4 +1,4 @@
-"""Slices of a volume with a class for every place of it, as a task of images (or lines, or boxes) with masks."""
+"""Slices of a volume with a class for every voxel, as a task of images (or lines, or boxes) with masks."""
 
 from __future__ import annotations
 
@@ -42,32 +42,32 @@ def slices(
     allow_overlap: bool = False,
     data_dir: str | None = None,
 ) -> Task:
-    """Slices of a volume in a .npy, .npz or HDF5 file, each with the same slice of an array of class numbers as its mask.
+    """Slices of a volume in a .npy, .npz or HDF5 file; the mask is the same slice of an array of class numbers.
 
-    Values reach the network as they are, as float32. A volume may be larger than memory: it is looked through once, and
-    again when its file changes.
+    Values reach the network unchanged, as float32. A volume may be larger than memory: it is scanned once, and again when
+    its file changes.
 
     Args:
-        slices: Slice sets, as `mode.slices` of `mml evaluate` has them; all of one size, with one, two or three axes.
-        train: The file of the training volume, its channels first, or without an axis of channels.
-        train_targets: The file of its class numbers, of its spatial shape; a single channel in front may be there.
+        slices: Slice sets, as for `mode.slices` of `mml evaluate`; all of one size, with one, two or three axes.
+        train: The file of the training volume, with the channel axis first or without a channel axis.
+        train_targets: The file of its class numbers, of the volume's spatial shape; one leading channel is allowed.
         test: The file of a test volume.
-        test_targets: The file of its class numbers; None: it is only predicted.
-        dataset: The name of the array in the files of volumes, where they hold several.
+        test_targets: The file of its class numbers; None: the volume is only predicted.
+        dataset: The name of the array in the volume files, if they hold several arrays.
         target_dataset: The same for the files of class numbers.
-        classes: The names of the classes; None: as for `masks`.
+        classes: The class names; None: as for `masks`.
         values: The value of each class; None: as for `masks`.
-        ignore_index: The value of places that count nowhere.
-        blocks: Neighbouring slices are nearly the same: the training volume is divided into so many blocks along the axis
-            that slices follow each other on, and a fold has whole blocks. 0: every slice is by itself.
-        name: The task's name before the hash; None takes the file's.
-        max_unreadable: As for `folder`; what cannot be read is an error.
+        ignore_index: The value of voxels that are left out of the loss and all scores.
+        blocks: The number of blocks of consecutive slices that the training volume is divided into; a fold consists of whole
+            blocks, because neighbouring slices are nearly identical. 0: every slice is on its own.
+        name: The task's name before the hash; None: the file's name.
+        max_unreadable: As for `folder`; a volume that cannot be read is always an error.
         allow_overlap: As for `folder`.
-        data_dir: The folder in which facts about files are remembered; None: none.
+        data_dir: The folder for cached facts about files; None: they are not kept.
 
     Raises:
-        ConfigError: When slice sets are wrong, or their slices are not of one size.
-        DataError: When files are missing or damaged, or shapes or class numbers do not fit.
+        ConfigError: If slice sets are wrong, or their slices differ in size.
+        DataError: If files are missing or damaged, or shapes or class numbers do not fit.
     """
     sets = cutting.slice_sets(slices, _KEY)
     _require_one_size(sets)
@@ -116,10 +116,10 @@ class _Part:
 
     Attributes:
         part: `train` or `test`.
-        volume: Where its volume lies.
-        targets: Where its class numbers lie; None: it has none.
+        volume: The place of its volume.
+        targets: The place of its class numbers; None: it has none.
         cuts: Its slices.
-        channels: How many channels it has.
+        channels: The number of channels.
     """
 
     part: Part
@@ -129,11 +129,11 @@ class _Part:
     channels: int
 
     def digests(self, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> list[str]:
-        """The hash of every slice."""
+        """Return the hash of every slice."""
         return sliced_volumes.image_digests(self.volume, self.cuts, self._memory(self.volume, sets, data_dir))
 
     def masks(self, sets: Sequence[Mapping[str, Any]], data_dir: str | None) -> list[Mask]:
-        """Values in the mask of every slice; empty without class numbers."""
+        """Return the values in the mask of every slice; empty without class numbers."""
         if self.targets is None:
             return []
         return sliced_volumes.masks_of(self.targets, self.cuts, self._memory(self.targets, sets, data_dir))
@@ -144,10 +144,10 @@ class _Part:
 
 
 def _require_one_size(sets: Sequence[SliceSet]) -> None:
-    """Demand that a network can learn from slices.
+    """Require slices of one size with at most three axes, so that a network can learn from them.
 
     Raises:
-        ConfigError: When they have more than three axes, or not one size.
+        ConfigError: If they have more than three axes, or several sizes.
     """
     problems = []
     for number, slice_set in enumerate(sets):
@@ -171,10 +171,10 @@ def _opened(
     dataset: str | None,
     target_dataset: str | None,
 ) -> list[_Part]:
-    """The parts that there are, whose shapes fit slices and each other.
+    """Return the parts that exist, after checking that their shapes fit the slices and each other.
 
     Raises:
-        DataError: With a sentence for everything that is wrong.
+        DataError: With one sentence for each fault.
     """
     if all(path is None for path in inputs.values()):
         raise DataError(problem("task.train", "a file is needed", fix="add task.train=volume.npy"))
@@ -205,11 +205,11 @@ def _opened(
 def _part(
     part: Part, path: str, targets: str | None, sets: Sequence[SliceSet], names: tuple[str | None, str | None]
 ) -> _Part:
-    """A part whose shapes fit.
+    """Return a part after checking its shapes.
 
     Raises:
-        DataError: When a file is missing or no array, or shapes do not fit.
-        ConfigError: When no whole slice fits.
+        DataError: If a file is missing or not an array, or shapes do not fit.
+        ConfigError: If no whole slice fits into the volume.
     """
     axes = len(sets[0].sizes)
     place = _place(path, part, names[0], targets=False)
@@ -235,10 +235,10 @@ def _place(path: str, part: Part, dataset: str | None, *, targets: bool) -> Plac
 
 
 def _require_known(parts: Sequence[_Part], masks: Mapping[str, Sequence[Mask]], values: Values) -> None:
-    """Demand that every value of every volume of class numbers is a class.
+    """Require that every value in the arrays of class numbers is a class.
 
     Raises:
-        DataError: With a sentence for each volume where one is not.
+        DataError: With one sentence for each volume that has unknown values.
     """
     wrong = []
     for part in parts:
@@ -259,7 +259,7 @@ def _rows(
     sets: Sequence[Mapping[str, Any]],
     data_dir: str | None,
 ) -> list[Row]:
-    """The samples of a part."""
+    """Return the samples of a part."""
     rows = []
     digests = part.digests(sets, data_dir)
     for number, (name, (grid, at)) in enumerate(part.cuts.places.items()):
@@ -273,19 +273,19 @@ def _rows(
 
 
 def _block(grid: Grid, at: int, blocks: int) -> str:
-    """The block of the volume that a slice lies in, along the axis that slices follow each other on."""
+    """Return the block that a slice lies in, along the axis on which slices follow each other."""
     axis = _axis(grid)
     return f"axis {axis}, block {grid.start(at)[axis] * blocks // grid.shape[axis]}"
 
 
 def _axis(grid: Grid) -> int:
-    """The axis of size 1 that has most slices; where there is none of several slices, any such axis."""
+    """Return the axis of size 1 with the most slices; if none has several slices, any such axis."""
     flat = [axis for axis in grid.cut.flat if grid.counts[axis] > 1] or range(len(grid.shape))
     return max(flat, key=lambda axis: grid.counts[axis])
 
 
 def _notes(cuts: Cuts, blocks: int) -> list[str]:
-    """Notes about folds of slices."""
+    """Return notes about folds of slices."""
     if not blocks:
         return ["neighbouring slices may come in different folds (task.blocks=0), which flatters scores of validation"]
     axes = sorted({_axis(grid) for grid in cuts.grids})
@@ -295,7 +295,7 @@ def _notes(cuts: Cuts, blocks: int) -> list[str]:
         notes.append(f"{wrong}: slices of one lie across those of another, in other folds too; judge by a test volume")
     if any(grid.coverage[_axis(grid)].max() > 1 for grid in cuts.grids):
         notes.append("slices overlap: those at the border of a block share places with the next block")
-    # Slices that have a length along that axis lie side by side, and are not nearly the same.
+        # Slices that extend along that axis lie side by side and are not nearly identical.
     counts = [grid.counts[_axis(grid)] for grid in cuts.grids if _axis(grid) in grid.cut.flat]
     if few := [count for count in counts if blocks >= count > 1]:
         fix = f"give at most task.blocks={max(2, min(few) // 4)}"

@@ -1,4 +1,4 @@
-"""Source of a stored task: reads inputs and targets, and refuses paths outside its folders; the final name of a new one."""
+"""Base class of the sources of stored tasks, which read inputs and targets and refuse paths outside of their folders."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ Read = Callable[[int], Pixels]
 
 @dataclass(frozen=True)
 class Places:
-    """Roots of the paths that a task stores.
+    """Root folders of the paths that a task stores.
 
     Attributes:
-        bases: The folder, or file, that a path begins in by the first part of the path; of "" those of all.
-        anywhere: Whether a table or a program of the user's own named each file, wherever it lies.
-        end: What ends a path in a stored name, before the name of an array in that file.
+        bases: The root folder or file for each first component of a path; the key "" applies to all paths.
+        anywhere: Whether a table or the user's own program named each file, so that files may lie anywhere.
+        end: The separator between a path and the name of an array in that file, in a stored name.
     """
 
     bases: Mapping[str, Path] = field(default_factory=dict)
@@ -39,14 +39,14 @@ class Places:
     end: str = ""
 
     def file(self, name: str) -> Path:
-        """The file that a stored path leads to."""
+        """Return the file of a stored path."""
         if "" in self.bases:
             return self.bases[""] / name
         part, _, rest = name.partition("/")
         return self.bases[part] / rest
 
     def outside(self, names: Iterable[str]) -> list[str]:
-        """The stored paths that lead out of `bases`; never any where they may lie anywhere."""
+        """Return the stored paths that lead out of `bases`; none if they may lie anywhere."""
         return [] if self.anywhere or not self.bases else [name for name in names if not self._holds(name)]
 
     def _holds(self, name: str) -> bool:
@@ -59,13 +59,13 @@ class Places:
 
 
 class Source:
-    """The samples of a stored task; making one reads nothing.
+    """Samples of a stored task; creating a source reads nothing.
 
     Args:
         task: The task.
     """
 
-    # Whether samples are arrays in files, one by one.
+    # Whether samples are stored as one array per sample in files.
     has_arrays = False
 
     def __init__(self, task: Task) -> None:
@@ -73,29 +73,29 @@ class Source:
 
     @property
     def layout(self) -> Layout | None:
-        """Layout of several named arrays in the one that a sample is; None: a sample is what it is."""
+        """Return the layout of several named arrays that are packed into one sample; None: samples are plain arrays."""
         return None
 
     @property
     def has_objects(self) -> bool:
-        """Whether targets stand at places of the images, and move with them."""
+        """Return whether targets are located in the image, so that they move with it."""
         return "boxes" in (self.task.bases or (self.task,))[0].source
 
     def objects(self) -> Boxes:
-        """What stands where, of samples that have such targets."""
+        """Return the boxes of samples with such targets."""
         return boxes.of_task(self.task)
 
     @property
     def searched(self) -> Path | None:
-        """The folder that is searched for samples; None: nothing is searched."""
+        """Return the folder that is searched for samples; None: nothing is searched."""
         return None
 
     def cuts(self) -> dict[str, Cuts]:
-        """The slices of the volume of each part; empty where samples are no slices."""
+        """Return the slices of the volume of each part; empty if samples are not slices."""
         return {}
 
     def title(self, name: str) -> str:
-        """Name of a sample for people.
+        """Return the name of a sample for display.
 
         Args:
             name: Its id.
@@ -104,20 +104,20 @@ class Source:
 
     @property
     def inputs_in(self) -> Places:
-        """Roots of the paths of inputs, which are the samples' ids; none where ids are no paths."""
+        """Return the roots of the input paths, which are the sample ids; no roots if ids are not paths."""
         return Places()
 
     @property
     def targets_in(self) -> Places:
-        """Roots of the paths in `samples.masks`; none where they are no paths."""
+        """Return the roots of the paths in `samples.masks`; no roots if these are not paths."""
         return Places()
 
     def roots(self) -> tuple[Path, ...]:
-        """The folders and files that the command line or a table named; inputs and targets are read from them alone."""
+        """Return the folders and files that the command line or a table named; nothing outside of them is read."""
         return (*self.inputs_in.bases.values(), *self.targets_in.bases.values())
 
     def outside(self) -> list[str]:
-        """The stored paths that lead out of `roots`."""
+        """Return the stored paths that lead out of `roots`."""
         samples = self.task.samples
         return [
             *self.inputs_in.outside(samples.ids),
@@ -125,33 +125,33 @@ class Source:
         ]
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """A function from row number to pixels of shape (*spatial, channels) and the task's dtype.
+        """Return a function from row number to pixels of shape (*spatial, channels) and the task's dtype.
 
         Args:
-            channels: How many are wanted; a single one is repeated.
-            least: Large JPEG files may come reduced, their shorter side still so many pixels or more.
+            channels: The wanted number of channels; a single channel is repeated.
+            least: Large JPEG files may be decoded at a reduced size with at least this shorter side, in pixels.
 
         Raises:
             UnreadableImageError: By the function, for an image that cannot be used.
-            DataError: When samples cannot be read at all; by the function for one that is not what the task was made of.
+            DataError: If samples cannot be read at all; by the function, for a sample that has changed since.
         """
         raise NotImplementedError
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """A function from row number to what a row's target holds in a file: class numbers, or values of another image.
+        """Return a function from row number to the target stored in a file: class numbers, or values of another image.
 
         Args:
-            channels: Of target images, as for `inputs`.
-            least: Alike.
+            channels: The number of channels of target images, as for `inputs`.
+            least: As for `inputs`.
 
         Raises:
-            UnreadableImageError: By the function, for a row without one.
+            UnreadableImageError: By the function, for a row without a target.
             DataError: As for `inputs`.
         """
         raise NotImplementedError
 
     def files(self) -> list[Path] | None:
-        """The image file of each sample; None where samples are not files of images."""
+        """Return the image file of each sample; None if samples are not image files."""
         return None
 
 
@@ -159,19 +159,19 @@ class ByName(Source):
     """Samples that are read by their ids."""
 
     def by_name(self) -> Callable[[str], Pixels]:
-        """A function from id to pixels of shape (*spatial, channels)."""
+        """Return a function from id to pixels of shape (*spatial, channels)."""
         raise NotImplementedError
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """The sample of each row's id."""
+        """Return a function from row number to the sample with that row's id."""
         read, ids = self.by_name(), self.task.samples.ids
         return lambda row: in_channels(read(ids[row]), channels)
 
     def unchanged(self) -> Callable[[str, Pixels | None], Pixels]:
-        """A function from the id and the stored array of a sample to that array, where the task was made of it.
+        """Return a function that checks a sample's stored array against the task's digest and returns it.
 
         Raises:
-            DataError: By the function, for another array or None: its file has changed.
+            DataError: By the function, for another array or None, because the file has changed.
         """
         digests = dict(zip(self.task.samples.ids, self.task.samples.digests, strict=True))
 
@@ -187,7 +187,7 @@ class ByName(Source):
 
 
 class Variant(Source):
-    """The samples of a variant, which are those of several tasks.
+    """Samples of a variant, which come from several tasks.
 
     Args:
         task: The variant.
@@ -200,35 +200,35 @@ class Variant(Source):
 
     @property
     def layout(self) -> Layout | None:
-        """That of the first task."""
+        """Return the layout of the first task."""
         return self._bases[0].layout
 
     @property
     def searched(self) -> Path | None:
-        """That of the first task."""
+        """Return the searched folder of the first task."""
         return self._bases[0].searched
 
     def cuts(self) -> dict[str, Cuts]:
-        """Those of the first task."""
+        """Return the slices of the first task."""
         return self._bases[0].cuts()
 
     def roots(self) -> tuple[Path, ...]:
-        """Those of all its tasks."""
+        """Return the roots of all its tasks."""
         return tuple(root for base in self._bases for root in base.roots())
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """The pixels of each row in the task that it is of."""
+        """Return the pixels of each row from the task that the row comes from."""
         reads = [base.inputs(channels, least) for base in self._bases]
         part, row = origins(self.task)
         return lambda place: reads[part[place]](int(row[place]))
 
 
 class Targets(Source):
-    """The targets of a task as inputs of a task of their own, for a cache like that of images.
+    """Targets of a task as the inputs of another task, so that they are cached like images.
 
     Args:
-        task: What `mask_files.task_of` or `target_files.task_of` gave.
-        owner: The source of the task whose targets they are.
+        task: The result of `mask_files.task_of` or `target_files.task_of`.
+        owner: The source of the task that the targets belong to.
     """
 
     def __init__(self, task: Task, owner: Source) -> None:
@@ -236,19 +236,19 @@ class Targets(Source):
         self._owner = owner
 
     def roots(self) -> tuple[Path, ...]:
-        """Those of the task whose targets they are."""
+        """Return the roots of the owner."""
         return self._owner.roots()
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """The targets of the other task."""
+        """Return the targets of the owner."""
         return self._owner.targets(channels, least)
 
 
 def in_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Pixels of shape (height, width, channels), or with other spatial axes; a single channel is repeated.
+    """Return pixels with the wanted number of channels (last axis); a single channel is repeated.
 
     Raises:
-        UnreadableImageError: When the image has another number of channels.
+        UnreadableImageError: If the image has another number of channels.
     """
     if pixels.shape[-1] == channels:
         return pixels
@@ -258,10 +258,10 @@ def in_channels(pixels: Pixels, channels: int) -> Pixels:
 
 
 def finished(task: Task, allow_overlap: bool) -> Task:
-    """The task under its final name, which ends in a hash of everything in it.
+    """Return the task under its final name, which ends in a hash of its contents.
 
     Raises:
-        DataError: When images, or groups, of a part that is judged are learned too, and that is not allowed.
+        DataError: If images, or groups, of a part that is judged are also in a part that is learned, unless allowed.
     """
     if not allow_overlap:
         wrong = [*checks.overlap_problems(task.samples), *checks.group_overlap_problems(task.samples)]

@@ -1,1 +1,1 @@
-"""Folds, test parts and variants of them: which rows learn, validate and test."""
+"""Folds, test parts and their variants: the rows to train, validate and test on."""

@@ -16,9 +16,9 @@ Ints = npt.NDArray[np.int64]
 
 
 def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool) -> Ints:
-    """Give some rows of a task one of `n` folds, groups and identical images kept whole.
+    """Assign some rows of a task to `n` folds; groups and identical images stay together.
 
-    Classes are spread by `deal`, labels by `deal_labels`; of numbers to predict, equally large bins of the first one
+    Classes are spread by `deal`, labels by `deal_labels`; for numbers to predict, equally large bins of the first number
     are spread like classes.
 
     Returns:
@@ -32,13 +32,13 @@ def deal_rows(samples: Samples, rows: Ints, n: int, seed: int, *, stratify: bool
 
 
 def levels_of(samples: Samples, rows: Ints, n: int, *, stratify: bool) -> npt.NDArray[Any]:
-    """Strata to spread evenly: level numbers, shape (rows,), or whether each label holds, shape (rows, labels).
+    """Return the strata to spread evenly: stratum numbers, shape (rows,), or whether each label holds, shape (rows, labels).
 
     Args:
         samples: The task's samples.
-        rows: Some of them.
-        n: Into how many parts they will go: bins of numbers have at least one sample for each.
-        stratify: False: all samples are of one level.
+        rows: Some rows of the task.
+        n: The number of parts; bins of numbers have at least one sample for each part.
+        stratify: False: all samples are in one stratum.
     """
     targets = samples.targets[rows]
     if not stratify:
@@ -51,7 +51,7 @@ def levels_of(samples: Samples, rows: Ints, n: int, *, stratify: bool) -> npt.ND
 
 
 def grouped(samples: Samples, rows: Ints) -> list[str]:
-    """The name of what must stay together with each row: its group joined with all that share an image with it."""
+    """Return a name for each row's unit: its group merged with all groups that share an identical image with it."""
     if not samples.groups:
         return [samples.digests[row] for row in rows]
     parent: dict[str, str] = {}
@@ -73,15 +73,15 @@ def grouped(samples: Samples, rows: Ints) -> list[str]:
 def deal_labels(
     labels: npt.NDArray[np.bool_], names: Sequence[str], n: int, seed: int, *, groups: Sequence[str] | None = None
 ) -> Ints:
-    """Give every sample one of `n` folds so that each label is spread evenly (Sechidis, Tsoumakas & Vlahavas 2011).
+    """Assign every sample to one of `n` folds so that each label is spread evenly (Sechidis, Tsoumakas & Vlahavas 2011).
 
-    The label with the fewest samples left goes first: each of its samples goes to the fold that wants that label most,
-    then to the one that wants most samples, then to the first in an order drawn from the seed. Groups go as one.
+    The label with the fewest remaining samples goes first: each of its samples goes to the fold that lacks most of that
+    label, then to the one that lacks most samples, then to the first in an order drawn from the seed. Groups stay together.
 
     Args:
         labels: Shape (samples, labels): whether a label holds.
         names: The samples' names, so that the order of rows does not matter.
-        n: How many folds.
+        n: The number of folds.
         seed: Decides ties and the order of samples.
         groups: Samples of the same group get the same fold; None: every sample is its own.
 
@@ -89,9 +89,9 @@ def deal_labels(
         Fold numbers, shape (samples,).
     """
     units = units_of(names, groups, seed)
-    # A unit is a whole group. `demand` and `room` are what each fold still lacks of every label and of samples; a group
-    # larger than that makes them negative, so that the fold comes last from then on. `remaining` is how many samples of each
-    # label have no fold.
+    # A unit is a whole group. `demand` and `room` are the numbers of samples of each label, and of all samples, that each
+    # fold still lacks; a large group makes them negative, so that the fold comes last from then on. `remaining` is the
+    # number of samples of each label that are not yet assigned.
     counts = np.array([labels[unit].sum(axis=0) for unit in units], np.float64).reshape(len(units), labels.shape[1])
     sizes = np.array([len(unit) for unit in units], np.float64)
     demand, room = np.tile(counts.sum(axis=0) / n, (n, 1)), np.full(n, sizes.sum() / n)
@@ -101,17 +101,17 @@ def deal_labels(
 
     def give(index: int, label: int | None) -> None:
         urgency = demand[:, label] if label is not None else room
-        # Rounded, since subtraction leaves errors in the last bits, and a tie is for the drawn order to decide.
+        # Rounded, because subtraction leaves errors in the last bits that would decide ties instead of the drawn order.
         chosen = int(np.lexsort((drawn, -room.round(9), -urgency.round(9)))[0])
         fold[units[index]] = chosen
         demand[chosen] -= counts[index]
         room[chosen] -= sizes[index]
-        # Whole numbers, which floats take off exactly.
+        # Counts are integers, which floats subtract exactly.
         remaining[:] -= counts[index]
         left[index] = False
 
-    # Rare labels first: a frequent one can be balanced by what is left at the end, a rare one cannot. What is left is
-    # known anew after each sample, because it takes other labels along. Without labels only sizes count.
+    # Rare labels first: a frequent label can be balanced by the samples left at the end, a rare one cannot. Counts are
+    # updated after each sample, because a sample may have several labels. Samples without labels only count for sizes.
     while left.any():
         label = int(np.where(remaining > 0, remaining, np.inf).argmin()) if remaining.any() else None
         having = left & (counts[:, label] > 0) if label is not None else left
@@ -123,17 +123,16 @@ def deal_labels(
 def deal(
     strata: Ints, names: Sequence[str], n: int, seed: int, *, groups: Sequence[str] | None = None
 ) -> npt.NDArray[np.int64]:
-    """Give every sample one of `n` folds, each stratum spread evenly and groups kept whole.
+    """Assign every sample to one of `n` folds; strata are spread evenly and groups stay together.
 
-    Samples are ordered by name, shuffled within their stratum by a generator that depends on the seed and the stratum
-    only, and dealt like cards, the next stratum going on where the last one ended: counts of a stratum, and sizes of
-    folds, differ by one at most. Groups of more than one sample go first, the largest first, each to the fold where
-    its strata are rarest.
+    Samples are ordered by name, shuffled within their stratum by a generator that depends only on the seed and the stratum,
+    and dealt like cards; each stratum continues where the last one ended. Counts of a stratum, and sizes of folds, differ by
+    at most one. Groups of more than one sample go first, the largest first, each to the fold where its strata are rarest.
 
     Args:
         strata: Shape (n_samples,): class numbers, or zeros for no stratification.
         names: The samples' names, so that the order of rows does not matter.
-        n: How many folds.
+        n: The number of folds.
         seed: Decides the shuffle.
         groups: Samples of the same group get the same fold; None: every sample is its own.
 
@@ -145,8 +144,8 @@ def deal(
     levels, columns, sizes = np.unique(strata, return_inverse=True, return_counts=True)
     columns = columns.reshape(-1)
     counts = np.zeros((n, len(levels)), np.int64)
-    # Groups first, while there are single samples left to make up for their unevenness. The cost is how much the sum of
-    # squares of each level's counts grows, relative to the level's size: least in the fold that has least of its levels.
+    # Groups first, while single samples remain to even out the counts. The cost is the growth of the sum of squares of each
+    # stratum's counts, relative to the stratum's size: it is lowest for the fold with the fewest samples of its strata.
     for rows in _large_groups(order, groups, seed):
         own = np.bincount(columns[rows], minlength=len(levels))
         cost = (((counts + own) ** 2 - counts**2) / sizes).sum(axis=1)
@@ -157,7 +156,7 @@ def deal(
     by_level = np.split(order[np.argsort(columns[order], kind="stable")], np.cumsum(sizes))[:-1]
     for column, (level, rows) in enumerate(zip(levels, by_level, strict=True)):
         rows = rows[fold[rows] < 0]
-        # A generator of the level's own: a class more or less changes nothing for the others.
+        # One generator per stratum: adding or removing a class changes nothing for the others.
         rows = np.random.Generator(np.random.Philox(key=[seed, int(level) + 1])).permutation(rows)
         emptiest = [(int(counts[k, column]), int(totals[k]), k) for k in range(n)]
         heapq.heapify(emptiest)
@@ -171,7 +170,7 @@ def deal(
 
 
 def _large_groups(order: Ints, groups: Sequence[str] | None, seed: int) -> list[Ints]:
-    """Row numbers of each group with more than one sample, largest first, ties in an order drawn from the seed."""
+    """Return the rows of each group with more than one sample, largest first, ties in an order drawn from the seed."""
     if groups is None:
         return []
     members: dict[str, list[int]] = defaultdict(list)
@@ -183,7 +182,7 @@ def _large_groups(order: Ints, groups: Sequence[str] | None, seed: int) -> list[
 
 
 def units_of(names: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[Ints]:
-    """The rows of each group, in an order drawn from the seed that does not depend on the order of rows."""
+    """Return the rows of each group, in an order drawn from the seed that does not depend on the order of rows."""
     members: dict[str, list[int]] = defaultdict(list)
     for row in sorted(range(len(names)), key=names.__getitem__):
         members[groups[row] if groups is not None else names[row]].append(row)
@@ -193,7 +192,7 @@ def units_of(names: Sequence[str], groups: Sequence[str] | None, seed: int) -> l
 
 
 def _bins(values: npt.NDArray[np.float64], names: Sequence[str], n: int) -> Ints:
-    """Numbers as strata: up to ten bins of equally many samples, each with at least one for every fold."""
+    """Return strata of numbers: up to ten bins of equal size, each with at least one sample per fold."""
     order = np.lexsort((np.array(names), values))
     bins = max(1, min(10, len(values) // n))
     strata = np.empty(len(values), np.int64)

@@ -1,4 +1,4 @@
-"""Checks that a split can be learned from: enough samples of every class in each fold, no group in two parts."""
+"""Checks that a split can be trained on: enough samples of every class in each fold, no group in two parts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _ALLOWED = "accept it with split.rare=allow"
 
 
 def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
-    """A sentence for every class or label that is too rare for the split; none where the split allows it.
+    """Return a sentence for every class or label that is too rare for the split; none if the split allows rare classes.
 
-    Plain folds, drawn without regard to classes and groups, and folds that came with the task are refused only where a
-    class could not be learned: what they lack in a part is said instead (`lacking`).
+    Plain folds, drawn without classes or groups, and folds that came with the task are refused only if a class could not be
+    learned; classes missing in a part are only reported (`lacking`).
 
     Args:
         kind: The task's kind.
         samples: The task's samples.
         split: The split.
         classes: The names of classes, labels or numbers.
-        nested: Whether each fold is set aside and the rest split again.
+        nested: Whether each fold is set aside and the rest is split again.
     """
     of_kind = kind_data.of(kind)
     if split.rare == "allow" or not (of_kind.IS_CLASS_NUMBER or of_kind.IS_LABELS):
@@ -62,7 +62,7 @@ def size_problems(kind: str, samples: Samples, split: Split, classes: Sequence[s
 
 
 def of_repeats(kind: str, samples: Samples, split: Split, classes: Sequence[str], *, nested: bool) -> list[str]:
-    """`size_problems` of each repeat of a split, every sentence once."""
+    """Return `size_problems` of all repeats of a split, without duplicates."""
     sentence_lists = [size_problems(kind, samples, repeat, classes, nested=nested) for repeat in split.each()]
     return list(dict.fromkeys(sentence for sentences in sentence_lists for sentence in sentences))
 
@@ -74,16 +74,16 @@ def _training_images_text(count: int, phrase: str = "") -> str:
 def class_size_problems(
     targets: Ints, classes: Sequence[str], n_folds: int, *, nested: bool, is_single: bool = False
 ) -> list[str]:
-    """A sentence for every class with too few images for its folds.
+    """Return a sentence for every class with too few images for its folds.
 
     A class of c images needs c >= n folds; nested, the c - ceil(c / n) that remain must again be at least n.
 
     Args:
         targets: Class numbers of the pool, shape (n,).
         classes: The classes' names.
-        n_folds: How many folds.
-        nested: Whether each fold is set aside and the rest split again.
-        is_single: Whether there is one validation part, and not one for each fold.
+        n_folds: The number of folds.
+        nested: Whether each fold is set aside and the rest is split again.
+        is_single: Whether there is a single validation part instead of one per fold.
     """
     counts = _counts(targets, len(classes))
     remaining = counts - np.ceil(counts / n_folds).astype(np.int64) if nested else counts
@@ -97,18 +97,18 @@ def class_size_problems(
 
 
 def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
-    """A sentence for every class or label that folds leave without an image, although it has enough.
+    """Return a sentence for every class or label that is missing in a fold although it has enough images.
 
-    A class needs one to train and one to validate on, a label one to train on.
+    A class needs an image to train on and one to validate on, a label only one to train on.
 
     Args:
         samples: The task's samples.
-        split: Folds that were drawn, with regard to classes or groups.
+        split: Folds that were drawn with classes or groups in mind.
         classes: The names of classes or labels.
     """
     pool, is_class = split.fold >= 0, samples.targets.ndim == 1
     counts = np.array([_counts_of(samples, split.fold == fold, len(classes)) for fold in split.validated])
-    # A fold without any image is one that nothing is judged on.
+    # A fold without any image is one that nothing is validated on.
     is_there = np.array([[bool((split.fold == fold).any())] for fold in split.validated])
     lost = {
         "to validate on": is_there & (counts == 0) & is_class,
@@ -128,22 +128,22 @@ def missing_classes(samples: Samples, split: Split, classes: Sequence[str]) -> l
 
 
 def _class_mask(samples: Samples, number: int) -> npt.NDArray[np.bool_]:
-    """Mask of the samples that are of a class, or have a label."""
+    """Return a mask of the samples that belong to a class or have a label."""
     if samples.targets.ndim == 1:
         return np.asarray(samples.targets == number)
     return np.asarray(samples.targets[:, number] == 1)
 
 
 def _counts_of(samples: Samples, rows: npt.NDArray[np.bool_], classes: int) -> Ints:
-    """How many of some samples are of each class, or have each label, shape (classes,)."""
+    """Return the number of the given samples in each class or with each label, shape (classes,)."""
     targets = samples.targets[rows]
     return _counts(targets, classes) if targets.ndim == 1 else (targets == 1).sum(axis=0)
 
 
 def torn_groups(samples: Samples, split: Split) -> list[str]:
-    """A sentence when groups lie in several folds, or in the test part too, as given folds and those in time may have them.
+    """Return a sentence if groups lie in several folds, or also in the test part, as given folds and time folds allow.
 
-    A task's own test part is not looked at: `group_overlap_problems` is for that.
+    A task's own test part is not checked here; `group_overlap_problems` does that.
 
     Args:
         samples: The task's samples.
@@ -168,7 +168,7 @@ def torn_groups(samples: Samples, split: Split) -> list[str]:
 
 
 def _missing_class_advice(samples: Samples, split: Split, held: int) -> str:
-    """Advice for a missing class: it is of `held` groups, or of images that are not identical."""
+    """Return advice for a missing class, which has images in `held` groups or sets of identical images."""
     is_single = len(split.validated) == 1
     ways = []
     if is_single and held > 1:
@@ -187,19 +187,19 @@ def _unit(samples: Samples) -> str:
 
 
 def is_lenient(split: Split, samples: Samples) -> bool:
-    """Whether a fold may lack a class: it was allowed, or nobody asked for folds with regard to classes or groups."""
+    """Return whether a fold may lack a class: rare classes are allowed, or folds were not drawn by classes or groups."""
     if split.rare == "allow" or split.dealing == "time":
         return True
     return not (split.stratify or samples.groups or split.is_given)
 
 
 def _counts(targets: npt.NDArray[Any], classes: int) -> Ints:
-    """The number of rows of each class."""
+    """Return the number of rows of each class."""
     return np.bincount(targets[targets >= 0], minlength=classes).astype(np.int64)
 
 
 def lacking(task: Task, views: Sequence[View]) -> list[str]:
-    """A sentence for each part and the classes or labels that it lacks, with the folds.
+    """Return a sentence for each part that lacks classes or labels, with the folds concerned.
 
     Args:
         task: The task.
@@ -225,14 +225,14 @@ def lacking(task: Task, views: Sequence[View]) -> list[str]:
 
 
 def _folds_text(folds: Sequence[int], of: int) -> str:
-    """The folds that a sentence is about; none where there is one, or all."""
+    """Return the folds as text for a sentence; empty if there is only one, or all are meant."""
     if len(folds) == of:
         return " in any fold" if of > 1 else ""
     return f" in fold{'s' * (len(folds) > 1)} {listing(folds)}"
 
 
 def _unlearned_problems(kind: str, samples: Samples, split: Split, classes: Sequence[str]) -> list[str]:
-    """A sentence for every class or label that folds which came with the task leave without a training image."""
+    """Return a sentence for every class or label without a training image in folds that came with the task."""
     noun, pool = kinds.of(kind).words.OUTPUT, split.fold >= 0
     trained = [_counts_of(samples, pool & (split.fold != fold), len(classes)) for fold in split.validated]
     problems = []
@@ -253,14 +253,14 @@ def _parts_text(n_folds: int, *, nested: bool, is_single: bool) -> str:
 
 
 def _fewer_folds_advice(*, nested: bool, is_single: bool) -> str:
-    """Advice for a class with too few samples for so many parts."""
+    """Return advice for a class with too few samples for so many parts."""
     if is_single:
         return ""
     return "use fewer folds (split.folds=N)" + (" or mode.nested=false" if nested else "") + ", "
 
 
-# The parts whose images a model learns that is judged on those of a part: a validation part joins the folds, each of which
-# learns from the others, and every fold learns the extra part.
+# For each part that is judged, the parts that its model may train on: a validation part joins the folds, each of which
+# trains on the others, and every fold trains on the extra part.
 _LEARNED_BESIDE: Mapping[str, tuple[Part, ...]] = {
     "extra": ("train",),
     "val": ("train", "extra"),
@@ -274,7 +274,7 @@ _PARTS_IN_WORDS: Mapping[str, str] = {
 
 
 def overlap_problems(samples: Samples) -> list[str]:
-    """A sentence for each part that is learned and has images of which other parts have the same bytes."""
+    """Return a sentence for each part that is trained on and shares byte-identical images with other parts."""
     fix = "remove them, or accept them with task.allow_overlap=true"
     problems = []
     for learned, pairs in _shared(samples, samples.digests).items():
@@ -289,11 +289,11 @@ def overlap_problems(samples: Samples) -> list[str]:
 
 
 def _shared(samples: Samples, keys: Sequence[str]) -> dict[str, list[tuple[str, str, Part]]]:
-    """By part that is learned: the id of an image in it, that of one of the same key in another part, and that part.
+    """For each part that is trained on, list images with the same key in another part: (id, other id, other part).
 
     Args:
         samples: The task's samples.
-        keys: A key for each; empty: it is like no other.
+        keys: A key for each sample; an empty key matches no other.
     """
     by_part: dict[str, dict[str, str]] = {}
     for key, name, part in zip(keys, samples.ids, samples.parts, strict=True):
@@ -307,7 +307,7 @@ def _shared(samples: Samples, keys: Sequence[str]) -> dict[str, list[tuple[str, 
 
 
 def group_overlap_problems(samples: Samples) -> list[str]:
-    """A sentence for each part that is learned and has groups with images in other parts."""
+    """Return a sentence for each part that is trained on and has groups that also occur in other parts."""
     fix = "give each group one part, or accept it with task.allow_overlap=true"
     group_of, problems = dict(zip(samples.ids, samples.groups, strict=False)), []
     for learned, pairs in (_shared(samples, samples.groups) if samples.groups else {}).items():
@@ -319,12 +319,12 @@ def group_overlap_problems(samples: Samples) -> list[str]:
 
 
 def learned_images_notes(task: Task, split: Split, other: Task) -> list[str]:
-    """A sentence when a task that is judged by another one's models has images that they have learned from; none else.
+    """Return a sentence if a task that another task's models evaluate has images that these models were trained on.
 
     Args:
-        task: The task that is learned.
+        task: The task that is trained on.
         split: Its split.
-        other: The task that is judged: its test part, or all that has a target where it has none.
+        other: The evaluated task: its test part, or without one all samples that have a target.
     """
     learned = {task.samples.digests[row] for row in np.flatnonzero(split.fold >= 0)}
     test = other.samples.in_part("test")

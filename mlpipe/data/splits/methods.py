@@ -1,4 +1,4 @@
-"""Split methods: stratified folds, groups and identical images kept together, the same on every machine.
+"""Split methods: stratified folds that keep groups and identical images together, the same on every machine.
 
 A split gives every sample of the pool a fold number. Nested cross-validation sets fold k aside and splits the rest anew
 into as many folds (`mlpipe.data.splits.variants`).
@@ -21,7 +21,7 @@ from mlpipe.errors import DataError, counted, listing, problem
 
 TEST = -1
 UNLABELLED = -2
-# Share of what lies before a fold in time that validates when it is nested.
+# The share of the samples before a time fold that is used for validation in nested cross-validation.
 _LAST = 0.2
 Rare = Literal["refuse", "allow"]
 Dealing = Literal["even", "mml", "group", "time"]
@@ -33,15 +33,16 @@ class Split:
 
     Attributes:
         fold: Shape (n,): the fold's number, `TEST` or `UNLABELLED`.
-        n_folds: How many folds there are.
-        validated: The folds that serve as validation data, one model each.
+        n_folds: The number of folds.
+        validated: The folds that are used as validation data, one model each.
         stratify: Whether classes were spread evenly.
-        seed: What the split was drawn with, used again for nested folds.
-        dealing: How samples were dealt to folds, used again for nested folds: `even` (`mlpipe.data.splits.assignment`), `mml`, by
-            `group`, or forward in `time`: a fold learns from those before it alone.
-        is_given: Whether the folds came with the task; what they lack was somebody's decision.
-        rare: Whether a class or label that is too rare for the folds is refused; it decides no fold and is not stored.
-        repeats: The same samples dealt again, each as `fold`. Folds are numbered on: k folds once more are k to 2 k - 1.
+        seed: The seed of the split, used again for nested folds.
+        dealing: How samples were assigned to folds, used again for nested folds: `even` (`mlpipe.data.splits.assignment`),
+            `mml`, by `group`, or forward in `time`: a fold trains only on the folds before it.
+        is_given: Whether the folds came with the task, so that missing classes are the user's decision.
+        rare: Whether classes or labels that are too rare for the folds are refused; affects no fold and is not stored.
+        repeats: The fold numbers of further repeats, each as `fold`. Numbering continues: the second repeat of k folds has
+            the folds k to 2 k - 1.
     """
 
     fold: Ints
@@ -56,11 +57,11 @@ class Split:
 
     @property
     def can_nest(self) -> bool:
-        """Whether each fold can be set aside and what it would learn from be split again."""
+        """Return whether each fold can be set aside and its training samples be split again."""
         return len(self.validated) == self.n_folds * (1 + len(self.repeats)) or self.dealing == "time"
 
     def each(self) -> list[Split]:
-        """The repeats as splits of their own, whose folds are numbered from 0; of a split without any, itself."""
+        """Return the repeats as separate splits with folds numbered from 0; a split without repeats returns itself."""
         if not self.repeats:
             return [self]
         own = replace(self, validated=tuple(range(self.n_folds)), repeats=())
@@ -69,14 +70,14 @@ class Split:
         ]
 
     def of_fold(self, fold: int) -> tuple[Split, int]:
-        """The repeat that a fold is of, as a split of its own, and the fold's number in it."""
+        """Return the repeat that a fold belongs to, as a separate split, and the fold's number in it."""
         if not self.repeats:
             return self, fold
         number, own = divmod(fold, self.n_folds)
         return self.each()[number], own
 
     def as_plain(self) -> dict[str, Any]:
-        """The split as plain data for JSON."""
+        """Return the split as plain data for JSON."""
         return {
             "fold": self.fold.tolist(),
             "n_folds": self.n_folds,
@@ -90,7 +91,7 @@ class Split:
 
     @staticmethod
     def from_plain(plain: dict[str, Any]) -> Split:
-        """The split that `as_plain` described."""
+        """Return the split that `as_plain` described."""
         fold = np.array(plain["fold"], np.int64)
         dealing, is_given = plain.get("dealing", "even"), plain.get("is_given", False)
         validated = tuple(plain["validated"])
@@ -111,23 +112,23 @@ def kfold(
     rare: Rare = "refuse",
     repeats: Annotated[int, ">= 1"] = 1,
 ) -> Split:
-    """Equal folds of all training samples; a given validation part joins the pool.
+    """Equal folds of all training samples; the task's own validation part joins the pool.
 
-    A task that came with folds of its own keeps them, and `folds`, `stratify` and `seed` have no effect.
+    A task that came with its own folds keeps them; `folds`, `stratify` and `seed` then have no effect.
 
     Args:
         samples: The task's samples.
-        folds: How many folds.
-        stratify: Spread every class evenly: counts of a class differ by one at most between folds.
-        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
-        seed: Decides the folds.
-        test_seed: Decides which images become the test part.
-        rare: Refuse classes and labels that are too rare for every part to have some, or allow them and say what lacks.
-        repeats: How often the folds are dealt, each time with the next seed; the test part is the same.
+        folds: The number of folds.
+        stratify: Spread every class evenly: counts of a class differ by at most one between folds.
+        test_fraction: The share of the training samples that becomes the test part; only if the task has none.
+        seed: The seed of the folds.
+        test_seed: The seed of the test part.
+        rare: Refuse classes and labels that are too rare to occur in every part, or allow them and report what is missing.
+        repeats: How often the folds are drawn, each time with the next seed; the test part stays the same.
 
     Raises:
-        DataError: When there are fewer training samples than folds, a test part is asked for twice, or folds that came with
-            the task would be repeated.
+        DataError: If there are fewer training samples than folds, a test part is requested but the task has one, or
+            folds that came with the task would be repeated.
     """
     fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=folds)
     if samples.folds is not None:
@@ -159,15 +160,15 @@ def holdout(
 
     Args:
         samples: The task's samples.
-        val_fraction: Share of the pool that becomes fold 0.
-        stratify: Keep every class's share.
-        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
-        seed: Decides the validation part.
-        test_seed: Decides the test part.
+        val_fraction: The share of the pool that becomes fold 0.
+        stratify: Keep the share of every class.
+        test_fraction: The share of the training samples that becomes the test part; only if the task has none.
+        seed: The seed of the validation part.
+        test_seed: The seed of the test part.
         rare: As for `kfold`.
 
     Raises:
-        DataError: When a part would be empty.
+        DataError: If a part would be empty.
     """
     fold, pool = with_test(samples, test_fraction, stratify, test_seed, others=2)
     chosen = shares.of_samples(samples, pool, val_fraction, stratify, seed, key="split.val_fraction", others=1)
@@ -188,19 +189,19 @@ def mml(
 ) -> Split:
     """The folds of mml-core 1.0, number for number, for samples in the order of their ids.
 
-    Identical images may come in several folds, as they do there. Only classes are stratified.
+    Identical images may be in several folds, as in mml-core. Only classes are stratified.
 
     Args:
         samples: The task's samples.
-        folds: How many folds.
+        folds: The number of folds.
         stratify: Split each class separately (mml-core's `ensure_balancing`).
         test_fraction: As for `kfold`.
-        seed: Decides the folds; 42 in mml-core.
+        seed: The seed of the folds; 42 in mml-core.
         test_seed: As for `kfold`.
         rare: As for `kfold`.
 
     Raises:
-        DataError: When the task has groups, which these folds would tear, or there are fewer images than folds.
+        DataError: If the task has groups, which these folds would split, or there are fewer images than folds.
     """
     if samples.groups:
         fix = "use split=kfold, or leave the groups out (task.group=null)"
@@ -229,27 +230,27 @@ def shuffled(
     test_file: str | None = None,
     rare: Rare = "refuse",
 ) -> Split:
-    """Folds of shuffled rows as scikit-learn makes them; identical images may part, groups are refused.
+    """Folds of shuffled rows, drawn as by scikit-learn; identical images may be separated, and groups are refused.
 
     Args:
         samples: The task's samples.
-        folds: How many folds; 1: one validation part of `val_fraction`.
-        stratify: Keep every class's (or set of labels') share.
-        val_fraction: For a single fold.
-        test_fraction: Share of the training samples that becomes the test part; only when the task has none.
-        seed: Decides the folds.
-        test_seed: Decides the test part.
-        folds_file: A YAML list of (training rows, validation rows) of each fold, numbered within what is not test.
+        folds: The number of folds; 1: one validation part of `val_fraction`.
+        stratify: Keep the share of every class (or set of labels).
+        val_fraction: The share of the validation part, for a single fold.
+        test_fraction: The share of the training samples that becomes the test part; only if the task has none.
+        seed: The seed of the folds.
+        test_seed: The seed of the test part.
+        folds_file: A YAML list of (training rows, validation rows) for each fold, numbered without the test rows.
         test_file: A YAML pair of (training rows, test rows).
         rare: As for `kfold`.
 
     Raises:
-        DataError: When there are too few images, groups, or a file that does not fit.
+        DataError: If there are too few images, the task has groups, or a file does not fit.
     """
     if samples.groups:
         raise DataError(problem("split=shuffled", "tears groups, and the task has some", fix="use split=kfold"))
     spread = samples.spread.targets
-    # Of masks those that are of one class, all background say, are spread evenly.
+    # Masks of a single class, such as all background, are also spread evenly.
     if stratify and spread.ndim == 2 and spread.dtype.kind == "f" and not (_are_labels(samples) or samples.masks):
         raise DataError(problem("split.stratify", "is for classes, labels and masks", fix="add split.stratify=false"))
     fold, pool = with_test(samples, 0.0, stratify, test_seed)
@@ -281,10 +282,10 @@ def shuffled(
 
 
 def _file_parts(path: Path, count: int) -> list[Ints]:
-    """The validation rows of each fold of a file, out of `count`.
+    """Return the validation rows of each fold in a file, out of `count` rows.
 
     Raises:
-        DataError: When it does not fit: a row is none, or in two parts, or a part leaves nothing to validate or to learn.
+        DataError: If a row does not exist or is in two parts, or a part leaves nothing to validate or train on.
     """
     pairs = shuffled_split.read_rows(path, "split.folds_file")
     parts = [pair[1] for pair in pairs if len(pair) > 1 and _are_rows(pair[1], count) and 0 < len(pair[1]) < count]
@@ -294,12 +295,12 @@ def _file_parts(path: Path, count: int) -> list[Ints]:
 
 
 def _are_rows(part: Any, count: int) -> bool:
-    """Whether something that a file holds is a list of row numbers below a count."""
+    """Return whether a value from a file is a list of row numbers below `count`."""
     return isinstance(part, list) and all(type(row) is int and 0 <= row < count for row in part)
 
 
 def _draw_error(key: str, fraction: float, stratify: bool, error: ValueError) -> DataError:
-    """The error for a share that scikit-learn does not draw."""
+    """Return the error for a share that scikit-learn cannot draw."""
     fix = (
         "use a larger share, add images of the rarest class, or use split.stratify=false" if stratify else "add images"
     )
@@ -314,7 +315,7 @@ def _are_labels(samples: Samples) -> bool:
 def _shuffled_test(
     samples: Samples, fold: Ints, pool: Ints, rows: list[Any] | None, fraction: float, seed: int, stratify: bool
 ) -> Ints:
-    """Mark a test part in `fold`; the rest of the pool, in the order of the shuffle."""
+    """Mark a test part in `fold`; return the rest of the pool in the order of the shuffle."""
     if rows is None:
         strata = shuffled_split.strata_of(samples.spread.targets[pool], 2) if stratify else None
         try:
@@ -331,11 +332,11 @@ def _shuffled_test(
 
 
 def with_extra(samples: Samples, split: Split) -> Split:
-    """The split with the extra part in a fold of its own, beyond those that are validated: every other fold learns it.
+    """Return the split with the extra part in a fold of its own that is not validated: every other fold trains on it.
 
     Args:
         samples: The task's samples.
-        split: How the others are split.
+        split: The split of the other samples.
     """
     extra = samples.in_part("extra") & samples.labelled
     if not extra.any():
@@ -345,7 +346,7 @@ def with_extra(samples: Samples, split: Split) -> Split:
 
 
 def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
-    """The nested folds of the pool when one fold is set aside, shape (n,): -1 outside the pool and in that fold."""
+    """Return the nested folds of the pool if one fold is set aside, shape (n,): -1 outside of the pool and in that fold."""
     pool = np.flatnonzero((split.fold >= 0) & (split.fold < split.n_folds))
     inner = np.full(len(samples), -1, np.int64)
     inner[split.fold >= split.n_folds] = split.n_folds
@@ -363,7 +364,7 @@ def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
         return inner
     others = pool[split.fold[pool] != fold]
     if split.dealing == "group":
-        # As many as there are other groups.
+        # One inner fold per remaining group.
         inner[others] = np.unique(split.fold[others], return_inverse=True)[1].reshape(-1)
         return inner
     inner[others] = deal_rows(samples.spread, others, split.n_folds, split.seed, stratify=split.stratify)
@@ -371,14 +372,14 @@ def inner_folds(samples: Samples, split: Split, fold: int) -> Ints:
 
 
 def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
-    """The folds that came with the task; without them its validation part is fold 0 and its training part fold 1.
+    """The folds that came with the task; without them, its validation part is fold 0 and its training part is fold 1.
 
     Args:
         samples: The task's samples.
         rare: As for `kfold`; a validation part without a class is allowed anyway.
 
     Raises:
-        DataError: When the task has neither, or some training samples have no fold.
+        DataError: If the task has neither, or some training samples have no fold.
     """
     fold = _outside_pool(samples)
     fold[samples.in_part("train", "val") & ~samples.labelled] = UNLABELLED
@@ -394,10 +395,10 @@ def given(samples: Samples, *, rare: Rare = "refuse") -> Split:
 
 
 def check_enough(pool: Ints, folds: int) -> None:
-    """Refuse fewer training samples than folds.
+    """Require at least as many training samples as folds.
 
     Raises:
-        DataError: When there are fewer.
+        DataError: If there are fewer.
     """
     if len(pool) < folds:
         wrong = f"there {'is' if len(pool) == 1 else 'are'} only {counted(len(pool), 'training image')}"
@@ -412,7 +413,7 @@ def _outside_pool(samples: Samples) -> Ints:
 
 
 def with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, others: int = 1) -> tuple[Ints, Ints]:
-    """Fold numbers with test and unlabelled set, and the rows of the pool."""
+    """Return fold numbers with test and unlabelled rows marked, and the rows of the pool."""
     fold = _outside_pool(samples)
     pool = np.flatnonzero(samples.in_part("train", "val"))
     pool = pool[samples.labelled[pool]]
@@ -426,10 +427,10 @@ def with_test(samples: Samples, fraction: float, stratify: bool, seed: int, *, o
 
 
 def refuse_second_test(samples: Samples, fraction: float) -> None:
-    """Refuse to draw a test part where the task has one.
+    """Refuse to draw a test part if the task already has one.
 
     Raises:
-        DataError: When it has one.
+        DataError: If it has one.
     """
     if samples.in_part("test").any():
         fix = "leave split.test_fraction out"
@@ -453,10 +454,10 @@ def _given_folds(samples: Samples, fold: Ints, folds: Ints, rare: Rare) -> Split
 
 
 def on_test(samples: Samples, *, rare: Rare = "refuse") -> Split:
-    """All training samples (and those of a validation part) in fold 1, the test part in fold 0, which is validated.
+    """All training samples (and those of a validation part) in fold 1, and the test part in fold 0, which is validated.
 
-    A task without a test part is learned and not judged. Scores on the test part stay honest as long as nothing is
-    chosen by them: with the last epoch's weights, and neither an early stop nor a plateau schedule.
+    A task without a test part is trained without evaluation. Scores on the test part stay unbiased only if nothing is
+    chosen by them: use the weights of the last epoch, without early stopping or a plateau schedule.
 
     Args:
         samples: The task's samples.

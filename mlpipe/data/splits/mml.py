@@ -1,8 +1,8 @@
-"""Folds as mml-core draws them, number for number, so that both programs' results can be compared fold by fold.
+"""Folds as mml-core draws them, number for number, so that results of both programs can be compared fold by fold.
 
 Samples of each class are permuted by torch's generator and cut into parts: fold 0 gets the rounded n-th part, the others
-share the rest as evenly as possible, larger ones first. Then each fold is shuffled by NumPy's generator, which matters
-only where a fold's order decides another draw, as in nested folds.
+share the rest as evenly as possible, larger ones first. Then NumPy's generator shuffles each fold, which matters
+only where the order within a fold affects a later draw, as for nested folds.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Ints = npt.NDArray[np.int64]
 
 
 def fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: bool) -> Ints:
-    """The fold of each sample, shape (samples,).
+    """Return the fold of each sample, shape (samples,).
 
     Args:
         targets: Class numbers, shape (samples,), of samples in the order of their ids; other targets are not stratified.
-        n: How many folds.
+        n: The number of folds.
         seed: The seed, 42 in mml-core.
         stratify: Split each class by itself.
     """
@@ -28,11 +28,11 @@ def fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: bool
 
 
 def nested_fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, fold: int, *, stratify: bool) -> Ints:
-    """The inner fold of each sample outside one fold, shape (samples,), -1 for the samples of that fold.
+    """Return the inner fold of each sample outside of one fold, shape (samples,), -1 for the samples of that fold.
 
     Args:
         targets: As for `fold_numbers`.
-        n: How many folds there are, outer and inner ones.
+        n: The number of folds, outer and inner.
         seed: The seed of both.
         fold: The fold that is set aside.
         stratify: Split each class by itself.
@@ -44,7 +44,7 @@ def nested_fold_numbers(targets: npt.NDArray[Any], n: int, seed: int, fold: int,
 
 
 def ordered_folds(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: bool) -> list[Ints]:
-    """The samples' places in each fold, in the order that mml-core stores them in."""
+    """Return the positions of the samples in each fold, in the order in which mml-core stores them."""
     # Only this split needs torch, and `mml info` must not import it.
     import torch
 
@@ -60,7 +60,7 @@ def ordered_folds(targets: npt.NDArray[Any], n: int, seed: int, *, stratify: boo
             part.append(rows)
     folds = [np.concatenate(part) for part in parts]
     for number, rows in enumerate(folds):
-        # A list, as there: which draws NumPy makes may depend on what it shuffles.
+        # A list, as in mml-core: NumPy's draws may depend on the type of the shuffled sequence.
         listed = rows.tolist()
         np.random.default_rng(3 * (seed - 1) + number).shuffle(listed)
         folds[number] = np.array(listed, np.int64)

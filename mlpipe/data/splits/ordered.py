@@ -1,4 +1,4 @@
-"""Splits that follow the data's own order: forward in time, or one group after the other."""
+"""Splits that follow an order in the data: forward in time, or one group after the other."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def time(
     test_fraction: Annotated[float, ">= 0", "< 1"] = 0.0,
     rare: Rare = "refuse",
 ) -> Split:
-    """Forward-chained folds: the samples in their order in `folds` + 1 blocks; fold k learns from all blocks before its own.
+    """Time series folds: samples are sorted into `folds` + 1 consecutive blocks; fold k trains on all earlier blocks.
 
-    Samples of the same time stay in one block, which are as equal in size as that allows (the expanding windows of Bergmeir &
-    Benitez 2012; scikit-learn's TimeSeriesSplit where all times differ and the blocks have one size). Block 0 is only learned.
+    Samples of the same time stay in one block; blocks are as equal in size as possible (the expanding windows of Bergmeir &
+    Benitez 2012; scikit-learn's TimeSeriesSplit if all times differ and blocks have equal sizes). Block 0 is only trained on.
 
     Args:
         samples: The task's samples; each training sample has an order.
-        folds: How many blocks are validated, one model each.
-        test_fraction: Share of the training samples that becomes the test part: the last ones; only when the task has none.
-        rare: Refuse classes that no training image has, or allow them. What comes later cannot be spread, so what a single part
-            lacks is said and not refused.
+        folds: The number of validated blocks, one model each.
+        test_fraction: The share of the training samples that becomes the test part: the last ones; only if the task has none.
+        rare: Refuse classes that no training image has, or allow them. Classes that are missing in a single part are
+            reported but not refused, because folds in time cannot be stratified.
 
     Raises:
-        DataError: When samples have no order, or there are fewer times than blocks.
+        DataError: If samples have no order, or there are fewer times than blocks.
     """
     fold, pool = with_test(samples, 0.0, False, 0)
     orders = _orders(samples, pool)
@@ -62,7 +62,7 @@ def _orders(samples: Samples, pool: Ints) -> np.ndarray:
 
 
 def _blocks(orders: np.ndarray, shares: np.ndarray) -> Ints:
-    """The block of each sample: cuts lie where the shares are met most nearly between two times, and no block is empty."""
+    """Return the block of each sample: each cut is the one between two times that is nearest to its share; none is empty."""
     times, counts = np.unique(orders, return_counts=True)
     ends = np.cumsum(counts)
     cuts: list[int] = []
@@ -81,19 +81,19 @@ def leave_one_group_out(
     most_folds: Annotated[int, ">= 2"] = 50,
     rare: Rare = "refuse",
 ) -> Split:
-    """One fold for each group, in the order of their names: what is learned from all other groups is judged on it.
+    """One fold per group, in the order of their names: a model trained on all other groups is validated on that group.
 
-    Groups that share an identical image are one.
+    Groups that share an identical image are merged.
 
     Args:
         samples: The task's samples; each training sample has a group.
         test_fraction: As for `kfold`; groups stay whole.
-        test_seed: Decides the test part.
-        most_folds: More groups than that are refused, since each is a training of its own.
-        rare: Refuse classes that only one group has, or allow them and say what lacks.
+        test_seed: The seed of the test part.
+        most_folds: The largest number of groups that is accepted, because each group is a training of its own.
+        rare: Refuse classes that occur in only one group, or allow them and report what is missing.
 
     Raises:
-        DataError: When samples have no group, or there are too few or too many groups.
+        DataError: If samples have no group, or there are too few or too many groups.
     """
     fold, pool = with_test(samples, test_fraction, True, test_seed, others=2)
     without = [samples.ids[row] for row in pool if not samples.groups or not samples.groups[row]]

@@ -1,8 +1,9 @@
-"""Shares of samples: groups kept whole, every class and label as near to its share as groups allow.
+"""Shares of samples: groups stay together, and every class and label is as near to its share as the groups allow.
 
-The samples are cut into units (a group, identical images, a sample by itself), which go whole to the taken or to the other
-part. How far a choice of units is from the share is measured as chi-squared is: the squared distance of each level's count
-(a class, a label, a bin of numbers) from its share, over the level's size, and the same of all samples together.
+Samples are partitioned into units (a group, a set of identical images, or a single sample), each of which goes as a whole
+to the taken or to the other part. The distance of a choice of units from the share is measured as in the chi-squared
+statistic: the squared difference of each level's count (a level is a class, a label or a bin of numbers) from its share,
+divided by the level's size, plus the same for all samples together.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlpipe.errors import DataError, counted, problem
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
-# The largest table of (unit, level) that the search works with, and of (pair of units, level) in one of its steps.
+# The largest table of (unit, level) that the search handles, and of (pair of units, level) in one of its steps.
 _LARGEST, _LARGEST_STEP = 2_000_000, 500_000
 _MOST_STEPS = 300
 _LEVEL_MISSING, _TOO_FEW_LEFT, _SIZE_WRONG = 10.0, 1e5, 1e8
@@ -29,16 +30,16 @@ _LEVEL_MISSING, _TOO_FEW_LEFT, _SIZE_WRONG = 10.0, 1e5, 1e8
 
 @dataclass(frozen=True)
 class Units:
-    """Units that go whole to one part or the other, and the levels of each.
+    """Units that go as a whole to one part or the other, and the levels of each.
 
     Attributes:
         rows: The samples of each unit.
-        sizes: How many they are, shape (units,).
+        sizes: The number of samples of each unit, shape (units,).
         starts: Where each unit's entries in `levels` and `counts` begin, shape (units + 1,).
-        levels: Level numbers, those of a unit after each other.
-        counts: How many samples of the unit have that level.
-        totals: How many samples have each level, shape (levels,).
-        holders: How many units have each level, shape (levels,).
+        levels: Level numbers, unit by unit.
+        counts: The number of samples of the unit with that level.
+        totals: The number of samples with each level, shape (levels,).
+        holders: The number of units with each level, shape (levels,).
     """
 
     rows: Sequence[Ints]
@@ -50,13 +51,13 @@ class Units:
     holders: Ints
 
     def level_counts(self, choice: Bools) -> Ints:
-        """The number of samples of each level that a choice of units takes, shape (levels,)."""
+        """Return the number of samples of each level in a choice of units, shape (levels,)."""
         unit = np.repeat(np.arange(len(self.rows)), np.diff(self.starts))
         chosen = choice[unit]
         return np.bincount(self.levels[chosen], self.counts[chosen], len(self.totals)).astype(np.int64)
 
     def as_table(self) -> Floats:
-        """The number of samples of each level in each unit, shape (units, levels)."""
+        """Return the number of samples of each level in each unit, shape (units, levels)."""
         table = np.zeros((len(self.rows), len(self.totals)))
         table[np.repeat(np.arange(len(self.rows)), np.diff(self.starts)), self.levels] = self.counts
         return table
@@ -64,13 +65,13 @@ class Units:
 
 @dataclass(frozen=True)
 class Goal:
-    """The share that is to be taken of some units.
+    """Share to take of some units.
 
     Attributes:
-        fraction: Of all samples and of those of each level.
-        samples: How many samples that is, not rounded.
-        everywhere: Which levels both parts are to have, shape (levels,).
-        left: How many units are to be left at least.
+        fraction: The share of all samples and of those of each level.
+        samples: The share as a number of samples, not rounded.
+        everywhere: The levels that must occur in both parts, shape (levels,).
+        left: The minimum number of units that are left.
     """
 
     fraction: float
@@ -79,12 +80,12 @@ class Goal:
     left: int
 
     def reaches(self, units: Units, choice: Bools, rounding: float) -> bool:
-        """Whether a choice has every level that it is to have, and about as many samples as it is to have.
+        """Return whether a choice has every required level and about the wanted number of samples.
 
         Args:
             units: The units.
             choice: The choice.
-            rounding: By how many samples what was rounded in making it may be off; two, or an eighth of a part at most.
+            rounding: The tolerance in samples for rounding; capped at two, or an eighth of the smaller part if that is more.
         """
         size, whole, counts = int(units.sizes[choice].sum()), int(units.sizes.sum()), units.level_counts(choice)
         rounding = min(rounding, max(2, min(self.samples, whole - self.samples) / 8))
@@ -96,21 +97,21 @@ class Goal:
 def of_samples(
     samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int, *, key: str, others: int
 ) -> Ints:
-    """The rows of a share of the pool: of samples and of each class or label, groups and identical images kept together.
+    """Return the rows of a share of the pool, and of each class or label in it; groups and identical images stay together.
 
-    Without groups it is drawn class by class, or as some of several even folds, where that reaches the share.
+    Without groups it is drawn class by class, or as some of several even folds, if that reaches the share.
 
     Args:
         samples: The task's samples.
         pool: The rows to choose from.
         fraction: The share.
-        stratify: Whether classes and labels are to have their shares.
-        seed: Decides the draw.
-        key: The configuration's key of the share.
-        others: Into how many parts the rest of the pool will be divided.
+        stratify: Whether classes and labels are to keep their shares.
+        seed: The seed of the draw.
+        key: The configuration key of the share.
+        others: The number of parts that the rest of the pool will be divided into.
 
     Raises:
-        DataError: When the pool cannot be divided.
+        DataError: If the pool cannot be divided.
     """
     if not samples.groups and round(fraction * len(pool)) in (0, len(pool)):
         raise DataError(problem(key, f"leaves a part of the {counted(len(pool), 'image')} empty", got=fraction))
@@ -118,7 +119,7 @@ def of_samples(
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     levels = levels_of(samples, pool, ceil(1 / min(fraction, 1 - fraction)), stratify=stratify)
     if levels.ndim == 2:
-        # A label is to be known as absent in both parts, too.
+        # The absence of a label must occur in both parts, too.
         levels = np.hstack([levels, samples.targets[pool] == 0])
     pool_units = units(names, groups, levels, seed)
     if len(pool_units.rows) < 2:
@@ -139,7 +140,7 @@ def of_samples(
 
 
 def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """A share of the pool as the rounded share of each class, drawn by itself."""
+    """Return a share of the pool as the rounded share of each class, drawn separately."""
     strata = samples.targets[pool] if stratify else np.zeros(len(pool), np.int64)
     names, groups = [samples.ids[row] for row in pool], grouped(samples, pool)
     chosen: list[int] = []
@@ -159,20 +160,20 @@ def _share_of_classes(samples: Samples, pool: Ints, fraction: float, stratify: b
 
 
 def _share_of_folds(samples: Samples, pool: Ints, fraction: float, stratify: bool, seed: int) -> Ints:
-    """A share of the pool as some of up to twenty evenly spread folds, whose number fits the share best."""
+    """Return a share of the pool as some of up to twenty even folds, whose number fits the share best."""
     parts = min(range(2, min(20, len(pool)) + 1), key=lambda n: (abs(round(n * fraction) / n - fraction), n))
     fold = deal_rows(samples, pool, parts, seed, stratify=stratify)
     return np.asarray(pool[fold < round(parts * fraction)], np.int64)
 
 
 def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.generic], seed: int) -> Units:
-    """The units of some samples, in an order that is drawn from the seed and does not depend on that of the samples.
+    """Return the units of some samples, in an order that is drawn from the seed and independent of the samples' order.
 
     Args:
         names: The samples' names.
-        groups: What must stay together with each.
-        levels: Level numbers, shape (samples,); or which of several levels each has, shape (samples, levels), boolean.
-        seed: Decides the order.
+        groups: The group of each sample, which must stay together.
+        levels: Level numbers, shape (samples,); or whether each sample has each level, shape (samples, levels), boolean.
+        seed: The seed of the order.
     """
     rows = units_of(names, groups, seed)
     unit = np.empty(len(names), np.int64)
@@ -199,13 +200,13 @@ def units(names: Sequence[str], groups: Sequence[str], levels: npt.NDArray[np.ge
 
 
 def goal(units: Units, fraction: float, others: int) -> Goal:
-    """Goal of taking a share of some units.
+    """Return the goal of taking a share of some units.
 
     Args:
         units: The units.
         fraction: The share, above 0 and below 1.
-        others: Into how many parts the rest will be divided, each of a unit at least. A level that has as many units as
-            these is left to them.
+        others: The number of parts that the rest will be divided into, each with at least one unit. A level with only
+            this many units is left to them.
     """
     everywhere = (units.holders >= 2) & ((units.holders != others) | (others == 1))
     return Goal(fraction, fraction * float(units.sizes.sum()), everywhere, min(others, len(units.rows) - 1))
@@ -215,32 +216,32 @@ def take(units: Units, goal: Goal, seed: int) -> Bools:
     """Choose units that together are as near to the share as groups allow, shape (units,).
 
     The number of samples is off by at most half the largest unit, unless a part would be empty: then the nearest choice
-    that leaves none empty. Within that, so many units are left as the rest is divided into, levels that both parts are
-    to have are in both, and counts of all levels are near their shares. Found by dealing units in turn (rare levels first,
-    then large units), and by exchanging units while that comes nearer, from several starts; where units and levels are
-    too many for that, dealing alone.
+    without an empty part is taken. Within that, enough units are left for the parts of the rest, required levels occur in
+    both parts, and counts of all levels are near their shares. Units are dealt in turn (rare levels first, then large
+    units) and exchanged while that improves the choice, from several starts; with too many units and levels for that,
+    they are only dealt.
 
     Args:
         units: At least two units.
         goal: The share.
-        seed: Decides between choices that are equally near.
+        seed: Decides between equally near choices.
     """
-    # Three steps, each repairing what the one before may have left: counts of all levels are near their shares; no part
-    # lacks a level that it is to have; the number of samples is near enough, which goes before both.
+    # Three steps, each with priority over the one before: bring the counts of all levels near their shares; give both parts
+    # the levels they must have; bring the number of samples near enough.
     drawn = np.random.Generator(np.random.Philox(key=[seed, 3]))
     dealt = _with_size(units, goal, _with_levels(units, goal, _dealt_units(units, goal)))
     if len(units.rows) * max(len(units.totals), 1) > _LARGEST:
         return dealt
-    # Dealing never takes back: exchanges do, and other starts find what exchanges from this one do not reach.
+    # Dealing is greedy: exchanges correct it, and other starts reach choices that exchanges from this one do not.
     search = _Search(units, goal, units.as_table(), drawn)
     starts = [dealt, *(_first_units(units, goal, drawn.permutation(len(units.rows))) for _ in range(search.restarts))]
     choices = [search.improved_choice(start) for start in starts]
-    # Rounded: of choices that are equally near, the first start's counts on every machine.
+    # Rounded, so that of equally near choices the first start's is taken on every machine.
     return min(choices, key=lambda choice: round(search.cost(choice), 12))
 
 
 def _first_units(units: Units, goal: Goal, order: Ints) -> Bools:
-    """The first units of an order, as many as come nearest to the share, neither none nor all."""
+    """Choose the first units of an order, as many as come nearest to the share, neither none nor all."""
     sums = np.cumsum(units.sizes[order])[:-1]
     choice = np.zeros(len(units.rows), bool)
     choice[order[: int(np.abs(sums - goal.samples).argmin()) + 1]] = True
@@ -248,7 +249,7 @@ def _first_units(units: Units, goal: Goal, order: Ints) -> Bools:
 
 
 def _dealt_units(units: Units, goal: Goal) -> Bools:
-    """Give each unit in turn to the part that has too little of what it holds."""
+    """Give each unit in turn to the part that lacks most of its levels."""
     rare = ceil(2 / min(goal.fraction, 1 - goal.fraction))
     least = [
         int(units.holders[units.levels[a:b]].min(initial=rare))
@@ -265,7 +266,7 @@ def _dealt_units(units: Units, goal: Goal) -> Bools:
         costs = []
         for part in (0, 1):
             own = tallies[part]
-            # (a + s)^2 - a^2 = (2 a + s) s: the growth of a sum of squares is least where a part has too little.
+            # (a + s)^2 - a^2 = (2 a + s) s: the sum of squares grows least for the part that lacks most.
             cost = (2 * filled[part] + sizes[unit]) * sizes[unit] / whole
             cost += sum((2 * own[levels[at]] + counts[at]) * counts[at] / totals[levels[at]] for at in entries)
             costs.append(cost / weights[part])
@@ -278,7 +279,7 @@ def _dealt_units(units: Units, goal: Goal) -> Bools:
 
 
 def _with_levels(units: Units, goal: Goal, choice: Bools) -> Bools:
-    """The choice with the smallest unit of the other part for every level that a part lacks and is to have."""
+    """For every required level that a part lacks, move the smallest unit with that level from the other part."""
     choice = choice.copy()
     unit = np.repeat(np.arange(len(units.rows)), np.diff(units.starts))
     counts = units.level_counts(choice)
@@ -289,18 +290,18 @@ def _with_levels(units: Units, goal: Goal, choice: Bools) -> Bools:
         holders = by_level[level]
         moved = holders[int(units.sizes[holders].argmin())]
         choice[moved] = ~choice[moved]
-        # Counted on, and not all of them anew for each level.
+        # Update the counts incrementally instead of recomputing them for each level.
         own = slice(units.starts[moved], units.starts[moved + 1])
         counts[units.levels[own]] += units.counts[own] if choice[moved] else -units.counts[own]
     return choice
 
 
 def _with_size(units: Units, goal: Goal, choice: Bools) -> Bools:
-    """The choice with units moved to the other part until the number of samples is near enough and no part empty."""
+    """Move units to the other part until the number of samples is near enough and no part is empty."""
     choice, allowed = choice.copy(), units.sizes.max() / 2
     size, whole = int(units.sizes[choice].sum()), int(units.sizes.sum())
-    # Each turn moves the unit that comes nearest to the goal. It ends by itself where none comes nearer, but not with a part
-    # empty: then even a unit that leads away from the goal moves.
+    # Each turn moves the unit that brings the size nearest to the goal. The loop ends when none improves it, except while a
+    # part is empty: then a unit moves even if that leads away from the goal.
     while abs(off := size - goal.samples) > allowed or size in (0, whole):
         side = choice if off > 0 else ~choice
         moves = np.flatnonzero(side)
@@ -321,7 +322,7 @@ class _Search:
         units: The units.
         goal: The share.
         table: Samples of each level in each unit, shape (units, levels).
-        drawn: Draws the pairs that are tried where there are too many.
+        drawn: The generator that draws the pairs to try if there are too many.
     """
 
     def __init__(self, units: Units, goal: Goal, table: Floats, drawn: np.random.Generator) -> None:
@@ -332,13 +333,13 @@ class _Search:
         self.restarts = 20 if len(units.rows) <= 30 else 6 if len(units.rows) <= 200 else 1
 
     def cost(self, choice: Bools) -> float:
-        """The distance of a choice from the share."""
+        """Return the distance of a choice from the share."""
         chosen = choice[None]
         left = (~chosen).sum(axis=1).astype(np.float64)
         return float(self._costs(chosen @ self._table, chosen @ self._sizes, left)[0])
 
     def improved_choice(self, choice: Bools) -> Bools:
-        """The choice after the best exchange of one unit, or of two, again and again until none comes nearer."""
+        """Apply the best exchange of one unit or two again and again, until none improves the choice."""
         choice = choice.copy()
         now = self.cost(choice)
         for _ in range(_MOST_STEPS):
@@ -371,7 +372,7 @@ class _Search:
         return [int(out[first]), int(into[second])], float(costs[first, second])
 
     def _costs(self, counts: Floats, size: Floats, left: Floats) -> Floats:
-        """The costs of choices with these counts, shape (..., levels), sizes and units that are left, shape (...)."""
+        """Return the costs of choices with these level counts, shape (..., levels), sizes and units left, shape (...)."""
         target, whole = self._goal, self._total_size
         far = ((counts - target.fraction * self._totals) ** 2 / self._totals).sum(axis=-1) / whole
         far = far + (size - target.samples) ** 2 / whole**2

@@ -1,6 +1,6 @@
-"""Folds and a test part by shuffling row numbers, as scikit-learn and Python's `random` do for a given seed.
+"""Folds and a test part from shuffled row numbers, as scikit-learn and Python's `random` draw them for a given seed.
 
-Rows are numbered in the samples' order; identical images and groups are not kept together.
+Rows are numbered in the order of the samples; identical images and groups are not kept together.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Ints = npt.NDArray[np.int64]
 
 
 def test_rows(n: int, fraction: float, seed: int, strata: Ints | None = None) -> tuple[Ints, Ints]:
-    """The rows that stay and the rows of a test part, in the order in which they were drawn.
+    """Return the remaining rows and the rows of a test part, in the order in which they were drawn.
 
     Args:
-        n: How many rows there are.
-        fraction: The test part's share; `round(n - n * fraction)` rows stay.
-        seed: Of Python's `random.shuffle`, or of StratifiedShuffleSplit where strata are given.
+        n: The number of rows.
+        fraction: The test part's share; `round(n - n * fraction)` rows remain.
+        seed: The seed of Python's `random.shuffle`, or of StratifiedShuffleSplit if strata are given.
         strata: A number for each row, whose shares are kept; None: rows are shuffled.
     """
     if strata is not None:
-        # Imported late everywhere here: it brings pandas, which only those who draw such a split should wait for.
+        # All imports of scikit-learn here are late: it imports pandas, which is slow and only needed for such a split.
         from sklearn.model_selection import StratifiedShuffleSplit
 
         splitter = StratifiedShuffleSplit(4, test_size=fraction, random_state=seed)
@@ -42,11 +42,11 @@ def test_rows(n: int, fraction: float, seed: int, strata: Ints | None = None) ->
 
 
 def validation_parts(n: int, folds: int, val_fraction: float, seed: int, strata: Ints | None = None) -> list[Ints]:
-    """The validation rows of each fold: (Stratified)KFold, or train_test_split for a single fold.
+    """Return the validation rows of each fold: (Stratified)KFold, or train_test_split for a single fold.
 
     Args:
-        n: How many rows there are.
-        folds: How many folds.
+        n: The number of rows.
+        folds: The number of folds.
         val_fraction: The validation part's share, for a single fold.
         seed: scikit-learn's `random_state`.
         strata: A number for each row, whose shares are kept.
@@ -62,11 +62,11 @@ def validation_parts(n: int, folds: int, val_fraction: float, seed: int, strata:
 
 
 def strata_of(targets: npt.NDArray[Any], seldom: int) -> Ints:
-    """A number for each row: its class, or its set of labels; sets of fewer than `seldom` rows make one together.
+    """Return a number for each row: its class, or its set of labels; sets with fewer than `seldom` rows share one number.
 
     Args:
         targets: As `mlpipe.data.task.Samples.targets` for classes or labels.
-        seldom: How many rows a set needs for a number of its own.
+        seldom: The minimum number of rows for a set to get its own number.
     """
     if targets.ndim == 1:
         return targets.astype(np.int64)
@@ -78,14 +78,14 @@ def strata_of(targets: npt.NDArray[Any], seldom: int) -> Ints:
 
 
 def read_rows(path: Path, key: str) -> list[Any]:
-    """The lists of row numbers of a split that was written to a YAML file.
+    """Read the lists of row numbers of a split from a YAML file.
 
     Args:
         path: The file.
-        key: The configuration's key that names it, for the sentence.
+        key: The configuration key that names it, for the error message.
 
     Raises:
-        DataError: When it cannot be read or holds no lists.
+        DataError: If it cannot be read or holds no lists.
     """
     try:
         lists = files.read_yaml(path)

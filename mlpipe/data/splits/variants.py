@@ -1,7 +1,7 @@
-"""Rows of a task that one model uses: training, validation, test and unlabelled ones, plain or nested.
+"""Rows of a task that one model uses: training, validation, test and unlabelled rows, plain or nested.
 
 A nested variant `name+nested?k` sets fold k aside as test data and splits the other folds anew into as many folds, of
-which the first validates and the others train (the mode reference's nested cross-validation).
+which the first is for validation and the others for training (the mode reference's nested cross-validation).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from mlpipe.errors import DataError, listing, problem
 
 Rows = npt.NDArray[np.int64]
 
-# The fold of a model that learns from all folds.
+# The fold number of a model that trains on all folds.
 REFIT = -1
 _REFIT_DRAWS = 999
 
 
 @dataclass(frozen=True)
 class View:
-    """The rows of a task that one model trains on, validates on, is tested on and predicts.
+    """Rows of a task that one model trains on, validates on, is tested on and predicts.
 
     Attributes:
         task: The variant's name, such as `digits` or `digits+nested?2`.
@@ -50,11 +50,11 @@ class View:
 
     @property
     def draws(self) -> int:
-        """The number that random draws depend on beside the seed: the fold's, one of its own for a refit."""
+        """Return the number that random draws use besides the seed: the fold's number, and a separate one for a refit."""
         return _REFIT_DRAWS if self.fold == REFIT else self.fold
 
     def without(self, unreadable: npt.NDArray[np.bool_]) -> View:
-        """The same view without the rows of unreadable images; `unreadable` has one flag for each sample."""
+        """Return the view without the rows of unreadable images; `unreadable` has one flag per sample."""
 
         def readable(rows: Rows) -> Rows:
             return rows[~unreadable[rows]]
@@ -68,17 +68,17 @@ class View:
         )
 
     def rows(self) -> dict[str, Rows]:
-        """The four sets of rows by the name of their split."""
+        """Return the four sets of rows by the name of their split."""
         return {"train": self.train, "val": self.val, "test": self.test, "unlabelled": self.unlabelled}
 
 
 def fold_name(fold: int) -> str:
-    """A fold in sentences and names of steps: `fold 2`, or `refit`."""
+    """Return the name of a fold in sentences and names of steps: `fold 2`, or `refit`."""
     return "refit" if fold == REFIT else f"fold {fold}"
 
 
 def plain(task: Task, split: Split, fold: int) -> View:
-    """Train on all folds but one (in time: on those before it), validate on that one, test on the task's test part."""
+    """Train on all folds but one (in time: on the folds before it), validate on that one, test on the task's test part."""
     split, own = split.of_fold(fold)
     pool = np.flatnonzero(split.fold >= 0)
     of_pool = split.fold[pool]
@@ -94,9 +94,9 @@ def plain(task: Task, split: Split, fold: int) -> View:
 
 
 def whole(task: Task, split: Split) -> View:
-    """Train on all folds, those that only train among them, and validate on nothing; the test part is as for a fold.
+    """Train on all folds, including those that are never validated, without validation; the test part is as for a fold.
 
-    In time it learns from all blocks, the first and the last.
+    With folds in time it trains on all blocks, including the first and the last.
     """
     learned = (split.fold >= 0) & ~task.samples.in_part("test")
     none = np.empty(0, np.int64)
@@ -112,7 +112,7 @@ def whole(task: Task, split: Split) -> View:
 
 
 def nested(task: Task, split: Split, fold: int) -> View:
-    """Set one fold aside as test data, split the others anew into as many folds, validate on the first of them."""
+    """Set one fold aside as test data, split the others anew into as many folds, and validate on the first of them."""
     split, own = split.of_fold(fold)
     inner = inner_folds(task.samples, split, own)
     return View(
@@ -126,7 +126,7 @@ def nested(task: Task, split: Split, fold: int) -> View:
 
 
 def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = False) -> None:
-    """Refuse a view in which a class has no training image, or nothing is left to validate on.
+    """Refuse a view in which a class has no training image, or no row is left to validate on.
 
     Args:
         task: The task.
@@ -139,7 +139,7 @@ def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = 
     """
     counts = task.class_counts(view.train)
     empty = [name for name, count in zip(task.classes, counts, strict=True) if count == 0]
-    # A mask has most classes of a task rarely: one that is lost in a fold keeps none of the others from being learned.
+    # Most masks lack most classes of a task: a class that is missing in a fold does not prevent training on the others.
     kind = kinds.of(task.kind)
     if empty and not is_lenient and not kind.is_dense:
         wrong = f"no readable training image is left {kind.words.OF_OUTPUT} {listing(empty)}"
@@ -150,7 +150,7 @@ def check(task: Task, view: View, *, is_judged: bool = True, is_lenient: bool = 
 
 
 def _resampled(task: Task, train: Rows, fold: int) -> Rows:
-    """As many training rows, drawn with replacement when a tag says so (Efron 1979); validation rows stay as they are."""
+    """Resample the training rows with replacement if a tag asks for it (Efron 1979); validation rows stay as they are."""
     for seed in task.bootstraps:
         generator = np.random.Generator(np.random.Philox(key=[seed, fold]))
         train = np.sort(generator.choice(train, len(train)))

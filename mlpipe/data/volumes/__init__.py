@@ -1,1 +1,1 @@
-"""Large arrays in files: read piece by piece, cut into slices, and put together again."""
+"""Large arrays in files: read piece by piece, cut into slices, and assembled again."""

@@ -1,4 +1,4 @@
-"""Array files (.npy, .npz, HDF5) read piece by piece, however large they are."""
+"""Array files (.npy, .npz, HDF5) that are read piece by piece, whatever their size."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ else:
 ENDS = (".npy", ".npz", *hdf5.ENDS)
 DAMAGED = (*limits.DAMAGED_ARRAY, KeyError, RuntimeError, OverflowError)
 _PIECE = 1 << 20
-# What an array that is packed a thousandfold may take of the free disk.
+# The share of the free disk space that an array with an extreme compression ratio may take.
 _SMALL_SHARE = 0.1
-# Bytes of slices after which the mapped pages of a volume are given back.
+# Bytes of slices after which the mapped pages of a volume are released.
 RELEASE_AFTER = 16 << 20
 
 
 class Volume:
-    """An array in a file, of which only what is asked for is read.
+    """An array in a file, of which only the requested parts are read.
 
     Args:
-        array: A memory map, or a dataset of HDF5.
-        name: What the file calls it; empty: nothing.
+        array: A memory map, or an HDF5 dataset.
+        name: Its name in the file; empty: none.
     """
 
     def __init__(self, array: Any, name: str) -> None:
@@ -52,15 +52,15 @@ class Volume:
         return self._array[where]
 
     def release(self) -> None:
-        """Let the system take back the memory of what was read; it is read again where it is needed again."""
+        """Let the system reclaim the memory of what was read; it is read again when needed."""
         release(self._array)
 
 
 def release(array: Any) -> None:
-    """Give the mapped pages of a file back; what was written into them is in the system's cache of the file.
+    """Release the mapped pages of a file; written data stay in the system's file cache.
 
     Args:
-        array: A memory map of a file, or anything else, which stays as it is.
+        array: A memory map of a file; anything else is left unchanged.
     """
     mapping = getattr(array, "base", None)
     if isinstance(mapping, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
@@ -68,10 +68,10 @@ def release(array: Any) -> None:
 
 
 def file_of(path: Path, key: str) -> Path:
-    """The one file of a volume, which a folder may be named for.
+    """Return the single file of a volume; `path` may be a folder.
 
     Raises:
-        DataError: When it is not there, or a folder holds none or several.
+        DataError: If it does not exist, or a folder holds no file or several.
     """
     if path.is_file():
         if path.suffix.lower() not in ENDS:
@@ -95,24 +95,24 @@ def opened(
     dataset_key: str | None = None,
     scratch: Path | None = None,
 ) -> Iterator[Volume]:
-    """The one array of a file, or the one that is named.
+    """Open the only array of a file, or the named one.
 
     Args:
-        path: A .npy file, an .npz (its array is unpacked to a file that has no name), or HDF5.
-        key: The configuration's key, for sentences.
-        dataset: The name of the array, where an .npz or an HDF5 file holds several.
-        dataset_key: The key of that name; None: `dataset` in the section of `key`.
-        scratch: Where an .npz is unpacked; None: the system's folder for temporary files.
+        path: A .npy file, an .npz file (its array is unpacked to an unnamed file), or HDF5.
+        key: The configuration key, for error messages.
+        dataset: The name of the array, if an .npz or HDF5 file holds several.
+        dataset_key: The configuration key of that name; None: `dataset` in the section of `key`.
+        scratch: The folder to unpack an .npz in; None: the system's folder for temporary files.
 
     Raises:
-        DataError: When it is damaged, holds no such array, or no array of numbers.
+        DataError: If it is damaged, holds no such array, or no array of numbers.
     """
     with ExitStack() as stack:
         yield _opened(stack, path, key, dataset, dataset_key, scratch)
 
 
 def kept(path: Path, key: str, *, dataset: str | None = None, dataset_key: str | None = None) -> Volume:
-    """As `opened`, for a volume that stays open for as long as it is used.
+    """Open a volume as `opened` does, for as long as it is used.
 
     Args:
         path: As for `opened`.
@@ -132,7 +132,7 @@ def kept(path: Path, key: str, *, dataset: str | None = None, dataset_key: str |
 def _opened(
     stack: ExitStack, path: Path, key: str, dataset: str | None, dataset_key: str | None, scratch: Path | None
 ) -> Volume:
-    """The array for `opened`; `stack` closes what is opened for it."""
+    """Return the array for `opened`; `stack` closes what is opened for it."""
     place = dataset_key or f"{key.rpartition('.')[0]}.dataset".lstrip(".")
     try:
         return _volume(stack, path, place, dataset, scratch)
@@ -158,10 +158,10 @@ def _volume(stack: ExitStack, path: Path, place: str, dataset: str | None, scrat
 
 
 def _array_name(names: list[str], name: str | None, path: Path, place: str) -> str:
-    """The array that is asked for, or the only one.
+    """Return the name of the requested array, or of the only one.
 
     Raises:
-        DataError: When there is none.
+        DataError: If there is none.
     """
     if name is None and len(names) == 1:
         return names[0]
@@ -175,10 +175,10 @@ def _array_name(names: list[str], name: str | None, path: Path, place: str) -> s
 
 
 def _mapped(file: IO[bytes]) -> npt.NDArray[Any]:
-    """The array of an open .npy file as a memory map.
+    """Return the array of an open .npy file as a memory map.
 
     Raises:
-        ValueError: When it is no such file, or holds anything but numbers.
+        ValueError: If it is not such a file, or holds anything but numbers.
     """
     version = np.lib.format.read_magic(file)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
@@ -190,15 +190,15 @@ def _mapped(file: IO[bytes]) -> npt.NDArray[Any]:
 
 
 def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: Path | None) -> npt.NDArray[Any]:
-    """A member of an .npz as a memory map of a file without a name.
+    """Return a member of an .npz as a memory map of an unnamed file.
 
     Raises:
-        OSError: When there is no disk space for it.
+        OSError: If there is not enough disk space.
     """
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
     info = archive.getinfo(member)
     size, free = info.file_size, shutil.disk_usage(folder).free
-    # A volume of class numbers is packed a thousandfold; where it would take much of the disk it is none.
+    # Volumes of class numbers may compress a thousandfold; this is only accepted if little disk space is needed.
     most = limits.DEFLATED if size <= free * _SMALL_SHARE else limits.GROWTH
     limits.require_growth(info.compress_size, size, member, most)
     if size > free:
@@ -211,23 +211,23 @@ def _unpacked(archive: zipfile.ZipFile, member: str, stack: ExitStack, scratch: 
 
 
 def _datasets(file: Any) -> list[str]:
-    """The names of all datasets; links to other places are not followed."""
+    """Return the names of all datasets; links are not followed."""
     names: list[str] = []
     file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
     return names
 
 
 def _hdf5_array(path: Path, dataset: Any) -> Any:
-    """A dataset as a memory map where it lies in one piece, else as it is.
+    """Return a dataset as a memory map if it is contiguous, else unchanged.
 
     Raises:
-        ValueError: When its numbers are in other files, or it holds anything but numbers.
+        ValueError: If its data are in other files, or it holds anything but numbers.
     """
     if hdf5.lies_elsewhere(dataset):
         raise ValueError("its numbers are in other files")
     _require_numbers(dataset.shape, dataset.dtype)
     hdf5.require_chunks(dataset)
-    # It is read slice by slice, a chunk at a time, whatever its size.
+    # A chunked dataset is read slice by slice and chunk by chunk, whatever its size.
     size, chunk = (math.prod(shape) * dataset.dtype.itemsize for shape in (dataset.shape, dataset.chunks or ()))
     most = limits.DEFLATED if chunk <= limits.UNPACKED else limits.GROWTH
     limits.require_growth(dataset.id.get_storage_size(), size, dataset.name, most)

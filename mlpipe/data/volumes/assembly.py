@@ -29,9 +29,9 @@ else:
 Precision = Literal["single", "half"]
 Layout = Literal["channels_last", "channels_first"]
 
-# Batches that wait for the writer; more would only need memory.
+# Batches that wait for the writer; more would only take memory.
 _IN_FLIGHT = 2
-# Bytes of predictions after which mapped pages are given back, and bytes of a band that is converted at once.
+# Bytes of predictions after which mapped pages are released, and bytes of a band that is converted at once.
 _RELEASE_AFTER = 16 << 20
 _BAND = 16 << 20
 
@@ -40,17 +40,17 @@ _BAND = 16 << 20
 def assembled(
     path: Path, grids: Sequence[Grid], *, precision: Precision = "single", layout: Layout = "channels_last"
 ) -> Iterator[Assembly]:
-    """A file with one dataset for each slice set, there when all predictions are in it and not before.
+    """Write a file with one dataset per slice set; it appears under its name only when all predictions are in it.
 
     Args:
-        path: The file; another one of this name stays as it is until then.
+        path: The file; an existing file of this name is kept until then.
         grids: The slices of each set.
-        precision: Numbers of 32 or 16 bit.
-        layout: Where a dataset's channels are.
+        precision: 32-bit or 16-bit floats.
+        layout: The position of the channel axis of datasets.
 
     Raises:
-        DataError: When a number is too large for half precision, or predictions are missing at the end.
-        OSError: When there is no disk space for the file.
+        DataError: If a value is too large for half precision, or predictions are missing at the end.
+        OSError: If there is not enough disk space for the file.
     """
     with files.durable(path) as temporary, ExitStack() as stack:
         assembly = Assembly(temporary, grids, precision, layout, stack)
@@ -59,17 +59,17 @@ def assembled(
 
 
 class Assembly:
-    """Takes predictions batch by batch, and writes them in a thread of its own.
+    """Receives predictions batch by batch and writes them in a separate thread.
 
-    Overlaps are summed in the file, each prediction with its share of their mean, which is known beforehand; half
-    precision is made of 32-bit sums at the end. Files are mapped, so that memory is bounded by the batches that wait.
+    Overlapping predictions are summed in the file, each weighted with its share of the mean, which is known in advance; half
+    precision is converted from 32-bit sums at the end. Files are mapped, so that only waiting batches take memory.
 
     Args:
-        path: The file to make.
+        path: The file to write.
         grids: The slices of each set.
-        precision: Numbers of 32 or 16 bit.
-        layout: Where a dataset's channels are.
-        stack: Closes what it opens.
+        precision: 32-bit or 16-bit floats.
+        layout: The position of the channel axis of datasets.
+        stack: Closes what is opened.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Assembly:
         self._path, self._grids, self._stack = path, grids, stack
         self._dtype = np.dtype(np.float16 if precision == "half" else np.float32)
         self._layout, self._unreleased_bytes = layout, 0
-        # How many predicted values are NaN or infinite, as far as they are written.
+        # The number of predicted values written so far that are NaN or infinite.
         self.odd = 0
         self._missing = [len(grid) for grid in grids]
         self._stored: list[Floats] = []
@@ -87,16 +87,16 @@ class Assembly:
         self._waiting: deque[Future[None]] = deque()
 
     def put(self, which: int, first: int, predictions: npt.NDArray[np.float32]) -> None:
-        """Hand on the predictions of the next slices of a set; waits while too many are not written yet.
+        """Queue the predictions of the next slices of a set; waits while too many are not yet written.
 
         Args:
-            which: The set's position.
-            first: The first slice.
-            predictions: Shape (slices, channels, *seen); not to be changed afterwards.
+            which: The index of the set.
+            first: The index of the first slice.
+            predictions: Shape (slices, channels, *seen); must not be changed afterwards.
 
         Raises:
-            DataError: When a number of an earlier batch is too large for half precision.
-            ValueError: When slices are not the next ones.
+            DataError: If a value of an earlier batch is too large for half precision.
+            ValueError: If the slices are not the next ones.
         """
         if first != len(self._grids[which]) - self._missing[which]:
             raise ValueError(f"slice {first} of {self._grids[which].cut.name} is not the next one")
@@ -108,10 +108,10 @@ class Assembly:
         self._waiting.append(self._writer.submit(self._write, which, first, predictions))
 
     def finish(self) -> None:
-        """Wait for the writer, and turn sums into what is stored.
+        """Wait for the writer, and convert sums to the stored values.
 
         Raises:
-            DataError: When predictions are missing, or too large for half precision.
+            DataError: If predictions are missing, or too large for half precision.
         """
         for future in self._waiting:
             future.result()
@@ -126,7 +126,7 @@ class Assembly:
                     release(stored)
 
     def _make(self, channels: int) -> None:
-        """Make the file with all its datasets, and reserve their disk space."""
+        """Create the file with all its datasets, and reserve their disk space."""
         shapes = [
             (*grid.extent, channels) if self._layout == "channels_last" else (channels, *grid.extent)
             for grid in self._grids
@@ -145,7 +145,7 @@ class Assembly:
             self._sums.append(self._scratch(shape) if is_summed_apart else stored)
 
     def _scratch(self, shape: tuple[int, ...]) -> Floats:
-        """Zeros of 32 bit in a file without a name beside the other."""
+        """Return 32-bit zeros in an unnamed file beside the other."""
         opened = self._stack.enter_context(tempfile.TemporaryFile(dir=self._path.parent))  # noqa: SIM115
         _reserve(opened, int(np.prod(shape, dtype=np.int64)) * 4)
         return np.memmap(opened, np.float32, "r+", 0, shape)
@@ -173,7 +173,7 @@ class Assembly:
 
 
 def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Make a dataset in one piece that nothing is written into yet, and say where in the file it begins."""
+    """Create a contiguous, still unwritten dataset, and return its offset in the file."""
     how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     how.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     how.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -183,7 +183,7 @@ def _dataset(file: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any])
 
 
 def _reserve(opened: IO[bytes], size: int) -> None:
-    """Make a file so large that writing to it cannot fail for want of disk space."""
+    """Extend a file so that later writes cannot fail for lack of disk space."""
     opened.truncate(size)
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(opened.fileno(), 0, size)

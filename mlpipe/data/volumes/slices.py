@@ -1,4 +1,4 @@
-"""Slices of a volume and the way back: where each lies, and which part of its prediction counts."""
+"""Slices of a volume and their assembly: the position of each slice, and the part of its prediction that counts."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ Region = tuple[slice, ...]
 
 
 class Cuttable(Protocol):
-    """An array that can be cut: in memory, a mapped file, a dataset of HDF5."""
+    """An array that can be cut: in memory, a mapped file, or an HDF5 dataset."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Channels first, or spatial axes alone."""
+        """Return the shape, with channels first or only spatial axes."""
 
     def __getitem__(self, where: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
 class SliceSet:
-    """Settings of cutting a volume; every tuple has a number for each spatial axis of the volume.
+    """Settings for cutting a volume; every tuple has one number per spatial axis of the volume.
 
     Attributes:
-        name: What its dataset of predictions is called.
-        sizes: The part of a slice whose predictions count. An axis of size 1 is not there for the network.
-        before: What is put in front of it.
-        after: What is put behind it.
-        strides: How far a slice is from the one before.
-        discard_remainders: Leave out what no whole slice covers, instead of filling the last slice up with zeros.
-        transpose: Swap the two axes of a slice for the network, and back afterwards.
-        margin: What is put around a slice: `zeros`, or the volume's own `data`, with zeros outside of it.
+        name: The name of its dataset of predictions.
+        sizes: The part of a slice whose predictions count. The network does not see axes of size 1.
+        before: The padding before it.
+        after: The padding after it.
+        strides: The distance between consecutive slices.
+        discard_remainders: Leave out what no whole slice covers, instead of padding the last slice with zeros.
+        transpose: Swap the two axes of a slice for the network, and swap them back afterwards.
+        margin: The padding of a slice: `zeros`, or the volume's own `data`, with zeros outside of the volume.
     """
 
     name: str
@@ -53,27 +53,27 @@ class SliceSet:
 
     @property
     def flat(self) -> tuple[int, ...]:
-        """The axes that the network does not see."""
+        """Return the axes that the network does not see."""
         return tuple(axis for axis, size in enumerate(self.sizes) if size == 1)
 
     @property
     def rank(self) -> int:
-        """The number of axes that the network sees."""
+        """Return the number of axes that the network sees."""
         return len(self.sizes) - len(self.flat)
 
     @property
     def padded(self) -> tuple[int, ...]:
-        """The sizes with what is put around."""
+        """Return the sizes including the padding."""
         return tuple(map(sum, zip(self.sizes, self.before, self.after, strict=True)))
 
     @property
     def seen(self) -> tuple[int, ...]:
-        """The spatial shape that the network sees."""
+        """Return the spatial shape that the network sees."""
         shape = tuple(size for axis, size in enumerate(self.padded) if axis not in self.flat)
         return shape[::-1] if self.transpose else shape
 
     def inside(self, array: Floats) -> Floats:
-        """A view of what the network sees, shape (channels, *seen), in the axes of the volume, (channels, *padded)."""
+        """Return a view of what the network sees, (channels, *seen), with the axes of the volume, (channels, *padded)."""
         turned = array.swapaxes(-1, -2) if self.transpose else array
         return np.expand_dims(turned, tuple(axis + 1 for axis in self.flat))
 
@@ -91,22 +91,22 @@ def slice_set(
     margin: Literal["zeros", "data"] = "zeros",
     name: str | None = None,
 ) -> SliceSet:
-    """A slice set from a configuration.
+    """Return a slice set from a configuration.
 
     Args:
-        place: The configuration's key, for sentences.
+        place: The configuration key, for error messages.
         number: The number of the set, for its name, from 1.
-        sizes: The size of a slice along each spatial axis; 1 takes the axis away.
-        padding: What is put on either side along each axis; not together with padded_sizes.
-        padded_sizes: The size of a slice with what is put around it; of an odd rest the larger half goes behind.
-        strides: How far slices are apart; none: the sizes.
+        sizes: The size of a slice along each spatial axis; 1 removes the axis.
+        padding: The padding on either side along each axis; not together with padded_sizes.
+        padded_sizes: The size of a slice including padding; the larger half of an odd difference goes after the slice.
+        strides: The distance between slices; none: the sizes.
         discard_remainders: Leave out what no whole slice covers.
         transpose: Swap the axes of slices that have two.
-        margin: Put zeros around slices, or the data that are there.
+        margin: Pad slices with zeros, or with the volume's own data.
         name: The name of its dataset; none: slice_set_NUMBER.
 
     Raises:
-        ConfigError: With a sentence for everything that is wrong.
+        ConfigError: With one sentence for each fault.
     """
     axes, problems = len(sizes), list[str]()
     for key, values in (("padding", padding), ("padded_sizes", padded_sizes), ("strides", strides)):
@@ -136,10 +136,10 @@ def slice_set(
 def _paddings(
     place: str, sizes: Sequence[int], padding: Sequence[int] | None, padded_sizes: Sequence[int] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Padding in front and behind along each axis.
+    """Return the padding before and after along each axis.
 
     Raises:
-        ConfigError: When padded sizes are smaller than sizes, or an axis of size 1 is padded.
+        ConfigError: If padded sizes are smaller than sizes, or an axis of size 1 is padded.
     """
     key = "padding" if padded_sizes is None else "padded_sizes"
     amounts = padding if padded_sizes is None else padded_sizes
@@ -162,15 +162,15 @@ def slice_sets(
     place: str,
     check: Callable[[str, Mapping[str, Any]], list[str]] = lambda place, node: [],
 ) -> list[SliceSet]:
-    """The slice sets of a configuration, which are of one volume and for one network.
+    """Return the slice sets of a configuration, which share one volume and one network.
 
     Args:
-        sections: A mapping of the keys of `slice_set` for each.
-        place: The list's key, for sentences.
-        check: What is wrong with the keys and the types of values of one.
+        sections: A mapping with the keys of `slice_set` for each set.
+        place: The configuration key of the list, for error messages.
+        check: Returns the faults in the keys and value types of one section.
 
     Raises:
-        ConfigError: With a sentence for every problem of any of them.
+        ConfigError: With one sentence for each fault of any set.
     """
     sets, problems = list[SliceSet](), list[str]()
     for number, node in enumerate(sections):
@@ -191,10 +191,10 @@ def slice_sets(
 
 
 def require_compatible(sets: Sequence[SliceSet], place: str) -> None:
-    """Demand that slice sets can be of one volume and for one network.
+    """Require that slice sets can share one volume and one network.
 
     Raises:
-        ConfigError: With a sentence for everything that is wrong.
+        ConfigError: With one sentence for each fault.
     """
     problems, names = list[str](), [entry.name for entry in sets]
     for index, member in enumerate(sets):
@@ -213,7 +213,7 @@ def require_compatible(sets: Sequence[SliceSet], place: str) -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """All slices of a set in a volume, counted along the last axis first.
+    """All slices of a set in a volume; the last axis varies fastest.
 
     Attributes:
         cut: The set.
@@ -225,7 +225,7 @@ class Grid:
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
-        """The number of slices along each axis."""
+        """Return the number of slices along each axis."""
         counts = []
         for length, size, stride in zip(self.shape, self.cut.sizes, self.cut.strides, strict=True):
             rest = (length - size) / stride
@@ -237,7 +237,7 @@ class Grid:
 
     @cached_property
     def extent(self) -> tuple[int, ...]:
-        """The spatial shape of the predictions: the volume's, or what whole slices cover."""
+        """Return the spatial shape of the predictions: the volume's, or what whole slices cover."""
         if not self.cut.discard_remainders:
             return self.shape
         parts = zip(self.counts, self.cut.strides, self.cut.sizes, strict=True)
@@ -245,7 +245,7 @@ class Grid:
 
     @cached_property
     def coverage(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """For each axis of the extent how many slices lie over each of its places; over a point lie their product."""
+        """Return for each axis the number of slices over each position; for a point it is the product over the axes."""
         axis_counts = []
         for count, stride, size, length in zip(self.counts, self.cut.strides, self.cut.sizes, self.extent, strict=True):
             edges = np.zeros(length + 1, np.int64)
@@ -257,16 +257,16 @@ class Grid:
 
     @cached_property
     def overlaps(self) -> bool:
-        """Whether slices lie over each other anywhere."""
+        """Return whether any slices overlap."""
         return any(bool((over > 1).any()) for over in self.coverage)
 
     @cached_property
     def has_gaps(self) -> bool:
-        """Whether there are places that no slice covers."""
+        """Return whether any positions are not covered by a slice."""
         return any(bool((over < 1).any()) for over in self.coverage)
 
     def start(self, index: int) -> tuple[int, ...]:
-        """Start, in the volume, of the part of a slice that counts."""
+        """Return the start, in the volume, of the part of a slice that counts."""
         starts = []
         for count, stride in zip(reversed(self.counts), reversed(self.cut.strides), strict=True):
             index, place = divmod(index, count)
@@ -274,12 +274,12 @@ class Grid:
         return tuple(reversed(starts))
 
     def region(self, index: int) -> Region:
-        """The part of the extent that a slice's prediction is of."""
+        """Return the part of the extent that a slice's prediction covers."""
         parts = zip(self.start(index), self.cut.sizes, self.extent, strict=True)
         return tuple(slice(at, min(at + size, length)) for at, size, length in parts)
 
     def pieces(self, index: int) -> Iterator[tuple[Region, bool]]:
-        """A slice's region in boxes, counted from its start: the last is where no slice before it lies, others are not."""
+        """Yield boxes of a slice's region, relative to its start; the flag tells that no earlier slice covers the box."""
         region = self.region(index)
         rest = [slice(0, part.stop - part.start) for part in region]
         for axis, (at, size, stride) in enumerate(
@@ -292,7 +292,7 @@ class Grid:
         yield tuple(rest), True
 
     def shares(self, region: Region) -> list[Floats]:
-        """Weights of each prediction in a region: factors to multiply, one for each axis along which slices overlap."""
+        """Return the weights of a prediction in a region: one factor to multiply per axis along which slices overlap."""
         factors = []
         for axis, (over, part) in enumerate(zip(self.coverage, region, strict=True)):
             if (over[part] > 1).any():
@@ -302,15 +302,15 @@ class Grid:
 
 
 def require_cuttable(grid: Grid, place: str, *, joined: bool = True) -> None:
-    """Demand that a volume has slices and, where predictions are joined, that they cover it.
+    """Require that a volume has slices and, if predictions are assembled, that they cover it.
 
     Args:
         grid: The slices.
-        place: The set's key, for sentences.
-        joined: Whether predictions are joined.
+        place: The configuration key of the set, for error messages.
+        joined: Whether predictions are assembled.
 
     Raises:
-        ConfigError: When they do not.
+        ConfigError: If it has none, or they do not cover it.
     """
     if not len(grid):
         fix = "use smaller sizes, or discard_remainders=false"
@@ -322,13 +322,13 @@ def require_cuttable(grid: Grid, place: str, *, joined: bool = True) -> None:
 
 
 def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> Floats:
-    """One slice as the network is given it; nothing else of the volume is read.
+    """Return one slice as input for the network; nothing else of the volume is read.
 
     Args:
         volume: Shape (channels, *grid.shape), or grid.shape for one channel.
         grid: All slices.
-        index: Which.
-        out: Where to, shape (channels, *grid.cut.seen); None: a new array of float32.
+        index: The slice's number.
+        out: The array to write to, shape (channels, *grid.cut.seen); None: a new float32 array.
     """
     sizes = grid.cut.sizes
     has_channels = len(volume.shape) > len(sizes)
@@ -337,7 +337,7 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
     view, read, put, is_whole = grid.cut.inside(out), list[Any](), list[Any](), True
     for axis, at in enumerate(grid.start(index)):
         before, after, length = grid.cut.before[axis], grid.cut.after[axis], grid.shape[axis]
-        # With margin=data the padding is read from the volume as far as that reaches; what lies beyond it stays zero.
+        # With margin=data the padding is read from the volume as far as it reaches; the rest stays zero.
         around = (before, after) if grid.cut.margin == "data" else (0, 0)
         low, high = max(at - around[0], 0), min(at + sizes[axis] + around[1], length)
         first = at - before
@@ -354,11 +354,11 @@ def cut(volume: Cuttable, grid: Grid, index: int, out: Floats | None = None) -> 
 
 
 def counted(grid: Grid, index: int, prediction: Floats) -> tuple[Region, Floats]:
-    """Region of a prediction in the volume, and a view of the part that counts: without padding, transposed back.
+    """Return a prediction's region in the volume, and a view of the part that counts: without padding, transposed back.
 
     Args:
         grid: All slices.
-        index: Which.
+        index: The slice's number.
         prediction: Shape (channels, *grid.cut.seen).
 
     Returns:
@@ -372,16 +372,16 @@ def counted(grid: Grid, index: int, prediction: Floats) -> tuple[Region, Floats]
 
 
 def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
-    """Put a prediction where it belongs; where several are of one place, each adds its share of their mean.
+    """Add a prediction to the assembled array; where slices overlap, each adds its share of the mean.
 
     Args:
         joined: Shape (channels, *grid.extent); changed in place.
         grid: All slices.
-        index: Which; each once, in their order: where a slice is the first one, nothing is read.
+        index: The slice's number; each once and in order, because the first writer of a place does not read it.
         prediction: Shape (channels, *grid.cut.seen).
 
     Raises:
-        FloatingPointError: When a number is too large for the type of `joined`.
+        FloatingPointError: If a value is too large for the dtype of `joined`.
     """
     region, values = counted(grid, index, prediction)
     place = joined[(slice(None), *region)]
@@ -389,9 +389,9 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
         if not grid.overlaps:
             place[...] = values
             return
-        # A slice is taken apart into pieces that it is the first to write, and pieces that others wrote before. Each place
-        # gets the prediction times its share (one over the number of slices there), one factor for each axis with overlaps,
-        # so that the mean is there when the last slice is. No second array counts, and the first writer reads nothing:
+        # A slice is divided into pieces that it is the first to write, and pieces that earlier slices wrote. Each place gets
+        # the prediction times its share (one over the number of slices there), as one factor per axis with overlaps, so that
+        # it holds the mean after the last slice. This needs no second array of counts, and the first writer reads nothing:
         # the file of a large volume need not be filled with zeros first.
         shares = grid.shares(region)
         for piece, is_first in grid.pieces(index):
@@ -409,7 +409,7 @@ def put(joined: Floats, grid: Grid, index: int, prediction: Floats) -> None:
 
 @dataclass(frozen=True)
 class Cuts:
-    """All slices of a part, counted through its sets.
+    """All slices of a part, numbered through its sets.
 
     Attributes:
         part: `train` or `test`.
@@ -423,12 +423,12 @@ class Cuts:
 
     @cached_property
     def grids(self) -> list[Grid]:
-        """The slices of each set."""
+        """Return the slices of each set."""
         return [Grid(member, self.shape) for member in self.sets]
 
     @cached_property
     def places(self) -> dict[str, tuple[Grid, int]]:
-        """The set and the number of every sample by its id, such as `train/yz/00017`."""
+        """Return the grid and the slice number of every sample by its id, such as `train/yz/00017`."""
         places = dict[str, tuple[Grid, int]]()
         for grid in self.grids:
             digits = max(5, len(str(len(grid) - 1)))
@@ -437,7 +437,7 @@ class Cuts:
 
 
 def assemble(grid: Grid, predictions: Iterable[Floats]) -> npt.NDArray[np.float32]:
-    """Predictions of all slices, in their order, as one array of shape (channels, *grid.extent), overlaps averaged."""
+    """Assemble predictions of all slices, in order, into an array of shape (channels, *grid.extent), averaging overlaps."""
     joined: npt.NDArray[np.float32] | None = None
     for index, prediction in enumerate(predictions):
         if joined is None:

@@ -1,4 +1,4 @@
-"""NumPy and HDF5 files with arrays of samples: all names in them, and one array by its name."""
+"""NumPy and HDF5 files with arrays of samples: the names of all arrays, and one array by its name."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from mlpipe.errors import DataError, first_line, listing, no_such_file, problem
 Array = np.ndarray[Any, Any]
 _DAMAGED = (*limits.DAMAGED_ARRAY, MemoryError, OverflowError)
 ENDS = (".npy", ".npz", *hdf5.ENDS)
-# What samples that are packed a thousandfold may take: a share of the machine's memory, and bytes.
+# The memory that samples with an extreme compression ratio may take: a share of the machine's memory, and bytes.
 _SMALL_SHARE, _SMALL = 0.25, 2 << 30
 
 
 def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
-    """Every array of a file or folder with its name, as it lies there; files in the order of their names.
+    """Yield every stored array of a file or folder with its name; files sorted by name.
 
     Args:
         base: The file or folder.
-        key: The configuration's key, for sentences.
+        key: The configuration key, for error messages.
 
     Raises:
-        DataError: When there is none, or one is damaged.
+        DataError: If there is none, or one is damaged.
     """
     if not base.exists():
         raise DataError(no_such_file(key, base, otherwise="name an existing file or folder"))
@@ -54,7 +54,7 @@ def arrays(base: Path, key: str) -> Iterator[tuple[str, Array]]:
 
 
 def _arrays_in_file(path: Path) -> Iterator[tuple[str, Array]]:
-    """The arrays of one file with their names in it; the only one of a .npy has none."""
+    """Yield the arrays of one file with their names in it; the only one of a .npy has none."""
     if path.suffix == ".npy":
         yield "", _array(path)
     elif path.suffix in hdf5.ENDS:
@@ -64,23 +64,23 @@ def _arrays_in_file(path: Path) -> Iterator[tuple[str, Array]]:
 
 
 def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]]:
-    """Every array of a file or folder with its name, shape (*spatial, channels), float32.
+    """Yield every array of a file or folder with its name, shape (*spatial, channels), float32.
 
     Args:
         base: The file or folder.
-        key: The configuration's key, for sentences.
-        form: How arrays lie.
+        key: The configuration key, for error messages.
+        form: The axis order of arrays.
 
     Raises:
-        DataError: When there is none, or one is damaged or has other axes.
+        DataError: If there is none, or one is damaged or has other axes.
     """
     files, wide = visible_files.files_below(base) if base.is_dir() else [base] * base.is_file(), 0
     stored = sum(path.stat().st_size for path in files)
-    # A byte becomes a number of four, of which all samples are held at a time.
+    # A byte becomes a float of four bytes, and all samples are in memory at the same time.
     width, small = np.dtype(np.float32).itemsize, min(limits.machine_memory() * _SMALL_SHARE, _SMALL)
     for name, value in arrays(base, key):
         wide += value.size * width
-        # Class numbers are packed a thousandfold; where samples would take much of the memory they are none.
+        # Class numbers may compress a thousandfold; this is only accepted if they take little memory.
         most = width * (limits.DEFLATED if wide <= small else limits.GROWTH)
         try:
             limits.require_growth(stored, wide, base.name, most)
@@ -90,16 +90,16 @@ def arrays_below(base: Path, key: str, form: Form) -> Iterator[tuple[str, Array]
 
 
 def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
-    """The array of a name, `PART/FILE:KEY`, shape (*spatial, channels), float32.
+    """Return the array of a name, `PART/FILE:KEY`, shape (*spatial, channels), float32.
 
     Args:
         parts: The file or folder of each part.
-        name: Its name, as `arrays` gave it, after its part.
-        form: How arrays lie.
+        name: Its part, followed by its name as returned by `arrays`.
+        form: The axis order of arrays.
 
     Raises:
-        UnreadableImageError: When it cannot be read.
-        DataError: When it has other axes than it had.
+        UnreadableImageError: If it cannot be read.
+        DataError: If its axes have changed.
     """
     part, _, rest = name.partition("/")
     base = Path(parts[part])
@@ -114,7 +114,7 @@ def array_of(parts: Mapping[str, Any], name: str, form: Form) -> Array:
 
 
 def require_numbers(samples: Iterable[tuple[str, Array]]) -> None:
-    """Refuse samples whose values are not all numbers.
+    """Refuse samples with values that are not finite.
 
     Args:
         samples: Name and values of each.
@@ -127,14 +127,14 @@ def require_numbers(samples: Iterable[tuple[str, Array]]) -> None:
 
 
 def channels_of(values: list[Array], form: Form) -> int:
-    """The number of channels that all samples have.
+    """Return the number of channels that all samples have.
 
     Args:
         values: The samples, shape (*spatial, channels) each.
-        form: How they lie.
+        form: Their axis order.
 
     Raises:
-        DataError: When they differ.
+        DataError: If they differ.
     """
     counts = sorted({value.shape[-1] for value in values})
     if len(counts) > 1:
@@ -144,7 +144,7 @@ def channels_of(values: list[Array], form: Form) -> int:
 
 
 def _arrays_of_npz(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz as it is now."""
+    """Return the arrays of an .npz in its current state."""
     state = path.stat()
     return _remembered(path, state.st_mtime_ns, state.st_size)
 

@@ -1,4 +1,4 @@
-"""Axis order of arrays of samples: where their channels are, and how many spatial axes there are."""
+"""Axis order of arrays of samples: the position of the channels, and the number of spatial axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlpipe import files
 from mlpipe.errors import DataError, problem
 
 Array = np.ndarray[Any, Any]
-# What the axes of a sample are called, by how many there are.
+# The names of a sample's spatial axes, by their number.
 _NAMES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
@@ -22,7 +22,7 @@ class Form:
 
     Attributes:
         layout: `chw` or `hwc`: the channels come first or last.
-        axes: How many axes there are beside that of the channels.
+        axes: The number of axes besides the channel axis.
     """
 
     layout: str
@@ -30,20 +30,20 @@ class Form:
 
     @classmethod
     def of(cls, source: Mapping[str, Any]) -> Form:
-        """The form that a stored `samples` source says."""
+        """Return the form in a stored `samples` source."""
         return cls(source["layout"], int(source.get("axes", 2)))
 
 
 def oriented(value: Array, form: Form, key: str) -> Array:
-    """An array as samples are kept: float32, its channels last.
+    """Return an array as samples are kept: float32, with channels last.
 
     Args:
-        value: The array, with or without an axis of channels.
-        form: How it lies.
-        key: Its name, for the sentence.
+        value: The array, with or without a channel axis.
+        form: Its axis order.
+        key: Its name, for the error message.
 
     Raises:
-        DataError: When it has other axes, or is not of numbers.
+        DataError: If it has other axes, or is not numeric.
     """
     if value.ndim not in (form.axes, form.axes + 1) or 0 in value.shape or value.dtype.kind not in "buif":
         raise DataError(_sample_problem(value, form, key))
@@ -63,5 +63,5 @@ def _sample_problem(value: Array, form: Form, key: str) -> str:
 
 
 def pixel_digest(pixels: np.ndarray) -> str:
-    """The hash of an image's pixels."""
+    """Return the hash of an image's pixels."""
     return files.digest_bytes(np.ascontiguousarray(pixels).tobytes())

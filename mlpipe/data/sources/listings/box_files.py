@@ -1,4 +1,4 @@
-"""Images and the boxes in them, as a COCO JSON file or a table lists them; every box knows its place in the file."""
+"""Images with boxes, listed by a COCO JSON file or a table; every box records its place in the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlpipe.errors import DataError, counted, listing, problem
 
 _PATHS = ("path", "file", "filename", "file_name", "image", "image_path", "image_id")
 _LABELS = ("class", "label", "name", "category", "target")
-# Beyond all pixels and numbers of files; more would be no number of C.
+# Larger than any pixel coordinate or file size; larger numbers would not fit a C integer.
 _MOST = 1e15
 _SIDES = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"), ("x_min", "y_min", "x_max", "y_max"))
 
@@ -48,12 +48,12 @@ class BoxedImage:
 
     Attributes:
         path: The image's file.
-        boxes: Its boxes; None: nobody looked for objects in it.
-        part: The part that it came in.
-        file: The file that says its boxes.
-        size: Width and height as the file says them, to be compared with the image's; None: it does not.
+        boxes: Its boxes; None: unlabelled.
+        part: Its part.
+        file: The file that lists its boxes.
+        size: Width and height in that file, to be compared with the image's; None: not given.
         group: Images of one group are never split.
-        weight: How much it counts in the loss.
+        weight: Its weight in the loss.
         fold: The fold that it came with; -1: none.
         is_relative: Whether corners are shares of the image's width and height.
     """
@@ -71,12 +71,12 @@ class BoxedImage:
 
 @dataclass(frozen=True)
 class BoxedImages:
-    """Images with boxes, as one format lists them.
+    """Images with boxes from one format.
 
     Attributes:
-        images: Them.
-        classes: The names of classes in the order of the file; None: it has none, they are sorted by name.
-        notes: What a person should know.
+        images: The images.
+        classes: The class names in the order of the file; None: it has none, they are sorted by name.
+        notes: Notes for the user.
     """
 
     images: list[BoxedImage]
@@ -89,9 +89,9 @@ class Columns:
     """Columns of a table of boxes; None: the usual names.
 
     Attributes:
-        path: That of paths.
-        sides: Those of the left, upper, right and lower side.
-        label: That of classes.
+        path: The column of paths.
+        sides: The columns of the left, upper, right and lower edges.
+        label: The column of classes.
     """
 
     path: str | None = None
@@ -100,7 +100,7 @@ class Columns:
 
 
 def joined(parts: Sequence[BoxedImages]) -> BoxedImages:
-    """The images of several files; classes in the order of the first that names them."""
+    """Return the images of several files; classes are in the order of the first file that names them."""
     classes = list(dict.fromkeys(name for part in parts for name in part.classes or ()))
     has_names = any(part.classes is not None for part in parts)
     images = [image for part in parts for image in part.images]
@@ -108,16 +108,16 @@ def joined(parts: Sequence[BoxedImages]) -> BoxedImages:
 
 
 def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedImages:
-    """The images and boxes of a COCO JSON file; regions of many objects (`iscrowd`) are left out.
+    """Return the images and boxes of a COCO JSON file; regions of many objects (`iscrowd`) are left out.
 
     Args:
         file: The JSON file.
-        base: The folder of images: names of images are taken from it, or from that folder in it which has most of them.
-        part: The part of all of them.
-        key: The key that named the file, for sentences.
+        base: The folder of images; names are relative to it, or to the folder in it that has most of them.
+        part: The part of all images.
+        key: The configuration key that named the file, for error messages.
 
     Raises:
-        DataError: With a sentence for each image and each annotation that is none.
+        DataError: With a sentence for each invalid image and annotation.
     """
     content = _json(file, key)
     names, alike = _categories(content, file)
@@ -148,19 +148,19 @@ def coco(file: Path, base: Path, part: Part, key: str = "task.file") -> BoxedIma
 
 
 def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedImages:
-    """The images and boxes of a table with a row for each box: path, x0, y0, x1, y1 in pixels, and class.
+    """Return the images and boxes of a table with one row per box: path, x0, y0, x1, y1 in pixels, and class.
 
-    An image without objects has one row whose cells of box and class are empty. Columns `split`, `fold`, `group` and
-    `weight` are used when they are there, and say the same in all rows of an image.
+    An image without objects has one row with empty cells for box and class. Columns `split`, `fold`, `group` and `weight`
+    are used if they exist, and must agree in all rows of an image.
 
     Args:
         file: A .csv, .tsv or .parquet file.
-        base: The folder that paths are taken from.
-        columns: The columns; None of each: the usual names.
-        missing: Which cells say nothing.
+        base: The folder that paths are relative to.
+        columns: The columns; None for each: the usual names.
+        missing: The cells that mean "no value".
 
     Raises:
-        DataError: With a sentence for each wrong cell, naming its line and column.
+        DataError: With a sentence for each faulty cell, naming its line and column.
     """
     cells, faults = table_files.read(file), Faults()
     path, sides, label = _columns(cells, columns, faults)
@@ -198,7 +198,7 @@ def table(file: Path, base: Path, columns: Columns, missing: Missing) -> BoxedIm
 
 
 def _columns(cells: Table, columns: Columns, faults: Faults) -> tuple[str, Sequence[str], str]:
-    """The columns of paths, of the four sides, and of classes; `faults` is told of those that are not there."""
+    """Return the columns of paths, of the four edges, and of classes; add missing columns to `faults`."""
     for key, column in (("path", columns.path), ("target", columns.label)):
         if column is not None:
             faults.of(partial(cells.require, column, f"task.{key}"), None)
@@ -217,7 +217,7 @@ def _columns(cells: Table, columns: Columns, faults: Faults) -> tuple[str, Seque
 
 
 def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missing, faults: Faults) -> list[Box | None]:
-    """The box of each row; None where all its cells are empty, and where one is wrong, which `faults` is told."""
+    """Return the box of each row; None if all its cells are empty, or one is wrong, which is added to `faults`."""
     boxes: list[Box | None] = []
     wrong: list[str] = []
     columns = [cells.column(name) for name in sides]
@@ -244,7 +244,7 @@ def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missin
 
 
 def _disagreements(cells: Table, rows: Mapping[str, Sequence[int]], optional: Mapping[str, str | None]) -> list[str]:
-    """A sentence for each row that says of its image something else than the image's first row."""
+    """Return a sentence for each row that disagrees with the first row of its image."""
     wrong = []
     for column in (name for name in optional.values() if name is not None):
         texts = cells.column(column)
@@ -257,9 +257,9 @@ def _disagreements(cells: Table, rows: Mapping[str, Sequence[int]], optional: Ma
 
 
 def _folder_of(base: Path, names: Sequence[str], file: Path) -> Path:
-    """The folder that names are taken from: `base`, unless a folder in it has more of the first hundred files.
+    """Return the folder that names are relative to: `base`, or a folder in it that has more of the first hundred files.
 
-    Of two with as many the one counts that the file of boxes is named after, as `instances_val2017.json` is.
+    Of two equal ones, the one named in the name of the box file is taken, as in `instances_val2017.json`.
     """
     folders: list[Path] = [base, *(visible_files.folders(base) if base.is_dir() else ())]
 
@@ -270,7 +270,7 @@ def _folder_of(base: Path, names: Sequence[str], file: Path) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; a name that can be none, as one that is too long, is that of no file."""
+    """Return whether a file exists; a name that is not possible, for example too long, does not."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -294,7 +294,7 @@ def _json(file: Path, key: str) -> dict[str, Any]:
 
 
 def _categories(content: dict[str, Any], file: Path) -> tuple[dict[Any, str], list[str]]:
-    """The name of each category by its id, in the order of ids, and the names that several have."""
+    """Return the name of each category by its id, in the order of ids, and the names that several have."""
     names: dict[Any, str] = {}
     for place, category in enumerate(content.get("categories") or ()):
         name = plain(category["name"]) if isinstance(category, dict) and isinstance(category.get("name"), str) else ""
@@ -305,15 +305,15 @@ def _categories(content: dict[str, Any], file: Path) -> tuple[dict[Any, str], li
             fix = "give each category its own id"
             raise DataError(problem(f"{file.name} category {category['id']}", reason, fix=fix))
     alike = [name for name, count in Counter(names.values()).items() if count > 1]
-    # Numbers before texts, which cannot be compared with them.
+    # Numbers before texts, because these cannot be compared.
     return dict(sorted(names.items(), key=lambda pair: (isinstance(pair[0], str), pair[0]))), alike
 
 
 def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tuple[int, int] | None]]:
-    """Name and size of each image by its id.
+    """Return name and size of each image by its id.
 
     Raises:
-        DataError: With a sentence for each that is none; annotations of those would have nothing to belong to.
+        DataError: With a sentence for each invalid one, because its annotations would have no image.
     """
     entries: dict[Any, tuple[str, tuple[int, int] | None]] = {}
     wrong = []
@@ -341,7 +341,7 @@ def _coco_images(content: dict[str, Any], file: Path) -> dict[Any, tuple[str, tu
 
 
 def _coco_fault(annotation: Any, listed: dict[Any, Any], names: dict[Any, str]) -> tuple[str, Any, str] | None:
-    """What is wrong with an annotation, what it has, and what to do; None: nothing."""
+    """Return what is wrong with an annotation, the wrong value, and what to do; None: nothing."""
     if not isinstance(annotation, dict):
         return "is no mapping", annotation, "correct it"
     if not _is_id(annotation.get("image_id")) or annotation["image_id"] not in listed:
@@ -362,12 +362,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    """A number, as in the files of COCO, or a text, as other programs write."""
+    """Return whether a value is a number, as in COCO's own files, or a text, as other programs write."""
     return _is_number(value) or (isinstance(value, str) and value != "")
 
 
 def _id_or_place(entry: Any, place: int) -> Any:
-    """The id of an image or annotation, for sentences; its place where it has none."""
+    """Return the id of an image or annotation, for error messages, or its position if it has none."""
     return entry["id"] if isinstance(entry, dict) and _is_id(entry.get("id")) else place
 
 

@@ -1,6 +1,6 @@
-"""Folders of images with a file of labels for each: YOLO text or Pascal VOC XML; every box knows its file and line.
+"""Folders of images with one label file each: YOLO text or Pascal VOC XML; every box records its file and line.
 
-Labels lie in a folder beside that of the images, under the same names, or beside each image.
+Label files have the names of the images, and lie in a folder parallel to that of the images, or beside each image.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from mlpipe.data.spelling import plain
 from mlpipe.data.task import Part
 from mlpipe.errors import DataError, counted, listing, problem
 
-# What an image shows that has no file of labels; None: it is asked.
+# What images without a label file are; None: an error asks for a choice.
 WithoutFile = Literal["nothing", "unlabelled"] | None
-# Names of folders of images, and what stands in their place in the paths of labels.
+# Folder names of images, and the folder names that replace them in the paths of label files.
 _BESIDE: Mapping[str, tuple[str, ...]] = {
     "images": ("labels", "annotations"),
     "JPEGImages": ("Annotations", "labels"),
 }
 _ENDS = (".txt", ".xml")
-# Larger than any file of labels; an XML element in an element and so on is never so deep.
+# The largest label file in bytes, and the deepest nesting of XML elements.
 _MOST_BYTES, _DEEPEST = 1 << 26, 64
 _MOST_CLASSES = 1_000_000
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels.txt", "classes.names")
 
 
 def labelled(base: Path, without: WithoutFile) -> BoxedImages:
-    """The images below a folder, and the boxes in the file of labels that belongs to each.
+    """Return the images below a folder, and the boxes in the label file of each.
 
-    An image's part is the first folder in its path that is named after one (train, valid, test, unlabelled), or what
-    Pascal VOC's `ImageSets/Main` says.
+    An image's part is the first folder in its path that is named after one (train, valid, test, unlabelled), or as
+    listed in Pascal VOC's `ImageSets/Main`.
 
     Args:
         base: The folder.
-        without: What images show that have no file of labels, where they do not lie in `unlabelled`.
+        without: What images without a label file are, unless they lie in `unlabelled`.
 
     Raises:
-        DataError: With a sentence for each line and element that is no box, and when it is open what images without labels
-            show.
+        DataError: With a sentence for each line and element that is not a box, and if it is not stated what images
+            without labels are.
     """
     images = visible_files.images_below(base)
     label_files = {image: _labels_of(image, base) for image in images}
@@ -89,9 +89,9 @@ def _missing_label_problems(lost: Sequence[str]) -> list[str]:
 
 
 def _labels_of(image: Path, base: Path) -> Path | None:
-    """The file of labels of an image: in a folder named so in place of the folder of images, or beside the image."""
+    """Return the label file of an image: in the folder that replaces the folder of images, or beside the image."""
     parts = image.relative_to(base).parts
-    # Of several folders of that name the last one counts.
+    # Of several folders of that name, the last one is replaced.
     for place in range(len(parts) - 2, -1, -1):
         for folder in _BESIDE.get(parts[place], ()):
             beside = base.joinpath(*parts[:place], folder, *parts[place + 1 :])
@@ -102,7 +102,7 @@ def _labels_of(image: Path, base: Path) -> Path | None:
 
 
 def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[str]]:
-    """The part of each image that has one, and notes."""
+    """Return the part of each image that has one, and notes."""
     lists = {
         name: _text(path, base).split()
         for name in ("trainval", "train", "val", "test")
@@ -110,7 +110,7 @@ def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[s
     }
     of_names: dict[str, Part] = {}
     for name, own in lists.items():
-        # The first list is that of the next two together.
+        # The first list is the union of the next two.
         others = {stem for other in lists if other not in (name, "trainval") for stem in lists[other]}
         if twice := [stem for stem in own if stem in others and name != "trainval"]:
             fix = "keep each image in one of them, so that none is learned and judged"
@@ -130,7 +130,7 @@ def _parts(base: Path, images: Sequence[Path]) -> tuple[dict[Path, Part], list[s
 
 
 def _class_names(base: Path) -> list[str] | None:
-    """The names of classes in the order of their numbers: `names` of a YAML file, or the lines of a text file."""
+    """Return the class names in the order of their numbers: `names` in a YAML file, or the lines of a text file."""
     for path in sorted((*base.glob("*.yaml"), *base.glob("*.yml"))):
         try:
             content = files.plain_yaml(_text(path, base))
@@ -143,7 +143,7 @@ def _class_names(base: Path) -> list[str] | None:
                 raise DataError(problem(str(path), "has names without a number", got=listing(names, most=5), fix=fix))
             names = [names[place] for place in range(len(names))]
         if isinstance(names, list):
-            # Of no, off and null YAML makes something else than a name.
+            # YAML reads `no`, `off` and `null` as other values than names.
             if odd := [name for name in names if not isinstance(name, str | int | float) or isinstance(name, bool)]:
                 fix = "put it into quotes"
                 raise DataError(problem(str(path), "has a name that is no text", got=odd[0], fix=fix))
@@ -156,9 +156,9 @@ def _class_names(base: Path) -> list[str] | None:
 
 
 def _yolo(path: Path, base: Path, names: Sequence[str] | None, wrong: list[str]) -> tuple[list[Box], None]:
-    """Boxes of a text file with a line for each: class number, middle, width and height as shares of the image's.
+    """Return the boxes of a text file with one line each: class number, centre, width and height relative to the image.
 
-    A line with more numbers is an outline, whose box is taken.
+    A line with more numbers is a polygon, whose bounding box is used.
     """
     boxes, is_hidden = [], _leads_out(path, base)
     for place, line in enumerate(_decoded(path, base).splitlines(), 1):
@@ -190,7 +190,7 @@ def _corners(values: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _voc(path: Path, base: Path, wrong: list[str]) -> tuple[list[Box], tuple[int, int] | None]:
-    """Boxes of a Pascal VOC XML file, whose pixels are counted from 1 and inside the box, and the image's size."""
+    """Return the boxes of a Pascal VOC XML file, which counts pixels from 1 and includes both ends, and the image's size."""
     name = path.relative_to(base).as_posix()
     texts = _elements(path, name, is_hidden=_leads_out(path, base))
     boxes: list[Box] = []
@@ -213,12 +213,12 @@ _OBJECT, _SIDES = f"{_ROOT}/object", ("xmin", "ymin", "xmax", "ymax")
 
 
 def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str, int]]:
-    """Text and line of the first element of each path in an XML file; objects are numbered, as `annotation/object[0]`.
+    """Return text and line of the first element of each path in an XML file; objects are numbered (`annotation/object[0]`).
 
-    What declares a document type, and so entities, is refused before anything of it can grow.
+    A document type declaration is refused before its entities can be expanded.
 
     Raises:
-        DataError: When it is damaged, declares a document type, or is nested too deeply.
+        DataError: If it is damaged, declares a document type, or is nested too deeply.
     """
     elements: dict[str, tuple[str, int]] = {}
     opened: list[tuple[str, list[str], int]] = []
@@ -252,19 +252,19 @@ def _elements(path: Path, name: str, *, is_hidden: bool) -> dict[str, tuple[str,
 
 
 def _leads_out(path: Path, base: Path) -> bool:
-    """Whether a link leads from a folder to a file outside of it, of which nothing is shown: it may be the user's own.
+    """Return whether a link in a folder leads to a file outside of it, which must not be shown, as it may be private.
 
-    The file may be the link, or any folder on the way to it.
+    The file itself or any folder in its path may be the link.
     """
     on_the_way = itertools.takewhile(lambda place: place != base, (path, *path.parents))
     return any(place.is_symlink() for place in on_the_way) and not path.resolve().is_relative_to(base.resolve())
 
 
 def _text(path: Path, base: Path) -> str:
-    """The text of a file that names things, which sentences and tasks show.
+    """Return the text of a file of names, which error messages and tasks show.
 
     Raises:
-        DataError: When it is no UTF-8, or a link to a file outside of the folder.
+        DataError: If it is not UTF-8, or a link to a file outside of the folder.
     """
     if _leads_out(path, base):
         wrong, fix = "is a link that leads out of the folder", "replace it by what it leads to"

@@ -28,7 +28,7 @@ PART_FOLDERS: Mapping[str, Part] = {
 
 
 def labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
-    """(part, class, file) of every image below `base`, in a fixed order."""
+    """Return (part, class, file) for every image below `base`, in a fixed order."""
     entries = _top_folders(base)
     if not entries:
         fix = "put the images of each class into a sub-folder of that class's name"
@@ -37,10 +37,10 @@ def labelled_files(base: Path) -> list[tuple[Part, str, Path]]:
 
 
 def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
-    """(part, class, folder) of every folder of images, in a fixed order; the class of unlabelled ones is None.
+    """Return (part, class, folder) for every folder of images, in a fixed order; the class of unlabelled ones is None.
 
-    Class folders lie in folders of parts, one of which is `train`, or at the top, where a folder named `unlabelled` may
-    lie beside two of them or more.
+    Class folders lie in part folders, one of which is `train`, or at the top level, where a folder `unlabelled` may lie
+    beside at least two of them.
     """
     subfolders = visible_files.folders(base)
     parts = [PART_FOLDERS.get(entry.name.lower()) for entry in subfolders]
@@ -62,7 +62,7 @@ def _top_folders(base: Path) -> list[tuple[Part, str | None, Path]]:
 
 
 def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: list[str]) -> list[str]:
-    """A sentence for each folder of a class without images, and for each class that training does not have."""
+    """Return a sentence for each class folder without images, and for each class that training does not have."""
     empty = [
         str(entry.relative_to(base))
         for part, _, entry in _top_folders(base)
@@ -82,7 +82,7 @@ def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: lis
 
 
 def _lost_parts(base: Path) -> list[str]:
-    """A sentence where folders of several parts would count as classes, for what lies beside them or for want of `train`."""
+    """Return a sentence if several part folders would count as classes, because of other folders or without `train`."""
     folders = visible_files.folders(base)
     others = [entry.name for entry in folders if entry.name.lower() not in PART_FOLDERS]
     parts = {
@@ -100,14 +100,14 @@ def _lost_parts(base: Path) -> list[str]:
 
 
 def class_notes(classes: Sequence[str]) -> list[str]:
-    """Notes about classes that are named after folders."""
+    """Return notes about classes that are named after folders."""
     doubtful = [name for name in classes if looks_missing(name)]
     fix = "where its images have no label, put them into a folder named unlabelled"
     return [f"the folder {name!r} is a class like any other; {fix}" for name in doubtful]
 
 
 def folder_notes(base: Path) -> list[str]:
-    """Notes about folders that are one class, and about files that are left out."""
+    """Return notes about folders that form one class, and about files that are left out."""
     top = _top_folders(base)
     is_flat = any(part == "train" and entry.parent == base for part, _, entry in top)
     notes = [
@@ -120,10 +120,10 @@ def folder_notes(base: Path) -> list[str]:
 
 
 def images_in(base: Path, key: str, strict: bool) -> list[Path]:
-    """Every image below a folder, hidden files left out, in a fixed order.
+    """Return every image below a folder, without hidden files, in a fixed order.
 
     Raises:
-        DataError: When there is none, or something else where that is not allowed.
+        DataError: If there is none, or if other files exist where that is not allowed.
     """
     files = visible_files.files_below(base)
     image_files = [file for file in files if file.suffix.lower() in images.EXTENSIONS]
@@ -138,16 +138,16 @@ def images_in(base: Path, key: str, strict: bool) -> list[Path]:
 
 
 def below_tag(files: Sequence[Path], tag: str, base: Path, *, labelled: bool = True) -> list[Path]:
-    """The files that lie in a folder right below, or deeper in, the one named `tag`; without labels also those right in it.
+    """Return the files in sub-folders of the folder named `tag`, at any depth; without labels also those directly in it.
 
-    That is a folder inside of `base`, or `base` itself, where there is one, so that folders above it, which somebody may move
-    it between, change nothing; else one above it.
+    Folders named `tag` inside of `base`, or `base` itself, come first, so that the folders above `base`, which may be moved,
+    do not matter; if there is none, a folder above `base` counts.
 
     Args:
         files: The files.
         tag: The folder's name.
-        base: The folder that they were looked for in.
-        labelled: Whether each has a class, the folder right below the one of that name.
+        base: The folder that was searched for files.
+        labelled: Whether each file has a class, the name of the sub-folder of `tag`.
     """
     places = {file: _tagged(file, tag, labelled=labelled) for file in files}
     inside = [file for file in files if any(place >= len(base.parts) - 1 for place in places[file])]
@@ -155,13 +155,13 @@ def below_tag(files: Sequence[Path], tag: str, base: Path, *, labelled: bool = T
 
 
 def _tagged(file: Path, tag: str, *, labelled: bool = True) -> list[int]:
-    """Where the folder named `tag` stands above a file, and above its folder where that is its class."""
+    """Return the positions of `tag` among the folders of a file; with labels a class folder must follow."""
     folders_above = file.parent.parts
     return [place for place, name in enumerate(folders_above[:-1] if labelled else folders_above) if name == tag]
 
 
 def class_of(file: Path, tag: str | None, key: str) -> str:
-    """The name of the folder that a file lies in, or of the one right below the folder named `tag`."""
+    """Return the name of a file's folder, or of the sub-folder of `tag` that it lies in."""
     folders_above = file.parent.parts
     if tag is None:
         return folders_above[-1]
@@ -173,7 +173,7 @@ def class_of(file: Path, tag: str | None, key: str) -> str:
 
 
 def unshared_classes(files: Sequence[tuple[Part, str, Path]], names: Sequence[str]) -> list[str]:
-    """A sentence for every class that only one of the parts has."""
+    """Return a sentence for every class that only one of the parts has."""
     by_part: dict[str, set[str]] = {}
     for own, label, _ in files:
         by_part.setdefault(own, set()).add(label)

@@ -1,4 +1,4 @@
-"""Hashes and headers of image files, read once for each file and remembered by its size and time."""
+"""Hashes and headers of image files, read once per file and cached by its size and time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Look:
     """Facts about a file that need no decoding.
 
     Attributes:
-        digest: The hash of its bytes; empty when it cannot be opened.
-        channels: 1 or 3, or 4 with transparency; 0 when it is no image (decoding will list it).
-        bits: 8 or 16 for each channel.
-        width: In pixels, upright; 0 when it is no image.
-        height: Alike.
-        orientation: The EXIF orientation that it is turned by, 1 to 8.
-        is_transparent: Whether a place of it is transparent.
-        is_respread: Whether its greys are spread over their range by `mlpipe.data.decoding.value_rules.RULE`.
-        open_range: What its values are where their type does not say which of them is white, such as floating-point.
-        extent: The smallest and the largest of such values; NaN when one is NaN.
+        digest: The hash of its bytes; empty if it cannot be opened.
+        channels: 1 or 3, or 4 with transparency; 0 if it is not an image (reported when it is decoded).
+        bits: 8 or 16 per channel.
+        width: Width in pixels, upright; 0 if it is not an image.
+        height: Height in pixels, likewise.
+        orientation: The EXIF orientation that is applied to it, 1 to 8.
+        is_transparent: Whether any pixel is transparent.
+        is_respread: Whether its greys are rescaled by `mlpipe.data.decoding.value_rules.RULE`.
+        open_range: The type of its values if that does not define which value is white, such as floating-point.
+        extent: The smallest and the largest of such values; NaN if any is NaN.
     """
 
     digest: str
@@ -48,12 +48,12 @@ class Look:
 
 
 def look(paths: Sequence[Path], memory: Path | None = None) -> list[Look]:
-    """Look at files, in threads.
+    """Read the facts about files, in threads.
 
     Args:
         paths: The files.
-        memory: A JSON file that remembers what was seen; a file of the same size and modification time is not read
-            again. None: read all.
+        memory: A JSON file that caches facts; a file of the same size and modification time is not read again.
+            None: read all files.
     """
 
     def plain(one: Look) -> list[Any]:
@@ -77,14 +77,14 @@ def remembered_facts(
     plain: Callable[[Seen], list[Any]],
     again: Callable[[list[Any]], Seen],
 ) -> list[Seen]:
-    """Facts about each file, read in threads; files that have not changed since the last time are not opened.
+    """Return facts about each file, read in threads; files that have not changed since the last time are not opened.
 
     Args:
         paths: The files.
-        memory: The JSON file that remembers; None: nothing is remembered.
-        see: Looks at a file.
-        plain: What was seen, for JSON.
-        again: The same back.
+        memory: The JSON file that caches facts; None: no cache.
+        see: Reads the facts about a file.
+        plain: Converts them to JSON data.
+        again: Converts them back.
     """
     known = _stored_facts(memory, again)
     marks = [_mark(path) for path in paths]
@@ -102,19 +102,19 @@ def remembered_facts(
 
 
 def memory_file(data_dir: str | None, root: Path, purpose: str = "") -> Path | None:
-    """File that remembers facts about a folder's files; None without a data folder. `purpose`: in a memory of its own."""
+    """Return the file that caches facts about a folder's files, one per `purpose`; None without a data folder."""
     if data_dir is None:
         return None
     return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{purpose}')[:16]}.json"
 
 
 def channels_of(looks: Sequence[Look]) -> int:
-    """The number of channels of a task of these files: grey when every image is, else colour."""
+    """Return the number of channels of a task of these files: grey if all images are, else colour."""
     return 3 if any(item.channels > 1 for item in looks) else 1
 
 
 def bits_of(looks: Sequence[Look]) -> int:
-    """16 when every readable image has 16 bits, else 8."""
+    """Return 16 if every readable image has 16 bits, else 8."""
     readable = [item.bits for item in looks if item.channels]
     return 16 if readable and min(readable) == 16 else 8
 
@@ -129,7 +129,7 @@ def _look(path: Path) -> Look:
     digest = files.digest_bytes(content)
     try:
         header = images.look(content)
-        # Few files are decoded here: those whose pixels say what no header does.
+        # Only files that may be transparent are decoded here, because headers do not say whether any pixel is.
         is_transparent = header.has_opacity and images.is_transparent(content)
         extent = images.extent(content) if header.open_range else (0.0, 0.0)
     except UnreadableImageError:
@@ -143,7 +143,7 @@ def _look(path: Path) -> Look:
 
 
 def _mark(path: Path) -> str | None:
-    """Mark of an unchanged file: differs as soon as the file has changed; None when it cannot be opened."""
+    """Return a value that changes whenever the file does; None if it cannot be opened."""
     try:
         state = path.stat()
     except OSError:
@@ -156,22 +156,22 @@ def _stored_facts(memory: Path | None, again: Callable[[list[Any]], Seen]) -> di
         stored = files.read_json(memory) if memory is not None and memory.is_file() else {}
         return {mark: again(item) for mark, item in stored.items()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
-        # A damaged memory costs reading the files again, nothing else.
+        # If the cache is damaged, files are just read again.
         return {}
 
 
 def unchanged(path: Path, digest: str, task: str) -> bytes:
-    """The bytes of an image file that is the one that a task was made of.
+    """Return the bytes of an image file, which must not have changed since the task was made.
 
     Args:
         path: The file.
-        digest: Of what it held then.
+        digest: The hash of its content at that time.
         task: The task's name.
 
     Raises:
-        OSError: When it cannot be opened.
-        DataError: When it is another one.
-        UnreadableImageError: When it is the one, and no image.
+        OSError: If it cannot be opened.
+        DataError: If it has changed.
+        UnreadableImageError: If it has not changed, but is not an image.
     """
     try:
         content = images.content(path)
@@ -184,16 +184,16 @@ def unchanged(path: Path, digest: str, task: str) -> bytes:
 
 
 def check_unchanged(path: Path, content: bytes, digest: str, task: str) -> None:
-    """Refuse a file that is not the one that a task was made of.
+    """Refuse a file that has changed since the task was made.
 
     Args:
         path: The file.
-        content: What it holds now.
-        digest: Of what it held then.
+        content: Its current content.
+        digest: The hash of its content at that time.
         task: The task's name.
 
     Raises:
-        DataError: When the two differ.
+        DataError: If the two differ.
     """
     if files.digest_bytes(content) != digest:
         fix = "run the command that created the task again, which makes a new task of what is there now"

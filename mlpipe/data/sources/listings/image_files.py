@@ -1,4 +1,4 @@
-"""Image files below a folder or folders of parts, and the files with masks or target images beside them."""
+"""Image files below a folder or part folders, and the files of their masks or target images."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _PARTS = ("train", "test")
 
 
 class ImageFiles(Source):
-    """Images below one folder; an id is the path from there."""
+    """Images below one folder; an id is the path relative to it."""
 
     anywhere = False
 
     @property
     def inputs_in(self) -> Places:
-        """The folder."""
+        """Return the folder."""
         return Places(_bases(self.task.source, {"": "root"}), self.anywhere)
 
     @property
     def targets_in(self) -> Places:
-        """The folder of masks or of target images."""
+        """Return the folder of masks or of target images."""
         description = self.task.source.get("masks") or self.task.source.get("targets") or {}
         return Places(_bases(description, {"": "root"}), self.anywhere)
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """The decoded images."""
+        """Return a function from row number to the decoded image."""
         of, places = self.task, self.inputs_in
         if not places.bases:
             fix = "remove its task.json and create the task again"
@@ -46,7 +46,7 @@ class ImageFiles(Source):
         )
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """Class numbers of masks, boxes, or the decoded target images."""
+        """Return a function from row number to the class numbers of a mask, boxes, or the decoded target image."""
         of, source = self.task, self.task.source
         if "masks" in source:
             return mask_files.rows_of(of)
@@ -64,37 +64,37 @@ class ImageFiles(Source):
         return read
 
     def files(self) -> list[Path] | None:
-        """The file of each sample."""
+        """Return the file of each sample."""
         places = self.inputs_in
         return [places.file(name) for name in self.task.samples.ids] if places.bases else None
 
 
 class FolderFiles(ImageFiles):
-    """Images below a folder that was searched for them."""
+    """Images found by searching a folder."""
 
     @property
     def searched(self) -> Path | None:
-        """The folder."""
+        """Return the folder."""
         return self.inputs_in.bases.get("")
 
 
 class NamedFiles(ImageFiles):
-    """Images that a table, or a program of the user's own, named one by one; an id is a path from a folder, or a whole one."""
+    """Images that a table, or the user's own program, named one by one; an id is a relative or an absolute path."""
 
     anywhere = True
 
 
 class PartFiles(ImageFiles):
-    """Images below a folder for each part; an id is the part and the path from there."""
+    """Images below one folder per part; an id is the part and the path relative to that folder."""
 
     @property
     def inputs_in(self) -> Places:
-        """The folders of parts."""
+        """Return the folders of parts."""
         return Places(_bases(self.task.source, {part: part for part in _PARTS}))
 
 
 def _bases(source: Any, keys: Mapping[str, str]) -> dict[str, Path]:
-    """The folders that a stored source says."""
+    """Return the folders in a stored source."""
     return {part: Path(source[key]) for part, key in keys.items() if isinstance(source.get(key), str)}
 
 
@@ -103,7 +103,7 @@ def _bits(dtype: str) -> Literal[8, 16]:
 
 
 def _decoded(path: Path, digest: str, task: Task, how: tuple[int, Literal[8, 16], int | None, Decoding]) -> Pixels:
-    """The pixels of a file; `how`: channels, bits, the least of its shorter side, and the rule for its values."""
+    """Return the pixels of a file; `how`: channels, bits, the minimum of its shorter side, and the rule for its values."""
     try:
         content = file_headers.unchanged(path, digest, task.name)
     except OSError as error:

@@ -24,10 +24,10 @@ class Pair:
 
     Attributes:
         image: The image's file.
-        mask: The mask's; None: it has none.
-        part: The part that it came in.
+        mask: The mask's file; None: it has none.
+        part: Its part.
         group: Images of one group are never split.
-        weight: How much it counts in the loss.
+        weight: Its weight in the loss.
         fold: The fold that it came with; -1: none.
     """
 
@@ -41,7 +41,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Names:
-    """Names of masks: what they add to their images' names, whether names or order make pairs, and what they are."""
+    """Names of masks: the suffix added to their images' names, whether pairs match by name or order, and the word for them."""
 
     suffix: str
     pairing: str
@@ -53,7 +53,7 @@ class InParts:
     """Content of folders of training and of test images.
 
     Attributes:
-        source: How the images are found again.
+        source: The entries of the task's source for finding the images again.
         ids: The id of each pair.
         pairs: The pairs.
         roots: The folders of masks.
@@ -68,11 +68,11 @@ class InParts:
 
     @property
     def first(self) -> Path:
-        """The folder of training images; that of test images where there is none."""
+        """Return the folder of training images, or that of test images if there is none."""
         return Path(self.source.get("train") or self.source["test"])
 
     def notes(self) -> list[str]:
-        """Notes about files that are left out."""
+        """Return notes about files that are left out."""
         return visible_files.notes([*self.bases, *self.roots])
 
 
@@ -85,18 +85,18 @@ def pairs_in_parts(
     data_dir: str | None,
     alone: Part | None = "unlabelled",
 ) -> InParts:
-    """The pairs of training and test folders, wherever these lie.
+    """Return the pairs of training and test folders.
 
     Args:
         images: The folder (or archive) of each part; None: there is none.
-        masks: That of its masks; None: it has none.
-        names: How a mask is called; the key of a folder of them is `task.PART_masks`, or what else they are.
-        strict: Refuse files that are no images in place of passing over them.
-        data_dir: Where archives are unpacked.
-        alone: The part of images without masks; None: the one that they came in.
+        masks: The folder of its masks; None: it has none.
+        names: The names of masks; the configuration key of a mask folder is `task.PART_masks`, or with another word.
+        strict: Refuse files that are not images instead of skipping them.
+        data_dir: The folder for unpacked archives.
+        alone: The part of images without masks; None: the part of their folder.
 
     Raises:
-        DataError: When a folder is missing, or images and masks are no pairs.
+        DataError: If a folder is missing, or images and masks do not match.
     """
     if not any(folder is not None for folder in images.values()):
         raise DataError(problem("task.train", "a folder is needed", fix="add task.train=DIR"))
@@ -121,16 +121,16 @@ def pairs_in_parts(
 
 
 def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[Pair]:
-    """Each image with the mask of its name.
+    """Return each image with the mask of its name.
 
     Args:
         images: The folder of images.
         masks: The folder of masks.
-        names: How a mask is called.
-        part: The part of all of them; None: the first folder below `images` says it where all of these are parts.
+        names: The names of masks.
+        part: The part of all of them; None: the first folder below `images`, if all of these are named after parts.
 
     Raises:
-        DataError: With a sentence for each one that has no partner, or several.
+        DataError: With a sentence for each file without a partner, or with several.
     """
     own, others = _image_and_mask_files(images, masks, names.suffix)
     if own == others and names.what == "mask":
@@ -169,20 +169,20 @@ def paired(images: Path, masks: Path, names: Names, part: Part | None) -> list[P
 
 
 def size_problems(pair: Pair, look: Look, width: int, height: int) -> list[str]:
-    """A sentence where a mask of a width and height has not the size of its image."""
+    """Return a sentence if a mask of this width and height does not have the size of its image."""
     if (width, height) == (look.width, look.height):
         return []
     return [size_problem(pair, look, width, height, "make them of one size, each turned as its EXIF tag says")]
 
 
 def size_problem(pair: Pair, look: Look, width: int, height: int, fix: str) -> str:
-    """The sentence for a mask or target whose width and height do not fit its image."""
+    """Return the sentence for a mask or target whose width and height do not fit its image."""
     wrong = f"is {width} x {height} pixels, its image {pair.image.name} {look.width} x {look.height}"
     return problem(str(pair.mask), wrong, fix=fix)
 
 
 def _image_and_mask_files(images: Path, masks: Path, suffix: str) -> tuple[list[Path], list[Path]]:
-    """The files of images and of masks, also where masks lie among or below the images, or each image is its own partner."""
+    """Return the files of images and of masks, also if masks lie among or below the images, or images are their own masks."""
     own, others = images_below(images), images_below(masks) if masks.is_dir() else []
     if images.resolve() == masks.resolve() and not suffix:
         return own, others
@@ -198,7 +198,7 @@ def _image_and_mask_files(images: Path, masks: Path, suffix: str) -> tuple[list[
 def _pairs_in_order(
     images: Path, masks: Path, own: Sequence[Path], others: Sequence[Path], parts: dict[Path, Part], noun: str
 ) -> list[Pair]:
-    """The first image that needs a mask with the first mask, and so on."""
+    """Match the first image that needs a mask with the first mask, and so on."""
     wanting = [image for image in own if parts[image] != "unlabelled"]
     if len(wanting) != len(others):
         counts = counted(len(wanting), "image"), counted(len(others), noun)
@@ -219,5 +219,5 @@ def _parts_below(images: Sequence[Path], base: Path) -> dict[Path, Part]:
 
 
 def _stem(path: Path, base: Path) -> str:
-    """The stem that an image and its mask share, however the letters of their names are composed."""
+    """Return the common stem of an image and its mask, independent of Unicode composition."""
     return plain(path.relative_to(base).with_suffix("").as_posix())

@@ -14,17 +14,17 @@ _LEARNED: tuple[Part, ...] = ("train", "val", "extra")
 
 
 def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) -> tuple[list[str], list[str]]:
-    """The group of each path, empty where it has none, and what a person should know of them.
+    """Return the group of each path, empty if it has none, and notes for the user.
 
-    Groups keep training images together, so the pattern must match their paths; others have a group where it does.
+    Groups keep training images together, so the pattern must match their paths; for other images it is optional.
 
     Args:
         names: The paths, or ids.
-        pattern: A regular expression with one group; None: no path has a group.
-        parts: The part of each.
+        pattern: A regular expression with one capturing group; None: no path has a group.
+        parts: The part of each path.
 
     Raises:
-        DataError: When the pattern is wrong, takes too long, or does not match the path of every image to learn from.
+        DataError: If the pattern is wrong, takes too long, or does not match the path of every training image.
     """
     if pattern is None:
         return [""] * len(names), []
@@ -38,7 +38,7 @@ def groups_of(names: Sequence[str], pattern: str | None, parts: Sequence[Part]) 
     try:
         with limits.seconds(limits.MATCHING + limits.MATCHING_EACH * len(names)):
             matches = [compiled.search(plain(name)) for name in names]
-            # As it is spelled in the path, to say which groups are the same.
+            # The spelling in the path, to report groups that are spelt differently.
             spelled = [compiled.search(name) or match for name, match in zip(names, matches, strict=True)]
     except TimeoutError as error:
         wrong, fix = f"takes {error} to look through the paths", "repeat nothing that is repeated itself, such as (a+)+"

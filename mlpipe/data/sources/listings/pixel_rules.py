@@ -1,4 +1,4 @@
-"""Pixel format of a task's images: grey or colour, 8 or 16 bit, and the rule for values that files leave open."""
+"""Pixel format of a task's images: grey or colour, 8 or 16 bit, and the rule for values that files do not define."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_SENTENCES = 10
 
 @dataclass(frozen=True)
 class PixelSettings:
-    """The user's settings for images; each as the key of `folder` of that name.
+    """The user's settings for images; each is the key of `folder` of that name.
 
     Attributes:
-        channels: None: grey when every image is, else colour.
-        bits: None: 16 when every image has 16 bits, else 8.
-        value_range: None: every image says by its type which of its values is white.
-        background: What transparent places are laid over.
-        key: The name of the key of `value_range`, for sentences.
+        channels: None: grey if every image is, else colour.
+        bits: None: 16 if every image has 16 bits, else 8.
+        value_range: None: the type of every image defines which value is white.
+        background: The colour behind transparent pixels.
+        key: The configuration key of `value_range`, for error messages.
     """
 
     channels: int | None = None
@@ -40,10 +40,10 @@ class PixelFormat:
     """Pixel format of all images of a task.
 
     Attributes:
-        channels: How many channels they have.
-        dtype: How a value is kept.
-        decoding: The rule for what files leave open.
-        notes: What a person should know of it.
+        channels: The number of channels.
+        dtype: The dtype of values.
+        decoding: The rule for values that files do not define.
+        notes: Notes for the user.
     """
 
     channels: int
@@ -53,20 +53,20 @@ class PixelFormat:
 
     @property
     def source(self) -> dict[str, Any]:
-        """The format as keys of a task's source."""
+        """Return the format as keys of a task's source."""
         return self.decoding.as_plain()
 
 
 def format_of(paths: Sequence[Path], looks: Sequence[Look], settings: PixelSettings) -> PixelFormat:
-    """Pixel format of images by their headers and the user's settings.
+    """Return the pixel format of images by their headers and the user's settings.
 
     Args:
         paths: The files.
-        looks: What was seen of each.
-        settings: What the user says.
+        looks: The facts about each file.
+        settings: The user's settings.
 
     Raises:
-        DataError: When values need a range and none is said, or lie outside of it.
+        DataError: If values need a range and none is given, or lie outside of it.
     """
     value_range = _range_of(settings)
     open_ones = [(path, look) for path, look in zip(paths, looks, strict=True) if look.open_range]
@@ -99,7 +99,7 @@ def _range_of(settings: PixelSettings) -> tuple[float, float] | None:
 def _range_problems(
     open_ones: Sequence[tuple[Path, Look]], value_range: tuple[float, float] | None, key: str
 ) -> list[str]:
-    """A sentence when a range is needed and missing, or for each of the first files that have values outside of it."""
+    """Return a sentence if a range is needed and missing, or for each of the first files with values outside of it."""
     if not open_ones:
         return []
     odd = [path for path, look in open_ones if look.extent[0] != look.extent[0]]
@@ -129,10 +129,10 @@ def _range_problems(
 
 
 def _lower_bound_text(value: float) -> str:
-    """The shortest text of a number that is not above it."""
+    """Return the shortest text of a number that is not above the value."""
     return short if float(short := f"{value:g}") <= value else repr(value)
 
 
 def _upper_bound_text(value: float) -> str:
-    """The shortest text of a number that is not below it."""
+    """Return the shortest text of a number that is not below the value."""
     return short if float(short := f"{value:g}") >= value else repr(value)

@@ -30,35 +30,35 @@ _PARTS: tuple[tuple[str, Part], ...] = (
 
 
 def functions_of(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The functions that a source's code has by name."""
+    """Return the functions of a source's code by name."""
     folder = Path(source["modules"]) if source["modules"] else None
     return user_code.functions(folder, source["imports"], source["stand_ins"])
 
 
 def present(**values: Any) -> dict[str, Any]:
-    """Values that are neither missing nor empty."""
+    """Return the values that are neither missing nor empty."""
     return {key: value for key, value in values.items() if value}
 
 
 class PythonItems(ByName):
-    """Items of data sets that functions give; an id begins with the item's number."""
+    """Items of data sets that functions return; an id begins with the item's number."""
 
     def by_name(self) -> Callable[[str], np.ndarray[Any, Any]]:
-        """The image of an item."""
+        """Return a function from sample id to the image of its item."""
         item_of = _item_of(self.task.source)
         return lambda name: protocol.image_of(item_of(name), name)
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """Class numbers of the masks of items."""
+        """Return a function from row number to the class numbers of an item's mask."""
         return item_masks.rows_of(self.task, _item_of(self.task.source))
 
 
 def _item_of(source: Mapping[str, Any]) -> Callable[[str], Any]:
-    """A function from a sample's id to its item, for a task that `items` made."""
+    """Return a function from a sample's id to its item, for a task that `items` made."""
     if not isinstance(source.get("parts"), dict) or {"modules", "imports", "stand_ins", "base"} - set(source):
         fix = "create the task again"
         raise DataError(problem("task.json", "does not say which functions give its items", fix=fix))
-    # What is stored of a task may come from elsewhere, and must not choose the code that runs.
+    # A stored task may come from elsewhere, and must not choose the code that runs.
     check_code(source["modules"], source["imports"], [])
     sets = _sets(source)
     places = [(item_set, index) for _, item_set in sets for index in range(len(item_set))]
@@ -66,7 +66,7 @@ def _item_of(source: Mapping[str, Any]) -> Callable[[str], Any]:
 
     def read(name: str) -> Any:
         data_set, index = places[int(name.partition(":")[0])]
-        # Code of users need not bear several threads.
+        # User code may not be thread-safe.
         with lock:
             return protocol.item_of(data_set, index)
 
@@ -89,13 +89,13 @@ def opened(
     steps_dir: str | None = None,
     trust: Sequence[str] = (),
 ) -> list[Any]:
-    """The data sets that functions give, as `items` is told of them, in the order in which it numbers their items.
+    """Return the data sets that functions return, in the order in which `items` numbers their items.
 
     Args:
         calls: Functions with their arguments, `{call: NAME, arguments: [...]}`.
-        validation: Those of a validation part.
-        test: Those of a test part.
-        augmenter: As for `items`; None: sets are as they are.
+        validation: The functions of a validation part.
+        test: The functions of a test part.
+        augmenter: As for `items`; None: sets are unchanged.
         holdout: As for `items`.
         after_holdout: As for `items`.
         modules: As for `items`.
@@ -107,7 +107,7 @@ def opened(
         trust: As for `items`.
 
     Raises:
-        DataError: When the code is not trusted, or a function is not there or fails.
+        DataError: If the code is not trusted, or a function is missing or fails.
     """
     check_code(modules, imports, trust)
     parts = {"train": list(calls), "validation": list(validation), "test": list(test)}
@@ -127,22 +127,22 @@ def check_code(modules: str | None, imports: Sequence[str], trust: Sequence[str]
 
 
 def _sets(source: Mapping[str, Any]) -> list[tuple[Part, Any]]:
-    """The data sets of each part, made by their functions."""
+    """Return the data sets of each part, made by their functions."""
     return opened_parts(source)[0]
 
 
 def opened_parts(source: Mapping[str, Any]) -> tuple[list[tuple[Part, Any]], list[str]]:
-    """The data sets of each part, and what they say that a person should know."""
+    """Return the data sets of each part, and their notes for the user."""
     folder = Path(source["modules"]) if source["modules"] else None
     stamp = tuple((file.name, file.stat().st_mtime_ns) for file in sorted(folder.glob("*.py"))) if folder else ()
-    # What masks and images turned out to hold changes no set.
+    # Facts about masks and images were added later, and do not change the sets.
     plain = {key: value for key, value in source.items() if key not in ("masks", "inputs")}
     return _cached_sets(json.dumps(plain, sort_keys=True), stamp)
 
 
 @lru_cache(maxsize=4)
 def _cached_sets(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, Any]], list[str]]:
-    """The sets of a source as JSON; files that changed since (`stamp`) make them anew."""
+    """Return the sets of a source given as JSON; they are made again if files have changed (`stamp`)."""
     source = json.loads(text)
     folder = Path(source["modules"]) if source["modules"] else None
     known = functions_of(source)
@@ -162,7 +162,7 @@ def _cached_sets(text: str, stamp: tuple[Any, ...]) -> tuple[list[tuple[Part, An
 def _preprocessed_set(
     source: Mapping[str, Any], part: Part, data_set: Any, known: Mapping[str, Any], folder: Path | None
 ) -> Any:
-    """A set after the chain of the task, and in training after its augmenter."""
+    """Return a set after the task's chain, and for training after its augmenter."""
     if source.get("preprocessing"):
         hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
         code = files.digest([*hashes, *map(_text, user_code.custom_objects().values())])
@@ -175,7 +175,7 @@ def _preprocessed_set(
 
 
 def _text(function: Any) -> str:
-    """Text that tells a function registered by a program in Python from others."""
+    """Return a text that distinguishes a function registered by a Python program from others."""
     try:
         return inspect.getsource(function)
     except (OSError, TypeError):
@@ -196,7 +196,7 @@ def _called(function: Any, name: str, arguments: Any, base: Path | None, stand_i
 
 
 def _path_below(base: Path, value: Any) -> Any:
-    """A path among the arguments of a built-in set, below the data folder where it lies there."""
+    """Return a path in the arguments of a built-in set, below the data folder if it exists there."""
     if isinstance(value, list):
         return [_path_below(base, item) for item in value]
     if isinstance(value, str) and not os.path.isabs(value) and (base / value).exists():  # noqa: PTH117

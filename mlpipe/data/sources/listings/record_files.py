@@ -1,4 +1,4 @@
-"""Rows from tables or from Python: each a few named arrays that a network takes together, with one target."""
+"""Rows from tables or from Python: each becomes a few named arrays that a network takes together, with one target."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ PARTS: tuple[tuple[str, Part, RecordMode], ...] = (
     ("validation", "val", RecordMode.VALIDATION),
 )
 IDENTITY: Block = {"import": "IdentityTransformer"}
-# Rows that a program in Python made itself, by the names under which it asked for them to be held.
+# Rows that a Python program made itself, by the names that `hold` returned.
 _HELD: dict[str, list[Record]] = {}
 
 
 def hold(rows: Any) -> str:
-    """Keep rows for this process, and give the name that stands for them in place of a file.
+    """Keep rows for this process, and return the name that stands for them instead of a file.
 
     Args:
         rows: A list of dictionaries, or a pandas data frame.
 
     Raises:
-        TypeError: When it is neither.
+        TypeError: If it is neither.
     """
     name = f"held:{len(_HELD)}"
     _HELD[name] = records.as_records(rows)
@@ -55,7 +55,7 @@ def hold(rows: Any) -> str:
 
 
 def is_held(name: str) -> bool:
-    """Whether a name stands for rows that a program in Python made itself."""
+    """Return whether a name stands for rows that a Python program made itself."""
     return name in _HELD
 
 
@@ -63,17 +63,17 @@ class RecordRows(Source):
     """Rows of tables that a loader turns into named arrays; an id is the part and the row's number."""
 
     def roots(self) -> tuple[Path, ...]:
-        """The files of rows; none where a program in Python holds them."""
+        """Return the files of rows; none for rows held by a Python program."""
         return tuple(Path(place) for place in self.task.source["parts"].values() if not is_held(place))
 
     @property
     def layout(self) -> Layout:
-        """Layout of a row's arrays in one vector."""
+        """Return the layout of a row's arrays in one vector."""
         return Layout.from_plain(self.task.source["layout"])
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """The vector of a row, shape (length, 1, 1)."""
-        # What is stored of a task may come from elsewhere, and must not choose the code that runs.
+        """Return a function from row number to the row's vector, shape (length, 1, 1)."""
+        # A stored task may come from elsewhere, and must not choose the code that runs.
         require_allowed(self.task.source, [])
         sets = dict(zip(("train", "val"), sets_of(self.task.source), strict=True))
         layout, ids = self.layout, self.task.samples.ids
@@ -87,7 +87,7 @@ class RecordRows(Source):
 
 
 def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
-    """The functions that vary training rows of a task."""
+    """Return the functions that vary training rows of a task."""
     require_allowed(source, [])
     return RecordAugmentor(
         [
@@ -98,7 +98,7 @@ def augmentor_of(source: Mapping[str, Any]) -> RecordAugmentor:
 
 
 def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
-    """Let the fitted transformer of a task write what it learned into a folder that is there."""
+    """Save the fitted transformer of a task in an existing folder."""
     require_allowed(source, [])
     called("task.transformer: save", sets_of(source)[0].transformer.save, str(folder))
 
@@ -106,13 +106,13 @@ def save_transformer(source: Mapping[str, Any], folder: Path) -> None:
 def record_set_to_score(
     source: Mapping[str, Any], rows: Sequence[Record], folder: Path, trust: Sequence[str]
 ) -> RecordSet:
-    """Rows to score, with the transformer that was saved in a folder.
+    """Return rows to score, with the transformer that was saved in a folder.
 
     Args:
         source: `loader` and `transformer` as import blocks.
         rows: The rows.
-        folder: Where the transformer's files are.
-        trust: Modules outside the current folder that the user named.
+        folder: The folder of the transformer's files.
+        trust: Modules outside of the current folder that the user named.
     """
     require_allowed(source, trust)
     loader, transformer = _loader_and_transformer(source, RecordMode.SCORE)
@@ -121,12 +121,12 @@ def record_set_to_score(
 
 
 def read_records(key: str, name: str) -> list[Record]:
-    """The rows of a file, or those that were held under a name.
+    """Return the rows of a file, or those that were held under a name.
 
     Raises:
-        DataError: When there is no such file, or it holds no rows.
+        DataError: If there is no such file, or it holds no rows.
     """
-    # Imported here, so that what only looks at a configuration stays quick.
+    # Imported here, so that commands that only read a configuration stay fast.
     import pandas as pd
 
     if name in _HELD:
@@ -138,7 +138,7 @@ def read_records(key: str, name: str) -> list[Record]:
         raise DataError(problem(key, "there is no such file", got=name, fix="name an existing one"))
     try:
         if path.suffix.lower() == ".json":
-            # Pandas would take the last of two values of one key.
+            # pandas would silently take the last of two values of one key.
             files.plain_json(limits.text(path), unique=True)
         frame = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_json(path)
         rows: list[Record] = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
@@ -149,10 +149,10 @@ def read_records(key: str, name: str) -> list[Record]:
 
 
 def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any) -> T:
-    """The return value of the user's code; its error becomes a sentence.
+    """Call the user's code and return its value; its error becomes a sentence.
 
     Raises:
-        DataError: When it fails.
+        DataError: If it fails.
     """
     try:
         return function(*given, **named)
@@ -166,12 +166,12 @@ def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any)
 
 
 def place(path: str) -> str:
-    """The absolute path of a file of rows; a name that rows are held under stays as it is."""
+    """Return the absolute path of a file of rows; the name of held rows is returned unchanged."""
     return path if path in _HELD else str(Path(path).expanduser().absolute())
 
 
 def require_allowed(source: Mapping[str, Any], trust: Sequence[str]) -> None:
-    """Refuse code that is not the user's own, and names that are not there, before any of it is called."""
+    """Refuse code that is not the user's own, and missing names, before any of it is called."""
     blocks = {"task.loader": source["loader"], "task.transformer": source["transformer"]}
     blocks |= {f"task.augmentor[{number}]": augmentor for number, augmentor in enumerate(source.get("augmentor") or [])}
     problems = []
@@ -193,7 +193,7 @@ def require_allowed(source: Mapping[str, Any], trust: Sequence[str]) -> None:
 
 
 def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
-    """The rows of each part, with loader and fitted transformer."""
+    """Return the rows of each part, with loader and fitted transformer."""
     keys = ("parts", "loader", "transformer", "seed")
     places = [Path(place) for place in source["parts"].values() if place not in _HELD]
     stamp = tuple((str(place), place.stat().st_mtime_ns if place.is_file() else 0) for place in places)
@@ -202,7 +202,7 @@ def sets_of(source: Mapping[str, Any]) -> list[RecordSet]:
 
 @lru_cache(maxsize=4)
 def _cached_record_sets(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
-    """The rows of each part with fitted transformers; files that changed since (`stamp`) are read anew."""
+    """Return the rows of each part with fitted transformers; files that have changed (`stamp`) are read again."""
     source = json.loads(text)
     rows = {key: read_records(f"task.{key}", source["parts"][key]) for key, _, _ in PARTS}
     sets = []
@@ -220,7 +220,7 @@ def _cached_record_sets(text: str, stamp: tuple[Any, ...]) -> list[RecordSet]:
 
 
 def _takes_one_mapping(factory: Any) -> bool:
-    """Whether a class of the user's own is made with `params`, a mapping of its parameters, and not with each by its name."""
+    """Return whether a user's class takes `params`, one mapping of its parameters, instead of keyword arguments."""
     is_own = isinstance(factory, type) and issubclass(factory, RecordLoader | RecordTransformer)
     parameters = list(inspect.signature(factory).parameters.values()) if is_own else []
     is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -233,7 +233,7 @@ def _loader_and_transformer(source: Mapping[str, Any], mode: RecordMode) -> tupl
         block = source[key]
         factory = imports.resolve(f"task.{key}", block["import"], _KNOWN)
         params = dict(block.get("params") or {})
-        # One mapping to a class that asks for it.
+        # Pass one mapping to a class that takes one.
         arguments, keywords = ((params,), {}) if _takes_one_mapping(factory) else ((), params)
         part = called(f"task.{key}", factory, mode, *parts, *arguments, **keywords)
         if not isinstance(part, base):

@@ -1,7 +1,7 @@
-"""Attributes of a user's data set beside its items: class names, folds, a holdout, facts about an item.
+"""Attributes of a user's data set besides its items: class names, folds, a holdout, facts about an item.
 
-None of it must be there, and users have attributes of the same names that mean something else (`self.classes = 4`): what
-cannot be meant is as if it were not there.
+All are optional, and users have attributes of the same names with other meanings (`self.classes = 4`): values that do not
+fit are ignored.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Words:
     """Attributes of a set.
 
     Attributes:
-        classes: The names of its outputs; empty: it names none.
-        folds: The fold that validates each item that one does, by the item's number.
-        holdout: The numbers of its items for testing.
+        classes: The names of its outputs; empty: it has none.
+        folds: The validating fold of each item, by the item's number, for items that have one.
+        holdout: The numbers of its test items.
     """
 
     classes: tuple[str, ...]
@@ -34,10 +34,10 @@ class Words:
 
 
 def of(data_set: Any) -> Words:
-    """Attributes of a data set: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
+    """Return the attributes of a data set: `classes` (a list), `folds` (pairs of item numbers), `holdoutArr` (item numbers).
 
     Raises:
-        DataError: When looking for one of them fails.
+        DataError: If reading one of them fails.
     """
     folds: dict[int, int] = {}
     for number, pair in enumerate(_folds(_attribute(data_set, "folds"))):
@@ -50,16 +50,16 @@ def of(data_set: Any) -> Words:
 
 
 def asked(data_set: Any, name: str, index: int, read: Callable[[Any], T]) -> T | None:
-    """The answer of a set's method about an item; None where it has no such method.
+    """Return the result of a set's method for an item; None if it has no such method.
 
     Args:
         data_set: The set.
-        name: The method, which is given the item's number.
+        name: The method, which takes the item's number.
         index: The number.
-        read: What its answer is read as, such as `float`.
+        read: Converts its result, such as `float`.
 
     Raises:
-        DataError: When the method fails, or its answer cannot be read so.
+        DataError: If the method fails, or its result cannot be converted.
     """
     method = _attribute(data_set, name)
     if not callable(method):
@@ -75,7 +75,7 @@ def _attribute(data_set: Any, name: str) -> Any:
 
 
 def _list_or_none(value: Any) -> list[Any] | None:
-    """A list's values; None: it is no list. A set has no order, and a text is one name."""
+    """Return a list's values; None: it is not a list. A set has no order, and a text is a single name."""
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return list(value)
     if getattr(value, "ndim", None) == 1 and hasattr(value, "tolist") and not isinstance(value, type):
@@ -84,7 +84,7 @@ def _list_or_none(value: Any) -> list[Any] | None:
 
 
 def _numbers(value: Any) -> list[int] | None:
-    """A list of item numbers; None: it is none."""
+    """Return a list of item numbers; None: it is not such a list."""
     listed = sorted(value) if isinstance(value, set | frozenset) and _are_whole(value) else _list_or_none(value)
     return [int(row) for row in listed] if listed is not None and _are_whole(listed) else None
 
@@ -94,7 +94,7 @@ def _are_whole(values: Any) -> bool:
 
 
 def _folds(value: Any) -> list[list[int]]:
-    """The validation part of each fold; none where the value is no list of pairs of item numbers."""
+    """Return the validation part of each fold; none if the value is not a list of pairs of item numbers."""
     pairs = [_list_or_none(pair) for pair in _list_or_none(value) or []]
     folds = [_numbers(pair[1]) for pair in pairs if pair is not None and len(pair) == 2]
     return [fold for fold in folds if fold is not None] if len(folds) == len(pairs) and None not in folds else []

@@ -1,4 +1,4 @@
-"""Changes of data sets before folds are cut: a holdout, a function over the rest, classes to spread evenly."""
+"""Changes of data sets before folds are drawn: a holdout, a function over the rest, classes to stratify by."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _ORDER: tuple[Part, ...] = ("train", "val", "test", "extra")
 def held_out(
     source: Mapping[str, Any], sets: list[tuple[Part, Any]], known: Mapping[str, Any]
 ) -> list[tuple[Part, Any]]:
-    """The sets with a test part taken from those of the train part, and with what a function makes of the rest.
+    """Return the sets after taking a test part from the train part, and applying a function to the rest.
 
     Args:
-        source: `holdout` and `after_holdout` as `mlpipe.data.sources.items` takes them.
+        source: `holdout` and `after_holdout` as for `mlpipe.data.sources.items`.
         sets: The sets of each part.
         known: Functions by name.
 
     Raises:
-        DataError: When the holdout cannot be drawn, or the function gives no data set.
+        DataError: If the holdout cannot be drawn, or the function returns no data set.
     """
     holdout, then = source.get("holdout"), source.get("after_holdout")
     if not holdout and not then:
@@ -58,7 +58,7 @@ def _rows_of_holdout(holdout: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
         table = np.array(
             [_holdout_stratum(protocol.item_of(whole, index), f"item {index}") for index in range(len(whole))]
         )
-        # Of one-hot targets the number of the class, as the task will have it.
+        # Use the class number of one-hot targets, as the task will.
         one_hot = table.shape[1] > 1 and bool(((table == 1).sum(axis=1) == 1).all())
         strata = shuffled.strata_of(table.argmax(axis=1) if one_hot else table, 2)
     try:
@@ -69,22 +69,22 @@ def _rows_of_holdout(holdout: Mapping[str, Any], whole: Any) -> tuple[Any, Any]:
 
 
 def _holdout_stratum(item: Any, where: str) -> np.ndarray[Any, Any]:
-    """Stratum of an item in a holdout: the target, of a mask whether it is nothing but background."""
+    """Return the stratum of an item in a holdout: the target, or for a mask whether it is only background."""
     if isinstance(item.y, np.ndarray) and item.y.ndim > 1:
         return np.array([float(not protocol.mask_of(item, where)[0].any())])
     return protocol.target_of(item, where)
 
 
 def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[str, Any]) -> Callable[[Any, int], str]:
-    """A function from a set and an item's number to the name that stratified folds spread; empty where nothing says one.
+    """Return a function from a set and an item's number to the name of its stratum; empty if there is none.
 
     Args:
-        entry: `strata` as `mlpipe.data.sources.items` takes it.
-        sets: The sets that are learned from and validated on.
+        entry: `strata` as for `mlpipe.data.sources.items`.
+        sets: The sets for training and validation.
         known: Functions by name.
 
     Raises:
-        DataError: When there is no such function, or it does not give a class for each item.
+        DataError: If there is no such function, or it does not return a class for each item.
     """
     class_names: dict[int, list[str]] = {}
     for data_set in sets if entry else ():
@@ -108,16 +108,16 @@ def strata(entry: Mapping[str, Any] | None, sets: Sequence[Any], known: Mapping[
 
 
 def transformed_set(key: str, entry: Mapping[str, Any], data_set: Any, known: Mapping[str, Any]) -> Any:
-    """The set that a function makes of another one, by itself or by what it returns when it is called.
+    """Return the set that a function makes of another one, either directly or by the function that it returns.
 
     Args:
-        key: The configuration's key of the function.
+        key: The configuration key of the function.
         entry: `{call: NAME, arguments: {...}}`.
         data_set: The set.
         known: Functions by name.
 
     Raises:
-        DataError: When there is no such function, or it fails or gives no data set.
+        DataError: If there is no such function, or it fails or returns no data set.
     """
     name, arguments = str(entry["call"]), dict(entry.get("arguments") or {})
     where = f"task.{key}"
@@ -133,10 +133,10 @@ def transformed_set(key: str, entry: Mapping[str, Any], data_set: Any, known: Ma
 
 
 def _takes_set(function: Any, arguments: Mapping[str, Any]) -> bool:
-    """Whether a function is given the set itself, and not what it returns.
+    """Return whether a function takes the set itself, instead of returning a function that does.
 
-    It is, where it has a parameter that nobody gives: one without a default, or a first one that says by its name or its
-    annotation that it is a data set.
+    It does if it has a parameter without a value: one without a default, or a first one whose name or annotation says
+    that it is a data set.
     """
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.POSITIONAL_ONLY)
     free = [

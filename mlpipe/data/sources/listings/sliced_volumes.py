@@ -1,4 +1,4 @@
-"""Slices of one large array as samples, class numbers cut out of another: their facts for a task, and their pixels."""
+"""Slices of one large array as samples, with class numbers from another array: their facts for a task, and their pixels."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from mlpipe.data.volumes.arrays import Volume
 from mlpipe.data.volumes.slices import Cuts, Grid
 from mlpipe.errors import DataError, in_short, listing, problem
 
-# What slices with class numbers are learned as.
+# The kind of tasks of slices with class numbers.
 KIND: Final = "segmentation"
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Place:
-    """An array in a file, and the key that named it.
+    """An array in a file, and the configuration key that named it.
 
     Attributes:
         file: The file.
-        key: The configuration's key, for sentences.
+        key: The configuration key, for error messages.
         dataset: The array's name in it; None: its only one.
-        dataset_key: The key of that name.
+        dataset_key: The configuration key of that name.
     """
 
     file: Path
@@ -46,45 +46,45 @@ class Place:
     dataset_key: str
 
     def open(self) -> Volume:
-        """The array, open for as long as it is used."""
+        """Return the array, open for as long as it is used."""
         return arrays.kept(self.file, self.key, dataset=self.dataset, dataset_key=self.dataset_key)
 
 
 def place_of(file: Path, part: str, dataset: str | None, *, targets: bool) -> Place:
-    """Place of a part's volume, or of its class numbers."""
+    """Return the place of a part's volume, or of its class numbers."""
     if targets:
         return Place(file, f"task.{part}_targets", dataset, "task.target_dataset")
     return Place(file, f"task.{part}", dataset, "task.dataset")
 
 
 def spatial_shape(volume: Volume, axes: int) -> tuple[int, ...]:
-    """The shape of a volume without its channels."""
+    """Return the shape of a volume without its channels."""
     return volume.shape[len(volume.shape) - axes :]
 
 
 def image(volume: Volume, grid: Grid, index: int) -> npt.NDArray[np.float32]:
-    """A slice as the network sees it, shape (height, width, channels), or with other spatial axes."""
+    """Return a slice as the network sees it, shape (height, width, channels), or with other spatial axes."""
     pixels = np.moveaxis(slices.cut(volume, grid, index), 0, -1)
     return np.ascontiguousarray(pixels, np.float32)
 
 
 def labels(volume: Volume, grid: Grid, index: int) -> Array:
-    """The values of the part of a slice that counts, with the axes of the volume."""
+    """Return the values of the part of a slice that counts, with the axes of the volume."""
     region: Any = grid.region(index)
     values = volume[(0, *region)] if len(volume.shape) > len(region) else volume[region]
     return np.asarray(values)
 
 
 def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
-    """Class numbers of a slice as the network sees it, shape of `grid.cut.seen`.
+    """Return the class numbers of a slice as the network sees it, with the shape `grid.cut.seen`.
 
-    What of a prediction does not count is `IGNORED`: the padding, and what lies outside of the volume.
+    Positions whose predictions do not count are `IGNORED`: the padding, and positions outside of the volume.
 
     Args:
-        values: Which value is which class.
-        own: What `labels` gave.
+        values: The value of each class.
+        own: The result of `labels`.
         grid: All slices.
-        index: Which.
+        index: The slice's number.
     """
     classes = np.full((1, *grid.cut.seen), IGNORED, np.uint8)
     _, counts = slices.counted(grid, index, classes)
@@ -93,15 +93,15 @@ def classes_of(values: mask_files.Values, own: Array, grid: Grid, index: int) ->
 
 
 def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
-    """A hash of every slice of a volume; a slice of a single value has one of its own, for it says nothing of where it is from.
+    """Return a hash of every slice of a volume; constant slices get distinct hashes, as they do not show where they are from.
 
     Args:
         place: The volume.
         cuts: Its slices.
-        memory: What remembers them while the file stays as it is.
+        memory: The file that caches hashes while the volume's file does not change.
 
     Raises:
-        DataError: When the file is damaged, or holds anything but finite numbers.
+        DataError: If the file is damaged, or holds anything but finite numbers.
     """
 
     def see(path: Path) -> list[str]:
@@ -118,7 +118,7 @@ def image_digests(place: Place, cuts: Cuts, memory: Path | None) -> list[str]:
 
 
 def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
-    """Values in every slice of a volume of class numbers, where it counts.
+    """Return the values in every slice of a volume of class numbers, for the part that counts.
 
     Args:
         place: The volume.
@@ -126,7 +126,7 @@ def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
         memory: As for `image_digests`.
 
     Raises:
-        DataError: When the file is damaged, or holds anything but whole numbers.
+        DataError: If the file is damaged, or holds anything but integers.
     """
 
     def see(path: Path) -> list[Mask]:
@@ -147,7 +147,7 @@ def masks_of(place: Place, cuts: Cuts, memory: Path | None) -> list[Mask]:
 
 
 def _named_slices(volume: Volume, place: Place, cuts: Cuts, read: Callable[[Grid, int], Array]) -> Any:
-    """Name and values of every slice, one at a time."""
+    """Yield name and values of every slice, one at a time."""
     byte_count = 0
     for name, (grid, at) in cuts.places.items():
         values = _read(place, name, grid, at, read)
@@ -188,12 +188,12 @@ def _label_digest(values: Array) -> str:
 
 
 class _Opened:
-    """The volumes of a task, each opened when it is needed, and checked to be of the shape that it was.
+    """Volumes of a task, opened when they are needed and checked to have an unchanged shape.
 
     Args:
         task: The task.
         cuts: The slices of the volume of each part.
-        targets: Whether they are those of class numbers.
+        targets: Whether these are the volumes of class numbers.
     """
 
     def __init__(self, task: Task, cuts: Mapping[str, Cuts], *, targets: bool) -> None:
@@ -202,15 +202,15 @@ class _Opened:
         self._read = 0
 
     def place(self, part: str) -> Place:
-        """Place of a part's volume."""
+        """Return the place of a part's volume."""
         described = self._task.source["masks"] if self._targets else self._task.source
         return place_of(Path(described[part]), part, described["dataset"], targets=self._targets)
 
     def of(self, name: str) -> tuple[Volume, Grid, int]:
-        """The volume, the set and the number of a sample.
+        """Return the volume, the slices of the set and the slice number of a sample.
 
         Raises:
-            DataError: When the volume is gone, or has another shape.
+            DataError: If the volume is missing, or has another shape.
         """
         part = name.partition("/")[0]
         grid, index = self._cuts[part].places[name]
@@ -231,19 +231,19 @@ class VolumeSlices(Source):
     """Slices of volumes; an id is the part, the slice set and the number of the slice."""
 
     def roots(self) -> tuple[Path, ...]:
-        """The files of volumes and of class numbers."""
+        """Return the files of volumes and of class numbers."""
         source = self.task.source
         return tuple(
             Path(place[part]) for place in (source, source["masks"]) for part in source["shapes"] if part in place
         )
 
     def cuts(self) -> dict[str, Cuts]:
-        """The slices of the volume of each part."""
+        """Return the slices of the volume of each part."""
         sets = slices.slice_sets(self.task.source["slices"], "task.slices")
         return {part: Cuts(part, sets, tuple(shape)) for part, shape in self.task.source["shapes"].items()}
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
-        """Arrays as `image` gives them; a volume that is gone, damaged or another one is an error."""
+        """Return arrays as `image` does; a volume that is missing, damaged or changed is an error."""
         of, opened = self.task, _Opened(self.task, self.cuts(), targets=False)
 
         def read(row: int) -> Array:
@@ -258,7 +258,7 @@ class VolumeSlices(Source):
         return read
 
     def targets(self, channels: int, least: int | None = None) -> Read:
-        """Class numbers, as `classes_of` gives them; a volume that is gone, damaged or another one is an error."""
+        """Return class numbers as `classes_of` does; a volume that is missing, damaged or changed is an error."""
         of, opened = self.task, _Opened(self.task, self.cuts(), targets=True)
         values = mask_files.stored_values(of.source["masks"])
 
@@ -282,13 +282,13 @@ def _change_error(name: str, task: Task) -> DataError:
 
 
 def shape_problems(volume: Volume, axes: int, key: str, of: Sequence[int] | None = None) -> list[str]:
-    """A sentence when a volume has other axes than slices, or targets another shape than what they are of.
+    """Return a sentence if a volume has other axes than slices, or targets another shape than their volume.
 
     Args:
         volume: The volume.
-        axes: How many spatial axes slice sets have.
-        key: The configuration's key.
-        of: The spatial shape that targets must have; None: it is no volume of targets.
+        axes: The number of spatial axes of slice sets.
+        key: The configuration key.
+        of: The spatial shape that targets must have; None: it is not a volume of targets.
     """
     shape = list(volume.shape)
     if of is None:

@@ -1,6 +1,6 @@
 """Text tables: CSV, TSV or Parquet, every cell with its place in the file.
 
-Names and cells are given as `spelling.plain` has them: blanks around them and the form of their letters mean nothing.
+Names and cells are normalised by `spelling.plain`: whitespace around them and Unicode composition do not matter.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Table:
         path: Its file.
         names: The names of the columns.
         rows: The cells, row by row.
-        lines: The line of each row in the file (of a text file: the header is line 1), or its number from 1.
-        unit: What such a number counts, `line` or `row`.
-        odd: Columns that are no table's, by name: what their cells hold. They are not among `names`.
-        torn: A sentence for each line with more or fewer cells than the header, which is no row.
+        lines: The line of each row in the file (the header of a text file is line 1), or its number from 1.
+        unit: What these numbers count, `line` or `row`.
+        odd: Columns that do not fit into a table, by name, with what their cells hold; not in `names`.
+        torn: A sentence for each line with more or fewer cells than the header, which is left out.
     """
 
     path: Path
@@ -44,33 +44,33 @@ class Table:
         return len(self.rows)
 
     def column(self, name: str) -> list[str]:
-        """The cells of one column."""
+        """Return the cells of one column."""
         return [plain(cell) for cell in self.stored(name)]
 
     def stored(self, name: str) -> list[str]:
-        """The cells of one column as the file has them."""
+        """Return the cells of one column as they are stored in the file."""
         position = self.names.index(plain(name))
         return [row[position] for row in self.rows]
 
     def has(self, name: str | None) -> bool:
-        """Whether there is such a column."""
+        """Return whether there is such a column."""
         return name is not None and plain(name) in self.names
 
     @property
     def there(self) -> str:
-        """The columns, for sentences."""
+        """Return the columns as text for error messages."""
         left_out = "".join(f"; {name} is none, its cells are {holds}" for name, holds in self.odd.items())
         return f"there are {listing(self.names)}{left_out}"
 
     def where(self, index: int, column: str) -> str:
-        """The place of a cell, for sentences."""
+        """Return the place of a cell for error messages."""
         return f"{self.path.name} {self.unit} {self.lines[index]}, column {column}"
 
     def require(self, name: str, key: str) -> None:
-        """Refuse a column that is not there.
+        """Refuse a missing column.
 
         Raises:
-            DataError: Naming the columns that are.
+            DataError: With the names of the existing columns.
         """
         if holds := self.odd.get(plain(name)):
             wrong = f"column {name} of {self.path.name} holds {holds}, and no texts or numbers"
@@ -81,10 +81,10 @@ class Table:
 
 
 def read(path: Path) -> Table:
-    """The table in a .csv, .tsv or .parquet file.
+    """Return the table in a .csv, .tsv or .parquet file.
 
     Raises:
-        DataError: When it is missing, damaged or empty, or no line has as many cells as the header.
+        DataError: If it is missing, damaged or empty, or no line has as many cells as the header.
     """
     if not path.is_file():
         raise DataError(no_such_file("task.file", path, otherwise="name a .csv, .tsv or .parquet file"))
@@ -127,10 +127,10 @@ def _text(path: Path) -> Table:
 
 
 def _lines(handle: IO[str]) -> Iterator[str]:
-    """The lines of a file.
+    """Yield the lines of a file.
 
     Raises:
-        ValueError: When one has more characters than a line may have.
+        ValueError: If one exceeds the maximum length of a line.
     """
     while line := handle.readline(limits.LINE + 1):
         if len(line) > limits.LINE:
@@ -139,10 +139,10 @@ def _lines(handle: IO[str]) -> Iterator[str]:
 
 
 def _require_size(path: Path, columns: int, rows: int) -> None:
-    """Refuse a table that is larger than one can be worked with.
+    """Refuse a table that is too large to process.
 
     Raises:
-        DataError: With what is too many.
+        DataError: With what is too large.
     """
     if columns > limits.COLUMNS:
         fix = f"at most {limits.COLUMNS:,} are read; leave those out that are not used"
@@ -153,7 +153,7 @@ def _require_size(path: Path, columns: int, rows: int) -> None:
 
 
 def _delimiter(path: Path, header: str) -> str:
-    """A tab for .tsv, else whichever of comma, semicolon and tab the header has most of."""
+    """Return a tab for .tsv, else the most frequent of comma, semicolon and tab in the header."""
     return "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
 
 
@@ -169,18 +169,18 @@ def _parquet(path: Path) -> Table:
             if len({*names, *odd}) < len(fields):
                 return Table(path, [plain(field.name) for field in fields], [], [], "row")
             plain_names = [field.name for field in fields if _is_plain(field.type)]
-            # A name with a point is read with what mappings hold of that path, too.
+            # Selecting a name with a dot also reads the nested field of that path.
             stored = file.read(plain_names)
         columns = [[_cell(value) for value in stored.column(name).to_pylist()] for name in plain_names]
     except (OSError, ValueError, OverflowError, LookupError, pa.ArrowException) as error:
-        # Moments and zones that Python does not know are such errors, too.
+        # Timestamps and time zones that Python does not know raise such errors, too.
         raise DataError(problem(str(path), f"cannot be read ({first_line(error)})", fix="repair it")) from error
     rows = [list(cells) for cells in zip(*columns, strict=True)]
     return Table(path, names, rows, list(range(1, len(rows) + 1)), "row", odd)
 
 
 def _is_plain(kind: Any) -> bool:
-    """Whether the cells of a column of Parquet are texts, numbers, truths or moments: neither bytes, lists nor mappings."""
+    """Return whether a Parquet column holds texts, numbers, booleans or times, and not bytes, lists or mappings."""
     import pyarrow.types as types
 
     if types.is_dictionary(kind):
@@ -195,7 +195,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _cell(value: object) -> str:
-    """A cell as text: nothing and NaN are empty, true is 1."""
+    """Return a cell as text: null and NaN are empty, true is 1."""
     if value is None or value != value:
         return ""
     return str(int(value)) if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""Columns of a table beside the target: file, part, fold, group, weight and order of each row."""
+"""Columns of a table besides the target: file, part, fold, group, weight and order of each row."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpipe.data.sources.targets.table_targets import number
 from mlpipe.data.task import Part
 from mlpipe.errors import counted, listing, problem
 
-# What columns of groups are called, without an ending such as _id.
+# Usual names of group columns, without an ending such as _id.
 _GROUP = re.compile(
     "animal|camera|case|cent(re|er)|clinic|clip|donor|examination|family|hospital|individual|lesion|location|mouse|participant|"
     "patient|person|plate|scanner|scene|sequence|series|session|site|slide|specimen|study|subject|video|visit|volunteer|wsi"
@@ -28,15 +28,15 @@ _ENDING = re.compile(r"[ _-]*(id|ids|no|nr|num|number|name|code|uid|key)$")
 
 @dataclass(frozen=True)
 class OtherColumns:
-    """Columns of a table beside files and targets.
+    """Columns of a table besides files and targets.
 
     Attributes:
-        parts: The part; None where the table leaves it open.
+        parts: The part; None if the table does not state it.
         folds: The fold; None: none.
-        weights: The weight; None: none is said.
+        weights: The weight; None: not given.
         groups: The group; empty: none.
         orders: The number or time, in seconds since 1970; NaN: none.
-        notes: What a person should know.
+        notes: Notes for the user.
     """
 
     parts: list[Part | None]
@@ -47,24 +47,24 @@ class OtherColumns:
     notes: list[str]
 
     def weight(self, index: int) -> float:
-        """The weight of a row."""
+        """Return the weight of a row."""
         weight = self.weights[index]
         return 1.0 if weight is None else float(weight)
 
     def fold(self, index: int) -> int:
-        """The fold of a row, -1 where it has none."""
+        """Return the fold of a row, -1 if it has none."""
         fold = self.folds[index]
         return -1 if fold is None else int(fold)
 
 
 def other_columns(table: Table, columns: Mapping[str, str | None], missing: Missing, faults: Faults) -> OtherColumns:
-    """Columns of a table's rows beside files and targets.
+    """Return the columns of a table's rows besides files and targets.
 
     Args:
         table: The table.
         columns: The columns of `split`, `fold`, `weight`, `group` and `order`; None: there is none.
-        missing: Which cells say nothing.
-        faults: Is told what is wrong.
+        missing: The cells that mean "no value".
+        faults: Collects the faults.
     """
     groups, notes = groups_in(table, columns["group"], missing)
     return OtherColumns(
@@ -78,12 +78,12 @@ def other_columns(table: Table, columns: Mapping[str, str | None], missing: Miss
 
 
 def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[str], list[str]]:
-    """The group of each row, empty where it has none, and what a person should know of them.
+    """Return the group of each row, empty if it has none, and notes for the user.
 
     Args:
         table: The table.
         column: The column of groups; None: there is none.
-        missing: Which cells mean that a row has no group.
+        missing: The cells that mean that a row has no group.
     """
     if column is None:
         return [""] * len(table), []
@@ -93,12 +93,12 @@ def groups_in(table: Table, column: str | None, missing: Missing) -> tuple[list[
 
 
 def group_hint(table: Table, own_columns: Collection[str], fix: str) -> list[str]:
-    """A note on the column that looks like one of groups and is not used as such; nothing where there is none.
+    """Return a note about a column that looks like groups but is not used as such; nothing if there is none.
 
     Args:
         table: The table.
-        own_columns: Columns that are something else.
-        fix: What keeps its groups together, with `COLUMN` for its name.
+        own_columns: Columns with another role.
+        fix: Advice for keeping its groups together, with `COLUMN` for its name.
     """
     likely = {}
     for name in table.names:
@@ -122,7 +122,7 @@ def group_hint(table: Table, own_columns: Collection[str], fix: str) -> list[str
 
 
 def _orders_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[float]:
-    """Numbers as they are, dates and times (ISO 8601; without a zone: UTC) as seconds since 1970; NaN where a cell is empty."""
+    """Return numbers unchanged, dates and times (ISO 8601; UTC by default) as seconds since 1970, NaN for empty cells."""
     if column is None:
         return [math.nan] * len(table)
     wrong, orders = list[str](), list[float]()
@@ -150,7 +150,7 @@ def _seconds(text: str) -> float | None:
 
 
 def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults) -> list[Part | None]:
-    """The part of every row; None where the table leaves it open, or names none."""
+    """Return the part of every row; None if the table does not state it, or the cell is not a part."""
     if column is None:
         return [None] * len(table)
     wrong, parts = list[str](), list[Part | None]()
@@ -165,16 +165,16 @@ def _parts_of(table: Table, column: str | None, missing: Missing, faults: Faults
 
 
 def check_paths(table: Table, column: str, paths: Sequence[Path], base: Path) -> None:
-    """Refuse cells without a path, and files that are not there or come twice.
+    """Refuse cells without a path, missing files and duplicates.
 
     Args:
         table: The table.
-        column: The column of paths, for sentences.
+        column: The column of paths, for error messages.
         paths: The file of each row.
-        base: The folder that paths are taken from.
+        base: The folder that paths are relative to.
 
     Raises:
-        DataError: With a sentence for each of the first ones.
+        DataError: With a sentence for each of the first faults.
     """
     empty, twice, lost, first_rows = list[str](), list[str](), list[str](), dict[Path, int]()
     for index, (path, text) in enumerate(zip(paths, table.column(column), strict=True)):
@@ -195,14 +195,14 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
-        # A name that is too long for any file.
+        # The name is too long for any file.
         return False
 
 
 def _numbers_of(
     table: Table, column: str | None, missing: Missing, faults: Faults, *, whole: bool
 ) -> list[float | None]:
-    """The numbers of a column, None where it is empty, or holds none that fits."""
+    """Return the numbers of a column, None if a cell is empty, or holds no valid number."""
     if column is None:
         return [None] * len(table)
     wrong, values = list[str](), list[float | None]()
@@ -218,5 +218,5 @@ def _numbers_of(
 
 
 def relative(path: Path, base: Path) -> str:
-    """A file's name below a folder, its whole path where it lies elsewhere."""
+    """Return a file's path relative to a folder, or its absolute path if it lies elsewhere."""
     return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()

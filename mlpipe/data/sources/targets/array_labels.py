@@ -17,15 +17,15 @@ from mlpipe.data.task import NO_TARGET
 from mlpipe.errors import DataError, counted, listing, problem
 
 Array = np.ndarray[Any, Any]
-# As many different numbers are classes whatever else there is.
+# Up to this many distinct numbers are classes whatever else there is.
 _FEW_CLASSES = 20
 
 
 def kind_of(path: Path, targets: list[Array]) -> str:
-    """Kind of the task, by the targets of all parts.
+    """Return the kind of the task, from the targets of all parts.
 
     Raises:
-        DataError: When there are none, or they could be several kinds.
+        DataError: If there are none, or they could be of several kinds.
     """
     if not targets:
         fix = "add targets, or task.targets=NAME"
@@ -43,7 +43,7 @@ def kind_of(path: Path, targets: list[Array]) -> str:
 
 
 def _are_classes(targets: Array) -> bool:
-    """Whether numbers look like classes, as those of a table do: whole ones, and few different."""
+    """Return whether numbers look like classes, as for tables: integers with few distinct values."""
     values = np.unique(targets[~np.isnan(targets)]) if targets.dtype.kind == "f" else np.unique(targets)
     with np.errstate(invalid="ignore"):
         are_whole = bool((values.astype(np.float64) % 1 == 0).all())
@@ -55,9 +55,9 @@ class Labels:
     """Targets as classes, labels or numbers.
 
     Attributes:
-        names: Of the classes, labels or numbers.
-        targets: Of each part that has them: class numbers, shape (n,), or numbers, shape (n, outputs).
-        notes: What a person should know of them.
+        names: The names of the classes, labels or numbers.
+        targets: For each part with targets: class numbers, shape (n,), or numbers, shape (n, outputs).
+        notes: Notes for the user.
         kind: What is predicted.
     """
 
@@ -70,17 +70,17 @@ class Labels:
 def labels_of(
     path: Path, targets: Mapping[str, Array], kind: str, classes: list[str] | None, missing: Missing
 ) -> Labels:
-    """Targets as a task has them, and the names of classes, labels or numbers.
+    """Return targets in the form of a task, and the names of classes, labels or numbers.
 
     Args:
         path: The file.
-        targets: Those of each part that has them.
+        targets: The targets of each part that has them.
         kind: What is predicted.
         classes: The names; None: those of the targets.
-        missing: Which of them mean that there is no class, or that a label or number is unknown.
+        missing: The values that mean "no class", or an unknown label or number.
 
     Raises:
-        DataError: With a sentence for everything that does not fit.
+        DataError: With one sentence for each fault.
     """
     if "train" not in targets:
         raise DataError(problem(path.name, "has no targets of training images", fix="add them, or task.targets=NAME"))
@@ -110,7 +110,7 @@ def labels_of(
 
 
 def _columns(path: Path, targets: Mapping[str, Array], kind: str, missing: Missing) -> dict[str, Array]:
-    """Labels or numbers to predict, float64, shape (n, outputs) for each part, NaN where one is unknown."""
+    """Return labels or numbers to predict, float64, shape (n, outputs) for each part, NaN if one is unknown."""
     if odd := [part for part, values in targets.items() if values.dtype.kind not in "iubf"]:
         fix = "save numbers, or use task.kind=classification"
         raise DataError(
@@ -141,7 +141,7 @@ def _columns(path: Path, targets: Mapping[str, Array], kind: str, missing: Missi
 
 
 def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] | None, missing: Missing) -> Labels:
-    """Classes that are texts."""
+    """Return the classes of targets that are texts."""
     texts = {part: [spelling.plain(text_of(value)) for value in values.ravel()] for part, values in targets.items()}
     training = [text for text in texts["train"] if not missing.means(text)]
     if classes is None and (doubtful := missing.problem(path.name, training)):
@@ -172,5 +172,5 @@ def _named_classes(path: Path, targets: Mapping[str, Array], classes: list[str] 
 
 
 def text_of(value: Any) -> str:
-    """A text of an array, which has bytes in UTF-8 or letters."""
+    """Return a text in an array, which holds UTF-8 bytes or characters."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

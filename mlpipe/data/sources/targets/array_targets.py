@@ -28,17 +28,17 @@ def masked(
     title: str | None,
     settings: tuple[list[str] | None, list[int] | None, int | None],
 ) -> Task:
-    """The task of samples with masks, before it has its final name.
+    """Return the task of samples with masks, before it has its final name.
 
     Args:
         inputs: The file or folder of the samples of each part.
-        targets: That of their masks.
-        source: How samples lie.
-        title: The task's name; None takes the file's or folder's.
-        settings: The classes, their values and the value that is ignored, each None where it is not given.
+        targets: The file or folder of their masks.
+        source: The axis order of samples.
+        title: The task's name; None: the name of the file or folder.
+        settings: The classes, their values and the ignored value, each None if it is not given.
 
     Raises:
-        DataError: With a sentence for everything that does not fit.
+        DataError: With one sentence for each fault.
     """
     where, masks_in = absolute_paths(inputs), absolute_paths(targets)
     _demand_inputs(where)
@@ -94,18 +94,18 @@ def array_target_task(
     classes: list[str] | None,
     labelled: bool,
 ) -> Task:
-    """The task of samples whose targets are arrays of numbers, before it has its final name.
+    """Return the task of samples whose targets are arrays of numbers, before it has its final name.
 
     Args:
         inputs: The file or folder of the samples of each part.
-        targets: That of their targets; empty: each sample is its own.
-        source: How samples lie.
-        title: The task's name; None takes the file's or folder's.
+        targets: The file or folder of their targets; empty: each sample is its own target.
+        source: The axis order of samples.
+        title: The task's name; None: the name of the file or folder.
         classes: The names of the targets' channels; None: their numbers.
         labelled: Whether samples have targets at all.
 
     Raises:
-        DataError: With a sentence for everything that does not fit.
+        DataError: With one sentence for each fault.
     """
     where, others = absolute_paths(inputs), absolute_paths(targets)
     _demand_inputs(where)
@@ -153,12 +153,12 @@ def array_target_task(
 
 
 def hidden_notes(where: Mapping[str, Path]) -> list[str]:
-    """Notes about files that are left out of folders."""
+    """Return notes about files that are left out of folders."""
     return visible_files.notes([base for base in where.values() if base.is_dir()], ENDS)
 
 
 def absolute_paths(paths: Mapping[str, str | None]) -> dict[str, Path]:
-    """The paths of the parts that have one."""
+    """Return the paths of the parts that have one."""
     return {part: Path(path).expanduser().absolute() for part, path in paths.items() if path is not None}
 
 
@@ -168,14 +168,14 @@ def _demand_inputs(where: Mapping[str, Path]) -> None:
 
 
 def rows_of(task: Task) -> Callable[[int], Array]:
-    """As `mask_files.rows_of`, for the masks of samples, or their targets that are numbers.
+    """Return a function like that of `mask_files.rows_of`, for the masks of samples or for numerical targets.
 
     Args:
         task: The task.
 
     Raises:
         UnreadableImageError: By the function, for a row without a mask.
-        DataError: By the function, for a mask that is not the one that the task was made of.
+        DataError: By the function, for a mask that has changed since the task was made.
     """
     source = task.source
     described, form = source["masks"] if "masks" in source else source["targets"], Form.of(source)
@@ -195,7 +195,7 @@ def rows_of(task: Task) -> Callable[[int], Array]:
 
 
 def _named_arrays(base: Path, part: str, form: Form, suffix: str) -> list[tuple[str, Array]]:
-    """Every array of a part with its name, shape (*spatial, channels)."""
+    """Return every array of a part with its name, shape (*spatial, channels)."""
     key = f"task.{part}{suffix}"
     return [(f"{part}/{name}", value) for name, value in arrays_below(base, key, form)]
 
@@ -203,10 +203,10 @@ def _named_arrays(base: Path, part: str, form: Form, suffix: str) -> list[tuple[
 def _target_of_each(
     own: Mapping[str, Array], base: Path, part: str, form: Form, check: Callable[[str, Array, str, Array], list[str]]
 ) -> dict[str, tuple[str, Array]]:
-    """Name and values of the target of each sample of a part, which is checked against it.
+    """Return name and values of the target of each sample of a part, after checking them against the sample.
 
     Raises:
-        DataError: With a sentence for each that does not fit.
+        DataError: With a sentence for each target that does not fit.
     """
     masks, names = _named_arrays(base, part, form, "_targets"), [name for name in own if name.startswith(f"{part}/")]
     if len(masks) != len(names):
@@ -219,7 +219,7 @@ def _target_of_each(
 
 
 def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[str]:
-    """A sentence for everything that is wrong with a mask of shape (*spatial, channels)."""
+    """Return a sentence for each fault of a mask of shape (*spatial, channels)."""
     if mask.shape[-1] != 1:
         return [problem(name, f"has {mask.shape[-1]} channels, a mask has one number for each pixel", fix="save one")]
     if wrong := _size_problems(name, mask, sample, value):
@@ -234,12 +234,12 @@ def _mask_problems(name: str, mask: Array, sample: str, value: Array) -> list[st
 
 
 def _no_problems(name: str, target: Array, sample: str, value: Array) -> list[str]:
-    """Nothing: targets of numbers are checked when all are there."""
+    """Return nothing, because numerical targets are checked all together."""
     return []
 
 
 def _number_problems(name: str, target: Array) -> list[str]:
-    """A sentence for a target with values that are NaN or infinite."""
+    """Return a sentence for a target with NaN or infinite values."""
     if np.isfinite(target).all():
         return []
     return [problem(name, "has values that are no numbers (NaN or infinite)", fix="replace them")]
@@ -248,10 +248,10 @@ def _number_problems(name: str, target: Array) -> list[str]:
 def _scale_of_all(
     own: Mapping[str, Array], of_sample: Mapping[str, tuple[str, Array]], form: Form
 ) -> target_files.Scale:
-    """The common scale of targets: so many times as high and as wide as their samples.
+    """Return the common scale of targets, relative to the height and width of their samples.
 
     Raises:
-        DataError: With a sentence for each that is not as the others, or has values that are NaN or infinite.
+        DataError: With a sentence for each target of another scale, or with NaN or infinite values.
     """
     scale = target_files.SAME
     if form.axes == 2:

@@ -1,4 +1,4 @@
-"""Task from images with boxes: boxes are checked against their images and the classes, and clipped."""
+"""Task of images with boxes: boxes are checked against their images and the classes, and clipped."""
 
 from __future__ import annotations
 
@@ -36,23 +36,22 @@ def task_of(
     group: str | None = None,
     data_dir: str | None = None,
 ) -> Task:
-    """The task of images with boxes, before it has its final name.
+    """Return the task of images with boxes, before it has its final name.
 
-    Boxes are clipped to their images. Those without any width or height, and those that are there twice, are left out and
-    counted in a note.
+    Boxes are clipped to their images. Boxes without width or height, and duplicates, are left out and counted in a note.
 
     Args:
         boxed_images: The images.
-        base: The folder that ids are paths from.
+        base: The folder that ids are relative to.
         title: The task's name.
-        source: How its images are found again.
-        settings: How they are read.
-        classes: The names of the classes; None: those of the file, or of the boxes of training images, sorted.
+        source: The entries of the task's source for finding its images again.
+        settings: How images are read.
+        classes: The class names; None: those of the file, or of the boxes of training images, sorted.
         group: As for `boxes`.
-        data_dir: Where what was seen of files is remembered; None: it is not.
+        data_dir: The folder for cached facts about files; None: they are not kept.
 
     Raises:
-        DataError: With a sentence for each image that is not there and each box that cannot be one.
+        DataError: With a sentence for each missing image and each invalid box.
     """
     images = sorted(boxed_images.images, key=lambda entry: relative(entry.path, base))
     names, paths = [relative(entry.path, base) for entry in images], [entry.path for entry in images]
@@ -90,7 +89,7 @@ def task_of(
 
 
 def _refuse_shares(images: Sequence[BoxedImage], of_images: Sequence[npt.NDArray[np.float64] | None]) -> None:
-    """Refuse corners that are shares of width and height where they are to be pixels."""
+    """Refuse relative corners where pixels are expected."""
     box_arrays = [own for own in of_images if own is not None and len(own)]
     if any(image.is_relative for image in images) or max(own[:, :4].max() for own in box_arrays) > 1:
         return
@@ -122,7 +121,7 @@ def _duplicate_problems(images: Sequence[BoxedImage], names: Sequence[str]) -> l
 
 
 def _classes(images: Sequence[BoxedImage], names: Sequence[str] | None) -> list[str]:
-    """The names of classes; without any given those of training boxes, numbers by size."""
+    """Return the class names; by default those of training boxes, with numbers in ascending order."""
     if names:
         return list(names)
     labels = {box.label for image in images if image.part == "train" for box in image.boxes or ()}
@@ -131,7 +130,7 @@ def _classes(images: Sequence[BoxedImage], names: Sequence[str] | None) -> list[
 
 
 class _Checked:
-    """Boxes as numbers, and what is wrong with those that are none.
+    """Boxes as numbers, and the faults of invalid ones.
 
     Args:
         classes: The names of the classes.
@@ -143,10 +142,10 @@ class _Checked:
         self._counts: Counter[str] = Counter()
 
     def boxes_of(self, image: BoxedImage, look: Look) -> npt.NDArray[np.float64] | None:
-        """The boxes of an image, shape (boxes, 5), clipped to it; None where nothing is known of it."""
+        """Return the boxes of an image, shape (boxes, 5), clipped to it; None if it is unlabelled."""
         if image.boxes is None:
             return None
-        # What is no image is listed when it is decoded.
+        # Files that are not images are reported when they are decoded.
         size = (look.width, look.height) if look.channels else image.size
         if image.size is not None and size != image.size:
             wide, high = image.size
@@ -166,7 +165,7 @@ class _Checked:
         return np.array(unique, np.float64).reshape(-1, boxes.COLUMNS)
 
     def _row(self, box: Box, size: tuple[int, int] | None, is_relative: bool) -> tuple[float, ...] | None:
-        """Corners in pixels and class number of a box; None: it is left out."""
+        """Return corners in pixels and class number of a box; None: it is left out."""
         number = self._numbers.get(box.label)
         if number is None:
             classes = f"the classes are {listing(self._numbers)}"
@@ -188,7 +187,7 @@ class _Checked:
             self.wrong["box"].append(problem(box.where, fault, got=corners, fix=f"correct it; numbers are {units}"))
             return None
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, wide or x1), min(y1, high or y1))
-        # By more than a rounded share, or a pixel counted from 1.
+        # More than the rounding of relative corners, or of pixels counted from 1.
         self._counts["clipped"] += max(abs(a - b) for a, b in zip(inside, (x0, y0, x1, y1), strict=True)) > 1
         if inside[2] <= inside[0] or inside[3] <= inside[1]:
             self._counts["empty"] += 1
@@ -196,7 +195,7 @@ class _Checked:
         return (*boxes.rounded(inside), float(number))
 
     def notes(self) -> list[str]:
-        """What was changed."""
+        """Return notes about what was changed."""
         phrases = {
             "empty": ("box without width or height left out", "boxes without width or height left out"),
             "twice": ("box that is there twice taken once", "boxes that are there twice taken once"),

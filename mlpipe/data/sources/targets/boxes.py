@@ -1,6 +1,6 @@
-"""Boxes as targets: as a task stores them, as rows of one width, and at the places where a network sees them.
+"""Boxes as targets: as stored in a task, as rows of one width, and in the coordinates that a network sees.
 
-A box is x0, y0, x1, y1 in pixels of its upright image: x to the right, y down, the last two just beyond the box.
+A box is x0, y0, x1, y1 in pixels of its upright image: x to the right, y down, x1 and y1 exclusive.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task, origins
 from mlpipe.errors import ConfigError, problem
 
-# Columns of a row of a true box: its corners, and the number of its class.
+# Columns of a row of a target box: its corners, and its class number.
 COLUMNS = 5
 UNKNOWN = -1.0
-# A part of a pixel that corners are rounded to.
+# Corners are rounded to this fraction of a pixel.
 _STEP = 1000
 Array = npt.NDArray[Any]
 
@@ -32,11 +32,11 @@ class Boxes:
     """The boxes of a task's samples.
 
     Attributes:
-        values: All boxes one after another, shape (boxes, 5): corners in pixels of the file, and a class number.
-        starts: Where those of each sample begin, and where the last end, shape (samples + 1,).
-        known: Whether it is known which objects a sample shows, shape (samples,).
-        sizes: Width and height of each sample's file, upright, shape (samples, 2); 0 for a file that is no image.
-        most: How many boxes a sample has at most, 1 or more.
+        values: All boxes, concatenated, shape (boxes, 5): corners in pixels of the file, and a class number.
+        starts: Where the boxes of each sample begin, and where the last ones end, shape (samples + 1,).
+        known: Whether a sample is labelled, shape (samples,).
+        sizes: Width and height of each sample's file, upright, shape (samples, 2); 0 for a file that is not an image.
+        most: The largest number of boxes of a sample, 1 or more.
     """
 
     values: npt.NDArray[np.float64]
@@ -46,31 +46,30 @@ class Boxes:
     most: int
 
     def of_row(self, row: int) -> npt.NDArray[np.float64]:
-        """The boxes of a sample, shape (boxes, 5)."""
+        """Return the boxes of a sample, shape (boxes, 5)."""
         return self.values[self.starts[row] : self.starts[row + 1]]
 
     def rows(self, rows: Rows) -> Boxes:
-        """Those of some samples, in the order of `rows`; `most` stays."""
+        """Return the boxes of some samples, in the order of `rows`; `most` stays."""
         parts = [self.of_row(row) for row in rows.tolist()]
         values = np.concatenate(parts) if parts else self.values[:0]
         return Boxes(values, _starts([len(part) for part in parts]), self.known[rows], self.sizes[rows], self.most)
 
     def padded(self) -> npt.NDArray[np.float32]:
-        """Rows of one width, shape (samples, most, 5), NaN where there is no box; `padded` of the module says more."""
+        """Return rows of one width, shape (samples, most, 5), NaN if there is no box; see the module's `padded`."""
         return padded([self.of_row(row) for row in range(len(self.known))], self.known, self.most)
 
 
 def padded(boxes: Sequence[Array], known: npt.NDArray[np.bool_], most: int) -> npt.NDArray[np.float32]:
-    """Boxes of several samples in one array.
+    """Return the boxes of several samples in one array.
 
     Args:
-        boxes: Those of each sample, shape (boxes, 5).
-        known: Whether it is known what a sample shows, shape (samples,).
-        most: How many boxes a sample has at most.
+        boxes: The boxes of each sample, shape (boxes, 5).
+        known: Whether each sample is labelled, shape (samples,).
+        most: The largest number of boxes of a sample.
 
     Returns:
-        Shape (samples, most, 5), NaN where there is no box; the first class of a sample of which nothing is known is
-        `UNKNOWN`.
+        Shape (samples, most, 5), NaN if there is no box; the first class of an unlabelled sample is `UNKNOWN`.
     """
     rows = np.full((len(boxes), most, COLUMNS), np.nan, np.float32)
     for row, own in zip(rows, boxes, strict=True):
@@ -80,10 +79,10 @@ def padded(boxes: Sequence[Array], known: npt.NDArray[np.bool_], most: int) -> n
 
 
 def described(boxes: Sequence[Array | None], sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Boxes as keys of a task's source; those of a sample are one text, `x0 y0 x1 y1 class` with commas between them.
+    """Return boxes as keys of a task's source; those of a sample are one text, `x0 y0 x1 y1 class` separated by commas.
 
     Args:
-        boxes: Those of each sample in the order of ids, shape (boxes, 5); None: nothing is known of it.
+        boxes: The boxes of each sample in the order of ids, shape (boxes, 5); None: it is unlabelled.
         sizes: Width and height of each sample's file.
     """
     most = max([1, *(len(own) for own in boxes if own is not None)])
@@ -92,7 +91,7 @@ def described(boxes: Sequence[Array | None], sizes: Sequence[tuple[int, int]]) -
 
 
 def stored(plain: Mapping[str, Any]) -> Boxes:
-    """The boxes that `described` wrote."""
+    """Return the boxes that `described` wrote."""
     rows = plain["rows"]
     lengths = [own.count(",") + 1 if own else 0 for own in rows]
     numbers = " ".join(own.replace(",", " ") for own in rows if own).split()
@@ -103,7 +102,7 @@ def stored(plain: Mapping[str, Any]) -> Boxes:
 
 
 def of_task(task: Task) -> Boxes:
-    """The boxes of a task, or of a variant of one.
+    """Return the boxes of a task, or of a variant of one.
 
     Args:
         task: A task with boxes.
@@ -124,17 +123,17 @@ def of_task(task: Task) -> Boxes:
 
 
 def counts(boxes: Array, classes: int) -> tuple[float, ...]:
-    """The number of boxes of each class.
+    """Return the number of boxes of each class.
 
     Args:
         boxes: Shape (boxes, 5).
-        classes: How many classes there are.
+        classes: The number of classes.
     """
     return tuple(np.bincount(boxes[:, COLUMNS - 1].astype(np.int64), minlength=classes).astype(float).tolist())
 
 
 def as_text(boxes: Array) -> str:
-    """A sample's boxes as they are stored.
+    """Return a sample's boxes as they are stored.
 
     Args:
         boxes: Shape (boxes, 5).
@@ -144,7 +143,7 @@ def as_text(boxes: Array) -> str:
 
 
 def digest_of(boxes: Array) -> str:
-    """The hash of a sample's boxes.
+    """Return the hash of a sample's boxes.
 
     Args:
         boxes: Shape (boxes, 5).
@@ -153,13 +152,13 @@ def digest_of(boxes: Array) -> str:
 
 
 def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
-    """A function from row number to the boxes of a sample in pixels of its file, shape (most, 5), as `padded` gives them.
+    """Return a function from row number to the boxes of a sample in pixels of its file, shape (most, 5), as in `padded`.
 
     Args:
         task: A task with boxes.
 
     Raises:
-        UnreadableImageError: By the function, for a row of which nothing is known.
+        UnreadableImageError: By the function, for an unlabelled row.
     """
     boxes = of_task(task)
 
@@ -173,13 +172,13 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.float32]]:
 
 
 def check(preprocessing: Preprocessing) -> None:
-    """Refuse preprocessing that would change images and leave their boxes.
+    """Refuse preprocessing that would change images without their boxes.
 
     Args:
-        preprocessing: What happens to the images.
+        preprocessing: The preprocessing of the images.
 
     Raises:
-        ConfigError: When it has transforms before the resize.
+        ConfigError: If it has transforms before the resize.
     """
     if preprocessing.before is not None:
         fix = "use augmentations.cpu.pipeline, which moves images and boxes together"
@@ -187,14 +186,14 @@ def check(preprocessing: Preprocessing) -> None:
 
 
 def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float64]:
-    """Where points of image files lie in what a network sees before any augmentation: x' = a x + b.
+    """Return the map from points of image files to the network's input before any augmentation: x' = a x + b.
 
     Args:
-        preprocessing: What happens to the images.
+        preprocessing: The preprocessing of the images.
         sizes: Width and height of each file, shape (n, 2).
 
     Returns:
-        Shape (n, 2, 2): for x and for y the factor a and the shift b.
+        Shape (n, 2, 2): for x and for y the factor a and the offset b.
     """
     whole = np.maximum(np.asarray(sizes, np.float64), 1)
     maps = np.zeros((len(whole), 2, 2))
@@ -209,17 +208,17 @@ def placing(preprocessing: Preprocessing, sizes: Array) -> npt.NDArray[np.float6
     share = (np.max if preprocessing.resize == "short_side" else np.min)(shares, axis=1, keepdims=True)
     scaled = np.maximum(np.rint(whole * share), 1)
     maps[:, :, 0] = scaled / whole
-    # As `Preprocessing.sized` cuts out the middle, or puts the image there.
+    # As `Preprocessing.sized` crops to the middle, or places the image.
     maps[:, :, 1] = np.where(scaled > sides, -((scaled - sides) // 2), (sides - scaled) // 2)
     return maps
 
 
 def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
-    """Where points of images lie when the images have other sizes, as `placing` gives it.
+    """Return the map of points from images of some sizes to images of other sizes, in the form of `placing`.
 
     Args:
         sizes: Width and height of each image, shape (n, 2).
-        others: Those that they have then.
+        others: Width and height afterwards.
     """
     maps = np.zeros((len(sizes), 2, 2))
     maps[:, :, 0] = others / np.maximum(sizes, 1)
@@ -229,22 +228,22 @@ def stretching(sizes: Array, others: Array) -> npt.NDArray[np.float64]:
 def seen(
     boxes: Boxes, rows: Rows, preprocessing: Preprocessing, images: Array | Sequence[Array]
 ) -> list[npt.NDArray[Any]]:
-    """The boxes of some samples where their images show them as the cache holds them, before any augmentation.
+    """Return the boxes of some samples in the coordinates of their cached images, before any augmentation.
 
     Args:
-        boxes: Those of the task.
+        boxes: The boxes of the task.
         rows: Row numbers.
-        preprocessing: What happened to the images, unless it is ragged: then they have sizes of their own.
-        images: As the cache holds them, each of shape (height, width, channels).
+        preprocessing: The preprocessing of the images; if it is ragged, images differ in size.
+        images: The cached images, each of shape (height, width, channels).
     """
     sizes = boxes.sizes[rows]
-    # A file may have been reduced on its way into the cache.
+    # A file may have been reduced when it was cached.
     places = stretching(sizes, sides_of(images)) if preprocessing.is_ragged else placing(preprocessing, sizes)
     return placed([boxes.of_row(row) for row in rows.tolist()], places)
 
 
 def sides_of(images: Array | Sequence[Array]) -> npt.NDArray[np.int64]:
-    """Width and height of each image, shape (n, 2).
+    """Return width and height of each image, shape (n, 2).
 
     Args:
         images: Each of shape (height, width, channels).
@@ -253,21 +252,21 @@ def sides_of(images: Array | Sequence[Array]) -> npt.NDArray[np.int64]:
 
 
 def placed(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
-    """Boxes at other places: where a network sees boxes of files.
+    """Map boxes of files to the coordinates that a network sees.
 
     Args:
-        boxes: Those of each image, shape (boxes, 4 or more), of which the first four columns are corners.
-        places: What `placing` gave, shape (n, 2, 2).
+        boxes: The boxes of each image, shape (boxes, 4 or more), of which the first four columns are corners.
+        places: The result of `placing`, shape (n, 2, 2).
     """
     return [_scaled(own, place[:, 0], place[:, 1]) for own, place in zip(boxes, places, strict=True)]
 
 
 def unplaced(boxes: Sequence[Array], places: Array) -> list[npt.NDArray[Any]]:
-    """The reverse of `placed`: boxes in pixels of files, from pixels of what a network sees.
+    """Map boxes from the coordinates that a network sees to pixels of files; the inverse of `placed`.
 
     Args:
-        boxes: Those of each image, shape (boxes, 4 or more).
-        places: What `placing` gave, shape (n, 2, 2).
+        boxes: The boxes of each image, shape (boxes, 4 or more).
+        places: The result of `placing`, shape (n, 2, 2).
     """
     return [_scaled(own, 1 / place[:, 0], -place[:, 1] / place[:, 0]) for own, place in zip(boxes, places, strict=True)]
 
@@ -283,5 +282,5 @@ def _starts(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
 
 
 def rounded(corners: Sequence[float]) -> tuple[float, ...]:
-    """Corners to a thousandth of a pixel, as they are stored."""
+    """Round corners to a thousandth of a pixel, as they are stored."""
     return tuple(round(value * _STEP) / _STEP for value in corners)

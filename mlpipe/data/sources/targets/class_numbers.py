@@ -1,4 +1,4 @@
-"""Class numbers in arrays: the classes are the numbers that occur in training, wherever their count begins."""
+"""Class numbers in arrays: the classes are the numbers that occur in training, whether or not they start at 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.data.task import NO_TARGET
 from mlpipe.errors import DataError, listing, problem
 
 _MOST_CLASSES = 10_000
-# The number that means no class by default.
+# The default number that means "no class".
 NONE = -1
 
 
@@ -25,7 +25,7 @@ class Numbered:
     Attributes:
         names: The classes.
         places: The class of each number.
-        none: The numbers that mean no class.
+        none: The numbers that mean "no class".
     """
 
     names: list[str]
@@ -33,7 +33,7 @@ class Numbered:
     none: frozenset[int]
 
     def classes(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The class of each number, `NO_TARGET` where it is none; shape (n,)."""
+        """Return the class of each number, `NO_TARGET` if it has none; shape (n,)."""
         values, inverse = np.unique(whole(numbers), return_inverse=True)
         places = np.array([self.places.get(number, NO_TARGET) for number in values.tolist()], np.int64)
         return places[inverse].reshape(-1)
@@ -46,22 +46,21 @@ def class_numbering(
     missing: bool | Sequence[Any] | None = None,
     samples: Sequence[tuple[str, float]] = (),
 ) -> Numbered:
-    """Map from numbers to classes, of all parts.
+    """Return the map from numbers to classes for all parts.
 
-    The classes are the numbers that occur in training, in their order and named by them. Names that are given are those of
-    the numbers 0, 1, 2, ...; where a number lies beyond them, and as many numbers occur as there are names, those of the
-    numbers in their order; and where all names are numbers, each is its own.
+    Without names, the classes are the numbers that occur in training, in ascending order. Given names belong to the numbers
+    0, 1, 2, ...; if a number lies beyond them and as many numbers occur as there are names, they belong to the occurring
+    numbers in ascending order; and if all names are numbers, each is the name of that number.
 
     Args:
-        parts: The numbers of each part, NaN where a floating-point one is missing; `train` is one of them, else the first
-            part says which classes there are.
-        classes: The names of the classes, or None.
-        where: The file, for sentences.
-        missing: False: every number is a class; a list: these numbers are none. None, True: -1 is none.
-        samples: Name and number of each sample, for sentences that name one.
+        parts: The numbers of each part, NaN if a float is missing; `train` or else the first part defines the classes.
+        classes: The class names, or None.
+        where: The file, for error messages.
+        missing: False: every number is a class; a list: the numbers that mean "no class". None, True: -1 does.
+        samples: Name and number of each sample, for error messages that name one.
 
     Raises:
-        DataError: With a sentence for everything that does not fit.
+        DataError: With one sentence for each fault.
     """
     none = _no_class_numbers(missing)
     odd = [
@@ -101,11 +100,11 @@ def class_numbering(
 
 
 def none_notes(classes: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: str) -> list[str]:
-    """Notes about rows without a class, with the number that stands for it.
+    """Return notes about rows without a class, with the number that stands for it.
 
     Args:
-        classes: What `class_numbering` gave.
-        parts: What it was given.
+        classes: The result of `class_numbering`.
+        parts: Its argument `parts`.
         where: The file.
     """
     notes = []
@@ -120,12 +119,12 @@ def none_notes(classes: Numbered, parts: Mapping[str, npt.NDArray[Any]], where: 
     return notes
 
 
-# Stands for NaN among whole numbers.
+# Stands for NaN among integers.
 _GAP = int(np.iinfo(np.int64).min)
 
 
 def whole(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Class numbers as integers, a very small one where a floating-point number is NaN; shape (n,)."""
+    """Return class numbers as integers, with `_GAP` for NaN; shape (n,)."""
     values = np.asarray(numbers).reshape(-1)
     if values.dtype.kind != "f":
         return values.astype(np.int64)
@@ -134,7 +133,7 @@ def whole(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _fractional_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
-    """Row and value of the first numbers that are no whole ones."""
+    """Return row and value of the first numbers that are not integers."""
     values = np.asarray(numbers).reshape(-1)
     if values.dtype.kind != "f":
         return []
@@ -144,7 +143,7 @@ def _fractional_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, float]]:
 
 
 def _inexact_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
-    """Row and value of the first numbers that a signed integer, or a floating-point number, does not hold exactly."""
+    """Return row and value of the first numbers that a signed integer, or a float, does not represent exactly."""
     values = np.asarray(numbers).reshape(-1)
     most = 2**53 if values.dtype.kind == "f" else np.iinfo(np.int64).max
     with np.errstate(invalid="ignore"):
@@ -159,13 +158,13 @@ def _no_class_numbers(missing: bool | Sequence[Any] | None) -> frozenset[int]:
 
 
 def none_of(missing: bool | Sequence[Any] | None) -> frozenset[int]:
-    """The numbers that `task.missing` lists; empty where it lists none.
+    """Return the numbers that `task.missing` lists; empty if it lists none.
 
     Args:
-        missing: A list of numbers, or anything else that the key may be.
+        missing: A list of numbers, or any other value of the key.
 
     Raises:
-        DataError: When the list has something else than numbers.
+        DataError: If the list has other values than numbers.
     """
     if missing is None or isinstance(missing, bool):
         return frozenset()
@@ -190,10 +189,10 @@ def _check(everywhere: Sequence[int], learned: Sequence[int], where: str, none: 
 def _class_by_number(
     names: Sequence[str], everywhere: Sequence[int], samples: Sequence[tuple[str, float]]
 ) -> dict[int, int]:
-    """The class of each number by the names that were given.
+    """Return the class of each number by the given names.
 
     Raises:
-        DataError: When numbers lie beyond the names, and are not as many.
+        DataError: If numbers lie beyond the names, and differ in count.
     """
     by_name = {plain(name): place for place, name in enumerate(names)}
     if all(str(number) in by_name for number in everywhere) and all(name.lstrip("-").isdecimal() for name in by_name):

@@ -21,14 +21,14 @@ _TWO = ("background", "foreground")
 
 
 def look(item: Any, where: str) -> tuple[Mask, int]:
-    """Values of an item's mask, and how many maps it has (0: a value for every pixel).
+    """Return the values of an item's mask, and its number of maps (0: a value for every pixel).
 
     Args:
         item: The item.
-        where: Names it in sentences.
+        where: The item's name in error messages.
 
     Raises:
-        DataError: As `mlpipe.data.items.mask_of` raises it, and for values beyond 65535.
+        DataError: As for `mlpipe.data.items.mask_of`, and for values above 65535.
     """
     values, maps = protocol.mask_of(item, where)
     if values.max() > mask_files.LARGEST:
@@ -46,17 +46,17 @@ def masked(
     outputs: int | None,
     ignored: int | None,
 ) -> tuple[list[Row], Values]:
-    """Rows with the shares of classes as targets and their masks, and which value is which class.
+    """Return rows with the shares of classes as targets and with masks, and the value of each class.
 
     Args:
-        rows: The rows, of which the id is right.
-        masks: What `look` gave for each.
-        names: The classes, or the foreground alone; empty: not named.
-        outputs: How many classes there are; None: as many as there are maps, else names, else values.
-        ignored: The value of pixels that count nowhere; None: there is none.
+        rows: The rows with final ids.
+        masks: The result of `look` for each.
+        names: The class names, or only that of the foreground; empty: no names.
+        outputs: The number of classes; None: as many as there are maps, else names, else values.
+        ignored: The value of ignored pixels; None: there is none.
 
     Raises:
-        DataError: When classes, maps and values do not fit each other.
+        DataError: If classes, maps and values do not fit each other.
     """
     values = _values(masks, names, outputs, ignored)
     fix = "give class numbers, or name what counts nowhere with task.ignore_index"
@@ -76,19 +76,19 @@ def masked(
 
 
 def described(values: Values) -> dict[str, Any]:
-    """The masks as keys of a task's source."""
+    """Return the masks as keys of a task's source."""
     return {"values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 
 def rows_of(task: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]:
-    """As `mask_files.rows_of`, for the masks of items.
+    """Return a function like that of `mask_files.rows_of`, for the masks of items.
 
     Args:
         task: The task.
-        item_of: Gives the item of a sample's id.
+        item_of: Returns the item of a sample's id.
 
     Raises:
-        DataError: By the function, for an item that is not the one that the task was made of.
+        DataError: By the function, for an item that has changed since the task was made.
     """
     values = mask_files.stored_values(task.source["masks"])
 
@@ -96,7 +96,7 @@ def rows_of(task: Task, item_of: Callable[[str], Any]) -> Callable[[int], Array]
         name, digest = task.samples.masks[row]
         item = item_of(name)
         mask, _ = protocol.mask_of(item, name)
-        # An item that is another one each time would have an image that its mask does not fit.
+        # If an item changes each time it is read, its image would not fit its mask.
         image = files.digest_bytes(np.ascontiguousarray(protocol.image_of(item, name)).tobytes())
         if _digest(mask) != digest or image != task.samples.digests[row]:
             fix = "let the data set give the same item each time, and create the task again where the data changed"
@@ -122,7 +122,7 @@ def _values(
     if width is not None and widths and widths[0] != width:
         wrong = f"y has maps of {widths[0]} classes, {width} are wanted"
         raise DataError(problem("task.outputs", wrong, fix="let both be the same"))
-    # A single name is that of what is looked for.
+    # A single name is that of the foreground.
     classes = [_TWO[0], *names] if len(names) == 1 else list(names)
     if classes and width is not None and len(classes) != width:
         wrong = f"its set names {len(classes)} classes, its masks have {width}"
@@ -135,7 +135,7 @@ def _values(
 
 
 def _check_guess(masks: Sequence[Mask], ignored: int | None) -> None:
-    """Refuse values that do not tell which classes there are."""
+    """Refuse values that do not determine the classes."""
     present = sorted({value for mask in masks for value in mask.counts} - {ignored})
     if len(present) < 2:
         wrong = f"the masks hold nothing but {listing(present) or 'what is ignored'}"

@@ -1,4 +1,4 @@
-"""Classes, labels or numbers as targets of items of user code: which they are, and how many outputs there are."""
+"""Classes, labels or numbers as targets of items of user code, and their number of outputs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mlpipe.errors import DataError, counted, listing, problem
 
 
 def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
-    """Refuse heads that do not say what they are, or that are for another kind than numbers.
+    """Refuse heads that are incomplete, or for another kind than regression.
 
     Args:
-        heads: As `mlpipe.data.sources.items` takes them.
+        heads: As for `mlpipe.data.sources.items`.
         kind: What is predicted.
 
     Raises:
-        DataError: When they are wrong.
+        DataError: If they are wrong.
     """
     if kind != "regression":
         raise DataError(problem("task.heads", "is for task.kind=regression", got=kind, fix="leave it out"))
@@ -33,16 +33,16 @@ def check_heads(heads: Sequence[Mapping[str, Any]], kind: str) -> None:
 
 
 def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tuple[float, ...]:
-    """The target of an item as a task has it.
+    """Return the target of an item in the form of a task.
 
     Args:
         item: The item.
         kind: What is predicted: classification, multilabel or regression.
-        outputs: How many numbers are wanted; None: as many as there are.
-        where: Names the item in sentences.
+        outputs: The wanted number of outputs; None: as many as there are.
+        where: The item's name in error messages.
 
     Raises:
-        DataError: When it does not fit the kind, or has another number of numbers.
+        DataError: If it does not fit the kind, or has another number of outputs.
     """
     target = protocol.target_of(item, where)
     if outputs is not None and len(target) != outputs and not (kind == "classification" and len(target) == 1):
@@ -69,18 +69,18 @@ def target_of(item: Any, kind: str, outputs: int | None, where: str) -> int | tu
 def renumbered_from_zero(
     rows: list[Row], own: list[str], kind: str, outputs: int | None
 ) -> tuple[list[Row], list[str]]:
-    """Rows whose class numbers count from 0, and the names of the classes, where their number is not given.
+    """Return rows with class numbers from 0, and the class names, if the number of classes is not given.
 
-    Class numbers from 1, or with gaps, are classes by the numbers that occur in training.
+    Class numbers from 1, or with gaps, are mapped to the sorted numbers that occur in training.
 
     Args:
         rows: The rows.
         own: The names that a set gives; empty: none.
         kind: What is predicted.
-        outputs: How many classes there are; None: it is not given.
+        outputs: The number of classes; None: it is not given.
 
     Raises:
-        DataError: When class numbers do not fit the names, or occur outside of training only.
+        DataError: If class numbers do not fit the names, or occur only outside of training.
     """
     learned = sorted({int(row.target) for row in rows if row.part == "train" and isinstance(row.target, int)})
     if kind != "classification" or outputs is not None or not learned or learned == list(range(len(learned))):
@@ -96,10 +96,10 @@ def renumbered_from_zero(
 
 
 def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
-    """The number of outputs: as configured, else as in the rows' targets.
+    """Return the number of outputs: as configured, else as in the rows' targets.
 
     Raises:
-        DataError: When targets have different numbers of numbers.
+        DataError: If targets differ in length.
     """
     if outputs is not None:
         return outputs
@@ -114,10 +114,10 @@ def width_of(rows: Sequence[Row], kind: str, outputs: int | None) -> int:
 
 
 def names_of(own: list[str], width: int, outputs: int | None) -> list[str]:
-    """The names of the outputs: those that a set gives, else their numbers.
+    """Return the names of the outputs: those that a set gives, else their numbers.
 
     Raises:
-        DataError: When a set names another number of them.
+        DataError: If a set gives another number of names.
     """
     names = own or [str(number) for number in range(width)]
     if len(names) != width:

@@ -19,10 +19,10 @@ from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.task import IGNORED, Task
 from mlpipe.errors import ConfigError, DataError, counted, listing, problem
 
-# More different values than this are hardly classes, unless the user lists them.
+# More distinct values than this are hardly classes, unless the user lists them.
 _MOST_GUESSED = 32
 LARGEST = 65535
-# Okabe and Ito's colours (2008), and a grey for what is no class.
+# Okabe and Ito's colours (2008), and a grey for pixels without a class.
 _COLOURS = (
     (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (0, 158, 115), (230, 159, 0), (204, 121, 167), (255, 255, 255),
 )  # fmt: skip
@@ -35,11 +35,11 @@ class Mask:
 
     Attributes:
         digest: The hash of its bytes.
-        counts: How many pixels have each value.
-        width: In pixels.
-        height: Alike.
+        counts: The number of pixels with each value.
+        width: Width in pixels.
+        height: Height in pixels.
         reason: Why it cannot be used; empty: it can.
-        orientation: The EXIF orientation that it is turned by, 1 to 8.
+        orientation: The EXIF orientation that is applied to it, 1 to 8.
     """
 
     digest: str
@@ -56,8 +56,8 @@ class Values:
 
     Attributes:
         names: The classes.
-        numbers: The value of each.
-        ignored: The value of pixels that count nowhere; None: there is none.
+        numbers: The value of each class.
+        ignored: The value of ignored pixels; None: there is none.
     """
 
     names: tuple[str, ...]
@@ -65,13 +65,13 @@ class Values:
     ignored: int | None
 
     def classes(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-        """The class numbers of values, `IGNORED` where they are ignored, in the same shape."""
+        """Return the class numbers of values, `IGNORED` for ignored ones, in the same shape."""
         table = np.full(LARGEST + 1, IGNORED, np.uint8)
         table[list(self.numbers)] = np.arange(len(self.numbers), dtype=np.uint8)
         return np.asarray(table[values])
 
     def shares(self, mask: Mask) -> tuple[float, ...]:
-        """The share of each class in the pixels that count, a millionth at least where it has one; NaN without any."""
+        """Return the share of each class in the pixels that count, at least a millionth if it occurs; NaN if none count."""
         counts = [mask.counts.get(number, 0) for number in self.numbers]
         total = sum(counts)
         if not total:
@@ -79,16 +79,16 @@ class Values:
         return tuple(max(round(count / total, 6), 1e-6) if count else 0.0 for count in counts)
 
     def unknown(self, mask: Mask) -> list[int]:
-        """The values of a mask that are no class."""
+        """Return the values of a mask that are not a class."""
         return sorted(set(mask.counts) - {*self.numbers, self.ignored})
 
 
 def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
-    """Count the values of masks, in threads; what was seen is remembered as `file_headers.remembered_facts` does.
+    """Count the values of masks, in threads; results are cached as by `file_headers.remembered_facts`.
 
     Args:
         paths: The files.
-        memory: The JSON file that remembers; None: nothing is.
+        memory: The JSON file for the cache; None: no cache.
     """
 
     def plain(one: Mask) -> list[Any]:
@@ -105,19 +105,19 @@ def look(paths: Sequence[Path], memory: Path | None = None) -> list[Mask]:
 def values_of(
     masks: Sequence[Mask], classes: Sequence[str] | None, values: Sequence[int] | None, ignored: int | None
 ) -> Values:
-    """Map from mask values to classes.
+    """Return the map from mask values to classes.
 
-    Without any names 0 and 255 (or 0 and 1) are background and foreground, and other values are classes by their own
+    Without names, 0 and 255 (or 0 and 1) are background and foreground, and other values are classes named by their
     numbers.
 
     Args:
-        masks: What the masks hold.
-        classes: The names of the classes, or None.
+        masks: The facts about the masks.
+        classes: The class names, or None.
         values: The value of each class, or None.
-        ignored: The value of pixels that count nowhere.
+        ignored: The value of ignored pixels.
 
     Raises:
-        DataError: When names and values do not fit each other, or there are too many values to be classes.
+        DataError: If names and values do not fit each other, or there are too many values to be classes.
     """
     present = sorted({value for mask in masks for value in mask.counts} - {ignored})
     if values is not None:
@@ -125,7 +125,7 @@ def values_of(
     elif classes is not None:
         names = list(classes)
         is_white = len(names) == 2 and present in ([0, 255], [255])
-        # Numbers from 1, or with gaps, are the classes in their order where there are as many.
+        # If there are as many values as names, numbers from 1 or with gaps are the classes in ascending order.
         in_order = len(present) == len(names) > 0 and present[-1] >= len(names)
         numbers = [0, 255] if is_white else present if in_order else list(range(len(names)))
     elif present in ([0, 1], [0, 255]):
@@ -141,12 +141,12 @@ def values_of(
 
 
 def task_of(images_task: Task) -> Task:
-    """The masks of a task's images as a task of their own, whose pixels are class numbers, for a cache like the images'.
+    """Return the masks of a task's images as a separate task with class numbers as pixels, to be cached like the images.
 
     Args:
-        images_task: The task; one with masks.
+        images_task: A task with masks.
     """
-    # Other values for the classes are other class numbers in the cache.
+    # With other values for the classes, the cached class numbers are others.
     how = files.digest(dict(images_task.source["masks"]))[:8]
     digests = tuple(f"{digest}-{how}" for _, digest in images_task.samples.masks)
     samples = replace(images_task.samples, digests=digests)
@@ -155,10 +155,10 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
-    """Preprocessing of masks by that of their images: the same places, and class numbers that are never mixed.
+    """Return the preprocessing of masks that fits that of their images, without mixing class numbers.
 
     Raises:
-        ConfigError: For transforms before the resize, which would change images alone.
+        ConfigError: For transforms before the resize, which would only change images.
     """
     if of_images.before is not None:
         fix = "use augmentations.cpu.pipeline, which moves images and masks together"
@@ -167,14 +167,14 @@ def preprocessing_of(of_images: Preprocessing) -> Preprocessing:
 
 
 def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
-    """A function from row number to class numbers, shape (height, width, 1), `IGNORED` where pixels do not count.
+    """Return a function from row number to class numbers, shape (height, width, 1), `IGNORED` for ignored pixels.
 
     Args:
         task: A task of masks in files.
 
     Raises:
         UnreadableImageError: By the function, for a row without a mask.
-        DataError: By the function, for a mask that is gone, or not the one that the task was made of.
+        DataError: By the function, for a mask that is missing, or has changed since the task was made.
     """
     described = task.source["masks"]
     base, values = Path(described["root"]), stored_values(described)
@@ -194,11 +194,11 @@ def rows_of(task: Task) -> Callable[[int], npt.NDArray[np.uint8]]:
 
 
 def pixel_values(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[np.uint8 | np.uint16]:
-    """The value of each class, 8 bit where that suffices, in the same shape; where there is none what is ignored, or free.
+    """Return the value of each pixel's class, 8 bit if possible; pixels without a class get an ignored or free value.
 
     Args:
-        classes: Class numbers, `IGNORED` where there is none.
-        values: Which value is which class.
+        classes: Class numbers, `IGNORED` if there is none.
+        values: The value of each class.
     """
     free = next(value for value in range(255, -1, -1) if value not in values.numbers)
     table = np.full(256, free if values.ignored is None else values.ignored, np.uint16)
@@ -208,11 +208,11 @@ def pixel_values(classes: npt.NDArray[np.uint8], values: Values) -> npt.NDArray[
 
 
 def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
-    """A mask as `masks` reads it: the value of each class, in a palette that tells classes apart where they fit into one.
+    """Return a mask image as `masks` reads it: the value of each class, with a palette of distinct colours if it fits.
 
     Args:
-        classes: Class numbers, shape (height, width), `IGNORED` where there is none.
-        values: Which value is which class.
+        classes: Class numbers, shape (height, width), `IGNORED` if there is none.
+        values: The value of each class.
     """
     pixels = pixel_values(classes, values)
     if pixels.dtype == np.uint16:
@@ -227,7 +227,7 @@ def encoded(classes: npt.NDArray[np.uint8], values: Values) -> Image.Image:
 
 
 def colour_of(place: int) -> tuple[int, int, int]:
-    """The colour that a class is drawn in: black for the first one, then colours that are told apart without red and green.
+    """Return the colour of a class: black for the first one, then colours that colour-blind people can distinguish.
 
     Args:
         place: The class number.
@@ -236,12 +236,12 @@ def colour_of(place: int) -> tuple[int, int, int]:
 
 
 def described(root: Path, values: Values) -> dict[str, Any]:
-    """The masks as keys of a task's source."""
+    """Return the masks as keys of a task's source."""
     return {"root": str(root), "values": list(values.numbers), "ignored": values.ignored, "names": list(values.names)}
 
 
 def stored_values(plain: Mapping[str, Any]) -> Values:
-    """The values that `described` wrote."""
+    """Return the values that `described` wrote."""
     return Values(tuple(plain["names"]), tuple(plain["values"]), plain["ignored"])
 
 

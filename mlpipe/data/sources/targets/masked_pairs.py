@@ -1,4 +1,4 @@
-"""Task from pairs of images and masks: the class of each value, and the share of each class in every mask."""
+"""Task of pairs of images and masks: the class of each value, and the share of each class in every mask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlpipe.errors import counted, listing, problem
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """Images with masks to learn from: the folders that they are named from, the pairs, and notes."""
+    """Training images with masks: the folders that their names are relative to, the pairs, and notes."""
 
     images: Path
     masks: Path
@@ -34,7 +34,7 @@ class MaskedImages:
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings of reading masks, each a key of `masks` (`ignored` is `ignore_index`), and of reading images."""
+    """Settings for reading masks, each a key of `masks` (`ignored` is `ignore_index`), and for reading images."""
 
     classes: list[str] | None
     values: list[int] | None
@@ -52,19 +52,19 @@ def of_pairs(
     group: str | None = None,
     data_dir: str | None = None,
 ) -> Task:
-    """The task of images with masks, before it has its final name.
+    """Return the task of images with masks, before it has its final name.
 
     Args:
         images: The pairs.
         names: The id of each.
         title: The task's name.
-        source: How its images are found again.
+        source: The entries of the task's source for finding its images again.
         reading: How images and masks are read.
         group: As for `masks`.
         data_dir: As for `masks`.
 
     Raises:
-        DataError: As `masks` raises it.
+        DataError: As for `masks`.
     """
     pairs = images.pairs
     paths = [pair.image for pair in pairs]
@@ -124,13 +124,13 @@ def _row(
 
 
 def _problems(pairs: Sequence[Pair], looks: Sequence[Look], mask_looks: dict[Path, Mask], values: Values) -> list[str]:
-    """A sentence for each mask of another size than its image, or with a value that is no class."""
+    """Return a sentence for each mask of another size than its image, or with a value that is not a class."""
     wrong = []
     for pair, look in zip(pairs, looks, strict=True):
         if pair.mask is None:
             continue
         mask = mask_looks[pair.mask]
-        # What cannot be read is listed when it is decoded.
+        # Unreadable images are reported when they are decoded.
         wrong += size_problems(pair, look, mask.width, mask.height) if look.channels else []
         if unknown := values.unknown(mask):
             known = f"{listing(values.numbers, most=8)}"
@@ -141,7 +141,7 @@ def _problems(pairs: Sequence[Pair], looks: Sequence[Look], mask_looks: dict[Pat
 
 
 def _turned_apart(pairs: Sequence[Pair], looks: Sequence[Look], mask_looks: Mapping[Path, Mask]) -> list[str]:
-    """A note on masks whose EXIF orientation differs from their images'."""
+    """Return a note about masks whose EXIF orientation differs from their images'."""
     count = sum(
         pair.mask is not None and mask_looks[pair.mask].orientation != look.orientation
         for pair, look in zip(pairs, looks, strict=True)

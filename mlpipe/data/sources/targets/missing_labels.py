@@ -1,4 +1,4 @@
-"""Missing labels: empty cells, texts that the user names, and texts that only look like it."""
+"""Missing labels: empty cells, texts that the user names, and texts that only look missing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from mlpipe.data.spelling import plain
 from mlpipe.errors import counted, listing, problem
 
-# What programs write where there is no value, in small letters, and words that are names of classes just as well.
+# What programs write for a missing value, in lower case, and words that may also be class names.
 _WRITTEN = frozenset({"nan", "null", "n/a", "n.a.", "#n/a", "#n/a n/a", "#na", "<na>", "nat", "1.#qnan", "-nan"})
 _WORDS = frozenset({"none", "na", "nil", "?"})
 Setting = bool | Sequence[Any] | None
 
 
 def looks_missing(text: str) -> bool:
-    """Whether a text is what programs or people write where there is no value."""
+    """Return whether a text is what programs or people write for a missing value."""
     return text.lower() in _WRITTEN | _WORDS
 
 
@@ -26,19 +26,19 @@ class Missing:
     """Texts that stand for a missing value.
 
     Attributes:
-        said: True: all that look like it; False: nothing but an empty cell; a list: these and empty cells; None: nobody
-            said it, and what looks missing is asked about.
+        said: True: all that look missing; False: only empty cells; a list: these and empty cells; None: not stated, so that
+            an error asks about texts that look missing.
     """
 
     said: Setting = None
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the user says that values are missing."""
+        """Return whether the user states that values are missing."""
         return self.said is not None and self.said is not False
 
     def means(self, text: str) -> bool:
-        """Whether a text, as `spelling.plain` has it, means that there is no value."""
+        """Return whether a text, normalised by `spelling.plain`, means a missing value."""
         if not text:
             return True
         if self.said is None or isinstance(self.said, bool):
@@ -47,24 +47,24 @@ class Missing:
 
     @property
     def _listed(self) -> set[str]:
-        """The texts of the list."""
+        """Return the texts in the list."""
         entries = () if self.said is None or isinstance(self.said, bool) else self.said
         return {plain(str(entry)) for entry in entries if entry is not None and entry == entry}
 
     @property
     def _unspelled(self) -> set[str]:
-        """Texts that a command line turns into values, so that their spelling is lost: `nan` and `null`."""
+        """Return texts that the command line converts to values, so that their spelling is lost: `nan` and `null`."""
         entries = () if self.said is None or isinstance(self.said, bool) else self.said
         return {"null" if entry is None else "nan" for entry in entries if entry is None or entry != entry}
 
     def problem(self, where: str, labels: Iterable[str]) -> str:
-        """A sentence when labels look missing and the user has not said whether they are; empty otherwise.
+        """Return a sentence if labels look missing and the user has not stated whether they are; empty otherwise.
 
-        One of the words that name classes too, such as `none`, is a class where it is alone.
+        A word that may also be a class name, such as `none`, is a class if it is the only one of these.
 
         Args:
             where: The file and column.
-            labels: The label of each row that has one, as `spelling.plain` has it.
+            labels: The label of each row that has one, normalised by `spelling.plain`.
         """
         counts = self._doubtful(labels)
         if not counts or (len(counts) == 1 and next(iter(counts)).lower() in _WORDS):
@@ -76,7 +76,7 @@ class Missing:
         return problem(where, f"has labels that look like missing ones: {_label_counts_text(counts)}", fix=fix)
 
     def notes(self, where: str, labels: Iterable[str]) -> list[str]:
-        """Notes about a label, or a group, that only looks missing."""
+        """Return notes about a label, or a group, that only looks missing."""
         counts = self._doubtful(labels)
         if not counts:
             return []

@@ -14,7 +14,7 @@ from mlpipe.data.task import NO_TARGET, Part
 from mlpipe.errors import DataError, counted, listing, problem
 
 TARGETS = ("target", "label", "class", "labels", "y")
-# The share of cells like numbers from which a column is taken to be meant as one of numbers.
+# A column with at least this share of numeric cells is taken for numbers.
 _MOST_CELLS = 0.9
 
 
@@ -27,7 +27,7 @@ class Targets:
         classes: The names of classes, labels or numbers.
         values: A class number or a number for each label or output, row by row.
         known: Whether a row has a target.
-        notes: How they were understood.
+        notes: Notes about how the columns were interpreted.
     """
 
     kind: str
@@ -46,19 +46,19 @@ def find_targets(
     parts: Sequence[Part | None],
     missing: Missing,
 ) -> Targets:
-    """Understand the target columns.
+    """Interpret the target columns.
 
     Args:
         table: The table.
         target: The column, or columns, or None for the usual names.
         kind: What is predicted, or None for the rule of `csv`.
-        separator: What separates labels in one column; empty or blank: any blanks.
+        separator: What separates labels in one column; empty or blank: any whitespace.
         classes: The classes or labels, or columns of labels or numbers, in their order, or None.
-        parts: Each row's part, None where it is open; labels must occur in a training row.
-        missing: Which cells mean that there is no label.
+        parts: Each row's part, None if not stated; labels must occur in a training row.
+        missing: The cells that mean "no label".
 
     Raises:
-        DataError: With a sentence for every wrong cell, or when the kind cannot be told.
+        DataError: With a sentence for every faulty cell, or if the kind is ambiguous.
     """
     columns = _columns(table, target)
     if len(columns) > 1 and separator is not None:
@@ -100,7 +100,7 @@ def _columns(table: Table, target: str | list[str] | None) -> list[str]:
 
 
 def _columns_in_order(columns: list[str], names: Sequence[str]) -> list[str]:
-    """Columns of labels or numbers, which are named after them, in the order of `task.classes`."""
+    """Return columns of labels or numbers, which are named after them, in the order of `task.classes`."""
     if sorted(columns) != sorted(names):
         fix = f"leave it out, or name {listing(columns)} in the order that you want"
         raise DataError(problem("task.classes", "labels and numbers are named after their columns", got=names, fix=fix))
@@ -108,16 +108,16 @@ def _columns_in_order(columns: list[str], names: Sequence[str]) -> list[str]:
 
 
 def _kind(table: Table, columns: list[str], separator: str | None, missing: Missing) -> str:
-    """The kind that the cells show.
+    """Return the kind of the cells.
 
     Raises:
-        DataError: When they could be either.
+        DataError: If they could be of several kinds.
     """
     if separator is not None:
         return "multilabel"
     numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
-        # Cells that are not numeric are listed one by one, as those of labels.
+        # Non-numeric cells are reported one by one, as those of labels.
         if all(value in (0.0, 1.0, None) for column in numbers for value in column):
             return "multilabel"
         raise DataError(
@@ -125,7 +125,7 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
         )
     cells = [cell for cell in table.column(columns[0]) if not missing.means(cell)]
     values = [value for value in numbers[0] if value is not None]
-    # With decimal commas, or a few cells that are no numbers, each number would be a class.
+    # With decimal commas, or a few non-numeric cells, each number would become a class.
     alike = [cell for cell in cells if number(cell.replace(",", ".", 1)) is not None]
     is_of_numbers = len(values) == len(cells) > 0
     has_many = len(set(values) if is_of_numbers else set(alike)) > max(20, len(cells) / 10)
@@ -181,14 +181,14 @@ def _classes(
 
 
 def _label_advice(faults: Sequence[str], cell: str, names: Sequence[str]) -> str:
-    """Advice for a label that is none of the classes."""
+    """Return advice for a label that is not one of the classes."""
     if looks_missing(cell):
         return "add task.missing=true where such rows have no label, or correct it"
     return advice(faults, cell, names, otherwise=f"the classes are {listing(names)}")
 
 
 def _unlabelled_notes(empty: Sequence[bool], missing: Missing, where: str) -> list[str]:
-    """Notes on rows without a label, where the user says which those are."""
+    """Return notes about rows without a label, if the user states which these are."""
     count = sum(empty)
     clause = counted(count, f"row of {where} has no label, and is", f"rows of {where} have no label, and are")
     return [f"{clause} predicted only"] if count and missing.is_wanted else []
@@ -202,10 +202,10 @@ def _separated(
     parts: Sequence[Part | None],
     missing: Missing,
 ) -> Targets:
-    """Labels in one column; an empty cell of a row with a part means that no label holds."""
-    # Three cells look alike and mean different things: an empty one says that no label holds, one such as `NA` that nothing
-    # is known, and any cell of an unlabelled row says nothing. Labels come from training rows alone, so that a word of a
-    # test row only is a mistake, and not one label more.
+    """Return the labels in one column; an empty cell of a row with a part means that no label holds."""
+    # Three similar cells have different meanings: an empty one says that no label holds, one such as `NA` that the labels
+    # are unknown, and any cell of an unlabelled row is ignored. Labels come only from training rows, so that a word that
+    # occurs only in a test row is a fault instead of a further label.
     where, stored = f"{table.path.name}, column {column}", table.column(column)
     unknown = [bool(cell) and missing.means(cell) for cell in stored]
     parted = [[word for word in cell.split(separator.strip() or None) if word.strip()] for cell in table.stored(column)]
@@ -270,7 +270,7 @@ def _matrix(
 
 
 def number(cell: str) -> float | None:
-    """A cell as a finite number, None when it is none; `1_000`, which Python reads as a number, is a text in tables."""
+    """Return a cell as a finite number, or None; `1_000`, which Python reads as a number, is a text in tables."""
     if "_" in cell:
         return None
     try:
@@ -281,6 +281,6 @@ def number(cell: str) -> float | None:
 
 
 def _sort_key(name: str) -> tuple[bool, float, str]:
-    """Numbers by size, then words by letters."""
+    """Return a sort key: numbers by value, then words alphabetically."""
     value = number(name)
     return (value is None, value if value is not None else 0.0, name)

@@ -1,4 +1,4 @@
-"""Image-valued targets: their files or arrays, their pixels, and a task of their own for the cache."""
+"""Image-valued targets: their files or arrays, their pixels, and a separate task for the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.task import Dtype, Task
 from mlpipe.errors import ConfigError, problem
 
-# How many times as high and as wide as their images targets are.
+# The ratio of targets' height and width to those of their images.
 Scale = tuple[Fraction, Fraction]
 SAME: Scale = (Fraction(1), Fraction(1))
 _NAMES: Mapping[int, tuple[str, ...]] = {
@@ -26,7 +26,7 @@ _NAMES: Mapping[int, tuple[str, ...]] = {
 
 
 def names_of(channels: int, *, of_files: bool = True) -> list[str]:
-    """Names of a target's channels; those of arrays are their numbers."""
+    """Return the names of a target's channels; those of arrays are numbers."""
     if of_files and channels in _NAMES:
         return list(_NAMES[channels])
     return [f"channel {number}" for number in range(channels)]
@@ -40,15 +40,15 @@ def described(
     scale: Scale = SAME,
     decoding: Decoding = PLAIN,
 ) -> dict[str, Any]:
-    """Image-valued targets as keys of a task's source.
+    """Return image-valued targets as keys of a task's source.
 
     Args:
-        root: The folder that their paths begin in; None: each image is its own target.
-        channels: How many channels they have.
-        dtype: How their values are kept.
-        parts: For arrays the file or folder of each part.
-        scale: Their size in that of their images.
-        decoding: The rule by which files become their pixels.
+        root: The folder that their paths are relative to; None: each image is its own target.
+        channels: The number of channels.
+        dtype: The dtype of values.
+        parts: For arrays, the file or folder of each part.
+        scale: Their size relative to that of their images.
+        decoding: The rule by which files become pixels.
     """
     where = {part: str(path) for part, path in (parts or {}).items()}
     sizes = {} if scale == SAME else {"scale": [str(factor) for factor in scale]}
@@ -63,13 +63,13 @@ def described(
 
 
 def scale_of(task: Task) -> Scale:
-    """The scale of a task's targets: so many times as high and as wide as its images; 1 for any other task."""
+    """Return the scale of a task's targets, relative to the height and width of its images; 1 for any other task."""
     high, wide = (task.bases or (task,))[0].source.get("targets", {}).get("scale", ("1", "1"))
     return Fraction(high), Fraction(wide)
 
 
 def common_scale(sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Scale:
-    """The scale that most targets have.
+    """Return the scale that most targets have.
 
     Args:
         sizes: Height and width of each target, and of its image.
@@ -79,12 +79,12 @@ def common_scale(sizes: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> Sc
 
 
 def has_scale(target: tuple[int, int], image: tuple[int, int], scale: Scale) -> bool:
-    """Whether a target is so many times as high and as wide as its image."""
+    """Return whether a target has this scale relative to its image."""
     return _scale(target, image) == scale
 
 
 def in_words(scale: Scale) -> str:
-    """Advice for a target whose scale differs from the others'."""
+    """Return advice for a target whose scale differs from the others'."""
     if scale == SAME:
         return "make them of one size"
     return f"make it {scale[0]} times as high and {scale[1]} times as wide, as others are"
@@ -95,15 +95,15 @@ def _scale(target: tuple[int, int], image: tuple[int, int]) -> Scale:
 
 
 def are_own(task: Task) -> bool:
-    """Whether the images of a task are their own targets."""
+    """Return whether the images of a task are their own targets."""
     return "targets" in task.source and task.source["targets"]["root"] is None
 
 
 def task_of(images_task: Task) -> Task:
-    """The targets of a task's images as a task of their own, for a cache like the images'.
+    """Return the targets of a task's images as a separate task, to be cached like the images.
 
     Args:
-        images_task: The task; one with targets in files.
+        images_task: A task with targets in files.
     """
     description = images_task.source["targets"]
     samples = replace(images_task.samples, digests=tuple(digest for _, digest in images_task.samples.masks))
@@ -119,16 +119,16 @@ def task_of(images_task: Task) -> Task:
 
 
 def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAME) -> Preprocessing:
-    """Preprocessing of targets by that of their images.
+    """Return the preprocessing of targets that fits that of their images.
 
     Args:
-        of_images: The images' own.
-        channels: How many channels targets have.
-        scale: Their size in that of their images.
+        of_images: The preprocessing of the images.
+        channels: The number of channels of targets.
+        scale: Their size relative to that of their images.
 
     Raises:
-        ConfigError: For transforms before the resize, which would change images alone; for sizes of images that give
-            targets none, and ways to resize that leave them beside their images.
+        ConfigError: For transforms before the resize, which would only change images; for image sizes that give
+            targets no valid size, and for ways to resize that would shift targets against their images.
     """
     if of_images.before is not None:
         fix = "use augmentations.cpu.pipeline, which moves images and targets together"
@@ -155,14 +155,14 @@ def preprocessing_of(of_images: Preprocessing, channels: int, scale: Scale = SAM
 
 
 def encoded(pixels: npt.NDArray[Any]) -> bytes:
-    """A PNG of 8 or 16 bit.
+    """Return a PNG of 8 or 16 bit.
 
     Args:
-        pixels: Shape (height, width, 1, 3 or 4), uint8 or uint16; colours are red, green, blue.
+        pixels: Shape (height, width, 1, 3 or 4), uint8 or uint16, in RGB order.
     """
     import cv2
 
-    # OpenCV has blue first.
+    # OpenCV uses BGR order.
     order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
     _, content = cv2.imencode(".png", np.ascontiguousarray(pixels[:, :, order]))
     return content.tobytes()

@@ -1,4 +1,4 @@
-"""Parquet files that anybody may have written: none that stands for far more than it could honestly hold is read."""
+"""Read untrusted Parquet files: files that decode to far more than their size allows are refused."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 else:
     pa, pc, pq = LazyModule("pyarrow"), LazyModule("pyarrow.compute"), LazyModule("pyarrow.parquet")
 
-# Bytes of a value of each physical type of a fixed size; of texts what they hold counts.
+# Bytes per value of the physical types of fixed size; strings count by content.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-# Rows are told apart by a name, of which each has a byte at least.
+# Rows have names to identify them, each of at least one byte.
 _FEW_ROWS = 1_000_000
-# Fields of the header of a page, the value of its first for the page of a dictionary, and how deep its fields lie in each other.
+# Field numbers of a page header, the value of its type for a dictionary page, and the maximum nesting depth of fields.
 _TYPE, _UNPACKED, _PACKED, _DICTIONARY, _DEEPEST = 1, 2, 3, 2, 8
-# Types of Thrift's compact protocol: whole numbers of 32 bits, and those of which every value is a number of any length.
+# Types of Thrift's compact protocol: 32-bit integers, all variable-length integers, binary, and structures.
 _INT, _NUMBERS, _BINARY, _STRUCT = 5, (4, 5, 6), 8, 12
 
 
 class _Pages(NamedTuple):
-    """What the pages of a column of a row group are, unpacked: their bytes, and whether a dictionary is among them."""
+    """Uncompressed bytes of the pages of a column in a row group, and whether one of them is a dictionary."""
 
     size: int
     has_dictionary: bool
@@ -37,15 +37,15 @@ class _Pages(NamedTuple):
 
 @contextmanager
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
-    """A file that is open for reading, of a size that its bytes let expect.
+    """Open a file for reading whose decoded size is plausible for its bytes.
 
     Args:
         path: The file.
         options: Options of `pyarrow.parquet.ParquetFile`.
 
     Raises:
-        OSError: When it cannot be opened, or is no ordinary file.
-        ValueError: When it is damaged, or is far larger decoded than stored; Arrow's own errors are such ones.
+        OSError: When it cannot be opened, or is not an ordinary file.
+        ValueError: When it is damaged, or decodes to far more than its size; Arrow's own errors are subclasses.
     """
     stored = limits.require_ordinary(path)
     with pq.ParquetFile(path, **options) as file:
@@ -57,18 +57,18 @@ def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
         try:
             limits.require_growth(stored, _most_bytes(file, pages), path.name)
         except ValueError:
-            # Equal texts are stored once, so that the most there may be says little: how long they are together is looked at.
+            # Equal strings are stored once, so that the upper bound is loose: compute the actual total length.
             limits.require_growth(stored, _bytes(path, file, pages), path.name)
         yield file
 
 
 def _most_bytes(file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages]) -> int:
-    """Bytes that a file has decoded, at most."""
+    """Return an upper bound of the decoded size of a file."""
     return sum(_column_bytes(file, *place, pages[place], None) for place in _columns(file))
 
 
 def _bytes(path: Path, file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages]) -> int:
-    """Bytes that a file has decoded; texts are read as numbers of them."""
+    """Return the decoded size of a file; strings are read as dictionary indices."""
     of_texts = [
         file.schema.column(column).path for column in range(file.metadata.num_columns) if _is_text(file, column)
     ]
@@ -80,13 +80,13 @@ def _bytes(path: Path, file: pq.ParquetFile, pages: dict[tuple[int, int], _Pages
 
 
 def _all_pages(path: Path, file: pq.ParquetFile) -> dict[tuple[int, int], _Pages]:
-    """The pages of each column of each row group, as their own headers say: what the end of a file says of them nobody checks."""
+    """Return the pages of each column of each row group from the page headers, because the file's footer is not verified."""
     pages = dict[tuple[int, int], _Pages]()
     with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for group, column in _columns(file):
             chunk = file.metadata.row_group(group).column(column)
             if not chunk.num_values:
-                # Nothing is read of it, and some writers say that it lies nowhere.
+                # Empty columns are never read, and some writers give them no valid offset.
                 pages[group, column] = _Pages(0, has_dictionary=False)
                 continue
             start = int(chunk.data_page_offset)
@@ -111,7 +111,7 @@ def _pages(content: mmap.mmap, start: int, end: int) -> _Pages:
 
 
 def _header(content: mmap.mmap, at: int) -> tuple[dict[int, int], int]:
-    """The first fields of the header of a page (parquet.thrift, in the compact protocol of Thrift), and where it ends."""
+    """Parse the first fields of a page header (parquet.thrift, compact protocol); return them and the end of the header."""
     fields, field = dict[int, int](), 0
     while head := content[at]:
         at += 1
@@ -129,7 +129,7 @@ def _header(content: mmap.mmap, at: int) -> tuple[dict[int, int], int]:
 
 
 def _field_end(content: mmap.mmap, at: int, kind: int, depth: int) -> int:
-    """Where a field that does not count ends; lists and mappings, which no header has, are damage."""
+    """Return the end of a skipped field; lists and mappings, which page headers never have, are damage."""
     if depth > _DEEPEST:
         raise ValueError("the header of a page lies in itself")
     if kind in _NUMBERS:
@@ -144,7 +144,7 @@ def _field_end(content: mmap.mmap, at: int, kind: int, depth: int) -> int:
                 at = _number(content, at)[1]
             at = _field_end(content, at, head & 15, depth + 1)
         return at + 1
-    # A yes or no stands in the type itself.
+    # A boolean is stored in the type itself.
     if kind in (1, 2):
         return at
     raise ValueError(f"the header of a page has a field of type {kind}")
@@ -161,7 +161,7 @@ def _number(content: mmap.mmap, at: int) -> tuple[int, int]:
 
 
 def _signed(raw: int) -> int:
-    """A number whose sign is its last bit."""
+    """Decode a zigzag-encoded number, whose sign is its last bit."""
     return (raw >> 1) ^ -(raw & 1)
 
 
@@ -172,13 +172,13 @@ def _columns(file: pq.ParquetFile) -> Iterator[tuple[int, int]]:
 
 
 def _is_text(file: pq.ParquetFile, column: int) -> bool:
-    """Whether a column has texts or bytes of any length, which are no part of lists or mappings."""
+    """Return whether a column has strings or bytes of variable length and is not part of lists or mappings."""
     field = file.schema.column(column)
     return bool(field.physical_type == "BYTE_ARRAY" and field.max_repetition_level == 0 and "." not in field.path)
 
 
 def _column_bytes(file: pq.ParquetFile, group: int, column: int, pages: _Pages, numbered: pq.ParquetFile | None) -> int:
-    """Bytes of a column of a row group, decoded; of texts the most there may be, or what `numbered` shows."""
+    """Return the decoded size of a column of a row group; for strings an upper bound, or exactly if `numbered` is given."""
     chunk, field = file.metadata.row_group(group).column(column), file.schema.column(column)
     if field.physical_type != "BYTE_ARRAY":
         return int(chunk.num_values) * _WIDTHS.get(field.physical_type, max(int(field.length), 1))

@@ -57,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True)
 class ForgetBias(Initializer):
-    """Initializer of an LSTM's bias: ones for the forget gate, the second of four blocks, and zeros elsewhere."""
+    """Initializer of an LSTM's bias with ones for the forget gate, the second of four blocks."""
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         """Return new weights, shape (4 units,)."""

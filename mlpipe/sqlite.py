@@ -24,7 +24,7 @@ class Size(NamedTuple):
 
 
 class BoundedConnection(sqlite3.Connection):
-    """A connection that reads and creates no values of more than `limits.STUDY` bytes; SQLite raises an error for larger ones."""
+    """A connection with values of at most `limits.STUDY` bytes; SQLite raises an error when it reads or creates a larger one."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)

@@ -31,7 +31,7 @@ PLACES = 6
 BOX = 5
 # Number of highest-scoring boxes of an image that enter non-maximum suppression.
 _CANDIDATES = 1000
-# Logarithm of the largest factor on an anchor's side, 1000 / 16 as in torchvision's detectors; it keeps exp() from overflow.
+# Logarithm of the largest factor on an anchor's side, 1000 / 16 as in torchvision's detectors; larger boxes are nonsense.
 _LARGEST = 4.135166556742356
 # Anchors of YOLOv3 (Redmon & Farhadi 2018) for images of 416 x 416 pixels: widths and heights, smallest first.
 PAPER_SIDE = 416

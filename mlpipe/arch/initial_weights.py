@@ -1,7 +1,7 @@
 """Initialisation of a network from stored weights, with a report of the loaded, adapted and unused tensors.
 
-Every training that starts from foreign weights uses `load`: `arch.weights`, `reuse.parameters`, `mml tl`, and the weights
-of a stage. A training that resumes or predicts with its own weights does not: those have to fit exactly.
+Every training that starts from stored weights uses `load`: `arch.weights`, `reuse.parameters`, `mml tl`, and the weights
+of a stage. Resuming a training, and predicting with its weights, does not: these weights have to fit exactly.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class KerasDetector(nn.Module):
         return detector_outputs(self, self._name, raw, sides, target, _MIN_SCORE, _NMS_IOU)
 
     def half(self) -> Self:
-        """As of `mlpipe.arch.detector.Detector`."""
+        """As in `mlpipe.arch.detector.Detector`."""
         return halved(self)
 
     @property

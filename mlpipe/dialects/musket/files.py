@@ -259,7 +259,7 @@ def _mean_metrics(trained: Trained, stages: Sequence[int | None]) -> dict[str, A
             continue
 
         def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
-            """The metric, or each number of one that gives several, by what Musket calls it."""
+            """Return the metric, or each value of a metric with several, by its name in Musket."""
             results = metrics.compute([measured], *part, kind, trained.own)
             return {name if key == measured else trained.names.get(key, key): value for key, value in results.items()}
 

@@ -32,7 +32,7 @@ class AlongAxis(nn.Module):
         self.norm, self.place = norm, place
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y: Tensor = self.norm(x.movedim(self.place, 1))
         return y.movedim(1, self.place)
 
@@ -87,7 +87,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape)) if center else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         # Move the normalised axes to the end, in order, and back afterwards.
         y = with_channels_last(x)
         ends = tuple(range(y.ndim - len(self.axes), y.ndim))
@@ -114,7 +114,7 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if center else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape, channels second."""
+        """Return a tensor of the same shape, channels second."""
         return torch.group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
 
@@ -132,7 +132,7 @@ class RmsNorm(nn.Module):
         self.axes, self.eps, self.weight = axes, eps, nn.Parameter(torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y = with_channels_last(x)
         share = torch.rsqrt((y**2).mean(self.axes, keepdim=True) + self.eps)
         sizes = [size if place in self.axes else 1 for place, size in enumerate(y.shape)]
@@ -151,7 +151,7 @@ class UnitNorm(nn.Module):
         self.axes = axes
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y = with_channels_last(x)
         # `vector_norm` has the gradient zero, not NaN, where all values are zero.
         return first(y / torch.linalg.vector_norm(y, dim=self.axes, keepdim=True).clamp(min=1e-12))
@@ -173,7 +173,7 @@ class Normalize(nn.Module):
         self.variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         shape = (1, -1, *[1] * (x.ndim - 2))
         # Keras divides by at least its epsilon.
         return (x - self.mean.view(shape)) / self.variance.sqrt().clamp(min=1e-7).view(shape)

@@ -96,7 +96,7 @@ class Recurrent(nn.Module):
 
     @property
     def keeps_marks(self) -> bool:
-        """Whether the step mask applies to the output: if that has steps."""
+        """Whether the step mask applies to the output, that is, whether the output has steps."""
         return self.options.whole
 
     def forward(self, x: Tensor, *states: Tensor, masks: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:

@@ -86,7 +86,7 @@ class PRelu(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         return F.relu(x) - self.alpha * F.relu(-x)
 
 
@@ -143,7 +143,7 @@ class SharedDropout(nn.Module):
         self.rate, self.axes = rate, axes
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         ones = x.new_ones([1 if place in self.axes else size for place, size in enumerate(x.shape)])
@@ -166,7 +166,7 @@ class Rescale(nn.Module):
         self.offset: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         shape = (1, -1, *[1] * (x.ndim - 2))
         return x * self.scale.view(shape) + self.offset.view(shape)
 
@@ -183,7 +183,7 @@ class Activate(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         return self.activation(x)
 
 
@@ -200,7 +200,7 @@ class Softmax(nn.Module):
         self.places, self.logarithm = places, logarithm
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         logs = x.log_softmax(self.places[0]) if len(self.places) == 1 else x - x.logsumexp(self.places, keepdim=True)
         return logs if self.logarithm else (x.softmax(self.places[0]) if len(self.places) == 1 else logs.exp())
 

@@ -49,7 +49,7 @@ class RandomFlip(nn.Module):
         self.axes = tuple(axes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         for axis in self.axes if self.training else ():
             drawn = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x = torch.where(drawn, x.flip(axis), x)
@@ -82,7 +82,7 @@ class RandomMove(nn.Module):
         self.turn, self.zoom, self.shift, self.mode, self.fill, self.value = turn, zoom, shift, mode, fill, value
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         angle, high = 2 * math.pi * _drawn(self.turn, x), 1 + _drawn(self.zoom[0], x)
@@ -110,7 +110,7 @@ class RandomContrast(nn.Module):
         self.factor, self.values = factor, values
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         mean = x.mean((2, 3), keepdim=True)

@@ -150,7 +150,7 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
 
 
 def _alternatives(params: Any) -> list[Any]:
-    """Return the alternatives that imgaug draws from: in the parameters each list of numbers stands for one of its numbers."""
+    """Return the alternatives that imgaug draws from: one copy of the parameters for each choice of a number from a list."""
     if isinstance(params, list) and all(isinstance(number, int | float) for number in params):
         return list(params)
     if not isinstance(params, Mapping):

@@ -221,7 +221,7 @@ def translate_metrics(state: State) -> None:
             state.say("primary_metric_mode", "same", "metrics.direction")
         train += [monitored.removeprefix("val/")]
     if state.has_parts:
-        # Those of the heads are with their losses.
+        # Metrics of the heads are part of their losses.
         own = {
             *state.own_metrics,
             *(f"out{number}_{name}" for number in range(len(state.heads)) for name in state.own_metrics),

@@ -1,4 +1,4 @@
-"""The command line `mml MODE [group=option] [key=value] ...`: argv to a configuration, a scheduler and an exit code."""
+"""The command line `mml MODE [group=option] [key=value] ...`: from argv to a configuration, a scheduler and an exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Returns:
-        0 done, 1 a step failed, 2 the input is wrong, 75 stopped and resumable, 130 interrupted twice.
+        0 done, 1 a step failed, 2 invalid input, 75 stopped and resumable, 130 interrupted twice.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments in (["--version"], ["version"]):
@@ -51,14 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _run_word(arguments[0], arguments[1:])
             call = parse(arguments)
             if argv is None:
-                # The process is this command: its time began with it.
+                # The process runs only this command, so that the command started with the process.
                 call.started = process_started()
             return _run(call)
     except MlpipeError as error:
         for sentence in str(error).splitlines():
             print(sentence, file=sys.stderr)
         if argv is None and error.exit_code == STOPPED_RESUMABLE:
-            # Who asks again while Python ends gets the end, and none of its tracebacks.
+            # A further interrupt while Python shuts down ends the process without a traceback.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         return error.exit_code
     except KeyboardInterrupt:
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_word(word: str, rest: list[str]) -> int:
-    """What a word that runs nothing does with what stands behind it, as it is typed."""
+    """Run a word that is not a mode, such as a help command, with the following words as they were typed."""
     import importlib
 
     module = importlib.import_module(f"mlpipe.modes.{'help' if {'-h', '--help'} & {*rest} else word}")
@@ -96,7 +96,7 @@ def _run(call: Call) -> int:
     _set_up_logging("json" in call.flags)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    # What is wrong with an image is said in a sentence of ours; OpenCV writes its own to the terminal, with places in its code.
+    # Image errors have messages of our own; OpenCV would print others, with locations in its source code.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
     from mlpipe.dialects import front, sentences
     from mlpipe.running import jobs
@@ -154,7 +154,7 @@ def _run_single(call: Call, prepared: Prepared) -> int:
 
 
 def _search(call: Call, command: PreparedCommand) -> int:
-    """A search for hyperparameters, every corner of its space checked before the first trial."""
+    """Run a hyperparameter search; every corner of its space is checked before the first trial."""
     from mlpipe.config import snapshot
     from mlpipe.running import jobs
     from mlpipe.running.sweeps import search
@@ -177,7 +177,7 @@ def _search(call: Call, command: PreparedCommand) -> int:
 
 
 def _sweep(call: Call, command: PreparedCommand) -> int:
-    """Every combination of comma-separated values, all checked before the first one runs; a failed one is reported."""
+    """Run every combination of comma-separated values; all are checked before the first one runs, failed ones are reported."""
     from mlpipe.running import jobs
 
     if call.cfg or "dry_run" in call.flags:
@@ -192,13 +192,13 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
 
 
 def _with_project(call: Call, sentence: str) -> str:
-    """A sentence that ends with a command to go on with, with what leads to the project; any other as it is."""
+    """Add the project's location to a sentence that ends with a command to resume; return other sentences unchanged."""
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
     return "".join([sentence, *(f" {word}" for word in words)]) if "to go on: mml " in sentence else sentence
 
 
 def _set_up_logging(json: bool) -> None:
-    """Plain lines on standard output (standard error with --json); the log file gets everything."""
+    """Log plain lines to standard output (standard error with --json); the log file gets everything."""
     import logging
 
     from mlpipe.reports.progress import LogLines
@@ -212,7 +212,7 @@ def _set_up_logging(json: bool) -> None:
     logger.handlers = [handler]
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").propagate = False
-    # What is wrong with an image is raised as well, and said in a sentence of ours.
+    # Image errors are raised, too, and have messages of our own.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
@@ -223,7 +223,7 @@ def _json(facts: object) -> str:
 
 
 def _unexpected(error: Exception) -> int:
-    """An error of ours, or of code of the user's own: one sentence here, the traceback where the log goes."""
+    """Report an unexpected error, of this program or the user's code: one sentence here, the traceback in the log."""
     import traceback
 
     from mlpipe import files
@@ -245,7 +245,7 @@ def _unexpected(error: Exception) -> int:
 
 
 if __name__ == "__main__":
-    # `python -m` puts the current folder in front of all libraries, whose optional imports would find the files there.
+    # `python -m` puts the current folder first on the path, where optional imports of libraries would find its files.
     if sys.path[:1] == [str(Path.cwd())]:
         del sys.path[0]
     sys.exit(main())

@@ -1,7 +1,7 @@
-"""Read the words of a command line: mode, options and overrides; what is written otherwise is read as it is meant, or answered.
+"""Parse the words of a command line: mode, options and overrides. Other spellings are interpreted or answered with a fix.
 
-A line that is right is read without any table. Where a word is no override (`--epochs 5`, `task.root = DIR`, a bare path), it
-becomes one if only one thing can be meant, and a note says how the line was read.
+A correct line is parsed without lookups. A word that is not an override (`--epochs 5`, `task.root = DIR`, a bare path)
+becomes one if it has only one possible meaning, and a note tells how the line was read.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from mlpipe.config.environment import base_folder
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.modes import FLAGS, SCRIPTS, WITH_VALUE, WORDS
 
-# What Hydra's own programs have, and this one has not.
+# Options of Hydra that this program does not have.
 _HYDRA = (
     "--package", "--resolve", "--hydra-help", "--info", "--run", "--shell-completion", "-sc", "-r", "--experimental-rerun",
 )  # fmt: skip
 
-# Options of scripts that are texts, also where they look like numbers.
+# Options of scripts that are strings even if they look like numbers.
 _TEXTS = ("project", "name", "task", "cache", "inputFolder", "output", "onlyMetric", "sortBy")
 
-# Modes that take new data where a path stands alone, and files by their endings.
+# Modes in which a bare path is data of a task, or a project; and suffixes of file types.
 _OF_TASKS = ("train", "tl", "create", "pp", "lr_find", "test")
 _OF_PROJECTS = ("info", "post", "verify", "clean", "upgrade", "downgrade")
 _TABLES, _ARRAYS = (".csv", ".tsv", ".parquet"), (".npz", ".npy")
@@ -43,13 +43,13 @@ class Call:
 
     Attributes:
         mode: The first word.
-        overrides: In Hydra's grammar; with `--help` the words as they were typed.
-        flags: The names of options without a value.
+        overrides: Overrides in Hydra's grammar; with `--help`, the words as they were typed.
+        flags: Names of options without a value.
         cfg: The value of `--cfg`.
-        config_dirs: Further folders of configuration files.
-        started: When the command began, on the clock of `time.monotonic`.
-        notes: How words were read that were not written as overrides.
-        app: The value of `--app`, which the loss of a configuration must agree with; empty: there was none.
+        config_dirs: Additional folders of configuration files.
+        started: Start of the command, in the clock of `time.monotonic`.
+        notes: How words that are not overrides were interpreted.
+        app: The value of `--app`, which the loss of a configuration must agree with; empty: not given.
     """
 
     mode: str = ""
@@ -63,13 +63,13 @@ class Call:
 
 
 def parse(arguments: Sequence[str]) -> Call:
-    """The command line of words.
+    """Parse a command line.
 
     Args:
-        arguments: The words behind the name of the program.
+        arguments: The words after the program's name.
 
     Raises:
-        ConfigError: With a sentence for every word that cannot be meant.
+        ConfigError: With a sentence for every word without a possible meaning.
     """
     call, problems, rest = Call(), list[str](), list(map(_plain_word, arguments))
     asks, is_odd = bool({"-h", "--help"} & {*rest}), False
@@ -87,10 +87,10 @@ def parse(arguments: Sequence[str]) -> Call:
         elif name in ("--config-dir", "-cd"):
             call.config_dirs.append(Path(argument or "").absolute())
         elif call.mode == "train" and name == "--config":
-            # A program in this form: --config=FILE, --config FILE, --config= FILE.
+            # Options of another program: --config=FILE, --config FILE, --config= FILE.
             call.overrides.append(f"recipe={_quoted(argument or '')}")
         elif call.mode == "train" and name == "--app":
-            # The loss of that program's configuration says that it is an equation, of boxes, or teaches two networks.
+            # The loss in that program's configuration determines the application.
             if argument not in ("pde", "gan", "obj"):
                 fix = (
                     "there are --app=pde for Burgers_pde, Poisson2D_pde and Poisson3D_pde, --app=obj for YOLOv3 and "
@@ -126,10 +126,10 @@ def parse(arguments: Sequence[str]) -> Call:
 
 
 def check_mode(call: Call) -> None:
-    """See that the first word is a mode.
+    """Require that the first word is a mode.
 
     Raises:
-        ConfigError: When it is none, with the command that is meant where that is known.
+        ConfigError: When it is not, with the intended command if that is known.
     """
     from mlpipe.config import catalog, suggestions
 
@@ -153,7 +153,7 @@ def check_mode(call: Call) -> None:
 
 
 def _plain_word(text: str) -> str:
-    """A word as a terminal would have given it: what a word processor makes of dashes and quotes is undone."""
+    """Undo the typographic dashes and quotes of a word processor."""
     if text[:1] in "\u2013\u2014\u2212" and text:
         text = "--" + text.lstrip("\u2013\u2014\u2212-")
     quotes = "\u201c\u201d\u201e"
@@ -161,7 +161,7 @@ def _plain_word(text: str) -> str:
 
 
 def _value_hint(call: Call, name: str) -> str:
-    """How an option that needs a value is written; empty for what is none."""
+    """Return the syntax of an option that needs a value; empty for other options."""
     fixes = {"--cfg": "write --cfg job", "-c": "write --cfg job"}
     fixes |= dict.fromkeys(("--config-dir", "-cd"), "write --config-dir DIR")
     if call.mode == "train":
@@ -172,19 +172,19 @@ def _value_hint(call: Call, name: str) -> str:
 
 
 def _value(call: Call, equals: str, value: str, rest: list[str]) -> str | None:
-    """What stands behind an option's `=`, else the next word, which is taken; None where another option follows."""
+    """Return the value after an option's `=`, or else consume the next word; None if another option follows."""
     if value or not rest or rest[0].startswith("--") or (equals and call.mode in SCRIPTS):
         return value if equals else None
     return rest.pop(0)
 
 
 def _has_value(call: Call, name: str, value: str | None) -> bool:
-    """Whether an option has its value; one of a script may be an empty text."""
+    """Return whether an option has its value; for script options it may be an empty string."""
     return value is not None if call.mode in SCRIPTS and name not in WITH_VALUE else bool(value)
 
 
 def _script_option(name: str, value: str) -> str:
-    """An option of a script, such as `--name "one, two"`, as the mode's key."""
+    """Return an option of a script, such as `--name "one, two"`, as a key of the mode."""
     lower = value.lower()
     if name[2:] not in _TEXTS and (lower in ("true", "false", "null") or value.isdigit()):
         return f"mode.{name[2:]}={lower}"
@@ -192,7 +192,7 @@ def _script_option(name: str, value: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A text in Hydra's grammar."""
+    """Return a string in Hydra's grammar."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
 
@@ -202,7 +202,7 @@ def _path(value: str) -> str:
 
 
 def _unknown_option(text: str) -> str:
-    """The sentence for what is nearly an option, or an option of another program of Hydra's; empty for anything else."""
+    """Return the error message for a misspelt option or an option of Hydra's; empty for other words."""
     from mlpipe.config.near_values import nearest, squashed
 
     name = text.partition("=")[0]
@@ -220,7 +220,7 @@ def _unknown_option(text: str) -> str:
 
 
 def _as_override(text: str, call: Call, rest: list[str]) -> str:
-    """`--key value`, `--key=value`, `--flag` or `--no-flag` as an override."""
+    """Return `--key value`, `--key=value`, `--flag` or `--no-flag` as an override."""
     name, equals, value = text.lstrip("-").partition("=")
     key = name.replace("-", "_")
     if not equals and key.startswith("no_") and not _is_value(call, rest):
@@ -234,7 +234,7 @@ def _as_override(text: str, call: Call, rest: list[str]) -> str:
 
 
 def _is_value(call: Call, rest: Sequence[str]) -> bool:
-    """Whether the next word is the value of an option: none that is an override, an option, or the mode."""
+    """Return whether the next word is an option's value: not an override, an option or the mode."""
     if (
         not rest
         or rest[1:2] == ["="]
@@ -248,14 +248,14 @@ def _is_value(call: Call, rest: Sequence[str]) -> bool:
 
 
 def _is_ambiguous(text: str) -> bool:
-    """Whether a word may be something else than one override."""
+    """Return whether a word may be something other than a single override."""
     key, equals, _ = text.partition("=")
     is_whole = bool(equals) and bool(key.strip("+~ ")) and ":" not in key and " " not in key and text[-1] != "="
     return not text.startswith("~") and (not is_whole or re.search(r"\s[\w.+~]+=", text) is not None)
 
 
 def _read(call: Call, *, is_other: bool) -> list[str]:
-    """Read words as the overrides that they are meant for; a sentence for each that may be many things, or none."""
+    """Convert words to the intended overrides; return an error message for each ambiguous or unknown one."""
     known = _Known(call)
     words = known.separated(call.overrides)
     if not call.mode and words and known.is_mode(words[0]):
@@ -278,7 +278,7 @@ def _read(call: Call, *, is_other: bool) -> list[str]:
 
 
 class _Known:
-    """What words may be: keys, options, paths, tasks, projects."""
+    """The possible meanings of words: keys, options, paths, tasks and projects."""
 
     def __init__(self, call: Call) -> None:
         from mlpipe.config import catalog, keys, near_values, suggestions
@@ -291,11 +291,11 @@ class _Known:
         self._top = {name.partition(".")[0] for name in keys.top_keys()} | {*keys.WORDS, "hydra"}
 
     def is_mode(self, text: str) -> bool:
-        """Whether a word is a mode."""
+        """Return whether a word is a mode."""
         return text in self._options["mode"]
 
     def is_key(self, text: str) -> bool:
-        """Whether a word is a key, a group, or another program's word for one."""
+        """Return whether a word is a key, a group, or another program's name for one."""
         head = text.lstrip("+").partition(".")[0]
         return bool(re.fullmatch(r"\+*[A-Za-z_][\w.-]*", text)) and (
             head in self._groups
@@ -305,14 +305,14 @@ class _Known:
         )
 
     def is_value(self, key: str, text: str) -> bool:
-        """Whether a word that follows a key may be its value: no key itself, or an option of the group."""
+        """Return whether a word after a key may be its value: it is not itself a key, or is an option of the group."""
         return not self.is_key(text) or text in self._options.get(key, ())
 
     def separated(self, words: Sequence[str]) -> list[str]:
-        """Words with those parted that a pair of quotes holds together."""
+        """Split words that were joined by a pair of quotes."""
         result = []
         for text in words:
-            # A pair of quotes around `key = value`.
+            # Quotes around `key = value`.
             text = re.sub(r"^\s*([+~]*[A-Za-z_][\w.]*)\s+=\s*", r"\1=", text)
             if (pair := re.match(r"([A-Za-z_][\w.]*):\s+(?=\S)", text)) and self.is_key(pair[1]):
                 text = f"{pair[1]}={text[pair.end() :]}"
@@ -331,7 +331,7 @@ class _Known:
         return result
 
     def joined(self, words: Sequence[str]) -> list[str]:
-        """Words with those joined that blanks part: `key = value`, `key value`, `key: value`."""
+        """Join overrides that were split at blanks: `key = value`, `key value`, `key: value`."""
         result, rest = list[str](), list(words)
         while rest:
             text = rest.pop(0)
@@ -356,7 +356,7 @@ class _Known:
         return result
 
     def alone(self, text: str, others: Sequence[str]) -> tuple[list[str], str]:
-        """The overrides that a word without a value means, and a sentence where they cannot be told."""
+        """Return the overrides that a word without a value stands for, and an error message if it is ambiguous."""
         path = Path(text).expanduser()
         try:
             exists = path.exists() and text not in ("", ".", "..", "/")
@@ -379,7 +379,7 @@ class _Known:
         return [], problem(text, "is not an override", fix=fix)
 
     def _key_of_path(self, path: Path) -> str:
-        """The words in front of a path, the last one a key."""
+        """Return the words before a path, the last of which is a key."""
         suffix = path.suffix.lower()
         if self._mode == "predict" and suffix not in (*_RECIPES, *_WEIGHTS):
             return "mode.source"
@@ -393,7 +393,7 @@ class _Known:
         return next((key for endings, key in by_suffix.items() if suffix in endings), "task=folder task.root")
 
     def _overrides_of_path(self, text: str, path: Path, others: Sequence[str]) -> tuple[list[str], str]:
-        """A path of data, a project, weights or a recipe."""
+        """Return the overrides for a path of data, a project, weights or a recipe."""
         key = self._key_of_path(path)
         *words, last = key.split(" ")
         task = next((other.partition("=")[2] for other in others if other.startswith("task=")), None)
@@ -414,7 +414,7 @@ class _Known:
         return [*words, f"{last}={_path(text)}"], ""
 
     def _fix_of_word(self, text: str) -> str:
-        """What to write in place of a word that is no path."""
+        """Return what to write in place of a word that is not a path."""
         plain = self._squashed(text)
         if flag := {self._squashed(option): option for option in FLAGS if option.startswith("--")}.get(plain):
             return f"write {flag}"
@@ -459,7 +459,7 @@ class _Known:
         return "write key=value"
 
     def _usual_change(self, name: str) -> str:
-        """The value that a key without one is most likely meant to have."""
+        """Return the most likely value for a key without one."""
         key = self._keys.find(name)
         defaults = {setting.default for setting in key.settings} if key else set()
         return "true" if defaults == {"false"} else "VALUE"
@@ -477,7 +477,7 @@ class _Known:
 
 
 def _no_classes(text: str, path: Path) -> str:
-    """The sentence for a folder without folders of classes; empty where it has some, and for files."""
+    """Return the error message for a folder without class folders; empty for files and folders that have some."""
     if not path.is_dir():
         return ""
     folders = [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
@@ -506,7 +506,7 @@ def _no_classes(text: str, path: Path) -> str:
 
 
 def _labels_in(folder: Path) -> list[Path]:
-    """The first files of labels in a folder that is named after them, or in a folder in it."""
+    """Return the first files in a folder named `labels` or `annotations`, and in its subfolders."""
     if folder.name.lower() not in ("labels", "annotations"):
         return []
     inner = [entry for entry in folder.iterdir() if entry.is_dir()]

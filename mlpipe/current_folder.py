@@ -1,9 +1,9 @@
-"""The user's own code: which Python files of the current folder may run, and what a stored configuration names of them.
+"""Rules for the user's own code: which Python files of the current folder may run, and which a stored configuration names.
 
-The current folder is where the user works. Folders of results, of data and of tasks, which others may have filled, are no
-part of it though they lie there. It is never on the import path: libraries look for optional packages there, and would run
-any file that has the name of one. `importable` finds the user's own modules for those who ask for them by name, and for
-imports that stand in the user's own files.
+The current folder is the user's workplace. Folders of results, data and tasks, which others may have filled, do not count as
+part of it even if they are inside it. The current folder is never on the import path: libraries look for optional packages
+there, and would run any file with the name of one. `importable` enables the user's modules for explicit imports by name,
+and for imports in the user's own files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 from mlpipe import limits
 from mlpipe.errors import ConfigError, problem
 
-# Folders in which results and data lie where nothing else is said.
+# Default folders of results and data.
 _USUAL = ("results", "mlpipe_data")
 _PACKAGES = {"site-packages", "dist-packages"}
 _DOTTED = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)+")
-# Keys whose text is code of the user's own: a folder of Python files, and modules beside it.
+# Keys that name the user's own code: a folder of Python files, and further modules.
 _FOLDER_KEY, _MODULES_KEY = "modules", "imports"
-# Folders that commands of this process named for results, data and tasks.
+# Folders of results, data and tasks in the commands of this process.
 _OTHERS: set[Path] = set()
 
 
@@ -53,10 +53,10 @@ def require() -> None:
 
 
 def require_plain_settings() -> None:
-    """Refuse a file of the current folder that Matplotlib would read while it is imported, where that fails or never ends.
+    """Refuse a `matplotlibrc` in the current folder that would make the import of Matplotlib fail or hang.
 
     Raises:
-        ConfigError: When `matplotlibrc` is no ordinary file, or no text.
+        ConfigError: When `matplotlibrc` is not an ordinary file, or not text.
     """
     path = Path("matplotlibrc")
     try:
@@ -69,19 +69,19 @@ def require_plain_settings() -> None:
 
 
 def exclude(*folders: Path) -> None:
-    """Note folders that hold results or data, so that no code below them counts as the user's own.
+    """Register folders of results or data, so that code in them does not count as the user's own.
 
     Args:
-        folders: The folders. One that the current folder lies in excludes what this program keeps there.
+        folders: The folders. In one that contains the current folder, only this program's own subfolders are excluded.
     """
     _OTHERS.update(Path(folder).expanduser().resolve() for folder in folders)
 
 
 def task_folders(task: Any) -> Iterator[Path]:
-    """The folders below the current one in which the data of a task lie, as a configuration's section names them.
+    """Yield the folders below the current one that hold the data of a task.
 
     Args:
-        task: The section; code that it names is no data.
+        task: The section `task` of a configuration; code that it names is not data.
     """
     cwd = Path.cwd().resolve()
     for key, text in _leaves(task, ""):
@@ -91,19 +91,19 @@ def task_folders(task: Any) -> Iterator[Path]:
             place = (cwd / Path(text).expanduser()).resolve()
             folder = place if place.is_dir() else place.parent if place.is_file() else cwd
         except (OSError, RuntimeError):
-            # Too long for a name, or the home of nobody.
+            # Too long for a file name, or the home of an unknown user.
             continue
         if folder != cwd and folder.is_relative_to(cwd):
             yield folder
 
 
 def holds(path: Path) -> bool:
-    """Whether a file or folder is the user's own: in the current folder, and neither installed nor of results or data.
+    """Return whether a file or folder is the user's own: in the current folder, but not installed and not results or data.
 
-    Where the current folder holds Python itself, such as `/`, its library and its packages are not the user's own.
+    If the current folder contains Python itself, as `/` does, its library and packages are not the user's own.
 
     Args:
-        path: The place; a link counts as what it leads to.
+        path: The file or folder; links are resolved.
     """
     cwd, inside = Path.cwd().resolve(), path.resolve()
     if not inside.is_relative_to(cwd) or _PACKAGES & set(inside.relative_to(cwd).parts):
@@ -117,7 +117,7 @@ def holds(path: Path) -> bool:
 
 
 def _lies_in(path: Path, folder: Path, cwd: Path) -> bool:
-    """Whether a path lies in a folder of results or data; of one around the current folder, in what is kept there."""
+    """Return whether a path is in a folder of results or data; if that contains the current folder, in a subfolder kept there."""
     if not path.is_relative_to(folder):
         return False
     if not cwd.is_relative_to(folder):
@@ -131,9 +131,9 @@ def _lies_in(path: Path, folder: Path, cwd: Path) -> bool:
 
 
 def module_place(module: str) -> Path | None:
-    """The file of a module of the user's own, the folder where it is a package without a file; None: it is none.
+    """Return the file of one of the user's own modules, or the folder of a package without `__init__.py`; None: not their own.
 
-    No name of Python's own library or of this program is one. Nothing is imported.
+    Names of the standard library and of this program are never the user's own. Nothing is imported.
 
     Args:
         module: A dotted name.
@@ -146,7 +146,7 @@ def module_place(module: str) -> Path | None:
         base = base / part
         if (base / "__init__.py").is_file() and not holds(base / "__init__.py"):
             return None
-    # As Python looks: a package before a file of the same name.
+    # In Python's order: a package before a file of the same name.
     for place in (base / parts[-1] / "__init__.py", base / f"{parts[-1]}.py", base / parts[-1]):
         if place.is_file() or (place.is_dir() and place.name == parts[-1]):
             return place if holds(place) else None
@@ -154,7 +154,7 @@ def module_place(module: str) -> Path | None:
 
 
 def is_installed(first: str) -> bool:
-    """Whether a package or module of this name is found without the current folder.
+    """Return whether a package or module of this name exists outside the current folder.
 
     Args:
         first: A name without dots.
@@ -163,7 +163,7 @@ def is_installed(first: str) -> bool:
 
 
 def is_on_path(first: str) -> bool:
-    """Whether a package or module is the user's own by a folder of theirs that they put on the import path.
+    """Return whether a package or module is the user's own and in a folder that they put on the import path.
 
     Args:
         first: A name without dots.
@@ -182,7 +182,7 @@ def _import_paths(first: str) -> list[Path]:
 
 
 def named_code(tree: Any) -> dict[str, str]:
-    """What of the user's own code a configuration names: modules and folders, with the full name of what would run.
+    """Return the user's own code that a configuration names: modules and folders, with a description of what would run.
 
     Args:
         tree: Plain data: a configuration, or a part of one.
@@ -203,12 +203,12 @@ def named_code(tree: Any) -> dict[str, str]:
 
 
 def unallowed_code(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, str]:
-    """What of the user's own code a stored configuration names that this command does not name itself.
+    """Return the user's own code that a stored configuration names but this command does not.
 
     Args:
         tree: The stored configuration.
-        allowed: The configuration that this command's own words made; None: there is none.
-        trust: Modules and folders that the command line named.
+        allowed: The configuration from this command's own words; None: there is none.
+        trust: Modules and folders named on the command line.
     """
     allowed_names = {*named_code(allowed), *trust, *(str(Path(entry).expanduser().resolve()) for entry in trust)}
     return {
@@ -219,7 +219,7 @@ def unallowed_code(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, s
 
 
 def _leaves(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text of plain data, with the key that it stands at."""
+    """Yield every string in plain data, with its key."""
     if isinstance(node, Mapping):
         for name, value in node.items():
             yield from _leaves(value, str(name))
@@ -232,7 +232,7 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def isolated_processes() -> Iterator[None]:
-    """Let Python processes that are started meanwhile find no module in the current folder, however they are started.
+    """Prevent Python processes that are started meanwhile from importing modules of the current folder.
 
     https://docs.python.org/3/using/cmdline.html#envvar-PYTHONSAFEPATH
     """
@@ -248,7 +248,7 @@ def isolated_processes() -> Iterator[None]:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the user's own modules in the current folder, for those who may ask."""
+    """Finds the user's own modules in the current folder, for permitted imports only."""
 
     def __init__(self) -> None:
         self.wanted: list[str] = []
@@ -256,7 +256,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The module's place; None where it is no module of the user's own, or a library asks."""
+        """Return the spec of a module; None if it is not the user's own, or a library imports it."""
         if path is not None:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, [str(Path.cwd())])
@@ -273,9 +273,9 @@ _FINDER = _Finder()
 
 @contextmanager
 def importable(*firsts: str) -> Iterator[None]:
-    """Let modules of the current folder be imported: those named, and what the user's own files import of it.
+    """Allow imports of the named modules of the current folder, and of others by the user's own files.
 
-    The user's files may import later too, inside their functions; that is found as well.
+    The latter stay possible afterwards, for imports inside the user's functions.
 
     Args:
         firsts: Names of modules or packages, without dots.
@@ -291,7 +291,7 @@ def importable(*firsts: str) -> Iterator[None]:
 
 
 def _is_asked_by_own_code() -> bool:
-    """Whether the import statement that is running stands in a file of the user's own."""
+    """Return whether the running import statement is in one of the user's own files."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and (
         frame.f_globals.get("__name__", "").partition(".")[0] == "importlib" or frame.f_globals is globals()

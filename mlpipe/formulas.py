@@ -1,4 +1,4 @@
-"""Small formulas such as `0.1*rate + 1`, and sums such as `ce+0.1*dice`: they are read, nothing is run."""
+"""Parser for small formulas such as `0.1*rate + 1`, and sums such as `ce+0.1*dice`; no code is run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from mlpipe.errors import ConfigError, listing, problem
 
 Number = int | float
-# A number, a name (a text), or a sign with its operands.
+# A number, a name (a string), or an operator with its operands.
 _Node = Any
 
 _TOKEN = re.compile(
@@ -20,7 +20,7 @@ _TOKEN = re.compile(
 _MOST_LETTERS, _DEEPEST, _LARGEST_POWER = 1000, 30, 1000
 # sum := term ('+' term)*, term := factor ('*' factor)*, factor := number | name; blanks are allowed between them.
 _FACTOR = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>[+*]))")
-# What binds tighter has the higher number; a sign in front of a value stands between products and powers.
+# Precedence of operators, higher binds tighter; a unary sign is between products and powers.
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 4}
 _SIGNED, _ALONE = 3, 5
 
@@ -38,14 +38,14 @@ class Term(NamedTuple):
 
 
 def terms(text: str, key: str = "loss.expression") -> list[Term]:
-    """The terms of a sum of losses.
+    """Return the terms of a sum of losses.
 
     Args:
-        text: Such as `bce+0.1*dice`; a number may stand before or after its name.
-        key: What names it, for sentences.
+        text: Such as `bce+0.1*dice`; numbers may be before or after the name.
+        key: The key with the sum, for error messages.
 
     Raises:
-        ConfigError: When it is no such sum, or a term has not exactly one name, or no finite weight.
+        ConfigError: When it is not such a sum, or a term does not have exactly one name and a finite weight.
     """
     try:
         return _terms(text)
@@ -68,7 +68,7 @@ def _terms(text: str) -> list[Term]:
 
 
 def _factors(text: str) -> list[list[tuple[str, str]]]:
-    """The factors of each term, checked for signs in the right places."""
+    """Return the factors of each term, with the positions of operators checked."""
     if len(text) > _MOST_LETTERS:
         raise ValueError(f"has {len(text):,} letters")
     parts: list[list[tuple[str, str]]] = [[]]
@@ -91,7 +91,7 @@ def _factors(text: str) -> list[list[tuple[str, str]]]:
 
 
 def names_in(text: str) -> frozenset[str]:
-    """The names in a formula; none where a text is no formula, or one without names."""
+    """Return the names in a formula; empty for a text that is not a formula."""
     try:
         return frozenset(_names(_parsed(text)))
     except ConfigError:
@@ -99,13 +99,13 @@ def names_in(text: str) -> frozenset[str]:
 
 
 def value(text: str) -> Number:
-    """The number that a formula without names stands for.
+    """Return the value of a formula without names.
 
     Args:
-        text: The formula; a quotient of whole numbers that has no remainder is whole.
+        text: The formula; a quotient of integers without remainder is an integer.
 
     Raises:
-        ConfigError: When it is no formula, has names, or stands for no number.
+        ConfigError: When it is not a formula, has names, or has no value.
     """
     result = reduced(text, {})
     if isinstance(result, str):
@@ -116,14 +116,14 @@ def value(text: str) -> Number:
 
 
 def reduced(text: str, values: Mapping[str, Any]) -> Any:
-    """A formula in which names have values: a value where all of them have one, else the shorter formula.
+    """Substitute values for names in a formula: return its value if all names have one, else the shorter formula.
 
     Args:
-        text: Such as `ce+(1-share)*dice`, of which `{share: 0.25}` makes `ce+0.75*dice`.
-        values: Values by name; a formula that is one name may have any value, and a text takes its name's place.
+        text: Such as `ce+(1-share)*dice`, which `{share: 0.25}` turns into `ce+0.75*dice`.
+        values: Values by name. A formula that is a single name may have any value; a string replaces its name.
 
     Raises:
-        ConfigError: When it is no formula, or stands for no number.
+        ConfigError: When it is not a formula, or has no value.
     """
     node = _parsed(text)
     if isinstance(node, str):
@@ -156,11 +156,11 @@ def _parsed(text: str) -> _Node:
 
 
 class _Reader:
-    """Reads tokens from left to right.
+    """Recursive descent parser of a formula's tokens.
 
     Args:
         tokens: Pairs of kind and text.
-        text: The formula, for sentences.
+        text: The formula, for error messages.
     """
 
     def __init__(self, tokens: list[tuple[str, str]], text: str) -> None:
@@ -174,7 +174,7 @@ class _Reader:
         return node
 
     def require_end(self) -> None:
-        """See that nothing is left."""
+        """Require that all tokens are read."""
         if self._place < len(self._tokens):
             raise _formula_error(f"{self._tokens[self._place][1]!r} stands in the wrong place", self._text)
 
@@ -270,11 +270,11 @@ _COMPUTE: dict[str, Callable[[Any, Any], Number]] = {
 
 
 def _node_text(node: _Node, least: int = 0) -> str:
-    """A formula as a text, with the brackets that it needs.
+    """Return a formula as text, with the necessary parentheses.
 
     Args:
         node: The formula.
-        least: How tightly what it stands in binds.
+        least: Precedence of the surrounding operator.
     """
     if not isinstance(node, tuple):
         return str(node)

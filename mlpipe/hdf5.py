@@ -1,4 +1,4 @@
-"""HDF5 arrays, and nothing that such a file only points to: no other file is opened in passing."""
+"""Read arrays of HDF5 files without following links to other files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ ENDS = (".h5", ".hdf5")
 
 
 def arrays(path: Path) -> Iterator[tuple[str, Array]]:
-    """Every dataset of a file with its name (groups divided by slashes), in the order of the names, one at a time.
+    """Yield name (groups separated by slashes) and values of every dataset of a file, one at a time, sorted by name.
 
     Raises:
         OSError: When the file cannot be opened.
-        ValueError: When it is damaged, something in it is a link, lies in another file, or says to be far larger than it is.
+        ValueError: When it is damaged, contains a link, has data in another file, or claims to be far larger than it is.
     """
-    # One array may stand under many names, and many that hold nothing be just small enough.
+    # Check the total, too: one array may have many names, and many without stored data may each be just small enough.
     stored, unpacked = limits.require_ordinary(path), 0
     with opened(path) as file:
         for name, value in _arrays_below(file, "", set(), [0]):
@@ -40,11 +40,11 @@ def arrays(path: Path) -> Iterator[tuple[str, Array]]:
 
 
 def array(path: Path, name: str) -> Array:
-    """One dataset of a file.
+    """Return one dataset of a file.
 
     Raises:
         OSError: When the file cannot be opened.
-        ValueError: When there is no such dataset, and as `arrays` raises it.
+        ValueError: When there is no such dataset, and as for `arrays`.
     """
     with opened(path) as file:
         place = file
@@ -55,10 +55,10 @@ def array(path: Path, name: str) -> Array:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """A file that is open for reading; what the library says of a damaged one, in many ways, is one kind of error.
+    """Open a file for reading, and raise the library's various errors about damaged files as `ValueError`.
 
     Raises:
-        OSError: When it cannot be opened, or is no ordinary file.
+        OSError: When it cannot be opened, or is not an ordinary file.
         ValueError: When anything in it is damaged.
     """
     limits.require_ordinary(path)
@@ -72,7 +72,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def require_whole(file: Any) -> None:
-    """Demand that an open file is all in itself.
+    """Require that an open file has no data in other files.
 
     Raises:
         ValueError: When there is a link to another file.
@@ -87,25 +87,25 @@ def require_whole(file: Any) -> None:
 
 
 def lies_elsewhere(dataset: Any) -> bool:
-    """Whether the numbers of a dataset are in other files."""
+    """Return whether the values of a dataset are in other files."""
     return bool(dataset.external or dataset.is_virtual)
 
 
 def require_chunks(dataset: Any) -> None:
-    """Refuse a dataset one chunk of which, that is unpacked whole, is far larger than what is stored; it may be larger than all.
+    """Refuse a dataset with a chunk, which is decompressed as a whole, that is far larger than the stored data.
 
     Raises:
-        ValueError: When it is.
+        ValueError: When a chunk is too large; it may be larger than the dataset itself.
     """
     chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
     limits.require_growth(dataset.id.get_storage_size(), chunk, f"a chunk of {dataset.name}")
 
 
 def values(dataset: Any) -> Array:
-    """The numbers of a dataset.
+    """Return the values of a dataset.
 
     Raises:
-        ValueError: When it is none, its numbers are in another file, or it says to be far larger than it is.
+        ValueError: When it is not a dataset, its values are in another file, or it claims to be far larger than it is.
     """
     if not isinstance(dataset, h5py.Dataset) or lies_elsewhere(dataset):
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is no plain array")
@@ -125,15 +125,15 @@ def _own(group: Any, name: str) -> Any:
 
 
 def _arrays_below(group: Any, above: str, addresses: set[int], empty: list[int]) -> Iterator[tuple[str, Array]]:
-    """The arrays below a group.
+    """Yield the arrays below a group.
 
     Args:
         group: The group.
         above: Its name.
-        addresses: The groups that were gone through.
-        empty: How many of them hold nothing.
+        addresses: The groups visited so far.
+        empty: Number of empty groups so far.
     """
-    # A group may lie in itself.
+    # A group may contain itself.
     address = int(h5py.h5o.get_info(group.id).addr)
     if address in addresses:
         return

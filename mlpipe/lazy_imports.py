@@ -1,4 +1,4 @@
-"""Libraries that are imported when something of them is first used, so that a short command does not pay for them."""
+"""Modules that are imported on first use, so that short commands do not wait for them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class LazyModule:
-    """A module that is imported when something of it is first used.
+    """A module that is imported when one of its attributes is first used.
 
-    For libraries that many functions of a module use, of which few commands call one. Type checkers are shown the import:
+    For libraries that many functions of a module use, but few commands call. Type checkers see the real import:
 
         if TYPE_CHECKING:
             import pyarrow as pa
@@ -25,6 +25,6 @@ class LazyModule:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(importlib.import_module(self._name), name)
-        # The next time it is an attribute as any other.
+        # Later accesses find an ordinary attribute.
         setattr(self, name, attribute)
         return attribute

@@ -1,9 +1,9 @@
-"""Identities of components, which hashes are made of, wherever the code lies today.
+"""Stable identities of components, from which hashes are computed, independent of where the code is today.
 
 Stored configurations name components by the dotted path of their code, and hashes of recipes, splits, caches and
-studies are made of such paths. So that code can move, the path that a component had in version 0.1.0 stays its
-identity for good: `FROZEN` lists it, `MOVED` says where the code lies now. A component that came later is
-identified as `GROUP/NAME`; a function or class of the user's own by its full path.
+studies include these paths. So that code can move, the path of a component in version 0.1.0 is its identity forever:
+`FROZEN` lists these paths, `MOVED` maps them to today's code. A later component is identified as `GROUP/NAME`; a
+function or class of the user's own by its full path.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-# For each group, the modules of 0.1.0 and what they held: NAME, or NAME=FUNCTION where the two differ.
+# For each group, the modules of 0.1.0 and their components: NAME, or NAME=FUNCTION if the two differ.
 FROZEN: Mapping[str, Mapping[str, str]] = {
     "mode": {
         "mlpipe.modes.analyze": "analyze=AnalyzeScheduler",
@@ -108,7 +108,7 @@ FROZEN: Mapping[str, Mapping[str, str]] = {
     "slicing": {"mlpipe.learn.slicing": "crops none"},
 }
 
-# Where code of 0.1.0 lies today: modules that moved whole, and components that left theirs (those count first).
+# Today's paths of code of 0.1.0: modules that moved as a whole, and single components (which take precedence).
 MOVED: Mapping[str, str] = {
     "mlpipe.arch.keras_json": "mlpipe.arch.keras.keras_json",
     "mlpipe.data.augmentations": "mlpipe.data.augment.samples",
@@ -191,9 +191,9 @@ MOVED: Mapping[str, str] = {
     "mlpipe.modes.upgrade.UpgradeScheduler": "mlpipe.dialects.mml_core.commands.upgrade.UpgradeScheduler",
 }
 
-# A package of another program whose names stand for those of `mlpipe.data.records`, in import strings and in imports.
+# Packages of other programs that are aliases of `mlpipe.data.records`, in import strings and in imports.
 ROW_PACKAGES = ("barrage",)
-# Classes of 0.1.0 that served several modes: by the mode and the path of then, what serves it now.
+# Classes of 0.1.0 for several modes: today's class by the mode and the old path.
 DIVIDED: Mapping[tuple[str, str], str] = {
     ("predict", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.predict.PredictScheduler",
     ("test", "mlpipe.modes.train.TrainingScheduler"): "mlpipe.modes.test.TestScheduler",
@@ -206,7 +206,7 @@ DIVIDED: Mapping[tuple[str, str], str] = {
 
 @cache
 def frozen() -> dict[str, tuple[str, str]]:
-    """The group and name of each component of 0.1.0, by the path that it had there."""
+    """Return group and name of each component of 0.1.0 by its path there."""
     rows = {}
     for group, modules in FROZEN.items():
         for module, entries in modules.items():
@@ -218,16 +218,16 @@ def frozen() -> dict[str, tuple[str, str]]:
 
 @cache
 def _origins() -> dict[str, str]:
-    """The path of 0.1.0 by the path of today, of the components that moved."""
+    """Return the path in 0.1.0 of each moved component by its path today."""
     by_rows_of_their_own_last = sorted(frozen(), key=lambda path: path in MOVED)
     return {today: path for path in by_rows_of_their_own_last if (today := current(path)) != path}
 
 
 def current(path: str) -> str:
-    """The path of today's code for a path in a stored configuration.
+    """Return today's path for a path in a stored configuration.
 
     Args:
-        path: A dotted path, of any version; a user's own is returned as it is.
+        path: A dotted path of any version; a path of the user's own is returned unchanged.
     """
     if path in MOVED:
         return MOVED[path]
@@ -236,11 +236,11 @@ def current(path: str) -> str:
 
 
 def scheduler(mode: str, path: str) -> str:
-    """The class of a mode that a stored run names by its path of then.
+    """Return today's path for the scheduler class that a stored run names.
 
     Args:
         mode: The mode's name.
-        path: A dotted path, of any version; a user's own is returned as it is.
+        path: A dotted path of any version; a path of the user's own is returned unchanged.
     """
     return DIVIDED.get((mode, path), current(path))
 
@@ -251,7 +251,7 @@ def _paths() -> dict[tuple[str, str], str]:
 
 
 def path_of(group: str, name: str) -> str:
-    """The path of today's code for a component of 0.1.0.
+    """Return today's path of a component of 0.1.0.
 
     Args:
         group: A key of `FROZEN`.
@@ -264,27 +264,27 @@ def path_of(group: str, name: str) -> str:
 
 
 def name_of(path: str) -> str:
-    """A component's name within its group, by its dotted path of any version; a user's own is its full path."""
+    """Return a component's name within its group for its path of any version; for the user's own code, the full path."""
     origin = _origins().get(path, path)
     return frozen()[origin][1] if origin in frozen() else _later_name(path)
 
 
 def identity(group: str, path: str) -> str:
-    """The name of a component in hashes: its path in 0.1.0, or `GROUP/NAME` for one that came later.
+    """Return the name of a component in hashes: its path in 0.1.0, or `GROUP/NAME` for a later one.
 
     Args:
-        group: The group that it stands in, a key of `FROZEN`.
-        path: Its dotted path, of any version. A user's own is its own identity.
+        group: The group of the component, a key of `FROZEN`.
+        path: Its dotted path of any version. A path of the user's own is its own identity.
     """
     origin = _origins().get(path, path)
     return origin if origin in frozen() or not path.startswith("mlpipe.") else f"{group}/{_later_name(path)}"
 
 
 def identified(section: str, value: Any) -> Any:
-    """A part of a configuration as hashes are made of it: with identities in place of dotted paths.
+    """Return a part of a configuration with identities in place of dotted paths, as input of hashes.
 
     Args:
-        section: The key that the part stands at.
+        section: The key of the part.
         value: The part, plain data.
     """
     if isinstance(value, Mapping):
@@ -298,7 +298,7 @@ def identified(section: str, value: Any) -> Any:
 
 
 def _group(section: str, key: Any) -> str:
-    """The group of what stands at a key of a section: stages and pipelines hold components of other groups."""
+    """Return the group of the components at a key of a section: stages and pipelines hold components of other groups."""
     if section == "augmentations" and key == "device":
         return "device_augmentations"
     return "callbacks" if key == "extra_callbacks" else key if key in FROZEN else section

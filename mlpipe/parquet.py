@@ -1,4 +1,4 @@
-"""Parquet files that anybody may have written: none that stands for far more than it could honestly hold is read."""
+"""Read untrusted Parquet files: files that decode to far more than their size allows are refused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 else:
     pa, pc, pq = LazyModule("pyarrow"), LazyModule("pyarrow.compute"), LazyModule("pyarrow.parquet")
 
-# Bytes of a value of each physical type of a fixed size; of texts what they hold counts.
+# Bytes per value of the physical types of fixed size; strings count by content.
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-# Rows are told apart by a name, of which each has a byte at least.
+# Rows have names to identify them, each of at least one byte.
 _FEW_ROWS = 1_000_000
 # Field numbers of parquet.thrift: of a page header, of the footer down to the metadata of a column chunk, and of that metadata.
 _TYPE, _UNPACKED, _PACKED, _DICTIONARY = 1, 2, 3, 2
@@ -55,15 +55,15 @@ class _Column(NamedTuple):
 
 @contextmanager
 def opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
-    """A file that is open for reading, of a size that its bytes let expect.
+    """Open a file for reading whose decoded size is plausible for its bytes.
 
     Args:
         path: The file.
         options: Options of `pyarrow.parquet.ParquetFile`.
 
     Raises:
-        OSError: When it cannot be opened, or is no ordinary file.
-        ValueError: When it is damaged, or is far larger decoded than stored; Arrow's own errors are such ones.
+        OSError: When it cannot be opened, or is not an ordinary file.
+        ValueError: When it is damaged, or decodes to far more than its size; Arrow's own errors are subclasses.
     """
     stored = limits.require_ordinary(path)
     with pq.ParquetFile(path, **options) as file:
@@ -264,12 +264,12 @@ def _number(content: mmap.mmap, at: int) -> tuple[int, int]:
 
 
 def _signed(raw: int) -> int:
-    """A number whose sign is its last bit."""
+    """Decode a zigzag-encoded number, whose sign is its last bit."""
     return (raw >> 1) ^ -(raw & 1)
 
 
 def _is_text(file: pq.ParquetFile, column: int) -> bool:
-    """Whether a column has texts or bytes of any length, which are no part of lists or mappings."""
+    """Return whether a column has strings or bytes of variable length and is not part of lists or mappings."""
     field = file.schema.column(column)
     return bool(field.physical_type == "BYTE_ARRAY" and field.max_repetition_level == 0 and "." not in field.path)
 

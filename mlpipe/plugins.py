@@ -1,12 +1,12 @@
-"""Installed packages that bring options, modes, sources and losses: those that declare the entry point `mlpipe.plugins`.
+"""Plugins: installed packages with options, modes, sources and losses, declared by the entry point `mlpipe.plugins`.
 
 ```toml
 [project.entry-points."mlpipe.plugins"]
 mine = "mlpipe_mine"
 ```
 
-The package's folder `conf/` is one more folder of configuration files, and its modules may be named by `_target_`. Nothing is
-imported before a configuration uses it. The current folder installs nothing: what is declared there is not looked at.
+The package's folder `conf/` is an additional folder of configuration files, and `_target_` may name its modules. A plugin is
+imported only when a configuration uses it. Declarations in the current folder are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GROUP = "mlpipe.plugins"
-# How folders end in which a distribution says what it is; in an egg it is the whole name.
+# Suffixes of metadata folders of distributions; in an egg it is the whole name.
 _DECLARING = (".dist-info", "egg-info")
 
 
@@ -31,8 +31,8 @@ class Plugin:
     Attributes:
         name: The entry point's name.
         package: The package that it names.
-        distribution: What was installed, and its version.
-        folder: The package's folder; None: it is not there.
+        distribution: Name and version of the installed distribution.
+        folder: The package's folder; None: not found.
     """
 
     name: str
@@ -48,30 +48,30 @@ class Plugin:
 
     @property
     def options(self) -> list[tuple[str, str]]:
-        """Group and name of each option that it brings."""
+        """Return group and name of each of its options."""
         conf = self.conf
         paths = sorted(conf.rglob("*.yaml")) if conf is not None else []
         return [(file.parent.relative_to(conf).as_posix(), file.stem) for file in paths]  # type: ignore[arg-type]
 
 
 def installed() -> tuple[Plugin, ...]:
-    """The plugins, by name."""
+    """Return the plugins, sorted by name."""
     current_folder = Path.cwd().resolve()
     return _installed(tuple(place for place in sys.path if place and Path(place).resolve() != current_folder))
 
 
 def folders(extra: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """The folders of configuration files of all plugins, and further ones behind them.
+    """Return the configuration folders of all plugins, followed by additional ones.
 
     Args:
-        extra: The further ones.
+        extra: The additional folders.
     """
     own = (plugin.conf for plugin in installed())
     return tuple(dict.fromkeys([*(conf for conf in own if conf is not None), *extra]))
 
 
 def owns(module: str) -> bool:
-    """Whether a module is one of a plugin's package, and its file lies there.
+    """Return whether a module belongs to a plugin's package and its file is in the package's folder.
 
     Args:
         module: A dotted name.
@@ -90,7 +90,7 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
     likely = list(dict.fromkeys(_likely(places)))
     if not likely:
         return ()
-    # Imported only now, for most have no plugin.
+    # A late import, because most installations have no plugin.
     from importlib import metadata
 
     for distribution in metadata.distributions(path=likely):
@@ -102,7 +102,7 @@ def _installed(places: tuple[str, ...]) -> tuple[Plugin, ...]:
 
 
 def _likely(places: Sequence[str]) -> Iterator[str]:
-    """Folders in which a file of entry points has the name in it, and archives, which are not read here."""
+    """Yield metadata folders whose entry points contain the group name, and archives, which are not read here."""
     for place in places:
         try:
             with os.scandir(place) as entries:
@@ -117,7 +117,7 @@ def _likely(places: Sequence[str]) -> Iterator[str]:
 
 
 def _has_group_name(folder: str) -> bool:
-    """Whether what a distribution says of its entry points has the name in it."""
+    """Return whether a distribution's entry points contain the group name."""
     try:
         with open(f"{folder}/entry_points.txt", "rb") as file:  # noqa: PTH123
             return GROUP.encode() in file.read()
@@ -126,7 +126,7 @@ def _has_group_name(folder: str) -> bool:
 
 
 def _folder(package: str, places: tuple[str, ...]) -> Path | None:
-    """The folder of an installed package, found without an import."""
+    """Return the folder of an installed package without importing it."""
     first, *rest = package.split(".")
     spec = importlib.machinery.PathFinder.find_spec(first, list(places))
     for place in (spec.submodule_search_locations or ()) if spec is not None else ():

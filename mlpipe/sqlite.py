@@ -1,4 +1,4 @@
-"""SQLite files that anybody may have written: nothing is asked of one that computes its answers, or has too much of them."""
+"""Read untrusted SQLite files: files with computed contents or too much data are not queried."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 from mlpipe import limits
 
-# How SQLite opens a file, which it does not make where there is none.
+# Open mode that does not create a missing file.
 _AS_IT_IS = urlencode({"mode": "rw"})
 
 
 class Size(NamedTuple):
-    """Of some tables their rows, the bytes of all cells of these, and the most values of JSON that the cells can hold."""
+    """Size of some tables: rows, bytes of all their cells, and the maximum number of JSON values in the cells."""
 
     rows: int
     bytes: int
@@ -24,7 +24,7 @@ class Size(NamedTuple):
 
 
 class BoundedConnection(sqlite3.Connection):
-    """Neither reads nor makes a value of more than `limits.STUDY` bytes; what is larger is an error of SQLite's."""
+    """A connection with values of at most `limits.STUDY` bytes; SQLite raises an error when it reads or creates a larger one."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -33,41 +33,40 @@ class BoundedConnection(sqlite3.Connection):
 
 @contextmanager
 def opened(file: Path) -> Iterator[sqlite3.Connection]:
-    """An SQLite file as the library opens it that reads it next: what lies beside it counts too, be it written and not yet
-    in it, or to be taken back.
+    """Open an SQLite file in the mode of the library that reads it next, with its journal or write-ahead log included.
 
     Args:
-        file: The file, which is there.
+        file: The file, which must exist.
 
     Raises:
-        sqlite3.Error: When it is no such file.
+        sqlite3.Error: When it is not an SQLite file.
     """
     address = f"{file.absolute().as_uri()}?{_AS_IT_IS}"
     with closing(sqlite3.connect(address, uri=True, factory=BoundedConnection)) as connection:
-        # A name may be any bytes; one that is no text must not end the search for what computes.
+        # A name may be any bytes; invalid UTF-8 must not stop the search for computed contents.
         connection.text_factory = lambda content: content.decode("utf-8", "backslashreplace")
         yield connection
 
 
 def computed_in(file: Path, own: Sequence[str] = ()) -> str | None:
-    """What an SQLite file computes when its tables are asked, perhaps without end.
+    """Find anything in an SQLite file that is computed, perhaps without end, when its tables are queried.
 
     Args:
-        file: The file, which is there.
-        own: Tables whose triggers and computed columns do not count.
+        file: The file, which must exist.
+        own: Tables whose triggers and computed columns are allowed.
 
     Returns:
-        Its name and what it is: a view, a trigger, a virtual table, or a column that is computed; None where it has none.
+        Its name and kind: a view, a trigger, a virtual table, or a computed column; None if there is none.
 
     Raises:
-        sqlite3.Error: When it is no such file, or somebody writes into it for seconds.
+        sqlite3.Error: When it is not an SQLite file, or another process holds a write lock for seconds.
     """
     places = ", ".join("?" * len(own))
     with opened(file) as connection:
         row = connection.execute(
             "SELECT name || ' is a view or a trigger' FROM sqlite_master WHERE type NOT IN ('table', 'index')"
             f" AND NOT (type = 'trigger' AND tbl_name IN ({places}))"
-            # How SQLite keeps what made a table, however it was spelt.
+            # SQLite stores the statement that created a table in this normalised form.
             " UNION ALL SELECT name || ' is a virtual table' FROM sqlite_master"
             " WHERE type = 'table' AND sql NOT LIKE 'CREATE TABLE %'"
             " UNION ALL SELECT one.name || '.' || cell.name || ' is a computed column'"
@@ -79,20 +78,20 @@ def computed_in(file: Path, own: Sequence[str] = ()) -> str | None:
 
 
 def size(connection: sqlite3.Connection, tables: Mapping[str, tuple[str, Sequence[Any]]]) -> Size:
-    """How much the rows of tables hold, which is summed without making anything of them.
+    """Return the size of the rows of tables, summed without loading them.
 
     Args:
         connection: The opened file.
-        tables: The condition for the rows of each table that count, an expression of SQL with its values.
+        tables: For each table the SQL condition for the rows that count, with its parameters.
 
     Raises:
         sqlite3.DataError: When a cell has more than `limits.STUDY` bytes.
-        sqlite3.Error: When it is damaged.
+        sqlite3.Error: When the file is damaged.
     """
     total = Size(0, 0, 0)
     for table, (condition, values) in tables.items():
         names = [row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", [table])]
-        # A value of JSON after the first follows a comma, a bracket or a brace; nothing of SQLite counts letters.
+        # Each JSON value after the first follows a comma, a bracket or a brace; SQLite has no function to count characters.
         cells = [f"CAST({_quoted(name)} AS BLOB)" for name in names]
         length = " + ".join(f"ifnull(length({cell}), 0)" for cell in cells) or "0"
         bare = [f"replace(replace(replace({_quoted(name)}, ',', ''), '[', ''), '{{', '')" for name in names]
@@ -106,5 +105,5 @@ def size(connection: sqlite3.Connection, tables: Mapping[str, tuple[str, Sequenc
 
 
 def _quoted(name: str) -> str:
-    """A name as SQL reads it, whatever is in it."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'

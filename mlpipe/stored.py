@@ -1,6 +1,6 @@
-"""Typed readers of what a project holds, as strict as the checks of a user's input: types, names, numbers.
+"""Typed readers for the files of a project, as strict as the checks of user input.
 
-Every file of JSON that this program reads again passes one of them, so that what somebody edited is one sentence.
+Every JSON file that this program reads again goes through one of them, so that edited files give a clear error message.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from mlpipe.errors import ProjectError, first_line, is_out_of_memory, problem
 log = logging.getLogger("mlpipe")
 
 Made = TypeVar("Made")
-# Beyond every whole number of 64 bits.
+# Larger than every signed 64-bit integer.
 _MOST = 2**63
 
 
 def read(path: Path, annotation: type[Made], fix: str) -> Made:
-    """The content of a file of JSON that this program wrote.
+    """Read a JSON file that this program wrote.
 
     Args:
         path: The file.
-        annotation: A dataclass, a TypedDict or another annotation, as `made`, `checked` and `fits` take them.
-        fix: What to do where it is damaged.
+        annotation: A dataclass, a TypedDict or another annotation, as for `made`, `checked` and `fits`.
+        fix: What to do if the file is damaged.
 
     Raises:
-        ProjectError: When it cannot be read, is no JSON, or holds something else; a sentence with its name.
+        ProjectError: When it cannot be read, is not JSON, or has other content; the message names the file.
     """
     try:
         return of(annotation, files.read_json(path, limits.RECORD))
@@ -45,10 +45,10 @@ def read(path: Path, annotation: type[Made], fix: str) -> Made:
 
 
 def of(annotation: type[Made], plain: Any) -> Made:
-    """Data of JSON as what an annotation says.
+    """Convert JSON data to the type of an annotation.
 
     Raises:
-        TypeError: As `made` and `checked`, or when it is of another type.
+        TypeError: As for `made` and `checked`, or when the data has another type.
     """
     if dataclasses.is_dataclass(annotation):
         return made(annotation, plain)
@@ -60,10 +60,10 @@ def of(annotation: type[Made], plain: Any) -> Made:
 
 
 def made(kind: type[Made], stored: Any) -> Made:
-    """A dataclass from a stored mapping, every value of the type that its field says.
+    """Create a dataclass from a stored mapping, with the type of every value checked.
 
     Raises:
-        TypeError: When a key is missing or unknown, or a value is of another type.
+        TypeError: When a key is missing or unknown, or a value has another type.
     """
     if not isinstance(stored, Mapping):
         raise TypeError("it is no mapping")
@@ -75,7 +75,7 @@ def made(kind: type[Made], stored: Any) -> Made:
 
 
 def _field_value(value: Any, annotation: Any) -> Any:
-    """A value of a dataclass's field, which may be one itself."""
+    """Convert a value for a field of a dataclass, which may be a dataclass itself."""
     for option in typing.get_args(annotation) or (annotation,):
         if isinstance(option, type) and dataclasses.is_dataclass(option) and isinstance(value, Mapping):
             return made(option, value)
@@ -83,10 +83,10 @@ def _field_value(value: Any, annotation: Any) -> Any:
 
 
 def checked(kind: type[Made], stored: Any) -> Made:
-    """A mapping whose known keys have the types that a TypedDict says; further keys are left as they are.
+    """Return a mapping after checking its known keys against a TypedDict; further keys are left as they are.
 
     Raises:
-        TypeError: When a required key is missing, or a value is of another type.
+        TypeError: When a required key is missing, or a value has another type.
     """
     if not isinstance(stored, dict):
         raise TypeError("it is no mapping")
@@ -100,7 +100,7 @@ def checked(kind: type[Made], stored: Any) -> Made:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value of JSON has the type that an annotation says; a text must be one that UTF-8 can say."""
+    """Return whether a JSON value has the type of an annotation; strings must be valid UTF-8."""
     if annotation is Any:
         return True
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
@@ -128,7 +128,7 @@ def fits(value: Any, annotation: Any) -> bool:
         return True
     if annotation in (int, float):
         is_number = isinstance(value, int if annotation is int else int | float) and not isinstance(value, bool)
-        # What is written has neither NaN nor infinity, and no number beyond those that arrays hold.
+        # This program writes neither NaN nor infinity, and no integers beyond those of arrays.
         return is_number and (abs(value) < _MOST if isinstance(value, int) else math.isfinite(value))
     if annotation is str:
         return isinstance(value, str) and (
@@ -139,7 +139,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 @cache
 def tell_left_out(sentence: str) -> None:
-    """Say in the log, once, that a file which cannot be read is left out.
+    """Log once that an unreadable file is skipped.
 
     Args:
         sentence: What is wrong with it.

@@ -1,4 +1,4 @@
-"""What the author of a plugin tests it with: its options are found, complete, allowed, and can be made.
+"""Checks for authors of plugins: the options are found, complete, valid, and can be instantiated.
 
 from mlpipe import testing
 
@@ -17,7 +17,7 @@ from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean, in_short, listing, problem
 from mlpipe.plugins import Plugin
 
-# Classes or labels, and rows, of the batch that a loss is tried with.
+# Number of classes or labels, and of rows, in the batch that losses are tested with.
 _OUTPUTS, _ROWS = 3, 6
 _KINDS = ("classification", "multilabel", "regression")
 
@@ -25,15 +25,15 @@ _KINDS = ("classification", "multilabel", "regression")
 def check_plugin(name: str) -> None:
     """Check an installed plugin by the name of its entry point.
 
-    Files of `conf/` must be of groups of mlpipe, begin with a comment that says what they are for, shadow no option of
-    mlpipe, and have values that fit the signature of what they name. That is imported: a mode must be a `Scheduler`, a
-    loss gives one finite number with a gradient for a small batch of some kind of task.
+    Files of `conf/` must belong to groups of mlpipe, begin with a comment that describes them, shadow no option of mlpipe, and
+    have values that fit the signature of their `_target_`. The target is imported: a mode must be a `Scheduler`, and a loss must
+    return one finite number with a gradient for a small batch of some kind of task.
 
     Args:
         name: The entry point's name.
 
     Raises:
-        AssertionError: With a sentence for everything that is wrong.
+        AssertionError: With a sentence for each problem.
     """
     by_name = {plugin.name: plugin for plugin in plugins.installed()}
     if name not in by_name:
@@ -46,7 +46,7 @@ def check_plugin(name: str) -> None:
 
 
 def problems(plugin: Plugin) -> list[str]:
-    """A sentence for everything that is wrong with a plugin's files and with what they name, which is imported.
+    """Return a sentence for each problem with a plugin's files and their targets, which are imported.
 
     Args:
         plugin: The plugin.
@@ -78,14 +78,14 @@ def _option_problems(plugin: Plugin, group: str, name: str) -> list[str]:
         return [*sentences, problem(key, f"cannot be read ({error})", fix="correct the file")]
     for slot, node in _described_components(group, content):
         component, wrong = components.check(key, slot, node)
-        # What a command is to give is no mistake of the file.
+        # Values that the command line must give are no mistake of the file.
         sentences += [sentence for sentence in wrong if "a value is needed" not in sentence]
         sentences += _code_problems(key, component) if component is not None and not wrong else []
     return sentences
 
 
 def _described_components(group: str, content: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The components of an option's file: slot and section of each."""
+    """Return slot and section of each component in an option's file."""
     if not isinstance(content, dict) or group not in components.SLOTS:
         return []
     if group == "mode":
@@ -101,7 +101,7 @@ def _described_components(group: str, content: Any) -> list[tuple[str, dict[str,
 
 
 def _code_problems(key: str, component: Component) -> list[str]:
-    """A sentence where what an option names cannot be imported, or is not what its group asks for."""
+    """Return a sentence if the target of an option cannot be imported, or is not what its group requires."""
     try:
         loaded = component.load()
         if component.slot == "mode":
@@ -120,7 +120,7 @@ def _is_scheduler(loaded: Any) -> bool:
 
 
 def _loss_problems(key: str, component: Component) -> list[str]:
-    """A sentence where a loss gives no number, or no gradient, for any kind of task that it can be made for."""
+    """Return a sentence if a loss gives no number, or no gradient, for any kind of task that it can be built for."""
     import torch
 
     from mlpipe.learn.build.loss import built

@@ -1,1 +1,1 @@
-"""Networks and their weights; knows nothing of data, configuration or projects."""
+"""Networks and their weights; independent of data, configuration and projects."""

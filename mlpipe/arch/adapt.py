@@ -1,7 +1,7 @@
-"""Partial training of a network: freeze its first stages, or learn low-rank additions (LoRA) to frozen weights.
+"""Partial training of a network: freeze its first stages, or train low-rank additions (LoRA) to frozen weights.
 
-Low-rank additions are stored merged into the weights that they add to, so that predicting needs nothing but the network
-itself; a training's saved state holds them apart, so that it goes on exactly.
+Weight files hold the low-rank additions merged into their base weights, so that prediction needs only the plain network.
+The saved state of a training keeps them separate, so that the training resumes exactly.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _BACKBONE = "backbone."
-# The name of a parameter that timm counts among no layer, as it does a network's head.
+# A parameter name that timm assigns to no layer, as it does for the head of a network.
 _UNMATCHED = "~"
-# The mark of a batch normalisation that keeps its statistics while its scale and shift learn.
+# Attribute that marks a batch normalisation whose statistics stay fixed while its scale and shift are trained.
 _KEEPS = "keeps_statistics"
 
 
 class Added(nn.Module):
-    """A frozen layer plus a low-rank addition that learns: y = base(x) + scale * up(down(dropout(x))).
+    """A frozen layer plus a trainable low-rank addition: y = base(x) + scale * up(down(dropout(x))).
 
     `weight` and `bias` are those of the merged layer, for networks that read them instead of calling the layer.
 
     Args:
         base: A linear layer, or a convolution without groups.
-        rank: Rows of the first factor; the second starts at zero, so that training starts from the base.
-        scale: What the addition is multiplied by.
-        dropout: Dropout of the addition's input.
+        rank: Rows of the first factor. The second factor starts at zero, so that training starts from the base layer.
+        scale: Factor of the addition.
+        dropout: Dropout rate on the input of the addition.
     """
 
     def __init__(self, base: nn.Linear | nn.Conv2d, rank: int, scale: float, dropout: float) -> None:
@@ -54,14 +54,14 @@ class Added(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's output with the addition."""
+        """Return the output of the base layer plus the addition."""
         added: Tensor = self.up(self.down(self.dropout(x)))
         plain: Tensor = self.base(x)
         return plain + self.scale * added
 
     @property
     def weight(self) -> Tensor:
-        """The merged weights, of the base's shape."""
+        """The merged weights, in the shape of the base's."""
         up, down = self.up.weight.flatten(1), self.down.weight.flatten(1)
         return self.base.weight + self.scale * (up @ down).view_as(self.base.weight)
 
@@ -87,21 +87,21 @@ def lora(
     alpha: Annotated[float, "> 0"] = 16.0,
     dropout: Annotated[float, ">= 0", "< 1"] = 0.0,
 ) -> None:
-    """Freeze the backbone and add low-rank matrices to its layers, which learn with the heads (LoRA; Hu et al. 2022).
+    """Freeze the backbone and train low-rank additions to its layers together with the heads (LoRA; Hu et al. 2022).
 
-    Linear layers and convolutions without groups can be added to; others that a pattern matches stay frozen. The first
-    factor of a convolution has its kernel, the second is a 1 x 1 convolution. The frozen backbone keeps its batch
-    statistics and uses no dropout.
+    Linear layers and ungrouped convolutions can have additions; other layers that a pattern matches stay frozen. The
+    first factor of a convolution uses its kernel size, the second is a 1 x 1 convolution. The frozen backbone keeps its
+    batch statistics and uses no dropout.
 
     Args:
-        network: The network, changed in place; the program gives it.
-        layers: Patterns of layers' names in the backbone, such as `*attn.qkv`; `*` stands for anything.
-        rank: Rank of each addition; at most the layer's smaller side is of use.
+        network: The network, changed in place; set by the program.
+        layers: Name patterns of layers in the backbone, such as `*attn.qkv`; `*` matches anything.
+        rank: Rank of each addition; values above the smaller side of the layer's matrix bring nothing.
         alpha: Additions are scaled by alpha / rank.
-        dropout: Dropout of an addition's input.
+        dropout: Dropout rate on the input of each addition.
 
     Raises:
-        ConfigError: When the network has no backbone, or a pattern matches no layer that can be added to.
+        ConfigError: When the network has no backbone, or a pattern matches no layer that can have an addition.
     """
     body = getattr(network, "backbone", None)
     if not isinstance(body, nn.Module):
@@ -127,7 +127,7 @@ def lora(
 
 
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """The network's state with every addition merged into its base, under the names of a network without additions."""
+    """Return the network's state with all additions merged, under the tensor names of a network without additions."""
     state: Mapping[str, Tensor] = network.state_dict()
     merged = dict(state)
     for name, module in network.named_modules():
@@ -141,7 +141,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def added_parameter_count(network: nn.Module) -> int:
-    """The number of parameters that the network's additions hold."""
+    """Return the number of parameters in the network's additions."""
     return sum(
         parameter.numel()
         for addition in additions(network)
@@ -150,20 +150,20 @@ def added_parameter_count(network: nn.Module) -> int:
 
 
 def additions(network: nn.Module) -> list[Added]:
-    """The network's low-rank additions."""
+    """Return the network's low-rank additions."""
     return [module for module in network.modules() if isinstance(module, Added)]
 
 
 def freeze(network: nn.Module, part: bool | str | int) -> None:
-    """Let a part of the network's backbone learn no more.
+    """Freeze all or the first stages of the network's backbone.
 
     Args:
         network: A network with a `backbone`, changed in place.
-        part: False: nothing; True or `backbone`: all of it; a number: all but so many last stages, as timm counts them (the
-            stem is the first; a transformer's blocks are stages).
+        part: False: nothing; True or `backbone`: the whole backbone; a number: all but that many last stages, as timm
+            counts them (the stem is the first stage; each block of a transformer is a stage).
 
     Raises:
-        ConfigError: When the backbone has no such stages.
+        ConfigError: When the stages are unknown, or there are not that many.
     """
     if part is False:
         return
@@ -183,14 +183,14 @@ def freeze(network: nn.Module, part: bool | str | int) -> None:
 
 
 def freeze_statistics(network: nn.Module, is_frozen: bool) -> None:
-    """Let the batch normalisations of the network's backbone keep the statistics that they have, or follow the images again.
+    """Freeze or unfreeze the statistics of the backbone's batch normalisations.
 
-    One that keeps them normalises by them in training as in evaluation; its scale and shift learn. A head that was fitted to
-    the features of evaluation then sees the same features when the backbone begins to learn.
+    With frozen statistics a layer normalises in training as it does in evaluation; its scale and shift are still trained.
+    A head that was fitted to features from evaluation mode then sees the same features when the backbone is unfrozen.
 
     Args:
-        network: The network; nothing changes where it has no `backbone`.
-        is_frozen: Whether they keep them. It comes into force with the next `keep_frozen_in_eval`.
+        network: The network; nothing changes if it has no `backbone`.
+        is_frozen: Whether the statistics are frozen. Takes effect with the next `keep_frozen_in_eval`.
     """
     for layer in _normalisations(network):
         setattr(layer, _KEEPS, is_frozen)
@@ -202,16 +202,16 @@ def _normalisations(network: nn.Module) -> list[_BatchNorm]:
 
 
 def layer_numbers(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
-    """The number of the layer, or the stage, of each of a network's parameters, counted from the pixels.
+    """Return the layer or stage number of each parameter of a network, counted from the input.
 
-    The heads, and what timm does not count among the layers, are the last layer. Stages are the backbone's alone.
+    The heads, and parameters that timm assigns to no layer, belong to the last layer. Stages cover the backbone only.
 
     Args:
         network: A network with a timm network as its `backbone`.
-        coarse: Stages instead of layers.
+        coarse: Return stages instead of layers.
 
     Returns:
-        By the parameter's name in `network`; None when timm does not know the backbone's layers.
+        Numbers by parameter name in `network`; None when timm does not know the layers of the backbone.
     """
     body = getattr(network, "backbone", None)
     matcher = getattr(body, "group_matcher", None)
@@ -227,14 +227,14 @@ def layer_numbers(network: nn.Module, *, coarse: bool) -> dict[str, int] | None:
 
 
 def keep_frozen_in_eval(network: nn.Module) -> None:
-    """Put what does not learn in evaluation mode: frozen batch norms keep their statistics, frozen parts use no dropout.
+    """Put frozen parts in evaluation mode, so that their batch norms keep their statistics and they use no dropout.
 
-    A part without parameters, such as a dropout, belongs to what comes before it: it stays in training mode once
-    something before it in the same part learns. Of a backbone with low-rank additions only their dropouts train. Batch
-    normalisations that are to keep their statistics (`freeze_statistics`) are in evaluation mode even where they learn.
+    A child without parameters, such as dropout, belongs to the children before it: it stays in training mode if one of
+    them is trainable. In a backbone with low-rank additions only the dropouts of the additions are in training mode. Batch
+    normalisations with frozen statistics (`freeze_statistics`) are in evaluation mode even where they are trainable.
 
     Args:
-        network: A network in training mode; only its `backbone` is looked at.
+        network: A network in training mode; only its `backbone` is changed.
     """
     body = getattr(network, "backbone", None)
     if not isinstance(body, nn.Module):
@@ -253,7 +253,7 @@ def keep_frozen_in_eval(network: nn.Module) -> None:
 
 
 def _set_frozen_to_eval(part: nn.Module) -> None:
-    """Put the frozen children of a part in evaluation mode, and those of its children of which a part learns."""
+    """Put the frozen children of a part in evaluation mode, recursively in its partly frozen children."""
     something_learns = False
     for child in part.children():
         if _learns(child):

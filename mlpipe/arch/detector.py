@@ -1,4 +1,4 @@
-"""Detectors with anchors on any timm network, normalisation included: pixels in, boxes with scores and classes out."""
+"""Anchor-based detectors on any timm network, from pixels to boxes with scores and classes, normalisation included."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Detector(nn.Module):
-    """Normalises pixels and finds objects.
+    """A network that normalises pixels and detects objects.
 
-    In training it gives raw rows (`mlpipe.arch.boxes`), of which a loss is computed; in evaluation detections, and with
-    targets beside the images both, the rows under the target's name and `RAW`.
+    In training it returns raw rows (`mlpipe.arch.boxes`), the input of the loss; in evaluation, detections. In evaluation
+    with targets it returns both, the raw rows under the target's name plus `RAW`.
 
     Args:
-        backbone: Images to feature maps, coarse ones last.
-        neck: These to what the heads see, coarse ones first.
-        heads: For each map a row of anchors times (5 + classes) channels.
+        backbone: Maps images to feature maps, coarsest last.
+        neck: Maps these to the inputs of the heads, coarsest first.
+        heads: One head per map, with anchors times (5 + classes) output channels.
         name: The target.
-        anchors: Widths and heights in pixels, shape (maps, anchors, 2), those of the coarsest map first.
-        mean: The mean of each channel that the backbone was made for, as pixels are given.
-        std: The standard deviation alike.
+        anchors: Widths and heights in pixels, shape (maps, anchors, 2), coarsest map first.
+        mean: Mean of each channel that the backbone expects, on the scale of the input pixels.
+        std: Standard deviation of each channel, on the same scale.
         min_score: As for `mlpipe.arch.boxes.suppressed`.
-        nms_iou: Its `iou`.
+        nms_iou: `iou` of `mlpipe.arch.boxes.suppressed`.
 
     Attributes:
-        begun: What stored weights it began with, one sentence; empty for none.
-        takes_targets: Whether it takes the targets of images beside them.
-        listed: `mlpipe.arch.boxes.listed`, for files of what it finds.
+        begun: One sentence about the stored weights that it started from; empty for none.
+        takes_targets: Whether `forward` takes targets.
+        listed: `mlpipe.arch.boxes.listed`, for files of detections.
     """
 
     takes_targets = True
@@ -68,24 +68,24 @@ class Detector(nn.Module):
         self._name, self._min_score, self._nms_iou = name, min_score, nms_iou
 
     def half(self) -> Self:
-        """The network in half precision; anchors stay as they are, for boxes are decoded in single precision."""
+        """Convert the network to half precision, except the anchors, because boxes are decoded in single precision."""
         return halved(self)
 
     def no_weight_decay(self) -> set[str]:
-        """The parameters that the backbone's network says should not decay; what gives its features does not say."""
+        """Return the parameters that timm exempts from weight decay; its feature wrapper does not pass them on."""
         return timm_body.undecayed(self)
 
     @property
     def image_layers(self) -> nn.Module:
-        """The part whose layers lie on the image, one of which a heat map is made of."""
+        """The part whose layers have spatial outputs, from one of which heat maps are computed."""
         return self.backbone
 
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
-        """Raw rows in training, detections of shape (n, 100, 6) in evaluation.
+        """Return raw rows in training, detections of shape (n, 100, 6) in evaluation.
 
         Args:
             images: Shape (n, channels, height, width), 0 to the pixels' peak.
-            target: What is to be found; it only asks for raw rows beside the detections.
+            target: True boxes; their presence only requests raw rows in addition to the detections.
         """
         height, width = images.shape[2:]
         maps = self.neck(self.backbone(images.to(self.mean.dtype).sub(self.mean).div_(self.std)))
@@ -99,10 +99,10 @@ class Detector(nn.Module):
 
 
 def halved(network: Network) -> Network:
-    """A detector whose layers compute in half precision, which half of an anchor's digits would not be enough for.
+    """Convert a detector to half precision, except its anchors, which need single precision.
 
     Args:
-        network: A detector with anchors; it is changed.
+        network: A detector with anchors, changed in place.
     """
     anchors = network.anchors
     nn.Module.half(network)
@@ -119,7 +119,7 @@ def detector_outputs(
     min_score: float,
     nms_iou: float,
 ) -> dict[str, Tensor]:
-    """What a detector gives of its raw rows in training and in evaluation, by name; see `Detector`."""
+    """Return a detector's outputs by name, from its raw rows and its mode; see `Detector`."""
     if network.training:
         return {name: raw}
     outputs = {name: boxes.detections(raw, sides, min_score=min_score, iou=nms_iou)}
@@ -127,11 +127,11 @@ def detector_outputs(
 
 
 class Pyramid(nn.Module):
-    """Feature maps of one width, each with what the coarser ones know (Lin et al. 2017; YOLOv3, section 2.3).
+    """A top-down feature pyramid with maps of one width (Lin et al. 2017; YOLOv3, section 2.3).
 
     Args:
-        channels: Of the maps, coarse ones last.
-        width: Channels of what comes out.
+        channels: Channels of the input maps, coarsest last.
+        width: Channels of the output maps.
     """
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
@@ -140,7 +140,7 @@ class Pyramid(nn.Module):
         self.merged = nn.ModuleList([_convolution(width, width, 3) for _ in channels])
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps, coarse ones first."""
+        """Return the output maps, coarsest first."""
         outputs: list[Tensor] = []
         for side, merged, feature_map in zip(self.sides, self.merged, reversed(maps), strict=True):
             own = side(feature_map)
@@ -174,31 +174,32 @@ def yolo(
     freeze: bool | Literal["backbone"] = False,
     pretrained_fallback: Literal["random"] | None = None,
 ) -> Detector:
-    """A light detector in the form of YOLOv3 (Redmon & Farhadi 2018) on feature maps of any timm network.
+    """Build a light detector of the YOLOv3 type (Redmon & Farhadi 2018) on feature maps of any timm network.
 
     Args:
-        heads: What the target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        backbone: timm's name.
-        name: What records call the network.
-        pretrained: True: timm's weights, downloaded or from its cache; False: random; or the name of a local extra.
-        weights: A file of weights of the whole network, or of the backbone alone, that replaces `pretrained`.
-        weights_strict: False loads what fits of that file, however little that is.
-        in_chans: Channels of the network; None: as the images.
-        strides: How many pixels a cell of each grid has on a side, fine grids first.
-        width: Channels of the maps that the heads see.
-        anchors: Widths and heights in pixels of what the network sees, small ones first, as many for each stride;
-            `kmeans`: from the training boxes; None: those of the paper, made for the size of the images.
-        anchors_per_cell: How many boxes a cell predicts, where anchors are not listed.
-        min_score: Detections with a smaller score are left out.
-        nms_iou: Of two boxes of a class that overlap by more, the one with the smaller score is left out.
-        freeze: True or `backbone`: the backbone does not learn.
-        pretrained_fallback: `random` goes on with random weights when a download fails.
+        heads: The head of the target; set by the program.
+        pixels: The format of the images; set by the program.
+        backbone: Name of the backbone in timm.
+        name: Name of the network in records.
+        pretrained: True: timm's pretrained weights, downloaded or from its cache; False: random weights; or the name of a
+            local package of weights.
+        weights: A weights file of the whole network or of the backbone alone; replaces `pretrained`.
+        weights_strict: False: load what fits from that file, however little that is.
+        in_chans: Number of input channels; None: as many as the images have.
+        strides: Cell size in pixels of each grid, finest first.
+        width: Channels of the feature maps before the heads.
+        anchors: Widths and heights in pixels of the network's input, smallest first, the same number for each stride;
+            `kmeans`: computed from the training boxes; None: those of the paper, scaled to the image size.
+        anchors_per_cell: Number of boxes that a cell predicts, unless anchors are listed.
+        min_score: Detections with a lower score are dropped.
+        nms_iou: Of two boxes of a class that overlap by more than this, the one with the lower score is dropped.
+        freeze: True or `backbone`: do not train the backbone.
+        pretrained_fallback: `random`: continue with random weights when the download fails.
 
     Raises:
-        ConfigError: When the task has no boxes, or the network no such feature maps.
+        ConfigError: When the task has no boxes, or the network no feature maps of these strides.
         MlpipeError: When a download fails.
-        DataError: When a file of weights does not fit.
+        DataError: When a weights file does not fit.
     """
     target, head = box_target(heads, name)
     if isinstance(anchors, list) and (not anchors or len(anchors) % len(strides)):
@@ -224,14 +225,14 @@ def yolo(
 
 
 def box_target(heads: Mapping[str, Head], name: str) -> tuple[str, Head]:
-    """The one target of a network that finds objects.
+    """Return the only target of a detector and its head.
 
     Args:
-        heads: What each target gets.
-        name: What records call the network.
+        heads: The head of each target.
+        name: Name of the network in records.
 
     Raises:
-        ConfigError: When there are several, or it has no boxes.
+        ConfigError: When there are several targets, or the target has no boxes.
     """
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "boxes are learned alone", fix="leave it out"))
@@ -243,14 +244,14 @@ def box_target(heads: Mapping[str, Head], name: str) -> tuple[str, Head]:
 
 
 def anchors_of(anchors: Anchors, count: int, head: Head, pixels: Pixels, grids: int) -> Tensor:
-    """Anchors as a network has them, shape (grids, anchors, 2), the largest first grid by grid.
+    """Return the anchors of a network, shape (grids, anchors, 2), grid with the largest anchors first.
 
     Args:
-        anchors: As of `yolo`.
-        count: How many there are in all.
-        head: Gives the training boxes where they decide.
-        pixels: What the images are like.
-        grids: How many grids there are.
+        anchors: As for `yolo`.
+        count: Total number of anchors.
+        head: The head, whose training targets are used for `kmeans`.
+        pixels: The format of the images.
+        grids: Number of grids.
     """
     paper = boxes.paper_anchors((pixels.sides[0], pixels.sides[1]), count)
     if isinstance(anchors, list):
@@ -261,16 +262,16 @@ def anchors_of(anchors: Anchors, count: int, head: Head, pixels: Pixels, grids: 
     elif anchors == "kmeans" and head.targets is not None and len(sizes := boxes.sizes_of(head.targets())):
         chosen = torch.from_numpy(boxes.clustered(sizes, count)).float()
     else:
-        # Where weights follow, they hold the anchors.
+        # Weights that are loaded later replace these anchors.
         chosen = torch.from_numpy(paper).float()
     return chosen.view(grids, -1, 2).flip(0).contiguous()
 
 
 def _indices(backbone: str, strides: Sequence[int]) -> list[int]:
-    """Which feature maps of a network of timm have so many pixels in a cell.
+    """Return the indices of a timm network's feature maps with the given strides.
 
     Raises:
-        ConfigError: When it has no such maps.
+        ConfigError: When the network has no feature maps of these strides.
     """
     try:
         with torch.device("meta"):
@@ -288,7 +289,7 @@ def _indices(backbone: str, strides: Sequence[int]) -> list[int]:
 
 
 def _output(width: int, anchors: int, classes: int) -> nn.Sequential:
-    """A map to the rows of its cells; an object is thought to be rare at first (Lin et al. 2017, focal loss)."""
+    """Return the head of one feature map, with a low initial objectness (Lin et al. 2017, focal loss)."""
     last = nn.Conv2d(width, anchors * (boxes.BOX + classes), 1)
     nn.init.normal_(last.weight, std=0.01)
     rare = torch.zeros(anchors, boxes.BOX + classes)

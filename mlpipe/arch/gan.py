@@ -1,4 +1,4 @@
-"""Networks that draw images: a generator, the critic that it learns from, and features by which images are compared."""
+"""Generative adversarial networks: a generator, its critic, and features for the comparison of images."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Parts of 64 bits, as signed numbers: the constants of SplitMix64 (Steele, Lea & Flood 2014).
+# The constants of SplitMix64 (Steele, Lea & Flood 2014) as signed 64-bit integers.
 _STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15 - 2**64, 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
-# So many images are drawn at a time, however many are asked for: another size of batch may round otherwise.
+# Fixed batch size for drawing images, because another batch size may round differently.
 DRAWN_AT_ONCE = 64
 _LARGEST = 512
 
 
 class Gan(nn.Module):
-    """A generator and its critic. In training a batch gives what the turn is taught by, else what drawn images are judged by.
+    """A generator and its critic, with outputs for the loss in training and for metrics in evaluation.
 
     Args:
-        generator: Noise (n, noise) to images (n, channels, *spatial).
-        critic: Images to one score each, (n, 1); more for real ones.
-        features: Pixels as they are given, to what images are compared by, (n, features). It does not learn.
-        noise: How many numbers an image is drawn from.
+        generator: Maps noise (n, noise) to images (n, channels, *spatial).
+        critic: Maps images to one score each, (n, 1); higher for real ones.
+        features: Maps unscaled pixels to features (n, features) for the comparison of images. It is not trained.
+        noise: Number of noise values per image.
         shape: Channels and spatial shape of an image.
         peak: The value of white.
-        signed: Whether generator and critic see values of -1 to 1 in place of 0 to 1.
-        target: The name of what the network gives.
+        signed: Whether generator and critic use values from -1 to 1 instead of 0 to 1.
+        target: Name of the network's output.
 
     Attributes:
-        begun: What stored weights it began with, one sentence; empty for none.
-        generators_turn: Whether the generator learns from the batch, and not the critic.
-        penalized: Whether the critic's gradient is looked at in its turn.
-        bound: What bounds the critic's weights; None: nothing.
+        begun: One sentence about the stored weights that it started from; empty for none.
+        generators_turn: Whether the current step trains the generator instead of the critic.
+        penalized: Whether the critic's steps compute the gradient penalty.
+        bound: Bound of the critic's weights; None: no bound.
         shape: As the argument.
         peak: As the argument.
     """
@@ -60,44 +60,44 @@ class Gan(nn.Module):
         self.bound: float | None = None
 
     def train(self, mode: bool = True) -> Gan:
-        """Training mode; the features keep their statistics."""
+        """Set training mode, except for the features, which keep their statistics."""
         super().train(mode)
         self.features.eval()
         return self
 
     def begin(self, *, generators_turn: bool, penalized: bool, bound: float | None) -> None:
-        """Begin a step of one of the two.
+        """Begin a training step of the generator or the critic.
 
         Args:
             generators_turn: As the attribute.
             penalized: As the attribute.
-            bound: As the attribute; the weights are bounded now.
+            bound: As the attribute; the weights are clipped immediately.
         """
         self.generators_turn, self.penalized, self.bound = generators_turn, penalized, bound
         self._bound_weights()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """What a batch of real images is for.
+        """Return the outputs for a batch of real images and as many drawn ones.
 
         Args:
             images: Shape (n, channels, *spatial), pixels as they are cached.
 
         Returns:
-            In training (n, 3): the critic's scores of the real and of as many drawn images, and the squared distance of its
-            gradient's norm from 1 between them; what the turn does not need is 0. Else (n, 2 + 2 * features): both scores,
-            then the features of each real image, then those of a drawn one, whose noise is drawn from the real image itself:
-            the same in any batch and any process.
+            In training (n, 3): the critic's scores of the real and the drawn images, and the gradient penalty between them,
+            (norm - 1)^2; columns that the step does not need are 0. In evaluation (n, 2 + 2 * features): both scores, the
+            features of each real image, and those of a drawn one, whose noise is derived from the pixels of the real image,
+            so that it is the same in any batch and any process.
         """
         return {self._target: self._training_outputs(images) if self.training else self._evaluation_outputs(images)}
 
     def draw(self, seeds: Tensor) -> Tensor:
-        """Images for seeds, in evaluation mode.
+        """Draw one image per seed, in evaluation mode.
 
         Args:
-            seeds: Whole numbers of 64 bits, shape (n,), see `seeds_of`.
+            seeds: 64-bit integers, shape (n,), see `seeds_of`.
 
         Returns:
-            Pixels on the scale of the task's, shape (n, channels, *spatial), float32.
+            Pixels on the task's scale, shape (n, channels, *spatial), float32.
         """
         was_training = self.training
         self.eval()
@@ -109,12 +109,12 @@ class Gan(nn.Module):
         return torch.cat(parts).float()
 
     def pixels(self, drawn: Tensor) -> Tensor:
-        """What the generator gives, on the scale of the task's pixels; within it where they are bytes."""
+        """Convert the generator's output to the scale of the task's pixels, clipped to it for integer pixels."""
         values = (drawn + 1) / 2 if self._signed else drawn
         return (values.clamp(0, 1) if self.peak > 1 else values) * self.peak
 
     def seen(self, images: Tensor) -> Tensor:
-        """Pixels as generator and critic see them."""
+        """Convert pixels to the scale that generator and critic use."""
         values = images.float() / self.peak
         return values * 2 - 1 if self._signed else values
 
@@ -122,7 +122,7 @@ class Gan(nn.Module):
         real = self.seen(images)
         noise = torch.randn(len(real), self.noise, device=real.device)
         if self.generators_turn:
-            # The critic's weights get no gradient, so that an optimizer of both leaves them as they are.
+            # The critic's weights get no gradient, so that a joint optimizer leaves them unchanged.
             with _without_gradients(self.critic):
                 score = self.critic(self.generator(noise))
             return torch.cat([torch.zeros_like(score), score, torch.zeros_like(score)], 1)
@@ -134,7 +134,7 @@ class Gan(nn.Module):
         return torch.cat([*scores, penalty], 1)
 
     def _penalty(self, real: Tensor, drawn: Tensor) -> Tensor:
-        """The squared distance of the gradient's norm from 1, at a random point between each pair (Gulrajani et al. 2017)."""
+        """Return the gradient penalty, (norm - 1)^2, at a random point between each pair (Gulrajani et al. 2017)."""
         share = torch.rand(len(real), *[1] * (real.ndim - 1), device=real.device)
         between = (share * real + (1 - share) * drawn).requires_grad_()
         (gradient,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
@@ -155,7 +155,7 @@ class Gan(nn.Module):
 
 @contextmanager
 def _without_gradients(module: nn.Module) -> Iterator[None]:
-    """Let a module's weights get no gradient from what is computed within."""
+    """Disable the gradients of a module's weights within the context."""
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -167,7 +167,7 @@ def _without_gradients(module: nn.Module) -> Iterator[None]:
 
 
 def as_buffers(module: nn.Module) -> None:
-    """Make the weights of a module ones that are stored with it and never learn, whatever an optimizer is given."""
+    """Turn the parameters of a module into buffers, which are saved but never trained."""
     for part in module.modules():
         for name, weight in list(part.named_parameters(recurse=False)):
             delattr(part, name)
@@ -175,36 +175,36 @@ def as_buffers(module: nn.Module) -> None:
 
 
 def mixed(numbers: Tensor) -> Tensor:
-    """Whole numbers of 64 bits, each as a random one: the finalizer of SplitMix64."""
+    """Hash 64-bit integers with the finalizer of SplitMix64."""
     numbers = (numbers ^ _shifted(numbers, 30)) * _FIRST
     numbers = (numbers ^ _shifted(numbers, 27)) * _SECOND
     return numbers ^ _shifted(numbers, 31)
 
 
 def _shifted(numbers: Tensor, bits: int) -> Tensor:
-    """To the right without the sign."""
+    """Shift to the right without sign extension."""
     moved: Tensor = (numbers >> bits) & (2 ** (64 - bits) - 1)
     return moved
 
 
 def seeds_of(seed: int, count: int) -> Tensor:
-    """The seeds of the first images of a seed, shape (count,): the first ones are the same however many there are."""
+    """Return the image seeds of a seed, shape (count,); a larger `count` only appends seeds."""
     return mixed(torch.arange(count) * _STEP + mixed(torch.tensor(seed)))
 
 
 def seeds_of_images(images: Tensor) -> Tensor:
-    """A seed for each image from its pixels alone, shape (n,); `images` has the shape (n, ...)."""
+    """Return one seed per image, computed from its pixels, shape (n,); `images` has the shape (n, ...)."""
     bits = images.float().contiguous().flatten(1).view(torch.int32).long()
     places = torch.arange(bits.shape[1], device=bits.device)
     return mixed(mixed(bits + places * _STEP).sum(1))
 
 
 def normal(seeds: Tensor, size: int) -> Tensor:
-    """Normally distributed numbers of seeds, by the method of Box & Muller (1958) from bits that are counted, not drawn.
+    """Return normally distributed numbers for seeds, by the Box-Muller transform (1958) of counter-based random bits.
 
     Args:
-        seeds: Whole numbers, shape (n,).
-        size: How many numbers of each.
+        seeds: Integers, shape (n,).
+        size: Numbers per seed.
 
     Returns:
         Shape (n, size), float32, on the seeds' device.
@@ -218,16 +218,16 @@ def normal(seeds: Tensor, size: int) -> Tensor:
 
 
 class ConvGenerator(nn.Module):
-    """Noise to images: a small map that is doubled until it covers the image, with convolutions and batch normalisation.
+    """A convolutional generator: upsamples a small map by factors of two until it covers the image.
 
-    It is the generator of DCGAN (Radford et al. 2016) with nearest neighbours and a convolution in place of transposed ones,
-    which leave no checkerboards (Odena et al. 2016).
+    This is the generator of DCGAN (Radford et al. 2016) with nearest-neighbour upsampling and convolutions in place of
+    transposed convolutions, which avoids checkerboard artefacts (Odena et al. 2016).
 
     Args:
-        noise: Numbers of the noise.
+        noise: Number of noise values.
         shape: Channels, height and width.
-        width: Channels of maps of half the images' size; those of the images' have half as many.
-        signed: Whether values are -1 to 1 in place of 0 to 1.
+        width: Channels of maps of half the image size; maps of the full size have half as many.
+        signed: Whether values are from -1 to 1 instead of 0 to 1.
     """
 
     def __init__(self, noise: int, shape: tuple[int, ...], width: int, *, signed: bool) -> None:
@@ -247,21 +247,21 @@ class ConvGenerator(nn.Module):
         self.end = nn.Tanh() if signed else nn.Sigmoid()
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Images of shape (n, channels, height, width) for noise of shape (n, noise)."""
+        """Return images of shape (n, channels, height, width) for noise of shape (n, noise)."""
         maps = functional.relu(self.norm(self.first(noise).view(-1, *self._start)))
         drawn: Tensor = self.end(self.last(self.blocks(maps)))
-        # Sides that are no multiples of what is doubled are cut on both ends alike.
+        # The map is cropped at its centre if the sides are no multiples of the upsampling factor.
         tops = [(length - side) // 2 for length, side in zip(drawn.shape[2:], self._sides, strict=True)]
         cut = drawn[:, :, tops[0] : tops[0] + self._sides[0], tops[1] : tops[1] + self._sides[1]]
         return cut
 
 
 class ConvCritic(nn.Module):
-    """Images to a score each, by convolutions that halve them; without batch normalisation, as each image counts for itself.
+    """A critic of strided convolutions with one score per image; no batch normalisation, so that images stay independent.
 
     Args:
         shape: Channels, height and width.
-        width: Channels of maps of half the images' size.
+        width: Channels of maps of half the image size.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int) -> None:
@@ -277,27 +277,27 @@ class ConvCritic(nn.Module):
         self.score = nn.Linear(_channel_count(width, times - 1) * math.prod(side // 2**times for side in sides), 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores of shape (n, 1) for images of shape (n, channels, height, width)."""
+        """Return scores of shape (n, 1) for images of shape (n, channels, height, width)."""
         scores: Tensor = self.score(self.body(images))
         return scores
 
 
 def doublings(sides: list[int]) -> int:
-    """How often the smallest map of images of these sides is doubled: to 4 to 7 pixels on the shorter side."""
+    """Return the number of doublings from a map with 4 to 7 pixels on the shorter side to an image of these sides."""
     return max(0, int(math.log2(min(sides) / 4))) if min(sides) >= 4 else 0
 
 
 def _channel_count(width: int, level: int) -> int:
-    """Channels of maps that were halved once more than `level` times; -1: of the images' own size."""
+    """Return the channels of maps halved `level` + 1 times; -1 is the size of the images."""
     return max(1, width // 2) if level < 0 else max(width, min(_LARGEST, width * 2**level))
 
 
 class ClassFeatures(nn.Module):
-    """Features of a small classifier, in which images of one class are alike: 64 numbers of an image of 32 pixels or less.
+    """The 64 features of a small classifier, computed from images shrunk to at most 32 pixels a side.
 
     Args:
-        channels: Of images.
-        classes: How many classes it learns to tell apart.
+        channels: Channels of the images.
+        classes: Number of classes that the classifier distinguishes.
         peak: The value of white.
     """
 
@@ -312,18 +312,18 @@ class ClassFeatures(nn.Module):
         self.head = nn.Linear(64, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of shape (n, 64)."""
+        """Return features of shape (n, 64)."""
         maps: Tensor = self.body(_shrunk_images(images, 32) / self._peak)
         return maps.mean((2, 3))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits of the classes, shape (n, classes)."""
+        """Return the logits of the classes, shape (n, classes)."""
         logits: Tensor = self.head(self(images))
         return logits
 
 
 class PixelFeatures(nn.Module):
-    """Means of pixels as features, at most 8 on a side, 0 to 1: for images of which no classes are known.
+    """Pixels from 0 to 1, averaged to at most 8 a side, as features of images without classes.
 
     Args:
         peak: The value of white.
@@ -334,12 +334,12 @@ class PixelFeatures(nn.Module):
         self._peak = peak
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of shape (n, channels * places)."""
+        """Return features of shape (n, channels * places)."""
         return _shrunk_images(images, 8).flatten(1) / self._peak
 
 
 def _shrunk_images(images: Tensor, most: int) -> Tensor:
-    """Images of so many pixels on a side at most, by means."""
+    """Shrink images to at most `most` pixels a side by averaging."""
     if images.ndim != 4 or max(images.shape[2:]) <= most:
         return images
     height, width = (min(most, side) for side in images.shape[2:])

@@ -1,7 +1,7 @@
-"""Initialisation of a network from stored weights, with one report of what was taken, adapted and left.
+"""Initialisation of a network from stored weights, with a report of the loaded, adapted and unused tensors.
 
-Everything that begins with stored weights comes through `load`: `arch.weights`, `reuse.parameters` and `mml tl`, and the
-weights of a stage. What a training left itself and goes on with, or predicts with, has to fit exactly and does not.
+Every training that starts from stored weights uses `load`: `arch.weights`, `reuse.parameters`, `mml tl`, and the weights
+of a stage. Resuming a training, and predicting with its weights, does not: these weights have to fit exactly.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from mlpipe.arch.timm_body import Body, State
 from mlpipe.errors import DataError, counted, listing, problem
 
 _HEADS, _DECODER = "heads.", "decoder."
-# The deepest wrapper whose name is looked for before the names of tensors.
+# Maximum depth of wrapper prefixes in tensor names.
 _DEEPEST = 4
-# What a file of a whole network of this program calls the body.
+# Prefix of the body's tensors in a file of a whole network of this program.
 _BODY_AT_THE_END = re.compile(r"backbone\.((model|module)\.)?$")
 
 
@@ -36,15 +36,15 @@ class Start:
 
     Attributes:
         file: A `.safetensors`, `.pt` or `.pth` file.
-        digest: Its hash.
-        name: What reports call it.
-        keep_heads: Take over heads too, where name and shape are equal.
-        allow_missing: Accept a file of which parts do not fit, or that more than a tenth of the body is missing in.
-        key: What names the file in the configuration.
-        allow: What accepts such a file, for the sentence.
-        is_file: Whether the key names a file, not a record.
+        digest: Hash of the file.
+        name: Name in reports.
+        keep_heads: Also load heads with equal name and shape.
+        allow_missing: Accept a file in which tensors do not fit or more than a tenth of the body is missing.
+        key: The configuration key that names the file.
+        allow: The setting that accepts such a file, for the error message.
+        is_file: Whether the key names a file rather than a record.
         sides: Height and width of the images that the weights were trained on; None: not known.
-        most_missing: The share of the body's tensors that may be missing.
+        most_missing: Share of the body's tensors that may be missing.
     """
 
     file: Path
@@ -64,13 +64,13 @@ class Taken:
     """Assignment of a file's tensors to those of a network.
 
     Attributes:
-        state: The tensors, under the network's names.
-        channels: Names of those that were adapted to other channels.
-        resampled: Names of those that were resampled to another size.
-        misshapen: Names of tensors whose shapes differ, with both shapes.
-        unused: Names in the file that the network does not have.
-        heads: Names in the file of heads, and of a decoder, that the network has others of, or none.
-        outside: Names in the file of what stands beside the network.
+        state: The loaded tensors, under the network's names.
+        channels: Names of tensors that were adapted to another number of channels.
+        resampled: Names of tensors that were resampled to another size.
+        misshapen: Both shapes of each tensor whose shapes differ, by name.
+        unused: Names in the file that the network's body does not have.
+        heads: Names in the file of heads or a decoder that the network lacks or has in another form.
+        outside: Other names in the file that are not of the body and not in the network.
     """
 
     state: State = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Taken:
     outside: list[str] = field(default_factory=list)
 
     def put(self, name: str, tensor: Tensor, state: Mapping[str, Tensor]) -> None:
-        """Take a tensor where its shape is the network's."""
+        """Add a tensor to `state` if its shape fits, else to `misshapen`."""
         if tensor.shape == state[name].shape:
             self.state[name] = tensor
         else:
@@ -90,12 +90,12 @@ class Taken:
 
 
 def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_MISSING) -> Start:
-    """The start that `arch.weights` names.
+    """Return the start for a file in `arch.weights`.
 
     Args:
         weights: The file.
-        strict: Refuse what does not fit.
-        most_missing: The share of the body's tensors that may be missing.
+        strict: Refuse a file that does not fit.
+        most_missing: Share of the body's tensors that may be missing.
     """
     path = Path(weights).expanduser()
     return Start(
@@ -112,17 +112,17 @@ def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_
 
 
 def load(network: nn.Module, start: Start) -> str:
-    """Load what belongs into a network, made to fit as timm does it, and say what did not.
+    """Load stored weights into a network, adapted as timm does it, and return a report.
 
-    A first convolution is adapted to the number of channels, embeddings and biases of positions to the size of images;
-    heads of another shape stay new. Statistics of pixels and of numbers to predict stay the network's own: they belong to
-    the new images and targets.
+    First convolutions are adapted to the number of channels, position embeddings and biases to the image size; heads of
+    another shape keep their initial weights. The network keeps its own statistics of pixels and target values, because they
+    describe the new images and targets.
 
     Returns:
         The report, one sentence.
 
     Raises:
-        DataError: When something else does not fit, or more than a tenth of the body's tensors is missing, and
+        DataError: When other tensors do not fit, or more than a tenth of the body's tensors is missing, and
             `start.allow_missing` is not set.
     """
     own = network.state_dict()
@@ -135,11 +135,11 @@ def load(network: nn.Module, start: Start) -> str:
 
 
 def pretrained_report(network: nn.Module, source: str) -> str:
-    """The report of weights that timm, or a package of them, has loaded and made to fit.
+    """Return the report for pretrained weights that timm, or a package of weights, has loaded and adapted.
 
     Args:
-        network: The network, with them.
-        source: Where they are from.
+        network: The network with these weights.
+        source: Source of the weights.
     """
     own, body, transfer = network.state_dict(), timm_body.of(network), Taken()
     native = timm_body.native_shapes(body)
@@ -155,13 +155,13 @@ def pretrained_report(network: nn.Module, source: str) -> str:
 
 
 def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Taken:
-    """The tensors of a file under a network's names and in its shapes, as far as it goes.
+    """Assign the tensors of a file to those of a network and adapt their shapes where possible.
 
     Args:
-        stored: The tensors, as a file names them: those of timm's or another network, of a wrapper of it, or of a network
-            of this program.
+        stored: Tensors by their name in the file: of a network of timm or another program, of a wrapper of one, or of a
+            network of this program.
         network: The network.
-        start: What is known of the file.
+        start: The description of the file.
     """
     own, body, transfer = network.state_dict(), timm_body.of(network), Taken()
     of_body, others = _body_and_other_tensors(stored, body)
@@ -184,7 +184,7 @@ def fitted(stored: Mapping[str, Tensor], network: nn.Module, start: Start) -> Ta
 
 
 def _take_other(name: str, tensor: Tensor, state: Mapping[str, Tensor], transfer: Taken, *, keep_heads: bool) -> None:
-    """Take a tensor that is not of the body: of heads where they are alike, of a decoder, never the network's own."""
+    """Assign a tensor outside the backbone: a head or decoder tensor if it fits, never the network's own buffers."""
     if name.startswith(_HEADS):
         if keep_heads and name in state and state[name].shape == tensor.shape:
             transfer.state[name] = tensor
@@ -200,10 +200,10 @@ def _take_other(name: str, tensor: Tensor, state: Mapping[str, Tensor], transfer
 
 
 def _body_and_other_tensors(stored: Mapping[str, Tensor], body: Body) -> tuple[State, State]:
-    """The tensors of the body, under its own names, and the others, under the network's.
+    """Split tensors into those of the body, under its own names, and the others, under the network's names.
 
-    A wrapper's name in front of them (`module.`, `model.`, `backbone.` and others) is what most of the names have to
-    lose to be the body's.
+    The prefix of a wrapper (`module.`, `model.`, `backbone.` and others) is the one whose removal turns the most names
+    into names of the body.
     """
     known = {**{name: name for name in (*body.names, *body.headed)}, **body.alike}
     known |= {timm_body.flattened(name): name for name in (*body.names, *body.headed)} | {
@@ -229,7 +229,7 @@ def _body_and_other_tensors(stored: Mapping[str, Tensor], body: Body) -> tuple[S
 
 
 def _filtered(state: State, body: Body, sides: tuple[int, int] | None) -> Mapping[str, Tensor]:
-    """Stored tensors after timm's own filter; as they are where it has none, or cannot read them."""
+    """Return stored tensors after timm's checkpoint filter, or unchanged if there is none or it fails."""
     if body.filter is None:
         return state
     try:
@@ -239,14 +239,14 @@ def _filtered(state: State, body: Body, sides: tuple[int, int] | None) -> Mappin
             except TypeError:
                 tensors = body.filter(dict(state))
     except Exception:
-        # Not weights of this network: the comparison of names and shapes says what differs.
+        # Not weights of this network: the report of names and shapes shows the differences.
         return state
     return {str(name): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 
 @contextmanager
 def _with_source_sides(module: Any, sides: tuple[int, int] | None) -> Iterator[None]:
-    """Let timm know how large the images were that weights were trained on, while it filters them."""
+    """Tell timm the image size that the weights were trained with, while its filter runs."""
     before = getattr(module, "pretrained_model_args", {})
     if sides is not None:
         module.pretrained_model_args = {**before, "img_size": sides}
@@ -257,9 +257,9 @@ def _with_source_sides(module: Any, sides: tuple[int, int] | None) -> Iterator[N
 
 
 def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
-    """The size of images that an embedding of places was for where these are no square: that nearest to the network's.
+    """Return the likely image size of a position embedding whose grid cannot be square, else None.
 
-    A square is what timm takes them for.
+    The grid with the proportions nearest to the network's images is assumed. timm itself assumes a square.
     """
     table, patches = state.get("pos_embed"), state.get("patch_embed.proj.weight")
     if table is None or patches is None or table.ndim != 3 or patches.ndim != 4:
@@ -277,25 +277,25 @@ def _source_sides(state: State, body: Body) -> tuple[int, int] | None:
 
 
 class _Fitting:
-    """Makes single tensors fit.
+    """Adapts single tensors to a network.
 
     Args:
         body: The body.
         state: The network's tensors.
-        channels: How many channels its images have.
+        channels: Number of channels of the network's images.
     """
 
     def __init__(self, body: Body, state: Mapping[str, Tensor], channels: int | None) -> None:
         self._body, self._state, self._channels = body, state, channels
-        # Of a network that timm does not know, the first layer that differs in its channels is the first convolution.
+        # In a network unknown to timm, the first layer that differs in its channels is taken for the first convolution.
         self._is_open = not body.first_convolutions
 
     def of(self, name: str, tensor: Tensor) -> tuple[Tensor, str]:
-        """A tensor, and how it was made to fit: `channels`, `resampled` or not at all.
+        """Return the adapted tensor and the kind of adaptation: `channels`, `resampled` or empty.
 
         Args:
-            name: The body's name of it.
-            tensor: As stored.
+            name: Name of the tensor in the body.
+            tensor: The stored tensor.
         """
         own = self._state[self._body.names[name]]
         if tensor.shape == own.shape:
@@ -323,7 +323,7 @@ class _Fitting:
 
 
 def _channels(network: nn.Module, body: Body) -> int | None:
-    """The number of channels of a network's images; None: as many as its first layer takes."""
+    """Return the number of channels of a network's images; None: that of its first layer."""
     mean = getattr(network, "mean", None)
     if isinstance(mean, Tensor) and mean.ndim > 1:
         return int(mean.shape[1])
@@ -336,12 +336,12 @@ def _is_same(tensor: Tensor, stored: Tensor) -> bool:
 
 
 def _is_body(name: str) -> bool:
-    """Everything but heads and the buffers of the network itself, which have no dot in their names."""
+    """Return whether a tensor is neither of a head nor a buffer of the network itself, whose names have no dot."""
     return "." in name and not name.startswith(_HEADS)
 
 
 def _missing_tensors(state: Mapping[str, Tensor], transfer: Taken) -> tuple[list[str], list[str]]:
-    """The body's tensors that a file lacks, and those of a decoder where it holds none of that at all."""
+    """Return the body's tensors that a file lacks, and separately those of a decoder that it lacks entirely."""
     missing = [
         name for name in state if _is_body(name) and name not in transfer.state and name not in transfer.misshapen
     ]
@@ -352,10 +352,10 @@ def _missing_tensors(state: Mapping[str, Tensor], transfer: Taken) -> tuple[list
 
 
 def _require_body(state: Mapping[str, Tensor], transfer: Taken, start: Start, report: str) -> None:
-    """Demand that nearly all of a body is in a file, in shapes that fit, and that it is not another, larger network's.
+    """Require that a file holds nearly all of a body in fitting shapes, and is not of a different, larger network.
 
     Raises:
-        DataError: When it is not so.
+        DataError: When the file does not fit.
     """
     missing, _ = _missing_tensors(state, transfer)
     lost = [*missing, *transfer.misshapen]
@@ -375,7 +375,7 @@ def _require_body(state: Mapping[str, Tensor], transfer: Taken, start: Start, re
 
 
 def _report(state: Mapping[str, Tensor], transfer: Taken) -> str:
-    """One sentence about what was taken, adapted and left, with the first names of each."""
+    """Return one sentence about loaded, adapted and unused tensors, with the first names of each group."""
     missing, decoder = _missing_tensors(state, transfer)
     news = [name for name in state if name.startswith(_HEADS) and name not in transfer.state] + decoder
     misshapen = [f"{name}: {shapes}" for name, shapes in transfer.misshapen.items()]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from mlpipe.errors import ConfigError, problem
 
-# A line is begun by "\n" here, not by "^": a search for what begins with the same letters everywhere is ten times quicker.
+# "\n" instead of "^": a pattern with a literal prefix is found ten times faster.
 _ENTRYPOINT = re.compile(r"\n@register_model\s*\ndef (\w+)\(")
 _TABLE = re.compile(r"^(?:default_cfgs|_SOURCE_CFGS)\b.*?^[})]", re.MULTILINE | re.DOTALL)
-# What begins one entry of a table: `'resnet18.a1_in1k': `, with a star behind the tag that is the default.
+# Start of a table entry: `'resnet18.a1_in1k': `; a star after the tag marks the default.
 _ENTRY = re.compile(r"""^ {4,8}(['"])(\w+)\.([\w.-]+)\*?\1\s*:""", re.MULTILINE)
-# How a module makes entries from others: the same for further endings of the name, and for the variants with QuickGELU of
-# networks whose weights were trained with it.
+# How a module derives entries from others: with further endings of the name, and for the QuickGELU variants of networks
+# whose weights were trained with it.
 _ENDINGS = re.compile(r"^ {4}for suffix in \(([^)]*)\)", re.MULTILINE)
 _QUICK, _QUICK_VARIANT = "natively QuickGELU", ("_clip_", "_clip_quickgelu_")
 _RENAMED = re.compile(r"^register_model_deprecations\(__name__, \{.*?^\}\)", re.MULTILINE | re.DOTALL)
@@ -24,7 +24,7 @@ _RENAMED_ENTRY = re.compile(r"^ {4}['\"](\w+)['\"]\s*:\s*['\"]?([\w.-]*)", re.MU
 
 @functools.cache
 def timm_names() -> tuple[str, ...]:
-    """The names of timm's networks.
+    """Return the names of timm's networks.
 
     Raises:
         ConfigError: When timm is not installed.
@@ -34,10 +34,10 @@ def timm_names() -> tuple[str, ...]:
 
 @functools.cache
 def timm_tags(name: str) -> tuple[str, ...]:
-    """The tags of a network's weights, `a1_in1k` for example: `arch=NAME.TAG` names one of them.
+    """Return the tags of a network's weights, such as `a1_in1k`; `arch=NAME.TAG` selects one.
 
     Args:
-        name: timm's name of the network, without a tag.
+        name: Name of the network in timm, without a tag.
 
     Raises:
         ConfigError: When timm is not installed.
@@ -49,7 +49,7 @@ def timm_tags(name: str) -> tuple[str, ...]:
 
 
 def all_timm_tags() -> dict[str, tuple[str, ...]]:
-    """The tags of the weights of each network that has some, as `timm_tags` gives those of one.
+    """Return the tags of every network that has pretrained weights; see `timm_tags`.
 
     Raises:
         ConfigError: When timm is not installed.
@@ -58,9 +58,9 @@ def all_timm_tags() -> dict[str, tuple[str, ...]]:
 
 
 def is_network(name: str) -> bool:
-    """Whether timm makes a network of that name: one of its own, with or without a tag, or one that it has renamed.
+    """Return whether a name is one of timm's networks, with or without a tag, or a former name of one.
 
-    Nothing else is, such as a place from which timm would load a network that it does not know (`hf-hub:` and others).
+    Sources of networks outside timm, such as `hf-hub:`, are not.
 
     Args:
         name: The name.
@@ -73,14 +73,14 @@ def is_network(name: str) -> bool:
 
 
 def check(key: str, name: str) -> None:
-    """Refuse a place of which timm would ask a server, or read a folder, in place of a network's name.
+    """Refuse a name that would make timm contact a server or read a folder.
 
     Args:
-        key: The configuration's key, for the sentence.
+        key: The configuration key, for the error message.
         name: The name.
 
     Raises:
-        ConfigError: When it is such a place.
+        ConfigError: When the name is a hub address or a path.
     """
     if ":" in name or "/" in name or name.startswith("hf_hub"):
         fix = "use the name of a timm network; mml models WORD searches"
@@ -89,7 +89,7 @@ def check(key: str, name: str) -> None:
 
 @functools.cache
 def renamed_networks() -> dict[str, str]:
-    """Names that networks had in earlier versions of timm, and what they are called now, some with the tag of weights.
+    """Return the current name of each renamed network by its former name; some current names have a tag.
 
     Raises:
         ConfigError: When timm is not installed.
@@ -99,7 +99,7 @@ def renamed_networks() -> dict[str, str]:
 
 
 def _modules() -> Iterator[str]:
-    """The text of each of timm's files of networks."""
+    """Yield the source of each of timm's model files."""
     import importlib.util
 
     spec = importlib.util.find_spec("timm")
@@ -110,7 +110,7 @@ def _modules() -> Iterator[str]:
 
 
 def _tags_in(text: str) -> dict[str, tuple[str, ...]]:
-    """The tags of each network that a module defines, in alphabetical order."""
+    """Return the tags of each network that a module defines, in alphabetical order."""
     own, tag_sets = set(_ENTRYPOINT.findall(text)), dict[str, set[str]]()
     for network, tag in _network_tag_pairs(text):
         if network in own:
@@ -119,7 +119,7 @@ def _tags_in(text: str) -> dict[str, tuple[str, ...]]:
 
 
 def _network_tag_pairs(text: str) -> Iterator[tuple[str, str]]:
-    """The pairs of network and tag that a module's tables of weights list, and those that it makes from them."""
+    """Yield the pairs of network and tag in a module's tables of weights, including derived ones."""
     endings = [ending for match in _ENDINGS.findall(text) for ending in re.findall(r"'(\w*)'", match)] or [""]
     for table in _TABLE.findall(text):
         entries = list(_ENTRY.finditer(table))

@@ -1,4 +1,4 @@
-"""NASNet-A (4 @ 1056), Keras's NASNetMobile: made of timm's NASNet cells, with random weights."""
+"""NASNet-A (4 @ 1056), NASNetMobile in Keras, built from timm's NASNet cells, without pretrained weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _STEM, _FEATURES, _CELLS = 32, 1056, 4
 
 
 class NASNetMobile(nn.Module):
-    """Images to features, shape (n, 1056): the network of Zoph et al. 2018 for phones.
+    """The mobile network of Zoph et al. 2018, from images to features of shape (n, 1056).
 
-    Of timm's NASNetALarge it differs in its width, in four cells between reductions, and in what the first cell after a
-    reduction sees beside it: the cell before the reduction, not the one before that.
+    It differs from timm's NASNetALarge in its width, in having four cells between reductions, and in the second input of
+    the first cell after a reduction: the cell directly before the reduction, not the one before that.
 
     Args:
-        channels: Of the images.
-        pool: How maps become features, avg or max.
-        drop_rate: Dropout of the features.
+        channels: Channels of the images.
+        pool: Pooling of the feature maps, avg or max.
+        drop_rate: Dropout rate of the features.
     """
 
     def __init__(self, channels: int, pool: str = "avg", drop_rate: float = 0.0) -> None:
@@ -47,7 +47,7 @@ class NASNetMobile(nn.Module):
         self.pool = SelectAdaptivePool2d(pool_type=f"fast{pool}", flatten=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features of normalised images."""
+        """Return the features of normalised images."""
         stem = self.conv0(images)
         before = self.cell_stem_0(stem)
         current = self.cell_stem_1(stem, before)
@@ -73,23 +73,25 @@ def mobile(
     drop_rate: Annotated[float, ">= 0", "< 1"] = 0.0,
     freeze: bool | Literal["backbone"] = False,
 ) -> Classifier:
-    """NASNet-A (4 @ 1056) of Zoph et al. 2018 with new heads; 4,269,716 parameters and statistics before them, as in Keras.
+    """Build NASNet-A (4 @ 1056) of Zoph et al. 2018 with new heads.
+
+    Without heads it has 4,269,716 parameters and batch statistics, as in Keras.
 
     Args:
-        heads: What each target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        name: The network's name in records.
-        pretrained: Must be false: timm has no weights of it.
-        weights: A file of weights of the whole network.
-        weights_strict: False loads what fits of that file, however little that is.
-        in_chans: Channels of the network; None: as the images.
-        pool: How feature maps are pooled.
-        drop_rate: Dropout before the head.
-        freeze: True or `backbone`: learn the heads only.
+        heads: The head of each target; set by the program.
+        pixels: The format of the images; set by the program.
+        name: Name of the network in records.
+        pretrained: Must be false: timm has no weights for this network.
+        weights: A weights file of the whole network.
+        weights_strict: False: load what fits from that file, however little that is.
+        in_chans: Number of input channels; None: as many as the images have.
+        pool: Pooling of the feature maps.
+        drop_rate: Dropout rate before the head.
+        freeze: True or `backbone`: train the heads only.
 
     Raises:
-        ConfigError: For pretrained weights.
-        DataError: When a file of weights does not fit.
+        ConfigError: When pretrained weights are requested.
+        DataError: When a weights file does not fit.
     """
     if pretrained:
         fix = "use arch.pretrained=false, or arch=nasnetalarge"
@@ -108,7 +110,7 @@ def mobile(
 
 
 def _block(width: int, *, before: int, given: int) -> nn.ModuleList:
-    """Four cells of a width, from two inputs of so many channels."""
+    """Return four cells of one width for two inputs with `before` and `given` channels."""
     same: dict[str, Any] = {"pad_type": "same"}
     cells: list[nn.Module] = [nasnet.FirstCell(before, width // 2, given, width, **same)]
     left, right = given, 6 * width
@@ -119,7 +121,7 @@ def _block(width: int, *, before: int, given: int) -> nn.ModuleList:
 
 
 def _block_outputs(block: nn.ModuleList, before: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """The outputs of a block's last two cells."""
+    """Return the outputs of a block's last two cells."""
     for cell in block:
         before, value = value, cell(value, before)
     return before, value

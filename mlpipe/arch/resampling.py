@@ -1,6 +1,6 @@
-"""Resampling of stored weights for another image size or number of channels, as timm does it for pretrained ones.
+"""Resampling of stored weights for another image size or number of channels, as timm does it for pretrained weights.
 
-timm's own filter of a network comes first; these rules are for what it leaves, and for networks that are not timm's.
+timm's own checkpoint filter runs first; these rules cover what it leaves unchanged, and networks outside timm.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from timm.models._manipulate import adapt_input_conv
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-# Images have no more channels than this: a convolution that takes more of them is no first one.
+# Maximum number of image channels: a convolution with more input channels is not a first one.
 _MOST_CHANNELS = 16
-# Class, distillation and register tokens that may stand before the places.
+# Maximum number of class, distillation and register tokens before the positions.
 _MOST_TOKENS = 16
 
 
 def resampled_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tensor | None:
-    """A first convolution's weight for another number of channels, by timm's rule.
+    """Adapt the weight of a first convolution to another number of channels, by timm's rule.
 
     Args:
-        weight: As stored, shape (out, inputs, height, width).
+        weight: The stored weight, shape (out, inputs, height, width).
         layer: The network's layer.
-        channels: How many channels its images have.
+        channels: Number of channels of the network's images.
 
     Returns:
-        None where timm has no rule: for layers of another shape, and of other kinds.
+        The adapted weight; None where timm has no rule: for other kinds of layers and other kernel sizes.
     """
     if not isinstance(layer, nn.Conv2d) or weight.ndim != 4 or weight.shape[2:] != layer.weight.shape[2:]:
         return None
-    # How many channels the stored weight is for: a first layer may see several pixels as channels, or groups of them.
+    # Number of image channels of the stored weight: a first layer may take several pixels as channels, or have groups.
     stored, rest = divmod(weight.shape[1] * channels * layer.groups, layer.in_channels)
     if rest or stored < 1:
         return None
@@ -46,7 +46,7 @@ def resampled_channels(weight: Tensor, layer: nn.Module, channels: int) -> Tenso
 
 
 def differs_in_channels(stored: Tensor, target: Tensor) -> bool:
-    """Whether the weights of two convolutions differ in their input channels only, and those are an image's."""
+    """Return whether two convolution weights differ only in input channels that can be those of an image."""
     if stored.ndim != 4 or target.ndim != 4 or stored.shape[1] == target.shape[1]:
         return False
     return (
@@ -57,10 +57,10 @@ def differs_in_channels(stored: Tensor, target: Tensor) -> bool:
 
 
 def resampled_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
-    """A patch embedding's weight for patches of another size (Beyer et al. 2023); None where it is none.
+    """Resample the weight of a patch embedding to another patch size (Beyer et al. 2023); None for other layers.
 
     Args:
-        weight: As stored, shape (out, channels, height, width).
+        weight: The stored weight, shape (out, channels, height, width).
         layer: The network's layer.
     """
     if not isinstance(layer, nn.Conv2d) or weight.ndim != 4 or layer.stride != layer.kernel_size:
@@ -72,17 +72,17 @@ def resampled_patches(weight: Tensor, layer: nn.Module) -> Tensor | None:
 def resampled_positions(
     name: str, stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]
 ) -> Tensor | None:
-    """A table of positions for another number of them.
+    """Resample a position table to another number of positions.
 
     Args:
         name: The tensor's name.
-        stored: As stored.
-        target: The network's.
-        module: The module that it is a parameter of.
-        sides: Height and width of the network's images, for the shape of a grid that a table does not tell.
+        stored: The stored tensor.
+        target: The network's tensor.
+        module: The module that owns the parameter.
+        sides: Height and width of the network's images, for grids whose shape the table does not determine.
 
     Returns:
-        None where the tensor is no such table, or its grid is not known.
+        The resampled table; None if the tensor is not a position table or its grid is not known.
     """
     if stored.ndim != target.ndim or not stored.is_floating_point():
         return None
@@ -98,7 +98,7 @@ def resampled_positions(
 
 
 def _relative_bias_table(stored: Tensor, target: Tensor, module: nn.Module) -> Tensor | None:
-    """A table of the bias of each offset in a window, by timm's geometric spacing (BEiT; Bao et al. 2022)."""
+    """Resample the bias table of the offsets in a window, by timm's geometric spacing (BEiT; Bao et al. 2022)."""
     window: Any = getattr(module, "window_size", None)
     if window is None or stored.shape[-1] != target.shape[-1]:
         return None
@@ -110,7 +110,7 @@ def _relative_bias_table(stored: Tensor, target: Tensor, module: nn.Module) -> T
 
 
 def _offset_bias_table(stored: Tensor, target: Tensor) -> Tensor | None:
-    """A table (heads, distances) of a square grid, by timm's rule for LeViT."""
+    """Resample a bias table (heads, distances) of a square grid, by timm's rule for LeViT."""
     if math.isqrt(stored.shape[1]) ** 2 != stored.shape[1] or math.isqrt(target.shape[1]) ** 2 != target.shape[1]:
         return None
     rows: Tensor = resize_rel_pos_bias_table_levit(stored.T, (target.shape[1], target.shape[0]))
@@ -118,8 +118,8 @@ def _offset_bias_table(stored: Tensor, target: Tensor) -> Tensor | None:
 
 
 def _position_embedding(stored: Tensor, target: Tensor, module: nn.Module, sides: tuple[int, int]) -> Tensor | None:
-    """An embedding of each place: maps (1, channels, height, width) or (1, height, width, channels), or rows of places."""
-    # Nest has rows for each of its blocks, (1, blocks, places, channels).
+    """Resample a position embedding: (1, channels, height, width), (1, height, width, channels), or (..., positions, width)."""
+    # Nest has one embedding for each of its blocks, (1, blocks, positions, channels).
     is_map = target.ndim == 4 and target.shape[0] == 1 and not hasattr(module, "block_size")
     differing = [axis for axis in range(target.ndim) if stored.shape[axis] != target.shape[axis]]
     if is_map and differing in ([2], [3], [2, 3]):
@@ -140,13 +140,13 @@ def _position_embedding(stored: Tensor, target: Tensor, module: nn.Module, sides
 
 
 def _resized(maps: Tensor, size: Any) -> Tensor:
-    """Maps (n, channels, height, width) of another size, as timm resizes embeddings."""
+    """Resize maps (n, channels, height, width) as timm resizes embeddings."""
     new_maps = interpolate(maps.float(), size=tuple(size), mode="bicubic", antialias=True, align_corners=False)
     return new_maps.to(maps.dtype)
 
 
 def _grids(before: int, after: int, sides: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The square grid of so many stored places and that of the network, with the fewest tokens before both."""
+    """Return the square stored grid and the network's grid, assuming the fewest prefix tokens; None if none fits."""
     for tokens in range(min(before, after, _MOST_TOKENS)):
         old = math.isqrt(before - tokens)
         height = math.isqrt((after - tokens) * sides[0] // sides[1])
@@ -161,5 +161,5 @@ def _grids(before: int, after: int, sides: tuple[int, int]) -> tuple[tuple[int, 
 
 
 def _has_image_proportions(height: int, width: int, sides: tuple[int, int]) -> bool:
-    """Whether a grid has the proportions of the images, but for what does not fill a patch."""
+    """Return whether a grid has the proportions of the images, up to an incomplete patch."""
     return abs(height / width - sides[0] / sides[1]) <= 1 / min(height, width)

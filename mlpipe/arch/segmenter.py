@@ -1,6 +1,6 @@
-"""Encoder-decoders with any timm network as encoder, normalisation included: pixels in, logits or values of every pixel out.
+"""Encoder-decoders with any timm network as encoder, from pixels to logits or values of every pixel.
 
-The decoders are those of segmentation-models-pytorch.
+Normalisation is part of the network. The decoders are those of segmentation-models-pytorch.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Outputs = Literal["linear", "sigmoid"]
 
 
 class Segmenter(nn.Module):
-    """Normalises pixels, encodes, decodes, and gives the logits of every pixel.
+    """A network that normalises pixels, encodes, decodes, and returns the logits of every pixel.
 
-    Images whose sides the encoder cannot halve often enough are padded by repeating their edges; the outputs have the
-    size of the images all the same.
+    Images whose sides are not multiples of `multiple` are padded by repeating their edges; the outputs are cropped to the
+    size of the images.
 
     Args:
-        backbone: Images to features at several resolutions.
-        decoder: These to features of pixels.
-        head: Those to logits, at the images' resolution.
+        backbone: Maps images to features at several resolutions.
+        decoder: Maps these to features per pixel.
+        head: Maps those to logits at the resolution of the images.
         name: The target.
-        multiple: What the sides of images must be a multiple of.
-        mean: The mean of each channel that the encoder was made for, as pixels are given.
-        std: The standard deviation alike.
+        multiple: Divisor of the image sides that the encoder requires.
+        mean: Mean of each channel that the encoder expects, on the scale of the input pixels.
+        std: Standard deviation of each channel, on the same scale.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Segmenter(nn.Module):
         std: list[float],
     ) -> None:
         super().__init__()
-        # What stored weights it began with, one sentence; empty for none.
+        # One sentence about the stored weights that it started from; empty for none.
         self.begun = ""
         self.backbone, self.decoder = backbone, decoder
         self.heads = nn.ModuleDict({name: head})
@@ -60,16 +60,16 @@ class Segmenter(nn.Module):
         self._name, self._multiple = name, multiple
 
     def no_weight_decay(self) -> set[str]:
-        """The parameters that the encoder's network says should not decay; what gives its features does not say."""
+        """Return the parameters that timm exempts from weight decay; its feature wrapper does not pass them on."""
         return timm_body.undecayed(self)
 
     @property
     def image_layers(self) -> nn.Module:
-        """The part whose layers lie on the image, one of which a heat map is made of."""
+        """The part whose layers have spatial outputs, from one of which heat maps are computed."""
         return self.backbone
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits of shape (n, classes, height, width) by target.
+        """Return logits of shape (n, classes, height, width) by target.
 
         Args:
             images: Shape (n, channels, height, width), 0 to the pixels' peak.
@@ -80,7 +80,7 @@ class Segmenter(nn.Module):
         return {self._name: logits[:, :, top : top + height, left : left + width]}
 
     def padded(self, images: Tensor) -> tuple[Tensor, int, int]:
-        """Images with the edges that the encoder needs, and how many rows and columns of them lie before an image."""
+        """Pad images for the encoder; return them and the numbers of rows and columns added at the top and left."""
         height, width = images.shape[2:]
         down, across = -height % self._multiple, -width % self._multiple
         top, left = down // 2, across // 2
@@ -105,27 +105,27 @@ def unet(
     pretrained_fallback: Literal["random"] | None = None,
     outputs: Outputs = "linear",
 ) -> Segmenter:
-    """U-Net (Ronneberger, Fischer & Brox 2015) on any timm network.
+    """Build a U-Net (Ronneberger, Fischer & Brox 2015) on any timm network.
 
     Args:
-        heads: What the target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        encoder: timm's name.
-        name: What records call the network.
-        pretrained: Whether the encoder starts from timm's weights, downloaded or from its cache.
-        weights: A file of weights of the whole network, or of the encoder alone, that replaces `pretrained`.
-        weights_strict: False loads what fits of that file, however little that is.
-        in_chans: Channels of the network; None: as the images.
-        depth: How often the encoder halves the image.
-        attention: `scse`: squeeze and excitation of channels and places in the decoder (Roy et al. 2018).
-        freeze: True or `backbone`: the encoder does not learn.
-        pretrained_fallback: `random` goes on with random weights when a download fails.
-        outputs: For target images: values as they are, or after a `sigmoid`, which keeps them between 0 and 1.
+        heads: The head of the target; set by the program.
+        pixels: The format of the images; set by the program.
+        encoder: Name of the encoder in timm.
+        name: Name of the network in records.
+        pretrained: Whether the encoder starts from timm's pretrained weights, downloaded or from its cache.
+        weights: A weights file of the whole network or of the encoder alone; replaces `pretrained`.
+        weights_strict: False: load what fits from that file, however little that is.
+        in_chans: Number of input channels; None: as many as the images have.
+        depth: Number of times that the encoder halves the image.
+        attention: `scse`: spatial and channel squeeze and excitation in the decoder (Roy et al. 2018).
+        freeze: True or `backbone`: do not train the encoder.
+        pretrained_fallback: `random`: continue with random weights when the download fails.
+        outputs: For target images: `linear`: unbounded values; `sigmoid`: values between 0 and 1.
 
     Raises:
-        ConfigError: When the encoder cannot be used so, or several tasks are learned together.
+        ConfigError: When the encoder or the task cannot be used with this network.
         MlpipeError: When a download fails.
-        DataError: When a file of weights does not fit.
+        DataError: When a weights file does not fit.
     """
     import segmentation_models_pytorch as smp  # type: ignore[import-untyped]
 
@@ -152,7 +152,7 @@ def fpn(
     pretrained_fallback: Literal["random"] | None = None,
     outputs: Outputs = "linear",
 ) -> Segmenter:
-    """Feature pyramid network (Lin et al. 2017; Kirillov et al. 2017 for masks) on any timm network.
+    """Build a feature pyramid network (Lin et al. 2017; Kirillov et al. 2017 for masks) on any timm network.
 
     Args:
         heads: As for `unet`.
@@ -197,7 +197,7 @@ def pspnet(
     pretrained_fallback: Literal["random"] | None = None,
     outputs: Outputs = "linear",
 ) -> Segmenter:
-    """Pyramid scene parsing network (Zhao et al. 2017) on the first three stages of any timm network.
+    """Build a pyramid scene parsing network (Zhao et al. 2017) on the first three stages of any timm network.
 
     Args:
         heads: As for `unet`.
@@ -241,7 +241,7 @@ def linknet(
     pretrained_fallback: Literal["random"] | None = None,
     outputs: Outputs = "linear",
 ) -> Segmenter:
-    """LinkNet (Chaurasia & Culurciello 2017) on any timm network with halvings from the first stage on.
+    """Build a LinkNet (Chaurasia & Culurciello 2017) on any timm network that downsamples from its first stage on.
 
     Args:
         heads: As for `unet`.
@@ -286,7 +286,7 @@ def _built(
     fallback: str | None,
     outputs: Outputs,
 ) -> Segmenter:
-    """The network of one of the decoders."""
+    """Build a network with one of the decoders."""
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
     ((target, head),) = heads.items()
@@ -317,7 +317,7 @@ def _built(
 def _created(
     builder: Callable[..., Any], encoder: str, options: dict[str, Any], pretrained: bool, fallback: str | None
 ) -> tuple[Any, bool]:
-    """The network, and whether its weights are random."""
+    """Return the network and whether its weights are random."""
     if pretrained:
         try:
             with hub():

@@ -17,18 +17,18 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 _KEY = "arch.network.params.layers"
 _OWN = "write a function that returns a torch module"
 _NAME = re.compile(r"\{\{(.+)\}\}")
-# Where Keras and TensorFlow have layers, in modules below these too.
+# Packages of layers in Keras and TensorFlow; submodules count too.
 _KERAS = ("tensorflow.python.keras.layers", "tensorflow.keras.layers", "tf.keras.layers", "keras.layers")
 
 
 class Sequential(nn.Module):
-    """A chain of Keras's layers whose arrays have their channels last, as records have them.
+    """A chain of Keras layers with channels-last inputs and outputs, as in records.
 
     Attributes:
-        output_names: The name of its only output: that of its last layer.
+        output_names: Name of the only output, that of the last layer.
 
     Args:
-        graph: The layers, channels second.
+        graph: The layers, with channels second.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -37,7 +37,7 @@ class Sequential(nn.Module):
         self.output_names = [graph.names[number] for number in graph.outputs]
 
     def forward(self, values: Tensor) -> Tensor:
-        """The output of the last layer.
+        """Return the output of the last layer.
 
         Args:
             values: Shape (n, ...), channels last.
@@ -47,15 +47,15 @@ class Sequential(nn.Module):
 
 
 def sequential_from_config(layers: list[dict[str, Any]], **network_params: Any) -> Sequential:
-    """A chain of Keras's layers.
+    """Build a chain of Keras layers.
 
     Args:
-        layers: `{import: CLASS, params: {...}}` each, with Keras's names of layers and parameters. A text that is exactly
-            `{{name}}` becomes the network parameter of that name; unknown names stay as they are.
-        network_params: What the texts become.
+        layers: One `{import: CLASS, params: {...}}` per layer, with Keras's names of layers and parameters. A string that
+            is exactly `{{name}}` is replaced by the network parameter of that name; unknown names stay as they are.
+        network_params: The network parameters by name.
 
     Raises:
-        ConfigError: With a sentence for every block that is none, or for what is wrong with a layer.
+        ConfigError: When blocks are malformed (all of them are reported), or a layer is invalid.
     """
     if not isinstance(layers, list) or not layers:
         raise ConfigError(problem(_KEY, "must be a list of layers", got=layers, fix="write [{import: Dense, ...}]"))
@@ -74,7 +74,7 @@ def sequential_from_config(layers: list[dict[str, Any]], **network_params: Any) 
 
 
 def rendered(value: Any, params: Mapping[str, Any]) -> Any:
-    """A copy of nested lists and mappings with the parameters in place of their names in braces, types as they are."""
+    """Return a copy of nested lists and mappings with `{{name}}` replaced by parameter values, keeping their types."""
     if isinstance(value, Mapping):
         return {key: rendered(item, params) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -84,7 +84,7 @@ def rendered(value: Any, params: Mapping[str, Any]) -> Any:
 
 
 def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """A layer as Keras writes it."""
+    """Return a layer in Keras's JSON form."""
     module, _, name = str(block["import"]).rpartition(".")
     if module and not any(module == package or module.startswith(f"{package}.") for package in _KERAS):
         problems.append(
@@ -97,7 +97,7 @@ def _node(key: str, block: Mapping[str, Any], problems: list[str]) -> dict[str, 
     if isinstance(config.get("shape"), int):
         config["shape"] = [config["shape"]]
     for shape in ("shape", "input_shape"):
-        # What Keras takes as an argument is stored with the batch.
+        # Keras takes a shape as an argument but stores it with the batch dimension.
         if name in INPUTS or shape == "input_shape":
             sizes = config.pop(shape, None)
             if sizes is not None:

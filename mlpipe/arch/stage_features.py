@@ -1,7 +1,7 @@
-"""Features of every stage of a network of timm, beside those of the last one: mean and standard deviation of their maps.
+"""Features of all stages of a timm network: its own features plus mean and standard deviation of each stage's maps.
 
-A linear head on frozen features that reads all stages tells apart what the last one, made for other classes, has forgotten
-(Evci et al. 2022, Head2Toe); mean and deviation of a map are what the style of an image is described by (Huang & Belongie 2017).
+With all stages, a linear head on frozen features can distinguish what the last stage, trained for other classes, has lost
+(Evci et al. 2022, Head2Toe). Mean and standard deviation of a map describe the style of an image (Huang & Belongie 2017).
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from torch.nn import functional
 
 from mlpipe.errors import ConfigError, first_line, problem
 
-# So many stages at the most are read; of more, such as the blocks of a transformer, evenly spread ones, the last among them.
+# Maximum number of stages; of more, such as a transformer's blocks, evenly spaced ones including the last are used.
 _MOST = 5
-# Added to the variance of a map, so that the deviation of a constant one has a gradient.
+# Added to the variance, so that the standard deviation of a constant map has a gradient.
 _TINY = 1e-6
 
 
 class StageFeatures:
-    """What gives a network's own features and, beside them, mean and deviation of each channel of its stages' maps.
+    """Computes a network's own features plus mean and standard deviation of each channel of its stages' maps.
 
     Args:
-        stages: The numbers of the stages that are read, as timm counts them; None: all of them.
-        drop_rate: Dropout of what is read of them; a network has its own for its own features.
+        stages: Numbers of the stages, as timm counts them; None: all.
+        drop_rate: Dropout rate of the stage statistics; the network applies its own dropout to its own features.
     """
 
     def __init__(self, stages: Sequence[int] | None = None, drop_rate: float = 0.0) -> None:
         self._stages, self._drop_rate = None if stages is None else list(stages), drop_rate
 
     def __call__(self, backbone: Any, images: Tensor) -> Tensor:
-        """Features of normalised images, shape (n, own + 2 * channels of all maps).
+        """Return the features of normalised images, shape (n, own + 2 * channels of all maps).
 
         Args:
-            backbone: timm's network without a head.
+            backbone: A timm network without a head.
             images: Shape (n, channels, height, width).
         """
         last, maps = backbone.forward_intermediates(images, indices=self._stages, output_fmt="NCHW")
@@ -52,16 +52,16 @@ class StageFeatures:
 
 
 def of(name: str, backbone: nn.Module, images: Tensor, drop_rate: float = 0.0) -> tuple[StageFeatures, int]:
-    """What gives the features of a network's stages, and how many there are.
+    """Return the stage features of a network and their number.
 
     Args:
         name: The network's name.
-        backbone: timm's network without a head.
-        images: Any images of the size that it will see; shape (n, channels, height, width).
-        drop_rate: As of `StageFeatures`.
+        backbone: A timm network without a head.
+        images: Example images of the input size, shape (n, channels, height, width).
+        drop_rate: As for `StageFeatures`.
 
     Raises:
-        ConfigError: When timm gives no maps of its stages.
+        ConfigError: When timm cannot return the maps of its stages.
     """
     was_training = backbone.training
     backbone.eval()

@@ -1,4 +1,4 @@
-"""timm's knowledge of a network's body: tensor names, its filter of stored weights, its first convolutions."""
+"""What timm knows about a network's body: tensor names, checkpoint filter and first convolutions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 State = dict[str, Tensor]
 Filter = Callable[..., Mapping[str, Tensor]]
 _BACKBONE = "backbone"
-# What wrappers of a body call it.
+# Attribute names of the body in its wrappers.
 _INNER = ("model", "module")
 _WRAPPERS = (FeatureListNet, FeatureDictNet, FeatureHookNet, FeatureGetterNet)
 _FLATTENED = re.compile(r"^([A-Za-z]\w*?)\.(\d+)\.")
@@ -28,17 +28,17 @@ _FLATTENED = re.compile(r"^([A-Za-z]\w*?)\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Body:
-    """The part of a network that weights of other programs may be of.
+    """The part of a network that weights of other programs may fit.
 
     Attributes:
-        names: The names of its tensors as a file of it alone has them, and the names in the whole network.
-        module: What these names are of. Of features of several resolutions it is timm's whole network without numbers,
-            since the wrapper renames its parts and leaves out the last ones.
-        filter: What timm does to stored weights before they are loaded; None: nothing.
-        headed: The names that timm's network has together with its head.
-        first_convolutions: The names of the layers that see the channels of images.
-        sides: Height and width of the images that it is made for; equal where they are not known.
-        alike: Other names of the same tensors.
+        names: Names of the tensors in the whole network by their names in a file of the body alone.
+        module: The module that has the latter names. For multi-resolution features it is timm's whole network on the meta
+            device, because the feature wrapper renames parts and leaves out the last ones.
+        filter: timm's checkpoint filter; None: no filter.
+        headed: Tensor names of timm's network including its head.
+        first_convolutions: Names of the layers that take the channels of images.
+        sides: Height and width of the images that it is built for; equal if not known.
+        alike: Names in `names` by alternative names of the same tensors.
     """
 
     names: Mapping[str, str]
@@ -51,10 +51,10 @@ class Body:
 
 
 def of(network: nn.Module) -> Body:
-    """The body of a network: its backbone, or all of it where it has none.
+    """Return the body of a network: its backbone, or the whole network if it has none.
 
     Args:
-        network: A network; where its backbone, or what that wraps, is timm's, what timm knows of it is known.
+        network: A network; if its backbone is or wraps a timm network, the result includes what timm knows about it.
     """
     prefix, module = _innermost(network)
     state = list(module.state_dict())
@@ -79,13 +79,13 @@ def of(network: nn.Module) -> Body:
 
 
 def undecayed(network: nn.Module) -> set[str]:
-    """The parameters that timm says should not decay, of a backbone that wraps timm's network and does not say itself.
+    """Return the parameters that timm exempts from weight decay, for a backbone that wraps a timm network.
 
     Args:
         network: The network.
 
     Returns:
-        Names in the network.
+        Parameter names in the network.
     """
     body = of(network)
     listed: set[str] = getattr(body.module, "no_weight_decay", set)()
@@ -93,14 +93,14 @@ def undecayed(network: nn.Module) -> set[str]:
 
 
 def native_shapes(body: Body) -> dict[str, torch.Size]:
-    """The shapes of the tensors of timm's own weights, for the channels and images that they were trained on."""
+    """Return the shapes of timm's pretrained tensors, for the channels and image size that they were trained with."""
     settings = getattr(body.module, "pretrained_cfg", None) or {}
     _, whole = _filter_and_network(settings.get("architecture", ""))
     return {} if whole is None else {name: tensor.shape for name, tensor in whole.state_dict().items()}
 
 
 def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
-    """The module that files of weights are of, and what its names begin with in the network."""
+    """Return the prefix of the body's tensor names in the network, and the module inside all wrappers."""
     module = getattr(network, _BACKBONE, None)
     if not isinstance(module, nn.Module):
         return "", network
@@ -114,7 +114,7 @@ def _innermost(network: nn.Module) -> tuple[str, nn.Module]:
 
 
 def _wrapped_name(name: str, state: list[str]) -> str | None:
-    """Name of a tensor in a wrapper of timm that gives features; None where the wrapper leaves it out."""
+    """Return the name of a tensor in timm's feature wrapper; None if the wrapper leaves it out."""
     for candidate in (name, f"model.{name}", flattened(name)):
         if candidate in state:
             return candidate
@@ -122,7 +122,7 @@ def _wrapped_name(name: str, state: list[str]) -> str | None:
 
 
 def flattened(name: str) -> str:
-    """The name of a tensor where timm puts the parts of its first containers side by side: `stages.0.` is `stages_0.`."""
+    """Return a tensor's name in timm's flattened feature networks: `stages.0.` becomes `stages_0.`."""
     return _FLATTENED.sub(r"\1_\2.", name)
 
 
@@ -130,10 +130,10 @@ def flattened(name: str) -> str:
 def _filter_and_network(
     architecture: str, channels: int | None = None, size: tuple[int, int] | None = None
 ) -> tuple[Filter | None, nn.Module | None]:
-    """A network of timm with its head, without numbers, and what timm gives stored weights to before it loads them.
+    """Return timm's checkpoint filter for a network, and the network with its head on the meta device.
 
-    timm hands that filter to its own loader and keeps it nowhere: the loader is given a file that holds no weights, and
-    what it was called with is taken from where it stopped.
+    timm only passes the filter to its loader and stores it nowhere. The loader is therefore given a file without weights,
+    and the filter is read from the stack frame in which the loader failed.
     """
     options: dict[str, Any] = {"in_chans": channels, "img_size": size}
     options = {key: value for key, value in options.items() if value is not None}
@@ -149,7 +149,7 @@ def _filter_and_network(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without what timm logs of files."""
+    """Suppress timm's log messages about files."""
     logger = logging.getLogger("timm")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -163,10 +163,10 @@ Filling = Literal["timm", "zero", "copy_last"]
 
 
 def widen(backbone: Any, three: Any, how: Filling) -> None:
-    """Give the first layers of a network the weights of one for three channels; further channels are filled.
+    """Copy the first layers' weights from a network for three channels and fill the further channels.
 
     Args:
-        backbone: A network of timm for more than three channels, changed in place.
+        backbone: A timm network for more than three channels, changed in place.
         three: The same network for three channels, pretrained.
         how: `zero`, or `copy_last`: the weights of the third channel.
     """

@@ -1,4 +1,4 @@
-"""Torchvision's detectors, normalisation included: pixels in, boxes with scores and classes out."""
+"""Torchvision's detectors, from pixels to boxes with scores and classes, normalisation included."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from mlpipe.arch.classifier import RAW, Head, Pixels
 from mlpipe.arch.detector import box_target
 from mlpipe.errors import ConfigError, problem
 
-# The channels of images that its bodies are made for; images of one are repeated.
+# Input channels of torchvision's backbones; images with one channel are repeated.
 _CHANNELS = 3
-# Held while torchvision is kept from downloading.
+# Held while torchvision's downloads are patched.
 _MAKING = threading.Lock()
 
 
 class TorchvisionDetector(nn.Module):
-    """Normalises pixels and finds objects with a detector of torchvision, which computes its loss itself.
+    """A network that normalises pixels and detects objects with a torchvision detector, which computes its own loss.
 
-    With targets it gives in training the terms of its loss for the batch beside each image, shape (n, terms); in evaluation
-    detections, and with targets the terms under the target's name and `RAW` too. Parts that draw at random (the regions that
-    a loss looks at) draw alike in each evaluation.
+    In training with targets it returns the loss terms of the batch, repeated for each image, shape (n, terms). In evaluation
+    it returns detections, and with targets also the loss terms under the target's name plus `RAW`. Random parts of the loss
+    (the sampled regions) use the same seed in each evaluation.
 
     Args:
-        model: The detector, of one class more than the task has, the first being the background; it is changed.
+        model: The detector, changed in place. It has one class more than the task: the first is the background.
         name: The target.
         peak: The value of white.
 
     Attributes:
-        begun: What stored weights it began with, one sentence; empty for none.
-        takes_targets: Whether it takes the targets of images beside them.
-        listed: As of `mlpipe.arch.detector.Detector`.
+        begun: One sentence about the stored weights that it started from; empty for none.
+        takes_targets: Whether `forward` takes targets.
+        listed: As in `mlpipe.arch.detector.Detector`.
     """
 
     takes_targets = True
@@ -54,7 +54,7 @@ class TorchvisionDetector(nn.Module):
         self.mean: Tensor
         self.std: Tensor
         self.backbone: nn.Module = model.backbone
-        # The body is this module's own; the rest is given what it has computed, once for loss and detections.
+        # This module runs the backbone once and passes its features to the detector, for loss and detections.
         del model.backbone, model.transform
         model.transform, model.backbone = _AsItIs(), _Given()
         self.heads = nn.ModuleDict({name: model})
@@ -62,13 +62,13 @@ class TorchvisionDetector(nn.Module):
 
     @property
     def image_layers(self) -> nn.Module:
-        """As of `mlpipe.arch.detector.Detector`; all maps of the pyramid are made of the coarsest one here."""
+        """As in `mlpipe.arch.detector.Detector`; the last layer here feeds all maps of the pyramid."""
         body = self.backbone.body
         assert isinstance(body, nn.Module)
         return body
 
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
-        """Terms of the loss in training, detections of shape (n, 100, 6) in evaluation.
+        """Return the loss terms in training, detections of shape (n, 100, 6) in evaluation.
 
         Args:
             images: Shape (n, channels, height, width), 0 to the pixels' peak; one channel counts as three.
@@ -89,7 +89,7 @@ class TorchvisionDetector(nn.Module):
             return {self._name: detections, self._name + RAW: self._terms(model, pixels, features, target)}
 
     def _terms(self, model: Any, pixels: Tensor, features: Mapping[str, Tensor], target: Tensor) -> Tensor:
-        """The terms of the loss of the images whose boxes are known, beside each image, shape (n, terms)."""
+        """Return the loss terms over the images with known boxes, repeated for each image, shape (n, terms)."""
         known = target[:, 0, 4] != -1
         if not known.any():
             return sum(feature_map.flatten(1).sum(1, keepdim=True) * 0 for feature_map in features.values())  # type: ignore[return-value]
@@ -104,7 +104,7 @@ class TorchvisionDetector(nn.Module):
 
 
 class _AsItIs(nn.Module):
-    """In place of the step that resizes and normalises images, and of the one that takes boxes back to their sizes."""
+    """Identity transform that replaces torchvision's resizing and normalisation, and its rescaling of boxes."""
 
     def forward(self, images: Tensor, targets: Any = None) -> tuple[ImageList, Any]:
         return ImageList(images, [(images.shape[2], images.shape[3])] * len(images)), targets
@@ -114,7 +114,7 @@ class _AsItIs(nn.Module):
 
 
 class _Given(nn.Module):
-    """In place of a body: features that are computed already."""
+    """Backbone replacement that returns features computed before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class _Given(nn.Module):
 
 @contextmanager
 def _training_mode(model: Any, *, is_training: bool) -> Iterator[None]:
-    """A model that computes losses, or detections, whatever the mode of its layers is."""
+    """Make a model compute losses or detections, independent of the mode of its layers."""
     parts = [
         module
         for module in (model, *(getattr(model, name, None) for name in ("rpn", "roi_heads")))
@@ -144,7 +144,7 @@ def _training_mode(model: Any, *, is_training: bool) -> Iterator[None]:
 
 
 def _detection_rows(outputs: list[dict[str, Tensor]]) -> Tensor:
-    """Torchvision's detections of some images, shape (n, 100, 6)."""
+    """Convert torchvision's detections to rows, shape (n, 100, 6)."""
     tables = []
     for output in outputs:
         columns = [output["boxes"], output["scores"][:, None], output["labels"][:, None] - 1]
@@ -171,25 +171,25 @@ def fasterrcnn(
     nms_iou: Annotated[float, "> 0", "<= 1"] = 0.5,
     freeze: bool | Literal["backbone"] = False,
 ) -> TorchvisionDetector:
-    """Faster R-CNN (Ren et al. 2015) of torchvision.
+    """Build torchvision's Faster R-CNN (Ren et al. 2015).
 
     Args:
-        heads: What the target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        name: Torchvision's name.
-        pretrained: Whether the body starts from torchvision's ImageNet weights, downloaded or from its cache. Of such a body the
-            first layers and all batch statistics do not learn, and ssdlite's is wider at its end. `form`: random weights in
-            that form, for weights that follow.
-        weights: A file of weights of the whole network, or of its body alone, that replaces `pretrained`.
-        weights_strict: False loads what fits of that file, however little that is.
-        min_score: Detections with a smaller score are left out.
-        nms_iou: Of two boxes of a class that overlap by more, the one with the smaller score is left out.
-        freeze: True or `backbone`: the body does not learn.
+        heads: The head of the target; set by the program.
+        pixels: The format of the images; set by the program.
+        name: Name of the network in torchvision.
+        pretrained: Whether the backbone starts from torchvision's ImageNet weights, downloaded or from its cache. The first
+            layers and all batch statistics of a pretrained backbone stay frozen, and ssdlite's last layers are wider.
+            `form`: the same structure with random weights, for weights that are loaded later.
+        weights: A weights file of the whole network or of its backbone alone; replaces `pretrained`.
+        weights_strict: False: load what fits from that file, however little that is.
+        min_score: Detections with a lower score are dropped.
+        nms_iou: Of two boxes of a class that overlap by more than this, the one with the lower score is dropped.
+        freeze: True or `backbone`: do not train the backbone.
 
     Raises:
         ConfigError: When the task has no boxes, or images have neither one channel nor three.
         MlpipeError: When a download fails.
-        DataError: When a file of weights does not fit.
+        DataError: When a weights file does not fit.
     """
     options = {"box_score_thresh": min_score, "box_nms_thresh": nms_iou, "box_detections_per_img": boxes.MOST}
     return _built(heads, pixels, name, options, pretrained, weights, weights_strict, freeze)
@@ -207,7 +207,7 @@ def retinanet(
     nms_iou: Annotated[float, "> 0", "<= 1"] = 0.5,
     freeze: bool | Literal["backbone"] = False,
 ) -> TorchvisionDetector:
-    """RetinaNet (Lin et al. 2017) of torchvision.
+    """Build torchvision's RetinaNet (Lin et al. 2017).
 
     Args:
         heads: As for `fasterrcnn`.
@@ -240,7 +240,7 @@ def fcos(
     nms_iou: Annotated[float, "> 0", "<= 1"] = 0.5,
     freeze: bool | Literal["backbone"] = False,
 ) -> TorchvisionDetector:
-    """FCOS, without anchors (Tian et al. 2019), of torchvision.
+    """Build torchvision's FCOS, a detector without anchors (Tian et al. 2019).
 
     Args:
         heads: As for `fasterrcnn`.
@@ -273,7 +273,7 @@ def ssd(
     nms_iou: Annotated[float, "> 0", "<= 1"] = 0.5,
     freeze: bool | Literal["backbone"] = False,
 ) -> TorchvisionDetector:
-    """Single shot detectors (Liu et al. 2016; Sandler et al. 2018) of torchvision, for images of any size.
+    """Build one of torchvision's single shot detectors (Liu et al. 2016; Sandler et al. 2018), for images of any size.
 
     Args:
         heads: As for `fasterrcnn`.
@@ -294,14 +294,14 @@ def ssd(
     network = _built(heads, pixels, name, _thresholds(min_score, nms_iou), pretrained, weights, weights_strict, freeze)
     for module in network.modules():
         if isinstance(module, DefaultBoxGenerator):
-            # Its steps are those of images of 300 pixels; without them cells divide the image.
+            # The default steps are for images of 300 pixels; without steps the cells divide the image evenly.
             module.steps = None
     return network
 
 
 @contextmanager
 def _random_bodies() -> Iterator[None]:
-    """Let torchvision take random weights where it would download those of a body, and make all else as for these."""
+    """Make torchvision build a network in its pretrained form, but with random instead of downloaded backbone weights."""
 
     def random_state(weights: WeightsEnum, *_: Any, **__: Any) -> Mapping[str, Any]:
         network: nn.Module = models.get_model(type(weights).__name__.removesuffix("_Weights").lower())
@@ -330,7 +330,7 @@ def _built(
     strict: bool,
     freeze: bool | str,
 ) -> TorchvisionDetector:
-    """A detector of torchvision for a task."""
+    """Build a torchvision detector for a task."""
     target, head = box_target(heads, name)
     if pixels.channels not in (1, _CHANNELS):
         wrong = f"{name} takes images of one channel or three, the task's have {pixels.channels}"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from mlpipe import files, limits
 from mlpipe.errors import DataError, counted, first_line, listing, problem
 
-# So many of a network's tensors may be missing in a file that is said to be its.
+# Maximum share of a network's tensors that its weights file may lack.
 MOST_MISSING = 0.1
-# What programs call the weights among other things in a file, averaged ones first, as timm has it.
+# Keys of the weights in checkpoints of various programs, averaged weights first, as in timm.
 _DEEPEST = 3
 _AMONG_OTHERS = (
     "state_dict_ema",
@@ -62,14 +62,14 @@ class Match:
 
 
 def require_match(match: Match, path: Path) -> None:
-    """Demand that a file held nearly all of a network.
+    """Require that a file holds nearly all tensors of a network.
 
     Args:
-        match: What of the file went where.
+        match: The match of the file with the network.
         path: The file.
 
     Raises:
-        DataError: When more are missing or of another shape.
+        DataError: When more than a tenth of the tensors is missing or of another shape.
     """
     lost = len(match.missing) + len(match.misshapen)
     if lost > MOST_MISSING * (len(match.loaded) + lost):
@@ -78,7 +78,7 @@ def require_match(match: Match, path: Path) -> None:
 
 
 def save(state: Mapping[str, Tensor], path: Path) -> str:
-    """Durably write tensors as safetensors; equal weights are equal bytes (no time, path or version inside).
+    """Durably write tensors as safetensors; equal weights give equal bytes (no time, path or version inside).
 
     Returns:
         The hash of the file.
@@ -90,12 +90,12 @@ def save(state: Mapping[str, Tensor], path: Path) -> str:
 
 
 def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of the tensors of several networks of one architecture, number by number, in their own types.
+    """Return the elementwise mean of the tensors of several networks of one architecture, in their own dtypes.
 
-    It is summed in double precision, so that the mean of equal numbers is that number. Whole numbers are those of the first.
+    Sums are in double precision, so that the mean of equal numbers is exact. Integer tensors are those of the first network.
 
     Args:
-        states: The tensors of each, at least one, with the same names and shapes.
+        states: Tensors of each network, at least one, with the same names and shapes.
 
     Raises:
         DataError: When names or shapes differ.
@@ -121,7 +121,7 @@ def mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """A hash of tensors: of their names, types, shapes and numbers."""
+    """Return a hash of tensors: of their names, dtypes, shapes and values."""
     hashed = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(state.items()):
         plain = tensor.detach().cpu().contiguous()
@@ -131,7 +131,7 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, whatever its name, or of a torch file read without unpickling anything but tensors.
+    """Read the tensors of a safetensors file, whatever its name, or of a torch file without unpickling other objects.
 
     Raises:
         DataError: When the file is missing, damaged, or holds more than tensors.
@@ -143,7 +143,7 @@ def read(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise DataError(problem("arch.weights", f"cannot be read ({error})", got=str(path))) from error
     tensors = _tensors(path)
-    # Views may repeat a stored number without end (a stride of 0); a file has more bytes than numbers.
+    # A view with stride 0 may repeat a stored number any number of times; an honest file has more bytes than numbers.
     most = path.stat().st_size
     if vast := [f"{name} {[*tensor.shape]}" for name, tensor in tensors.items() if tensor.numel() > most]:
         wrong = f"holds tensors of more numbers than it has bytes: {listing(vast, most=3)}"
@@ -156,24 +156,24 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds real numbers only, all of them there."""
+    """Return whether a tensor is dense, real and without NaN."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
         return False
     return not (tensor.is_floating_point() and bool(torch.isnan(tensor).any()))
 
 
 def read_plain(path: Path, key: str = "arch.weights") -> Any:
-    """The content of a torch file, read without unpickling anything but tensors and plain values.
+    """Read a torch file without unpickling anything but tensors and plain values.
 
     Args:
         path: The file.
-        key: What the file was named by, for the sentence.
+        key: The configuration key that names the file, for the error message.
 
     Raises:
-        DataError: When it is missing, damaged, or holds anything else.
+        DataError: When the file is missing, damaged, or holds anything else.
     """
     try:
-        # timm's checkpoints hold their arguments as a Namespace, which is attributes only.
+        # timm's checkpoints store their arguments as a Namespace, which only has attributes.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -183,16 +183,16 @@ def read_plain(path: Path, key: str = "arch.weights") -> Any:
 
 
 def read_despite_classes(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint that stores objects of its program beside them, none of whose code is run.
+    """Read the tensors of a checkpoint that also stores objects of its program, without running their code.
 
-    The reader is torch's for weights only. Each class or function that the file names and that it would refuse is given an
-    empty stand-in of the same name, so that objects come out hollow and tensors whole.
+    torch's weights-only reader is used. Each class or function in the file that it would refuse is replaced by an empty
+    stand-in of the same name, so that the objects are read as empty and the tensors completely.
 
     Args:
         path: A file that Lightning wrote.
 
     Raises:
-        DataError: When it is missing, damaged, or holds no tensors.
+        DataError: When the file is missing, damaged, or holds no tensors.
     """
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
@@ -204,7 +204,7 @@ def read_despite_classes(path: Path) -> dict[str, Tensor]:
 
 
 class _Hollow:
-    """Takes whatever it is built from and keeps nothing."""
+    """Accepts any arguments and state, and ignores them."""
 
     def __new__(cls, *arguments: object, **keywords: object) -> _Hollow:
         return object.__new__(cls)
@@ -215,14 +215,14 @@ class _Hollow:
 
 
 def _stand_in(name: str) -> Callable[..., object]:
-    """Stand-in for a class in a file; mappings must be real ones, since torch puts items into no others."""
+    """Return a stand-in for a class in a file; mappings are real dictionaries, because torch sets items in no others."""
     if name in ("builtins.dict", "collections.defaultdict"):
         return lambda *arguments: {}
     return type(name.rpartition(".")[2], (_Hollow,), {})
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Whether a file is one of safetensors, by its suffix or by its first bytes: the length of a JSON header, and `{`."""
+    """Return whether a file is safetensors, by its suffix or its first bytes: the length of a JSON header, then `{`."""
     if path.suffix == ".safetensors":
         return True
     with path.open("rb") as file:
@@ -251,13 +251,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _inner_weights(stored: Any) -> Any:
-    """The weights among other things; the same where they are what is stored."""
+    """Return the weights inside a checkpoint, or `stored` itself if it has none of the known keys."""
     candidates = (stored.get(key) for key in _AMONG_OTHERS) if isinstance(stored, dict) else ()
     return next((candidate for candidate in candidates if isinstance(candidate, dict) and candidate), stored)
 
 
 def load(network: nn.Module, state: Mapping[str, Tensor]) -> Match:
-    """Load what fits by name and shape, and say what did not; parts with `take_sizes` are given their tensors before."""
+    """Load the tensors that fit by name and shape, and return the match; modules with `take_sizes` get theirs first."""
     for name, part in network.named_modules():
         if callable(take_sizes := getattr(part, "take_sizes", None)):
             prefix = f"{name}."

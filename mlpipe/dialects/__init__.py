@@ -1,1 +1,1 @@
-"""Files of other training programs, translated to the native configuration: dict in, dict out."""
+"""Translation of other training programs' files to native configurations: dict in, dict out."""

@@ -15,13 +15,13 @@ log = logging.getLogger("mlpipe")
 
 
 class ConvertScheduler(Scheduler):
-    """Prints the translation of a recipe file; nothing is written.
+    """Prints the translation of a recipe file; writes nothing.
 
     Args:
-        run_config: The checked configuration that the file means.
+        run_config: The checked native configuration of the file.
         context: The project, the display and the request to stop.
         recipe: The file.
-        lenient: Let unknown keys and monitors that nothing computes pass.
+        lenient: Allow unknown keys, and monitors that nothing computes.
     """
 
     def __init__(self, run_config: RunConfig, context: RunContext, *, recipe: str, lenient: bool) -> None:
@@ -29,7 +29,7 @@ class ConvertScheduler(Scheduler):
         self._recipe, self._lenient = recipe, lenient
 
     def plan(self) -> list[Step]:
-        """One step."""
+        """Return a single step."""
         return [Step("convert", self._convert, in_project=False)]
 
     def _convert(self, run: Run | None) -> None:

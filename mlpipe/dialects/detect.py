@@ -23,16 +23,16 @@ def translated(
     also: frozenset[str] = frozenset(),
     values: Mapping[str, Any] | None = None,
 ) -> Translation:
-    """The native configuration of a recipe file.
+    """Return the native configuration of a recipe file.
 
     Args:
         path: A Musket YAML, an rmldnn JSON, a Barrage JSON, a pipeline of mml-core or a native YAML.
-        lenient: Let unknown keys and monitors that nothing computes pass, as Keras does.
-        also: Names of functions that a program in Python gave.
-        values: Values of names that a file searches, for the formulas in its texts.
+        lenient: Allow unknown keys, and monitors that nothing computes, as Keras does.
+        also: Names of functions that a Python program registered.
+        values: Values of searched names, for the formulas in the file's strings.
 
     Raises:
-        ConfigError: When the file cannot be read or speaks no known dialect, or with a sentence for each problem in it.
+        ConfigError: When the file cannot be read or is of no known dialect, or with a sentence for each problem in it.
     """
     text = recipe_file.text_of(path)
     source = recipe_file.contents(path, text)
@@ -50,14 +50,14 @@ def translated(
 
 
 def command_translation(recipe: str, overrides: Sequence[str]) -> Translation:
-    """A file as a command line wants it read, with the functions that a program in Python gave.
+    """Translate the file of a command line, with the functions that a Python program registered.
 
     Args:
-        recipe: The file, as `recipe=` names it.
-        overrides: The command line's: the values of the file's names, and whether it is lenient.
+        recipe: The file, as in `recipe=`.
+        overrides: Overrides of the command line, with the values of searched names and `lenient`.
 
     Raises:
-        ConfigError: As `translated`.
+        ConfigError: As for `translated`.
     """
     of_own_names = [text for text in overrides if key_of(text).startswith("given.")]
     values = {change.key.partition(".")[2]: change.value for change in parse(of_own_names)[0]}
@@ -66,14 +66,14 @@ def command_translation(recipe: str, overrides: Sequence[str]) -> Translation:
 
 
 def dialect_of(text: str, source: Mapping[str, Any]) -> str:
-    """The program that a file was written for.
+    """Return the program that a file was written for.
 
     Args:
-        text: Its text; a Musket file may say so in its first line.
-        source: What is in it.
+        text: Its text; the first line of a Musket file may name the program.
+        source: Its content.
 
     Raises:
-        ConfigError: When nothing tells.
+        ConfigError: When the program cannot be determined.
     """
     if musket.header(text) is not None or {"architecture"} & set(source):
         return MUSKET

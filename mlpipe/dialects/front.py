@@ -1,7 +1,7 @@
-"""`recipe=FILE` of another program: translated to native words, then the command line's own overrides on top.
+"""`recipe=FILE` of another program: translation to native overrides, followed by the command line's own overrides.
 
-`cli` and `api` enter here, once for each job; a search and a sweep are given this module as their `Front`. Nothing
-below sees a file of another program. Native recipe files are left to `mlpipe.config.recipe_file`.
+`cli` and `api` call this module once per job; a search and a sweep receive it as their `Front`. No code below them sees a
+file of another program. Native recipe files are read by `mlpipe.config.recipe_file`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from mlpipe.running.launch import Command, Prepared
 
 
 def native(command: Command) -> Command:
-    """The command in native words.
+    """Return a command in native terms.
 
-    `predict` with a folder of artifacts as its recipe is the mode `score`; `train` with a file that trains nothing is
-    what the file asks for. A group whose option the command line names is the command line's alone.
+    `predict` with a folder of artifacts as its recipe becomes the mode `score`; `train` with a file that trains nothing becomes
+    the mode that the file asks for. If the command line chooses a group's option, the file's settings of that group are dropped.
 
     Args:
-        command: As a person wrote it; `convert` gets to know the file itself.
+        command: The command as typed; `convert` receives the file itself.
 
     Raises:
         ConfigError: When the file cannot be read or translated, or describes no data and no task is named.
     """
     words = command.words or (command.mode, *command.overrides)
-    # Values that a study found may be of names that the file computes with.
+    # The values that a study found may belong to names in the file's formulas.
     overrides, notes = launch.with_best_trial(command.overrides)
     command = Command(command.mode, overrides, (*command.notes, *notes), words)
     recipe = recipe_file.named(overrides)
@@ -44,7 +44,7 @@ def native(command: Command) -> Command:
         translation = _recipe_translation(recipe, overrides)
         command = replace(command, mode=translation.mode or command.mode)
     if "continue=" in overrides or value_of("continue", overrides) is not None:
-        # A run that goes on takes its own configuration, and refuses another.
+        # A resumed run uses its own configuration, and refuses another.
         return command
     if recipe is None:
         if command.mode == "convert":
@@ -57,10 +57,10 @@ def native(command: Command) -> Command:
 
 
 def searches(command: Command) -> bool:
-    """Whether the file of another program that a command names asks for a search, and the command does not say otherwise.
+    """Return whether the file of another program in a command asks for a search that the command does not disable.
 
     Args:
-        command: With `hpo=none`, `use_best_params` or a value for each name nothing is searched.
+        command: `hpo=none`, `use_best_params` or a value for each searched name disable the search.
 
     Raises:
         ConfigError: When the file cannot be translated.
@@ -78,14 +78,14 @@ def searches(command: Command) -> bool:
 
 
 def check_app(app: str, overrides: Sequence[str]) -> None:
-    """Demand that the loss of a file is one that `--app` is for.
+    """Require that the loss of a file suits `--app`.
 
     Args:
-        app: Its value.
-        overrides: The command line's, which name the file.
+        app: The value of `--app`.
+        overrides: Overrides of the command line, which name the file.
 
     Raises:
-        ConfigError: When it is another program's file, or a loss of another kind.
+        ConfigError: When it is another program's file, or the loss is for another application.
     """
     from mlpipe.dialects.detect import RMLDNN
     from mlpipe.dialects.rmldnn import APPS
@@ -95,7 +95,7 @@ def check_app(app: str, overrides: Sequence[str]) -> None:
         return
     translation = _recipe_translation(recipe, overrides)
     loss = translation.chosen().get("loss")
-    # A file without a loss applies a network, whatever it was trained by.
+    # A file without a loss applies a network, whatever loss that was trained with.
     if translation.dialect != RMLDNN or (loss is not None and APPS.get(str(loss), "") != app):
         right_app = APPS.get(str(loss), "") if translation.dialect == RMLDNN else ""
         fix = f"write --app={right_app}" if right_app else "leave it out"
@@ -103,7 +103,7 @@ def check_app(app: str, overrides: Sequence[str]) -> None:
 
 
 def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
-    """One run that a program asks for, checked; a recipe file may be of any program.
+    """Return one checked run for a caller in Python; its recipe file may be of any program.
 
     Args:
         mode: The mode's name.
@@ -111,7 +111,7 @@ def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
 
     Raises:
         ConfigError: With a sentence for every problem.
-        ProjectError: When a run to continue is not there.
+        ProjectError: When the run to continue does not exist.
     """
     command = native(Command(mode, overrides))
     with sentences.of_file(overrides):
@@ -119,7 +119,7 @@ def prepared(mode: str, overrides: Sequence[str]) -> Prepared:
 
 
 def _scoring(command: Command, folder: str) -> Command:
-    """`mml predict recipe=DIR task.file=FILE` as `mml score`.
+    """Return `mml predict recipe=DIR task.file=FILE` as `mml score`.
 
     Raises:
         ConfigError: When no file is named.
@@ -132,7 +132,7 @@ def _scoring(command: Command, folder: str) -> Command:
 
 
 def _conversion(command: Command, recipe: str, translation: Translation) -> Command:
-    """`mml convert` with the configuration that the file means, and the file."""
+    """Return `mml convert` with the native configuration of the file, and the file."""
     own = groups_of(recipe_file.own_words(translation.native, command.overrides))
     lenient = str(recipe_file.is_lenient(command.overrides)).lower()
     needed = [f"{key}={value}" for key, value in translation.needed.items() if key not in own]
@@ -142,7 +142,7 @@ def _conversion(command: Command, recipe: str, translation: Translation) -> Comm
 
 
 def _translation(command: Command, recipe: str, translation: Translation) -> Command:
-    """A command with what a file of another program says."""
+    """Return a command with the settings of another program's file."""
     path = recipe_file.path_of(recipe)
     own = groups_of(recipe_file.own_words(translation.native, command.overrides))
     if (
@@ -156,7 +156,7 @@ def _translation(command: Command, recipe: str, translation: Translation) -> Com
     leaving = frozenset[str]()
     if "hpo=optuna" not in command.overrides:
         _require_values(path, translation, command.overrides)
-        # What remains is one training, or what follows it.
+        # The rest is a single training, or a mode that follows one.
         leaving = SEARCH
     texts = recipe_file.joined(command.mode, translation.native, command.overrides, leaving=leaving)
     return replace(command, overrides=texts, notes=[*command.notes, *_notes(recipe, path, translation)])
@@ -169,7 +169,7 @@ def _recipe_translation(recipe: str, overrides: Sequence[str]) -> Translation:
 
 
 def _require_values(path: Path, translation: Translation, overrides: Sequence[str]) -> None:
-    """Refuse to go on with a file whose search's names have no values.
+    """Refuse a file whose searched names have no values.
 
     Raises:
         ConfigError: With a sentence for each of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# What Keras builds in several widths -> each `alpha` that timm has -> timm's name, the tag of its ImageNet weights (empty: none).
+# Keras networks of several widths -> each `alpha` that timm has -> timm's name, tag of its ImageNet weights (empty: none).
 WIDTHS: dict[str, dict[float, tuple[str, str]]] = {
     "mobilenet": {1.0: ("mobilenetv1_100", "ra4_e3600_r224_in1k"), 1.25: ("mobilenetv1_125", "ra4_e3600_r224_in1k")},
     "mobilenetv2": {
@@ -15,7 +15,7 @@ WIDTHS: dict[str, dict[float, tuple[str, str]]] = {
         1.4: ("mobilenetv2_140", "ra_in1k"),
     },
 }
-# Keras's and qubvel's names in lower case -> the same.
+# Keras's and qubvel's names in lower case -> timm's name and tag.
 BACKBONES: dict[str, tuple[str, str]] = {
     **{f"resnet{depth}": (f"resnet{depth}", "tv_in1k") for depth in (18, 34, 50, 101, 152)},
     "resnet50v2": ("resnetv2_50", "a1h_in1k"),
@@ -35,22 +35,22 @@ BACKBONES: dict[str, tuple[str, str]] = {
     "seresnext50": ("seresnext50_32x4d", "gluon_in1k"),
     "seresnext101": ("seresnext101_32x4d", "gluon_in1k"),
     "senet154": ("senet154", "gluon_in1k"),
-    # Padded as in TensorFlow; the weights with AutoAugment are those of the package `efficientnet` and of Keras.
+    # With TensorFlow's padding; the AutoAugment weights are those of the package `efficientnet` and of Keras.
     **{f"efficientnetb{number}": (f"tf_efficientnet_b{number}", "aa_in1k") for number in range(8)},
 }
-# Networks of masks in lower case -> the option of arch.
+# Segmentation networks in lower case -> the option of arch.
 SEGMENTERS = {"unet": "unet", "linknet": "linknet", "psp": "pspnet", "pspnet": "pspnet", "fpn": "fpn"}
 
 
 class Rule(NamedTuple):
-    """An optimizer of Keras: its native option, its default learning rate, and keys that make both agree."""
+    """An optimizer of Keras: its native option, its default learning rate, and the keys that make both equivalent."""
 
     option: str
     lr: float
     keys: dict[str, Any]
 
 
-# Keras 2.2's optimizers in lower case. Its epsilon is 1e-7 everywhere, and it has no momentum and no weight decay.
+# Optimizers of Keras 2.2 in lower case. By default epsilon is 1e-7, and there is no momentum and no weight decay.
 OPTIMIZERS: dict[str, Rule] = {
     "sgd": Rule("sgd", 0.01, {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
     "rmsprop": Rule("rmsprop", 0.001, {"alpha": 0.9, "eps": 1e-7, "weight_decay": 0.0}),
@@ -61,7 +61,7 @@ OPTIMIZERS: dict[str, Rule] = {
     "nadam": Rule("nadam", 0.002, {"eps": 1e-7, "weight_decay": 0.0}),
 }
 
-# Names of losses, also of metrics where the loss is used as one -> the term of loss=composite.
+# Names of losses, including those used as metrics -> the term of loss=composite.
 LOSSES: dict[str, str] = {
     "binary_crossentropy": "bce",
     "log_loss": "bce",
@@ -88,7 +88,7 @@ LOSSES: dict[str, str] = {
     "l2_loss": "squared_sum",
 }
 
-# Metrics by the task's kind; what is not named here is an error that lists what is.
+# Metrics by the task's kind; other names are an error that lists these.
 METRICS: dict[str, dict[str, str]] = {
     "classification": {
         "categorical_accuracy": "accuracy",
@@ -118,7 +118,7 @@ METRICS: dict[str, dict[str, str]] = {
         "dice": "micro_f1",
         **dict.fromkeys(("iou", "iou_coef"), "soft_iou"),
         "iot": "hard_iou",
-        # Keras's is for any activation: the largest output is that of the largest target.
+        # Keras's metric is for any activation: it compares the largest output with the largest target.
         "categorical_accuracy": "top1_accuracy",
         "top_k_categorical_accuracy": "top5_accuracy",
     },
@@ -129,14 +129,14 @@ METRICS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("mae", "mean_absolute_error"), "mae"),
     },
 }
-# What losses of probabilities mean for numbers too, as in `mlpipe.learn.losses.probabilities`.
+# Losses of probabilities that also apply to numbers, as in `mlpipe.learn.losses.probabilities`.
 _OF_NUMBERS = ("squared_error", "absolute_error", "log_cosh", "huber_error", "squared_sum")
-# Those of which numbers must be in their own unit: counts, shares, directions, or sides of zero.
+# Losses that need numbers in their own unit: counts, shares, directions, or signs.
 OF_UNITS = frozenset({
     "squared_log_error", "percentage_error", "poisson", "kl_divergence", "hinge", "squared_hinge", "categorical_hinge",
     "cosine",
 })  # fmt: skip
-# A loss may be a metric; where its kind has no metric of that name, the loss itself is measured.
+# A loss may be a metric: if its kind has no metric of that name, the loss itself is computed.
 for _kind, _table in METRICS.items():
     for _name, _term in LOSSES.items():
         if _term not in ("bce", "ce") and (_kind != "regression" or _term in (*_OF_NUMBERS, *OF_UNITS)):

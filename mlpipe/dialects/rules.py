@@ -1,4 +1,4 @@
-"""Rules for values of a JSON configuration, in small pieces; every piece lists all that is wrong with a value."""
+"""Composable rules for values of a JSON configuration; every rule lists all problems of a value."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 from mlpipe.errors import counted, did_you_mean, listing, problem
 
-# (dotted key, value) to a sentence for everything wrong with the value.
+# Maps a dotted key and a value to a sentence for each problem of the value.
 Rule = Callable[[str, Any], list[str]]
 
 
 def fitting(expected: str, fits: Callable[[Any], bool], fix: str = "give it such a value") -> Rule:
-    """A value that a test lets pass.
+    """Accept values that pass a test.
 
     Args:
-        expected: What it must be, for the sentence.
+        expected: Description of valid values, for the error message.
         fits: The test.
-        fix: What to do about another one.
+        fix: What to do about other values.
     """
     return lambda key, value: [] if fits(value) else [_unfit(key, expected, value, fix)]
 
@@ -34,32 +34,32 @@ flag = fitting("true or false", lambda value: isinstance(value, bool), "without 
 
 
 def maybe(rule: Rule) -> Rule:
-    """Null, or a value that fits a rule."""
+    """Accept null, or a value that fits a rule."""
     return lambda key, value: [] if value is None else rule(key, value)
 
 
 def either(expected: str, *options: Rule) -> Rule:
-    """A value that fits one of several rules.
+    """Accept a value that fits one of several rules.
 
     Args:
-        expected: What it must be, for the sentence.
+        expected: Description of valid values, for the error message.
         options: The rules.
     """
     return fitting(expected, lambda value: any(not rule("", value) for rule in options))
 
 
 def flag_or_count(key: str, value: Any) -> list[str]:
-    """True or false, or how much: 0, 1, ..."""
+    """Accept true, false, or a count: 0, 1, ..."""
     return [] if isinstance(value, bool) else whole(0)(key, value)
 
 
 def word(*options: str) -> Rule:
-    """One of some texts, in any case."""
+    """Accept one of some strings, in any case."""
     return _word_rule(options, lambda value: value.lower() in [option.lower() for option in options])
 
 
 def one_of(*options: str) -> Rule:
-    """One of some texts."""
+    """Accept one of some strings."""
     return _word_rule(options, lambda value: value in options)
 
 
@@ -74,7 +74,7 @@ def _word_rule(options: Sequence[str], fits: Callable[[str], bool]) -> Rule:
 
 
 def whole(least: int, most: int | None = None, *, is_written_so: bool = False) -> Rule:
-    """A whole number; as in JSON schema 1.0 is one, unless it must be written so."""
+    """Accept an integer; as in JSON schema, 1.0 is one, unless `is_written_so` is set."""
     requirement = f"a whole number from {least} to {most}" if most is not None else f"a whole number >= {least}"
 
     def fits(value: Any) -> bool:
@@ -87,7 +87,7 @@ def whole(least: int, most: int | None = None, *, is_written_so: bool = False) -
 def number(
     *, above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None
 ) -> Rule:
-    """A finite number within the bounds that are given."""
+    """Accept a finite number within bounds."""
     bounds = {">": above, ">=": least, "<": below, "<=": most}
     condition = " and".join(f" {sign} {bound:g}" for sign, bound in bounds.items() if bound is not None)
 
@@ -99,7 +99,7 @@ def number(
 
 
 def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
-    """A list of at least so many values that fit a rule; `expected`: what it must be, for the sentence."""
+    """Accept a list of at least `least` values that fit a rule; `expected` describes it in the error message."""
 
     def rule(key: str, value: Any) -> list[str]:
         if not isinstance(value, Sequence) or isinstance(value, str):
@@ -114,7 +114,7 @@ def many(item: Rule, expected: str = "a list", *, least: int = 0) -> Rule:
 
 
 def number_or(otherwise: Rule, plain: Rule) -> Rule:
-    """A number that fits one rule, or anything else that fits another."""
+    """Apply one rule to numbers, and another one to other values."""
 
     def rule(key: str, value: Any) -> list[str]:
         return otherwise(key, value) if isinstance(value, Mapping) else plain(key, value)
@@ -127,11 +127,11 @@ class Block:
     """A mapping with known keys.
 
     Attributes:
-        required: Keys that must be there, with their rules.
-        optional: Keys that may be.
-        is_open: Whether others are let through.
-        others: The rule of others that are let through; None: they may be anything.
-        expected: What it must be, for the sentence.
+        required: Rules of required keys.
+        optional: Rules of optional keys.
+        is_open: Whether other keys are allowed.
+        others: Rule of other keys that are allowed; None: any value.
+        expected: Description of the mapping, for the error message.
     """
 
     required: Mapping[str, Rule] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Block:
     expected: str = "a mapping"
 
     def __call__(self, key: str, value: Any) -> list[str]:
-        """A sentence for every missing, unknown or wrong key."""
+        """Return a sentence for every missing, unknown or wrong key."""
         if not isinstance(value, Mapping):
             fix = f"with the keys {listing(self.required)}" if self.required else "use {}"
             return [_unfit(key, self.expected, value, fix)]
@@ -161,7 +161,7 @@ class Block:
         return sentences
 
     def strangers(self, key: str, value: Any) -> list[str]:
-        """The sentences for unknown keys alone."""
+        """Return the sentences for unknown keys only."""
         if not isinstance(value, Mapping):
             return []
         known, sentences = {**self.required, **self.optional}, list[str]()
@@ -174,7 +174,7 @@ class Block:
         return sentences
 
     def _misspelling_advice(self, name: str, value: Mapping[str, Any], known: Mapping[str, Rule]) -> str:
-        """Advice for a missing key: an unknown one that is there may be a misspelling of it."""
+        """Return advice for a missing key: an unknown key may be a misspelling of it."""
         strangers = [str(key) for key in value if key not in known]
         near = did_you_mean(name, strangers)
         return f"is {near.split(chr(39))[1]!r} meant to be it?" if near else "add it"
@@ -182,25 +182,25 @@ class Block:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A mapping whose known keys depend on what is in it.
+    """A mapping whose known keys depend on its content.
 
     Attributes:
-        choose: The rules for a value.
+        choose: Returns the rules for a value.
     """
 
     choose: Callable[[Any], Block]
 
     def __call__(self, key: str, value: Any) -> list[str]:
-        """A sentence for everything that is wrong."""
+        """Return a sentence for every problem."""
         return self.choose(value)(key, value)
 
     def strangers(self, key: str, value: Any) -> list[str]:
-        """The sentences for unknown keys alone."""
+        """Return the sentences for unknown keys only."""
         return self.choose(value).strangers(key, value)
 
 
 def unknown_key(key: str, known: Mapping[str, Any]) -> str:
-    """The sentence for a key that is none of the known ones, with the nearest of them."""
+    """Return the error message for an unknown key, with the nearest known one."""
     fix = did_you_mean(key.rpartition(".")[2], known, otherwise=f"known keys: {listing(known, most=20)}")
     return problem(key, "unknown key", fix=fix)
 

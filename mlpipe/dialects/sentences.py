@@ -1,4 +1,4 @@
-"""Sentences about native keys, told with the keys and lines of the file of another program that said them."""
+"""Error messages about native keys, rewritten with the keys and lines of the other program's file that set them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mlpipe.errors import ConfigError, DataError, MlpipeError, ProjectError
 
 _KEY = r"[a-z_]\w*(?:\.\w+|\[\d+\])*"
 _SENTENCE = re.compile(rf"^({_KEY}): ")
-# Keys with a point that stand anywhere in a sentence; names of files and numbers have none such.
+# Dotted keys anywhere in a sentence; file names and numbers do not match.
 _DOTTED = re.compile(rf"(?<![\w./'\"-])([a-z_]\w*\.{_KEY})(?![\w./-])")
 _STEP = re.compile(r"[^.\[\]]+|\[\d+\]")
 
 
 @contextmanager
 def of_file(overrides: Sequence[str]) -> Iterator[None]:
-    """Tell errors raised inside with the keys of the recipe file that overrides name, where another program's file is one.
+    """Rewrite errors raised inside with the keys of the recipe file in the overrides, if it is another program's file.
 
     Args:
-        overrides: The command line's; of keys that they give themselves nothing is changed.
+        overrides: Overrides of the command line; keys that they set themselves are not rewritten.
 
     Raises:
-        MlpipeError: The error that was raised, each sentence `FILE, line N: KEY: ... (NATIVE KEY)`.
+        MlpipeError: The error that was raised, each sentence as `FILE, line N: KEY: ... (NATIVE KEY)`.
     """
     try:
         yield
@@ -50,31 +50,31 @@ def _retell(error: MlpipeError, words: _Words) -> None:
 
 
 class _Words:
-    """What a file says under which keys.
+    """The keys of a file by the native keys that they set.
 
     Args:
         path: The file.
-        translation: What it means.
-        own: The native keys that the command line gives.
+        translation: Its translation.
+        own: The native keys that the command line sets.
     """
 
     def __init__(self, path: Path, translation: Translation, own: set[str]) -> None:
         self._path, self._own = path, own
         self._root = _node(path)
         pairs = self._root.value if _is_of_kind(self._root, "mapping") else []
-        # The key of a mapping around all others, as `neural_network`, which reports leave out.
+        # The key of a mapping around all others, such as `neural_network`, which reports leave out.
         self._around = [str(key.value) for key, value in pairs if len(pairs) == 1 and _is_of_kind(value, "mapping")]
         self._places: dict[str, list[str]] = {}
         for line in translation.report:
             for place in _places(line):
                 self._places.setdefault(place, []).append(line.key)
                 if place == "arch.file":
-                    # Its content, once it was read.
+                    # The content of the file, after it was read.
                     self._places.setdefault("arch.layers", []).append(line.key)
 
     @classmethod
     def of(cls, overrides: Sequence[str]) -> _Words | None:
-        """Those of the file that overrides name; None where there is none, or it cannot be translated itself."""
+        """Return the words of the file in the overrides; None if there is none, or it cannot be translated itself."""
         recipe = recipe_file.named(overrides)
         if recipe is None or not recipe_file.path_of(recipe).is_file():
             return None
@@ -83,12 +83,12 @@ class _Words:
         try:
             translation = detect.command_translation(recipe, overrides)
         except MlpipeError:
-            # Its sentences have its keys.
+            # The errors of the translation already have the file's keys.
             return None
         return cls(recipe_file.path_of(recipe), translation, set(map(option_of, overrides)))
 
     def told(self, sentence: str) -> str:
-        """A sentence that begins with a native key of the file's, with the file's key."""
+        """Replace the native key at the start of a sentence by the file's key."""
         match = _SENTENCE.match(sentence)
         theirs = self._key(match[1]) if match else None
         if match is None or theirs is None:
@@ -106,23 +106,23 @@ class _Words:
         return f"{where}: {key}: {sentence[match.end() :]}{end}"
 
     def _key(self, native: str) -> tuple[str, int | None] | None:
-        """The file's key for a native one, or for the nearest mapping that it lies in, with its line where it stands there."""
+        """Return the file's key for a native one, or for the nearest mapping around it, with its line if it is in the file."""
         steps = _STEP.findall(native)
         for count in range(len(steps), 0, -1):
             place = _dotted(steps[:count])
             if place in self._own:
-                # The command line says it.
+                # The command line sets it.
                 return None
             if keys := self._places.get(place):
                 keys = list(dict.fromkeys(keys))
                 shared = keys[:1] if len(keys) == 1 else _shared_key(keys)
-                # Of several keys without a mapping around them none says what lies below the place.
+                # Several keys without a common mapping do not determine which one sets the keys below.
                 keys = shared or (keys if count == len(steps) else [])
                 return self._nearest(keys, steps[count:]) if keys else None
         return None
 
     def _nearest(self, keys: Sequence[str], rest: Sequence[str]) -> tuple[str, int | None]:
-        """The first key that stands in the file, with as much behind it as stands there."""
+        """Return the first key that is in the file, extended by as many of the further steps as are in the file."""
         for end in range(len(rest), -1, -1):
             for key in keys:
                 longer = [*_STEP.findall(key), *rest[:end]]
@@ -133,7 +133,7 @@ class _Words:
 
 
 def _places(line: Line) -> list[str]:
-    """The native keys that a line of the report names."""
+    """Return the native keys in a line of the report."""
     if line.fate == "ignored" or not line.place:
         return []
     place = line.place.partition("=")[0]
@@ -141,9 +141,9 @@ def _places(line: Line) -> list[str]:
 
 
 def _node(path: Path) -> Any:
-    """The nodes of a YAML or JSON text, for their lines; None where they cannot be had."""
+    """Return the nodes of a YAML or JSON text, for their lines; None if it cannot be parsed."""
     try:
-        # JSON may be indented by tabs, which changes no line.
+        # JSON may be indented by tabs; replacing them keeps the line numbers.
         text = recipe_file.text_of(path).replace("\t", " ")
         return files.yaml_nodes(text)
     except (MlpipeError, ValueError):
@@ -155,7 +155,7 @@ def _is_of_kind(node: Any, kind: str) -> bool:
 
 
 def _line(node: Any, steps: Sequence[str]) -> int | None:
-    """The line of what keys and places in lists lead to; None where nothing is there."""
+    """Return the line of the node at a path of keys and list indices; None if there is none."""
     line = None
     for step in steps:
         if step.startswith("[") and _is_of_kind(node, "sequence") and int(step[1:-1]) < len(node.value):
@@ -171,7 +171,7 @@ def _line(node: Any, steps: Sequence[str]) -> int | None:
 
 
 def _shared_key(keys: Sequence[str]) -> list[str]:
-    """The key of the mapping or list that several keys lie in; empty where they share none."""
+    """Return the key of the mapping or list that contains all of several keys; empty if there is none."""
     columns = zip(*map(_STEP.findall, keys), strict=False)
     first = list(itertools.takewhile(lambda column: len(set(column)) == 1, columns))
     return [_dotted([column[0] for column in first])] if first else []

@@ -1,4 +1,4 @@
-"""Result of a translation: a native configuration, and a report of where each of its keys went."""
+"""Result of a translation: a native configuration, and a report on each key of the source."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Line:
 
     Attributes:
         key: The key of the source, dotted.
-        fate: `same` (it means the same natively), `differs` (the note says how), `ignored`, or `lint` (a mistake that the
-            other program would not have reported).
-        place: Where it went; empty where it went nowhere.
-        note: What a person should know.
+        fate: `same` (same meaning natively), `differs` (the note explains the difference), `ignored`, or `lint` (a mistake
+            that the other program would not have reported).
+        place: The native key; empty if there is none.
+        note: An explanation for the user.
     """
 
     key: str
@@ -42,11 +42,11 @@ class Translation:
     """A translated file.
 
     Attributes:
-        dialect: What the file spoke.
+        dialect: The program that the file was written for.
         native: `defaults`, a list of one-key mappings from group to option, and the sections' values.
         report: A line for each key of the source, and lint.
-        needed: What the file does not say and the command line must, with examples.
-        mode: The mode that does what the file asks for, where it is not a training; empty: it is one.
+        needed: Settings that the file lacks and the command line must give, with examples.
+        mode: The mode that does what the file asks for; empty: training.
     """
 
     dialect: str
@@ -56,17 +56,17 @@ class Translation:
     mode: str = ""
 
     def chosen(self) -> dict[str, Any]:
-        """The options of groups."""
+        """Return the chosen option of each group."""
         return recipe_file.chosen(self.native)
 
     def of_fate(self, *fates: Fate) -> list[Line]:
-        """The lines with one of these fates."""
+        """Return the lines with one of these fates."""
         return [line for line in self.report if line.fate in fates]
 
     def of_one_training(self) -> Translation:
-        """The translation without the search that the file asks for, as it is with the values in `needed`.
+        """Return the translation without the file's search, for the values in `needed`.
 
-        Formulas have their values in it, so that a search over names would change nothing.
+        The values are already substituted in formulas, so that a search over the names would have no effect.
         """
         first = {key: value for key, value in self.needed.items() if key.startswith("given.")}
         if not first:
@@ -81,7 +81,7 @@ class Translation:
         )
 
     def text(self) -> str:
-        """The native configuration as YAML, the report in comments above it."""
+        """Return the native configuration as YAML, with the report in comments above it."""
         lines = [f"# {line}" for line in self.report]
         body = files.yaml_text(self.native, allow_unicode=True, width=120)
         return "\n".join([f"# Translated from {self.dialect}.", *lines, body])
@@ -89,13 +89,13 @@ class Translation:
 
 @dataclass
 class State:
-    """State of a translation on its way.
+    """State during a translation.
 
     Attributes:
         options: The options of groups.
         native: The sections' values.
         lines: The report so far.
-        wrong: A sentence for every problem.
+        wrong: A sentence for every problem so far.
     """
 
     options: dict[str, Any] = field(default_factory=dict, kw_only=True)
@@ -104,7 +104,7 @@ class State:
     wrong: list[str] = field(default_factory=list, kw_only=True)
 
     def set(self, place: str, value: Any) -> str:
-        """Give a native key (dotted) its value; returns the key."""
+        """Set a native key (dotted), and return the key."""
         *sections, last = place.split(".")
         node = self.native
         for section in sections:
@@ -117,7 +117,7 @@ class State:
         self.lines.append(Line(key, fate, place, note))
 
     def same(self, key: str, place: str, value: Any) -> None:
-        """A key that means the same natively."""
+        """Set a native key with the same meaning as a key of the source."""
         self.say(key, "same", self.set(place, value))
 
     def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
@@ -125,18 +125,18 @@ class State:
         self.wrong.append(problem(key, wrong, got=got, fix=fix))
 
     def missing(self, key: str, feature: str, fix: str = "leave it out") -> None:
-        """Note something that the other program has and this version has not."""
+        """Note a feature that the other program has and this version does not."""
         self.refuse(key, f"{feature} is not available in this version of mlpipe", fix=fix)
 
     def require_none_wrong(self) -> None:
-        """End here where something is wrong.
+        """Stop if there are problems.
 
         Raises:
-            ConfigError: With a sentence for every problem, each once.
+            ConfigError: With a sentence for every problem, without duplicates.
         """
         if self.wrong:
             raise ConfigError(list(dict.fromkeys(self.wrong)))
 
     def whole(self) -> dict[str, Any]:
-        """The native configuration, as in `Translation`."""
+        """Return the native configuration, as in `Translation`."""
         return {"defaults": [{group: option} for group, option in self.options.items()], **self.native}

@@ -1,1 +1,1 @@
-"""Networks that Keras stored: their JSON, layers and weights as torch modules."""
+"""Keras networks as torch modules: their JSON, layers and weights."""

@@ -1,4 +1,4 @@
-"""A Keras network's last Dense as the head of an ordinary network: pixels in, logits out, whatever it ended in."""
+"""Keras networks as classifiers, from pixels to logits, with the network's last Dense layer as a head."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mlpipe.arch.keras.layers.shapes import Activate, Softmax
 from mlpipe.arch.keras.parsing import Description
 from mlpipe.errors import ConfigError, listing, problem
 
-# Activations at the end that turn logits into probabilities.
+# Final activations that turn logits into probabilities.
 _ENDS = ("softmax", "logsoftmax", "sigmoid")
 
 
 @dataclass(frozen=True)
 class End:
-    """The end of a network: its last layer.
+    """The last layer of a network.
 
     Attributes:
-        layer: The layer that gives the outputs, for sentences.
-        units: How many there are.
-        activation: What it turned them into; empty: nothing, or nothing that gives probabilities.
-        head: The last Dense, taken out of the graph; None where there is none.
-        module: Its module's name in the graph.
+        layer: Name of the layer with the outputs, for error messages.
+        units: Number of outputs.
+        activation: The final activation; empty: none, or none that gives probabilities.
+        head: The last Dense layer, removed from the graph; None if there is none.
+        module: Name of its module in the graph.
     """
 
     layer: str
@@ -39,10 +39,10 @@ class End:
 
 
 class OneUnit(nn.Linear):
-    """A single unit before a sigmoid as two classes, whose logits are 0 and its own: their softmax is the sigmoid.
+    """A single sigmoid unit as two classes with the logits 0 and its own, whose softmax equals the sigmoid.
 
     Args:
-        unit: The unit, whose weights it begins with.
+        unit: The unit, whose weights are copied.
     """
 
     def __init__(self, unit: nn.Linear) -> None:
@@ -51,26 +51,26 @@ class OneUnit(nn.Linear):
         self.out_features = 2
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of shape (n, 2)."""
+        """Return logits of shape (n, 2)."""
         logit = super().forward(features)
         return torch.cat([torch.zeros_like(logit), logit], 1)
 
 
 class KerasClassifier(Classifier):
-    """A Keras network as a body with heads; its own last layer is the head of the first target.
+    """A Keras network as a backbone with heads; its own last layer is the head of the first target.
 
     Args:
         graph: The network up to its features.
-        features: How many features it gives.
-        heads: What each target gets; the first is the task's own.
-        head: The first target's head.
-        std: What pixels are divided by, for each channel.
-        end: How the file ends it.
-        axes: How many spatial axes samples have; images have two.
+        features: Number of features.
+        heads: The head of each target; the first is the task's own.
+        head: The module for the first target's head.
+        std: Divisor of the pixels, for each channel.
+        end: The end of the network in the file.
+        axes: Number of spatial axes of a sample; images have two.
 
     Attributes:
-        origin: Names (`layer/weight`) of what was loaded from a file of weights, and of what stayed new.
-        drawing: The whole network as the file has it, in Graphviz's language.
+        origin: Names (`layer/weight`) of the weights loaded from a file, and of the new ones.
+        drawing: The whole network in the file, in Graphviz's language.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class KerasClassifier(Classifier):
         self.heads[self._own] = head
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (log-probabilities where the network gives them), or numbers, of shape (n, outputs) by target."""
+        """Return logits (or log-probabilities, if the network ends in them) or numbers, shape (n, outputs), by target."""
         outputs = super().forward(images)
         if self._end.activation == "logsoftmax":
             outputs[self._own] = outputs[self._own].log_softmax(1)
@@ -98,11 +98,11 @@ class KerasClassifier(Classifier):
 
     @property
     def taken_off(self) -> int:
-        """The number of operations of the file that the graph lacks: the last Dense, and an activation behind it."""
+        """The number of operations removed from the file's graph: the last Dense, and an activation after it."""
         return int(self._end.module != "") + int(self._end.activation != "")
 
     def as_in_file(self, outputs: Tensor) -> Tensor:
-        """Outputs of the network as the file has it, from those of `forward` for its own target, (n, units)."""
+        """Convert the outputs of `forward` for the own target to those of the network in the file, (n, units)."""
         if self._end.units == 1 and outputs.shape[1] == 2:
             return (outputs[:, 1:] - outputs[:, :1]).sigmoid()
         match self._end.activation:
@@ -113,7 +113,7 @@ class KerasClassifier(Classifier):
         return outputs
 
     def by_layer(self) -> dict[str, Tensor]:
-        """The network's tensors, named `layer.tensor` after the file's layers."""
+        """Return the network's tensors, named `layer.tensor` after the layers in the file."""
         tensors = {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
         for name, tensor in self.heads[self._own].state_dict().items():
             tensors[f"{self._end.module}.{name}"] = tensor.detach()
@@ -121,16 +121,16 @@ class KerasClassifier(Classifier):
 
 
 def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasClassifier:
-    """A network with the heads that are asked for.
+    """Build a network with the requested heads.
 
     Args:
-        graph: The whole network; it is changed.
-        heads: What each target gets; the first is the task's own.
-        pixels: What the images are like.
-        white: What the network takes white pixels as.
+        graph: The whole network, changed in place.
+        heads: The head of each target; the first is the task's own.
+        pixels: The format of the images.
+        white: The network's value of white pixels.
 
     Raises:
-        ConfigError: When its outputs are not those of the task, or it cannot have further heads.
+        ConfigError: When its outputs do not suit the task, or it cannot have further heads.
     """
     own, *others = heads
     end = _end(graph, numbers=heads[own].mean is not None)
@@ -146,15 +146,15 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
 def only_input(
     graph_inputs: Mapping[str, tuple[int | None, ...] | None], takes: str, sample: str
 ) -> tuple[int | None, ...] | None:
-    """The shape of the one input of a network; None where the file says none.
+    """Return the shape of the only input of a network; None if the file does not specify it.
 
     Args:
-        graph_inputs: The shape of each input, as the file has it.
-        takes: How a sentence about it begins.
-        sample: What is to go in.
+        graph_inputs: The shape of each input in the file.
+        takes: Start of the error message about it.
+        sample: Description of the data for the input.
 
     Raises:
-        ConfigError: When there are several.
+        ConfigError: When there are several inputs.
     """
     if len(graph_inputs) != 1:
         wrong, fix = f"{takes} {len(graph_inputs)} inputs, {sample} is one", "use a network with one input"
@@ -163,16 +163,16 @@ def only_input(
 
 
 def of_size(described: Description, given: tuple[int, ...], *, always_affine: bool = False) -> Description:
-    """The network with another spatial size than its file's where that changes no weight, as in a convolutional network.
+    """Change the spatial input size of a network if this changes no weight shapes, as in a convolutional network.
 
     Args:
         described: The network.
-        given: What goes in: the spatial sizes and the channels.
+        given: Spatial sizes and channels of the data.
         always_affine: As for `mlpipe.arch.keras.graph.build`.
 
     Returns:
-        The network as it is where it takes such inputs anyway, where weights depend on the size, or where there are more
-        inputs than one.
+        The changed network, or the same one if it accepts such inputs anyway, has weights that depend on the size, or has
+        several inputs.
     """
     name, shape = next(iter(described.shapes.items()), ("", None))
     if len(described.shapes) != 1 or shape is None or len(shape) != len(given) or shape[-1] not in (None, given[-1]):
@@ -193,16 +193,16 @@ def of_size(described: Description, given: tuple[int, ...], *, always_affine: bo
 def check_input(
     graph_inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels, name: str, *, is_row: bool = False
 ) -> None:
-    """Demand one image, or sample of other axes, of the task's size and channels.
+    """Require a single input for images, or other samples, of the task's size and channels.
 
     Args:
-        graph_inputs: The shape of each input, as the file has it.
-        pixels: What the images are like.
-        name: What the network is called.
+        graph_inputs: The shape of each input in the file.
+        pixels: The format of the images.
+        name: Name of the network.
         is_row: Whether its input has no height.
 
     Raises:
-        ConfigError: When the network takes something else.
+        ConfigError: When the network takes other inputs.
     """
     shape = only_input(graph_inputs, f"{name} takes", "an image")
     if shape is None:
@@ -231,7 +231,7 @@ def check_input(
 
 
 def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
-    """The sentence for a network that takes another size than the task has."""
+    """Return the error message for a network with another input size than the task's."""
     if pixels.shape:
         fix = f"begin with ({listing([*pixels.sides, pixels.channels])}), or null for sizes that it leaves open"
         return problem("arch.layers", f"{name} takes samples of another size", got=sides, fix=fix)
@@ -244,7 +244,7 @@ def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
 
 
 def _end(graph: Graph, *, numbers: bool) -> End:
-    """Take the activation off the end of a graph, and its last Dense out of it."""
+    """Remove the final activation and the last Dense layer from a graph."""
     step, activation = without_activation(graph)
     if numbers and activation:
         fix = "end it in a linear layer"
@@ -263,10 +263,10 @@ def _end(graph: Graph, *, numbers: bool) -> End:
 
 
 def output_step(graph: Graph) -> Step:
-    """The call that gives the one output of a graph.
+    """Return the call that computes the single output of a graph.
 
     Raises:
-        ConfigError: When it has several outputs, or none of its own.
+        ConfigError: When it has several outputs, or an output that is an input.
     """
     if len(graph.outputs) != 1:
         fix = "use a network with one output"
@@ -275,16 +275,16 @@ def output_step(graph: Graph) -> Step:
 
 
 def without_activation(graph: Graph) -> tuple[Step, str]:
-    """Take the activation that gives probabilities off the end of a graph with one output.
+    """Remove a final activation that gives probabilities from a graph with one output.
 
     Args:
-        graph: The network; it is changed.
+        graph: The network, changed in place.
 
     Returns:
-        The call that gives its output now, and the activation; empty where there was none.
+        The call that now computes the output, and the name of the removed activation; empty if there was none.
 
     Raises:
-        ConfigError: When it has several outputs, or none of its own.
+        ConfigError: When it has several outputs, or an output that is an input.
     """
     step, activation = output_and_activation(graph)
     if activation and step.activation is None:
@@ -298,20 +298,20 @@ def without_activation(graph: Graph) -> tuple[Step, str]:
 
 
 def output_and_activation(graph: Graph) -> tuple[Step, str]:
-    """The call that gives the output of a graph with one, and the activation that gives probabilities; empty: there is none.
+    """Return the call that computes the single output of a graph, and its activation; empty if none gives probabilities.
 
     Args:
-        graph: The network; it stays as it is.
+        graph: The network, left unchanged.
 
     Raises:
-        ConfigError: When it has several outputs, or none of its own.
+        ConfigError: When it has several outputs, or an output that is an input.
     """
     step = output_step(graph)
     return step, _activation(graph, step)
 
 
 def step_of_tensor(graph: Graph, number: int) -> Step:
-    """The call that gives a tensor.
+    """Return the call that computes a tensor.
 
     Raises:
         ConfigError: When the tensor is an input.
@@ -323,7 +323,7 @@ def step_of_tensor(graph: Graph, number: int) -> Step:
 
 
 def _activation(graph: Graph, step: Step) -> str:
-    """The activation at a graph's end that gives probabilities; empty where there is none."""
+    """Return the final activation of a graph if it gives probabilities, else an empty string."""
     module = graph.get_submodule(step.module)
     if step.activation is not None:
         name = step.activation.name
@@ -344,7 +344,7 @@ def _steps_of_module(graph: Graph, module: str) -> list[Step]:
 
 
 def _own_head(end: End, head: Head) -> nn.Module:
-    """The head of the task's own target."""
+    """Return the head for the task's own target."""
     if end.units == head.size:
         return end.head if end.head is not None else nn.Identity()
     if end.units == 1 and head.size == 2 and end.activation == "sigmoid" and end.head is not None:

@@ -1,7 +1,7 @@
-"""A Keras network that gives the rows of a detector's cells: pixels in, boxes with scores and classes out.
+"""Keras networks as detectors, from pixels to boxes with scores and classes.
 
-The form is that of the public network of YOLOv3: (cells, anchors x (5 + classes)) for the cells of grids of 32, 16 and 8 pixels,
-row by row, the coarsest grid first; 416 x 416 pixels and 80 classes are (3549, 255).
+The network's outputs have the form of the public YOLOv3 network: (cells, anchors x (5 + classes)) for the cells of grids of
+32, 16 and 8 pixels, in row-major order, coarsest grid first; for 416 x 416 pixels and 80 classes that is (3549, 255).
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from mlpipe.arch.keras.classifier import output_step
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, counted, problem
 
-# Pixels on a side of a cell, of the coarsest grid of all.
+# Cell size of the coarsest grid in pixels.
 _COARSEST = 32
-# Detections with a smaller score are left out, and those that overlap a surer one of their class by more.
+# Thresholds of score and IoU for non-maximum suppression.
 _MIN_SCORE, _NMS_IOU = 0.01, 0.5
 
 
 class KerasDetector(nn.Module):
-    """A Keras network that gives the rows of cells; see `mlpipe.arch.detector.Detector` for what comes out.
+    """A Keras network that returns raw rows of grid cells; see `mlpipe.arch.detector.Detector` for the outputs.
 
     Args:
         graph: The network.
         name: The target.
-        anchors: Widths and heights in pixels, shape (grids, anchors, 2), those of the coarsest grid first.
-        std: What pixels are divided by, for each channel.
+        anchors: Widths and heights in pixels, shape (grids, anchors, 2), coarsest grid first.
+        std: Divisor of the pixels, for each channel.
 
     Attributes:
-        begun: What stored weights it began with, one sentence; empty for none.
-        origin: As of `mlpipe.arch.keras.classifier.KerasClassifier`.
-        drawing: Alike.
-        takes_targets: As of `mlpipe.arch.detector.Detector`.
-        listed: As of `mlpipe.arch.detector.Detector`.
+        begun: One sentence about the stored weights that it started from; empty for none.
+        origin: As in `mlpipe.arch.keras.classifier.KerasClassifier`.
+        drawing: As in `mlpipe.arch.keras.classifier.KerasClassifier`.
+        takes_targets: As in `mlpipe.arch.detector.Detector`.
+        listed: As in `mlpipe.arch.detector.Detector`.
     """
 
     takes_targets = True
@@ -61,7 +61,7 @@ class KerasDetector(nn.Module):
 
     @property
     def image_layers(self) -> nn.Module:
-        """As of `mlpipe.arch.detector.Detector`, but there is none.
+        """As in `mlpipe.arch.detector.Detector`, but not available.
 
         Raises:
             ConfigError: Always.
@@ -70,44 +70,44 @@ class KerasDetector(nn.Module):
         raise ConfigError(problem("heat maps", f"the network {wrong}"))
 
     def forward(self, images: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
-        """Raw rows in training, detections of shape (n, 100, 6) in evaluation.
+        """Return raw rows in training, detections of shape (n, 100, 6) in evaluation.
 
         Args:
             images: Shape (n, channels, height, width), 0 to the pixels' peak.
-            target: What is to be found; it only asks for raw rows beside the detections.
+            target: True boxes; their presence only requests raw rows in addition to the detections.
         """
         sides = images.shape[2], images.shape[3]
-        # Of two axes the channels come first in the graph.
+        # The graph has channels first, also for an output of two axes.
         values = self.backbone(images.to(self.std.dtype) / self.std).mT
         raw = boxes.rows(values, _grids(sides, len(self.anchors)), sides, self.anchors)
         return detector_outputs(self, self._name, raw, sides, target, _MIN_SCORE, _NMS_IOU)
 
     def half(self) -> Self:
-        """As of `mlpipe.arch.detector.Detector`."""
+        """As in `mlpipe.arch.detector.Detector`."""
         return halved(self)
 
     @property
     def taken_off(self) -> int:
-        """The number of operations of the file that the graph lacks: none."""
+        """The number of operations removed from the file's graph: none."""
         return 0
 
     def by_layer(self) -> dict[str, Tensor]:
-        """The network's tensors, named `layer.tensor` after the file's layers."""
+        """Return the network's tensors, named `layer.tensor` after the layers in the file."""
         return {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
 
 
 def detector(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors) -> KerasDetector:
-    """A network for boxes.
+    """Build a network for boxes.
 
     Args:
         graph: The whole network.
-        heads: What the target gets.
-        pixels: What the images are like.
-        white: What the network takes white pixels as.
-        anchors: As of `mlpipe.arch.detector.yolo`, as many for each grid.
+        heads: The head of the target.
+        pixels: The format of the images.
+        white: The network's value of white pixels.
+        anchors: As for `mlpipe.arch.detector.yolo`, the same number for each grid.
 
     Raises:
-        ConfigError: When it does not give the rows of such cells, or not as many numbers as the classes need.
+        ConfigError: When its outputs are not rows of such cells, or do not have the width that the classes require.
     """
     target, head = box_target(heads, "keras_json")
     step, shape, sides = output_step(graph), graph.shapes[graph.outputs[0]], (pixels.sides[0], pixels.sides[1])
@@ -133,7 +133,7 @@ def detector(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: flo
 
 
 def _grids(sides: tuple[int, int], count: int) -> list[tuple[int, int]]:
-    """Rows and columns of some grids, the coarsest first; a side that is no multiple of a cell has one more."""
+    """Return rows and columns of `count` grids, coarsest first; sides are rounded up to whole cells."""
     strides = [_COARSEST >> place for place in range(count)]
     return [(-(-sides[0] // stride), -(-sides[1] // stride)) for stride in strides]
 

@@ -1,4 +1,4 @@
-"""A Keras network as a torch module: its layers by their names, its calls in order, channels first in and out."""
+"""Keras networks as torch modules: layers by name, calls in order, inputs and outputs with channels first."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mlpipe.arch.keras.layers.recurrent import EachStep
 from mlpipe.arch.keras.parsing import INPUTS, Call, Description, Ref, Spec
 from mlpipe.errors import ConfigError, first_line, listing, problem
 
-# What stands for a size that the file leaves open, by the number of spatial axes.
+# Default for spatial sizes that the file leaves open, by the number of spatial axes.
 _OPEN = {1: 256, 2: 256, 3: 64}
-# So many weights of a layer, or numbers of an image, are a mistake.
+# Maximum number of weights of a layer, or of values per sample; more are a mistake.
 _LARGEST = 2**30
 
 
@@ -31,13 +31,13 @@ class Step:
     """One call of a layer.
 
     Attributes:
-        layer: The layer's name in the file.
-        module: Its name in the network.
-        inputs: Numbers of the tensors that go in.
-        outputs: Numbers of those that come out.
-        activation: What is applied to what comes out.
-        done: Tensors that nothing needs afterwards.
-        marks: What it has to do with steps that count for nothing.
+        layer: Name of the layer in the file.
+        module: Name of its module in the network.
+        inputs: Numbers of the input tensors.
+        outputs: Numbers of the output tensors.
+        activation: Activation of the outputs.
+        done: Numbers of tensors that are not needed after this call.
+        marks: How the call handles step masks.
     """
 
     layer: str
@@ -51,14 +51,14 @@ class Step:
 
 @dataclass
 class Layer:
-    """Facts about a layer beside its module.
+    """Facts about a layer in addition to its module.
 
     Attributes:
         kind: Its class in Keras.
-        module: Its module's name in the network.
-        slots: Where Keras's weights go in it.
-        shape: What it gives at its first call, channels last.
-        trainable: Whether it learns.
+        module: Name of its module in the network.
+        slots: Destinations of Keras's weights in the module.
+        shape: Output shape of its first call, channels last.
+        trainable: Whether it is trained.
     """
 
     kind: str
@@ -69,16 +69,16 @@ class Layer:
 
 
 class Graph(nn.Module):
-    """A network of Keras: tensors (n, channels, ...) in and out; what has no spatial axes is (n, features).
+    """A Keras network with inputs and outputs of shape (n, channels, ...), or (n, features) without spatial axes.
 
     Attributes:
-        title: The network's name.
-        layers: Its layers by their names in the file, inputs among them, in the order of their first calls.
-        inputs: Names of its inputs.
-        outputs: Numbers of the tensors that it gives.
-        steps: Its calls.
-        names: What each tensor is called in sentences: the layer that gave it.
-        shapes: The shape of each tensor, channels last, for the sizes that it was built with.
+        title: Name of the network.
+        layers: Layers, including inputs, by their names in the file, in the order of their first calls.
+        inputs: Names of the inputs.
+        outputs: Numbers of the output tensors.
+        steps: The calls.
+        names: Name of each tensor for error messages: the layer that computes it.
+        shapes: Shape of each tensor, channels last, for the sizes that the network was built with.
     """
 
     def __init__(self, title: str, inputs: tuple[str, ...]) -> None:
@@ -92,10 +92,10 @@ class Graph(nn.Module):
         self.settled: set[str] = set()
 
     def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Outputs of the network: one tensor, or a tuple of them in the order of the file.
+        """Return the outputs of the network: one tensor, or a tuple in the order of the file.
 
         Args:
-            tensors: Its inputs, in the order of the file.
+            tensors: The inputs, in the order of the file.
         """
         values: list[Tensor | None] = [*tensors, *[None] * (len(self.names) - len(tensors))]
         masks: dict[int, Tensor] = {}
@@ -110,17 +110,17 @@ class Graph(nn.Module):
         return outputs if len(outputs) > 1 else outputs[0]  # type: ignore[return-value]
 
     def train(self, mode: bool = True) -> Graph:
-        """Training mode; layers that the file freezes, or calls with `training=False`, keep their statistics."""
+        """Set training mode, except for layers that the file freezes or calls with `training=False`."""
         super().train(mode)
         for name in self.settled:
             self.get_submodule(name).eval()
         return self
 
     def finish(self, outputs: Sequence[int]) -> None:
-        """Give these tensors, and leave out all calls that they do not need.
+        """Set the output tensors, and remove all calls that they do not need.
 
         Args:
-            outputs: Their numbers.
+            outputs: Numbers of the tensors.
         """
         self.outputs, needed, steps = tuple(outputs), set(outputs), []
         for step in reversed(self.steps):
@@ -139,7 +139,7 @@ class Graph(nn.Module):
 
 
 def _by_marks(step: Step, module: nn.Module, inputs: Sequence[Tensor | None], masks: dict[int, Tensor]) -> Any:
-    """What a call gives that makes marks of steps, goes by them or hands them on; `masks` has those of each tensor."""
+    """Run a call that creates, uses or passes on step masks; `masks` holds the mask of each tensor and is updated."""
     own, marks = [masks.get(number) for number in step.inputs], step.marks
     if marks.makes:
         masks[step.outputs[0]] = module.marked(*inputs)  # type: ignore[operator]
@@ -151,29 +151,29 @@ def _by_marks(step: Step, module: nn.Module, inputs: Sequence[Tensor | None], ma
 
 
 def build(described: Description, shapes: Sequence[Shape | None], *, always_affine: bool = False) -> Graph:
-    """The module of a network.
+    """Build the module of a network.
 
     Args:
         described: The network.
         shapes: The shape of each input, channels last, where the file leaves it open; None: not known.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no.
+        always_affine: Train scale and offset of all batch normalisations, even where the file has none.
 
     Raises:
-        ConfigError: When a layer's configuration is wrong, or shapes do not meet, naming both layers and both shapes.
+        ConfigError: When the configuration of a layer is wrong, or shapes do not match; names both layers and both shapes.
     """
     graph = Graph(described.name, described.inputs)
     return _Builder(described, graph, always_affine).built(shapes)
 
 
 class _Builder:
-    """State of building a network: the number of each tensor, and the calls that wait for theirs."""
+    """State while a network is built: the number of each tensor, and the calls that wait for their inputs."""
 
     def __init__(self, described: Description, graph: Graph, always_affine: bool) -> None:
         self.described, self.graph, self.always_affine = described, graph, always_affine
         self.specs = {spec.name: spec for spec in described.layers}
         self.numbers: dict[Ref, int] = {}
         self._activations: dict[str, Activation | None] = {}
-        # Numbers of tensors whose steps are marked.
+        # Numbers of tensors with step masks.
         self._marked: set[int] = set()
         self.shift = {spec.name: self._first_call(spec) for spec in described.layers if spec.inside is not None}
 
@@ -218,7 +218,7 @@ class _Builder:
         self.graph.layers[name] = Layer("InputLayer", "", shape=whole)
 
     def _add_call(self, spec: Spec, number: int, call: Call) -> bool:
-        """Add one call to the graph; False while something that it needs is not there."""
+        """Add one call to the graph; return False while one of its inputs is missing."""
         refs = [self._shifted_ref(ref) for ref in call.inputs]
         if any(ref not in self.numbers for ref in refs):
             return False
@@ -260,7 +260,7 @@ class _Builder:
         return True
 
     def _make(self, spec: Spec, inputs: tuple[int, ...]) -> None:
-        """Make a layer's module for its first call, with new weights."""
+        """Create a layer's module for its first call, with new weights."""
         shapes = [self.graph.shapes[number] for number in inputs]
         slots: Mapping[str, Slot] = {}
         if spec.inside is not None:
@@ -285,7 +285,7 @@ class _Builder:
         self.graph.layers[spec.name] = Layer(spec.kind, name, slots, trainable=trainable)
 
     def _check_size(self, keys: Keys, shapes: Sequence[Shape]) -> None:
-        """Build a layer without numbers first, so that one that is too large is refused before it takes memory."""
+        """Build a layer on the meta device first, so that one that is too large is refused before it takes memory."""
         try:
             with torch.device("meta"):
                 module, _, _ = layers.build(keys, shapes)
@@ -299,7 +299,7 @@ class _Builder:
     def _inner_description(
         self, spec: Spec, inside: Description, inputs: tuple[int, ...], shapes: Sequence[Shape]
     ) -> Description:
-        """A network inside this one, for what goes into it here."""
+        """Return the description of a nested network for its inputs here."""
         if len(inputs) != len(inside.inputs):
             wrong = f"has {len(inside.inputs)} inputs, {len(inputs)} are given"
             raise ConfigError(
@@ -317,7 +317,7 @@ class _Builder:
         return replace(inside, keras=self.described.keras, norms_by_marks=self.described.norms_by_marks)
 
     def _shapes_out(self, spec: Spec, layer: Layer, inputs: tuple[int, ...]) -> list[Shape]:
-        """Output shapes of a call, found with tensors on the meta device, which hold no values."""
+        """Return the output shapes of a call, computed with tensors on the meta device, which hold no values."""
         module = self.graph.get_submodule(layer.module).eval()
         descriptions = [f"{self.graph.names[number]} {self.graph.shapes[number]}" for number in inputs]
         place = f"arch.layers: {spec.name} ({spec.kind})"
@@ -354,14 +354,14 @@ class _Builder:
         return replace(ref, call=ref.call - self.shift.get(ref.layer, 0))
 
     def _output_ref(self, ref: Ref) -> Ref:
-        """A tensor that the network gives; Keras 3 counts the calls of a Functional from 1 here, and from 0 elsewhere."""
+        """Return an output tensor; Keras 3 counts the calls of a Functional from 1 here, and from 0 elsewhere."""
         spec = self.specs.get(ref.layer)
         if self.described.keras == 3 and spec is not None and spec.kind in ("Functional", "Model") and ref.call:
             return replace(ref, call=ref.call - 1)
         return self._shifted_ref(ref)
 
     def _first_call(self, spec: Spec) -> int:
-        """Keras 2 counts the calls of a network inside another from 1 where it was called when it was made."""
+        """Return the number of the first call; Keras 2 counts from 1 for a nested network that was called when it was created."""
         if self.described.keras == 3:
             return 0
         inputs = [ref for layer in self.described.layers for call in layer.calls for ref in call.inputs]
@@ -369,7 +369,7 @@ class _Builder:
         return 1 if used and min(used) > 0 and max(used) >= len(spec.calls) else 0
 
     def _freeze(self) -> None:
-        """Freeze what the file says does not learn; frozen batch normalisations use their moving statistics."""
+        """Freeze the layers that the file marks as not trainable; frozen batch normalisations use their moving statistics."""
         for layer in self.graph.layers.values():
             if layer.kind in INPUTS:
                 continue
@@ -389,7 +389,7 @@ class _Builder:
 
 
 def _draw_weights(module: nn.Module, slots: Mapping[str, Slot]) -> None:
-    """Draw new weights as Keras does."""
+    """Initialise new weights as Keras does."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for slot in {slot.tensor: slot for slot in slots.values()}.values():
         if slot.initializer is not None and state[slot.tensor].numel():
@@ -398,7 +398,7 @@ def _draw_weights(module: nn.Module, slots: Mapping[str, Slot]) -> None:
 
 
 def _let_learn(module: nn.Module) -> None:
-    """Turn the constants of batch normalisations into parameters."""
+    """Turn the constant scale and offset of batch normalisations into parameters."""
     for norm in [inner for inner in module.modules() if isinstance(inner, BatchNorm)]:
         for name, value in (("weight", torch.ones), ("bias", torch.zeros)):
             if not isinstance(getattr(norm, name), nn.Parameter):
@@ -408,7 +408,7 @@ def _let_learn(module: nn.Module) -> None:
 
 
 def _module_name(graph: nn.Module, name: str) -> str:
-    """A layer's name as torch takes it: no points, and none of a module's own names."""
+    """Return a valid torch module name for a layer: without dots, and different from attributes of a module."""
     plain = name.replace(".", "_") or "layer"
     while hasattr(graph, plain):
         plain += "_"

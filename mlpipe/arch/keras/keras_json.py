@@ -1,4 +1,4 @@
-"""Networks that Keras wrote as JSON, or lists of its layers, as an arch: `arch=keras_json arch.file=net.json`."""
+"""Networks in Keras's JSON, or lists of its layers, as an arch: `arch=keras_json arch.file=net.json`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger("mlpipe")
 
 KerasNetwork = KerasClassifier | KerasSegmenter | KerasDetector
 
-# What no language that a file may be taken for reads as more than a name.
+# Characters outside this set could have a meaning in a language that the file is taken for.
 _PLAIN = re.compile(r"[^\w .,:()\[\]+/-]")
 
 
@@ -49,29 +49,29 @@ def keras_json(
     anchors: Literal["kmeans"] | list[list[float]] | None = None,
     freeze: bool | Literal["backbone"] = False,
 ) -> KerasClassifier | KerasSegmenter | KerasDetector:
-    """A network that Keras wrote as JSON; its last Dense is the head.
+    """Build a network from Keras's JSON; its last Dense layer is the head.
 
-    A softmax or sigmoid at its end is taken off, so that it gives logits of the same probabilities; a log_softmax stays.
-    One sigmoid does for two classes. For masks it ends in a map of the image's size, and has no head; for boxes in the rows
-    of the cells of grids, see `mlpipe.arch.keras.detector`.
+    A final softmax or sigmoid is removed, so that the network returns the logits; a log_softmax stays. One sigmoid unit is
+    enough for two classes. For masks the network must end in a map of the image's size and has no head; for boxes it must
+    end in the rows of grid cells, see `mlpipe.arch.keras.detector`.
 
     Args:
-        heads: What each target gets; the program gives it.
-        pixels: What the images are like; the program gives it.
-        layers: The network: a list of layers, what `model.to_json()` writes, or its text.
-        file: A file with it; the configuration reads it into `layers`.
-        name: What it is called.
-        pretrained: There are no pretrained weights to be had.
-        weights: A file of weights: Keras's (.h5, .weights.h5), .safetensors, .pt or .pth.
-        weights_by_layer: Load what has the name of a layer, and leave the others new, however many they are.
-        white: What the network takes white pixels as: 1, or 255 where it begins with a Rescaling layer.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no.
-        anchors: For boxes, as of `mlpipe.arch.detector.yolo`; as many as the network has for each grid.
-        freeze: True or `backbone`: learn the last Dense only.
+        heads: The head of each target; set by the program.
+        pixels: The format of the images; set by the program.
+        layers: The network: a list of layers, the content that `model.to_json()` writes, or its text.
+        file: A file with the network, read into `layers`.
+        name: Name of the network.
+        pretrained: Must be false: there are no pretrained weights.
+        weights: A weights file: Keras's (.h5, .weights.h5), .safetensors, .pt or .pth.
+        weights_by_layer: Load the weights of layers with matching names, and initialise all others, however many they are.
+        white: The network's value of white pixels: 1, or 255 if it begins with a Rescaling layer.
+        always_affine: Train scale and offset of all batch normalisations, even where the file has none.
+        anchors: For boxes, as in `arch=yolo`; the same number for each of the network's grids.
+        freeze: True or `backbone`: train the last Dense layer only.
 
     Raises:
-        ConfigError: When the network is wrong, or does not fit the task.
-        DataError: When a file of weights does not fit.
+        ConfigError: When the network is wrong, or does not suit the task.
+        DataError: When a weights file does not fit.
     """
     if pretrained:
         fix = "name a file with arch.weights"
@@ -84,7 +84,7 @@ def keras_json(
     if isinstance(content, str):
         content = parsing.decoded(content, "arch.file")
     described = parsing.describe(content)
-    # What gives maps of any height may also take rows without a height.
+    # A network with outputs of any height may also take rows without a height.
     is_row = any(head.any_height for head in heads.values()) and takes_rows(described.shapes, pixels)
     input_shape = (*pixels.sides, pixels.channels)[int(is_row) :]
     described = of_size(described, input_shape, always_affine=always_affine)
@@ -109,7 +109,7 @@ def keras_json(
 def _network_of_task(
     graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float, anchors: Anchors
 ) -> KerasNetwork:
-    """A graph as the network of a task: by what its targets are."""
+    """Build the network for a task from a graph, according to the kind of its targets."""
     if any(head.most for head in heads.values()):
         return detector(graph, heads, pixels, white, anchors)
     if anchors is not None:
@@ -121,13 +121,13 @@ def _network_of_task(
 def load_layer_weights(
     graph: Graph, path: Path, is_by_layer: bool
 ) -> tuple[dict[str, Any] | None, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Load weights that are named by the file's layers; those that are named as a record's come back for later.
+    """Load weights that are named after the file's layers; return those that are named as in a record for later.
 
     Returns:
-        The latter, and the names (`layer/weight`) of what was loaded and of what stayed new.
+        The latter, and the names (`layer/weight`) of the loaded and of the new weights.
 
     Raises:
-        DataError: When they do not fit.
+        DataError: When weights do not fit.
     """
     if path.suffix not in hdf5.ENDS:
         state = weight_files.read(path)
@@ -155,10 +155,10 @@ def load_layer_weights(
 
 
 def _demand_shapes(others: Sequence[str], path: Path) -> None:
-    """Demand that no weight has another shape.
+    """Require that no weight has another shape.
 
     Raises:
-        DataError: When one has.
+        DataError: When a shape differs.
     """
     if others:
         wrong = f"does not fit the network ({listing(others, most=3)})"
@@ -172,18 +172,18 @@ def load(
     input_shapes: Sequence[tuple[int, ...] | None] = (),
     always_affine: bool = False,
 ) -> Graph:
-    """The module of a Keras network, with new weights drawn as Keras draws them.
+    """Build the module of a Keras network, with new weights initialised as in Keras.
 
-    Its tensors have their channels second, (n, channels, height, width); everything that depends on their order (Flatten,
-    Reshape, Dense, axes) gives what Keras gives for channels last.
+    Its tensors have their channels second, (n, channels, height, width); operations that depend on the axis order (Flatten,
+    Reshape, Dense, axes) give the same results as Keras does with channels last.
 
     Args:
-        source: A file, or what is in it: Functional, Model or Sequential of Keras 2 or 3, or a list of layers.
+        source: A file or its content: Functional, Model or Sequential of Keras 2 or 3, or a list of layers.
         input_shapes: The shape of each input, channels last without the batch, where the file leaves it open.
-        always_affine: Let batch normalisations learn scale and offset also where the file says no.
+        always_affine: Train scale and offset of all batch normalisations, even where the file has none.
 
     Raises:
-        ConfigError: With a sentence for what is wrong.
+        ConfigError: When the network is wrong.
     """
     content: Any = source
     if isinstance(source, str | Path):
@@ -192,7 +192,7 @@ def load(
 
 
 def read(path: Path, key: str = "arch.file") -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
         ConfigError: When it cannot be read.
@@ -207,7 +207,7 @@ def read(path: Path, key: str = "arch.file") -> str:
 
 
 def load_weights(graph: Graph, path: str | Path) -> Report:
-    """Load the weights that Keras stored as HDF5, by the names of layers, and say what matched.
+    """Load Keras's HDF5 weights by layer names, and return a report of the matches.
 
     Raises:
         DataError: When the file cannot be read.
@@ -216,9 +216,9 @@ def load_weights(graph: Graph, path: str | Path) -> Report:
 
 
 def count(graph: nn.Module) -> tuple[int, int]:
-    """Number of parameters, and of those that learn.
+    """Return the number of parameters and of trainable parameters.
 
-    Moving statistics do not count; scale and offset of every batch normalisation do, also where the file leaves them out.
+    Moving statistics do not count; scale and offset of every batch normalisation do, even where the file leaves them out.
     """
     total = learn = 0
     for module in graph.modules():
@@ -233,7 +233,7 @@ def count(graph: nn.Module) -> tuple[int, int]:
 
 
 def dot(graph: Graph) -> str:
-    """The network as a graph of Graphviz: a box for each call of a layer, with the shape that it gives."""
+    """Return the network as a Graphviz graph: a box for each call of a layer, with its output shape."""
     lines = [f"digraph {_graphviz_text(graph.title)} {{", "  node [shape=box];"]
     for number, name in enumerate(graph.inputs):
         lines.append(f"  t{number} [label={_graphviz_text(name, 'InputLayer', graph.shapes[number])}];")
@@ -248,7 +248,7 @@ def dot(graph: Graph) -> str:
 
 
 def _frozen_norms(graph: nn.Module) -> set[nn.Module]:
-    """Batch normalisations that a file freezes."""
+    """Return the batch normalisations that a file freezes."""
     return {
         part.get_submodule(name)
         for part in graph.modules()
@@ -262,6 +262,6 @@ def _frozen_norms(graph: nn.Module) -> set[nn.Module]:
 
 
 def _graphviz_text(*lines: object) -> str:
-    """Lines as a text of Graphviz; what is no letter of a name is its character's number there, so that no shell runs it."""
+    """Return lines as Graphviz text, with special characters as numeric entities, so that no shell can interpret them."""
     text = "\\n".join(_PLAIN.sub(lambda letter: f"&#{ord(letter[0])};", str(line)) for line in lines)
     return f'"{text}"'

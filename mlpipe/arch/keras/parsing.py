@@ -1,4 +1,4 @@
-"""JSON of a Keras network, Keras 2 or 3, parsed into one plain description of its layers and calls."""
+"""Parse the JSON of a Keras network, version 2 or 3, into a plain description of its layers and calls."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 MODELS = ("Functional", "Model", "Sequential")
 INPUTS = ("InputLayer", "Input")
 _TENSOR = "__keras_tensor__"
-# From Keras 2.13 on batch normalisations take marks of steps.
+# Minor version of Keras 2 from which batch normalisations use step masks.
 _MARKED_NORMS = 13
-# Operations of which Keras 3 makes marks of steps.
+# Operations that Keras 3 computes step masks with.
 _OF_MARKS = frozenset(
     (
         *("NotEqual", "Any", "ZerosLike", "OnesLike", "ExpandDims", "LogicalOr", "LogicalAnd", "Cast", "Concatenate"),
@@ -28,12 +28,12 @@ _OF_MARKS = frozenset(
 
 @dataclass(frozen=True)
 class Ref:
-    """One tensor that a layer gave.
+    """A reference to one output tensor of a layer.
 
     Attributes:
-        layer: The layer's name.
-        call: Which of its calls.
-        tensor: Which of what that call gave.
+        layer: Name of the layer.
+        call: Number of its call.
+        tensor: Number of the tensor among the outputs of the call.
     """
 
     layer: str
@@ -43,13 +43,13 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a layer.
+    """One call of a layer.
 
     Attributes:
-        inputs: What goes in.
-        inference: Whether it always behaves as when predicting (`training=False`).
-        constants: Numbers that go in, too, each with its place among the inputs.
-        flags: What else the call says and the layer is made with.
+        inputs: The input tensors.
+        inference: Whether the layer always runs in inference mode (`training=False`).
+        constants: Numbers among the inputs, with their positions.
+        flags: Other arguments of the call that the layer is built with.
     """
 
     inputs: tuple[Ref, ...]
@@ -60,14 +60,14 @@ class Call:
 
 @dataclass(frozen=True)
 class Spec:
-    """One layer as the file has it.
+    """One layer in the file.
 
     Attributes:
         name: Its name.
-        kind: Its class; one of `MODELS` for a network inside, or what applies one to each step.
+        kind: Its class; one of `MODELS` for a nested network, or a wrapper that applies a network to each step.
         config: Its configuration.
-        calls: Its uses.
-        inside: The network, where it is one.
+        calls: Its calls.
+        inside: The nested network, if it is one.
     """
 
     name: str
@@ -79,17 +79,17 @@ class Spec:
 
 @dataclass(frozen=True)
 class Description:
-    """A network as its file has it.
+    """A network in its file.
 
     Attributes:
         name: Its name; `Unknown` for a list of layers.
-        layers: Its layers, inputs among them.
-        inputs: Names of the inputs, in their order.
-        outputs: What it gives.
-        shapes: The shape of each input, channels last, without the batch; None where the file does not say.
-        trainable: Whether it learns.
+        layers: Its layers, including inputs.
+        inputs: Names of the inputs, in order.
+        outputs: The output tensors.
+        shapes: The shape of each input, channels last, without the batch; None if the file does not specify it.
+        trainable: Whether it is trained.
         keras: The major version of Keras that it was written for.
-        norms_by_marks: Whether that version's batch normalisations leave marked steps out of their statistics.
+        norms_by_marks: Whether that version's batch normalisations exclude masked steps from their statistics.
     """
 
     name: str
@@ -103,14 +103,14 @@ class Description:
 
 
 def decoded(text: str, place: str) -> Any:
-    """The content of a JSON text.
+    """Parse a JSON text.
 
     Args:
         text: The text.
-        place: The key or file, for sentences.
+        place: The key or file, for error messages.
 
     Raises:
-        ConfigError: When it is not JSON, with line and column, or has a key twice in one object.
+        ConfigError: When it is not JSON, with line and column, or an object has a duplicate key.
     """
     try:
         return files.plain_json(text, unique=True)
@@ -123,13 +123,13 @@ def decoded(text: str, place: str) -> Any:
 
 
 def describe(content: Any) -> Description:
-    """The description of a network.
+    """Return the description of a network.
 
     Args:
         content: A Functional, Model or Sequential of Keras, or a list of layers.
 
     Raises:
-        ConfigError: When it is no network, or with a sentence for each layer that is wrong in itself.
+        ConfigError: When it is not a network, or layers are invalid (one sentence for each).
     """
     problems: list[str] = []
     keras = _version(content)
@@ -146,7 +146,7 @@ def describe(content: Any) -> Description:
 
 
 def _version(content: Any) -> int:
-    """The major version of Keras, as the file says or as its form tells; hand-written files count as Keras 2."""
+    """Return the major version of Keras from the file, or from its structure; hand-written files count as Keras 2."""
     version = content.get("keras_version") if isinstance(content, Mapping) else None
     if isinstance(version, str) and version[:1].isdigit():
         return 2 if version[0] in "12" else 3
@@ -154,7 +154,7 @@ def _version(content: Any) -> int:
 
 
 def _minor_version(content: Mapping[str, Any]) -> int:
-    """The minor version of Keras 2, as the file says; 0 where it does not."""
+    """Return the minor version of Keras 2 from the file; 0 if it has none."""
     match = re.match(r"2\.(\d+)", str(content.get("keras_version")))
     return int(match[1]) if match else 0
 
@@ -162,7 +162,7 @@ def _minor_version(content: Mapping[str, Any]) -> int:
 def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Description:
     config = node.get("config")
     if isinstance(config, list):
-        # As Keras 1 and early 2 wrote a Sequential.
+        # Keras 1 and early versions of 2 wrote a Sequential as a list.
         config = {"layers": config}
     if not isinstance(config, Mapping) or not isinstance(config.get("layers"), list) or not config["layers"]:
         name = config.get("name", "") if isinstance(config, Mapping) else ""
@@ -181,7 +181,7 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
     inputs, outputs = _inputs_and_outputs(config, specs, chain, problems)
     shapes = {spec.name: _input_shape(spec.config, problems, spec.name) for spec in specs if spec.kind in INPUTS}
     if chain and not inputs:
-        # The shape of what goes in sits on the first layer, or nowhere.
+        # The input shape is on the first layer, or missing.
         first = specs[0]
         name = "input" if all(spec.name != "input" for spec in specs) else "the_input"
         shape = _input_shape(first.config, problems, first.name)
@@ -197,9 +197,9 @@ def _network(node: Mapping[str, Any], keras: int, problems: list[str]) -> Descri
 
 
 def _without_marks(layers: Sequence[Any]) -> list[Any]:
-    """The layers without the operations that only compute which steps count, and calls without what these give.
+    """Return the layers without operations that only compute step masks, and their calls without these masks.
 
-    Keras 3 writes out, operation by operation, the marks that follow from Masking and Embedding; the layers say as much.
+    Keras 3 writes the masks that follow from Masking and Embedding as separate operations; the layers themselves imply them.
     """
     by_name = {_name_in(node): node for node in layers if _name_in(node)}
 
@@ -229,7 +229,7 @@ def _without_marks(layers: Sequence[Any]) -> list[Any]:
             continue
         before = givers(node, of_marks=False)
         if node["class_name"] == "NotEqual" and not set(before) <= marking:
-            # Marks of the user's own.
+            # A mask of the user's own.
             continue
         dropped.add(name)
         waiting += before
@@ -239,13 +239,13 @@ def _without_marks(layers: Sequence[Any]) -> list[Any]:
 
 
 def _name_in(node: Any) -> str:
-    """The name of a layer; empty where it has none."""
+    """Return the name of a layer; empty if it has none."""
     name = node.get("name") if isinstance(node, Mapping) else None
     return name if isinstance(name, str) else ""
 
 
 def _unmarked(node: Any, dropped: set[str]) -> Any:
-    """A layer whose calls are given no marks out of dropped operations."""
+    """Return a layer whose calls have no masks from dropped operations."""
     if not isinstance(node, Mapping) or not isinstance(node.get("inbound_nodes"), list):
         return node
     calls = []
@@ -260,7 +260,7 @@ def _unmarked(node: Any, dropped: set[str]) -> Any:
 
 
 def _tensors_in(value: Any) -> list[Ref]:
-    """The tensors of Keras 3 in an argument, however deep."""
+    """Return the Keras 3 tensors in an argument, at any depth."""
     if isinstance(value, Mapping):
         if value.get("class_name") == _TENSOR:
             return _history_of(value)
@@ -269,13 +269,13 @@ def _tensors_in(value: Any) -> list[Ref]:
 
 
 def _history_of(tensor: Mapping[str, Any]) -> list[Ref]:
-    """What gives a tensor that Keras 3 marks; nothing where it does not say."""
+    """Return the origin of a Keras 3 tensor; empty if the file does not specify it."""
     config = tensor.get("config")
     return _refs(config.get("keras_history")) if isinstance(config, Mapping) else []
 
 
 def _named_layers(layers: Sequence[Any], problems: list[str]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name, class and node of each layer; those without a name get one as Keras makes it."""
+    """Return name, class and node of each layer; layers without a name get one as in Keras."""
     counts: dict[str, int] = {}
     nodes = []
     for number, node in enumerate(layers):
@@ -299,7 +299,7 @@ def _named_layers(layers: Sequence[Any], problems: list[str]) -> list[tuple[str,
 
 
 def _snake(kind: str) -> str:
-    """A class name as Keras makes names of layers of it: `Conv2D` is `conv2d`, `MaxPooling2D` `max_pooling2d`."""
+    """Return a class name in Keras's style for layer names: `Conv2D` is `conv2d`, `MaxPooling2D` is `max_pooling2d`."""
     apart = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind.split(">")[-1])
     return re.sub("([a-z])([A-Z])", r"\1_\2", apart).lower()
 
@@ -332,7 +332,7 @@ def _specs(
 
 
 def _network_of_steps(node: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The network that is applied to each step; None where it is a single layer."""
+    """Return the network that is applied to each step; None for a single layer."""
     config = node.get("config")
     inner = config.get("layer") if isinstance(config, Mapping) else None
     is_network = isinstance(inner, Mapping) and str(inner.get("class_name")).split(">")[-1] in MODELS
@@ -363,7 +363,7 @@ def _check_names(specs: Sequence[Spec], problems: list[str]) -> None:
 def _inputs_and_outputs(
     config: Mapping[str, Any], specs: Sequence[Spec], chain: bool, problems: list[str]
 ) -> tuple[tuple[str, ...], tuple[Ref, ...]]:
-    """The names of the inputs, and what the network gives."""
+    """Return the names of the inputs, and the output tensors."""
     spec_inputs = [spec.name for spec in specs if spec.kind in INPUTS]
     inputs = [ref.layer for ref in _refs(config.get("input_layers"))]
     outputs = tuple(_refs(config.get("output_layers"))) or (Ref(specs[-1].name, max(len(specs[-1].calls) - 1, 0)),)
@@ -379,7 +379,7 @@ def _inputs_and_outputs(
 
 
 def _refs(value: Any) -> list[Ref]:
-    """Tensors out of `["name", 0, 0]`, lists and mappings of such, and plain names."""
+    """Return the tensors in `["name", 0, 0]`, in lists and mappings of such, and in plain names."""
     if isinstance(value, str):
         return [Ref(value)]
     if isinstance(value, Mapping):
@@ -392,14 +392,14 @@ def _refs(value: Any) -> list[Ref]:
 
 
 def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call, ...]:
-    """A layer's uses out of `inbound_nodes`, in the form of either Keras."""
+    """Return a layer's calls from `inbound_nodes`, in the form of Keras 2 or 3."""
     place = f"arch.layers: {name} ({kind}): inbound_nodes"
     if not isinstance(value, list):
         if value is not None:
             problems.append(problem(place, "must be a list", got=value))
         return ()
     if value and all(isinstance(item, str) for item in value):
-        # By hand: the names of all layers that go in.
+        # Hand-written: the names of all input layers.
         return (Call(tuple(Ref(item) for item in value)),)
     calls = []
     for node in value:
@@ -419,7 +419,7 @@ def _calls(value: Any, name: str, kind: str, problems: list[str]) -> tuple[Call,
 
 
 def _new_call(node: Mapping[str, Any], kind: str, place: str, problems: list[str]) -> Call:
-    """A call as Keras 3 writes it: arguments, in which tensors are marked."""
+    """Return a call in the form of Keras 3: arguments that contain tensor objects."""
     refs: list[Ref] = []
     constants: list[tuple[int, float]] = []
     for item in _flat(node.get("args", [])):
@@ -447,10 +447,10 @@ def _call(
     place: str,
     problems: list[str],
 ) -> Call:
-    """A call out of the tensors that it lists, and of what it says by name: tensors, too, and flags."""
+    """Return a call from its listed tensors and its keyword arguments, which may be tensors or flags."""
     kind = keras_layers.known(kind) or kind
     arguments, known = keras_layers.ARGUMENTS.get(kind, ()), keras_layers.FLAGS.get(kind, ())
-    # Several tensors of one argument are the last one's, such as states.
+    # Surplus tensors, such as states, belong to the last argument.
     refs = [(min(number, len(arguments) - 1), ref) for number, ref in enumerate(placed)]
     rest: dict[str, Any] = {}
     for key, value in keywords.items():
@@ -465,7 +465,7 @@ def _call(
 
 
 def _marked_tensors(value: Any) -> list[Ref]:
-    """Tensors of an argument, as either Keras writes them."""
+    """Return the tensors of an argument, in the form of Keras 2 or 3."""
     if isinstance(value, Mapping):
         return _history_of(value)
     if isinstance(value, list) and value and not isinstance(value[0], str):
@@ -484,13 +484,13 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _effective_kwargs(kind: str, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A call's keywords without those that Keras writes for layers of images and does not go by."""
+    """Return a call's keywords without those that Keras writes for image layers but ignores."""
     is_said = kwargs.get("training") is True and kind.split(">")[-1] in keras_layers.OF_IMAGES
     return {key: value for key, value in kwargs.items() if key != "training"} if is_said else kwargs
 
 
 def _is_inference_call(kwargs: Mapping[str, Any], place: str, problems: list[str]) -> bool:
-    """Whether a call says `training=False`; anything else that changes results is refused."""
+    """Return whether a call has `training=False`; other values that change results are refused."""
     for key, value in kwargs.items():
         if value is not None and (key != "training" or value not in (False, 0)):
             problems.append(problem(f"{place}: {key}", "is not supported", got=value, fix="export without it"))
@@ -498,13 +498,13 @@ def _is_inference_call(kwargs: Mapping[str, Any], place: str, problems: list[str
 
 
 def _input_shape(config: Mapping[str, Any], problems: list[str], name: str) -> tuple[int | None, ...] | None:
-    """The shape that a layer says comes in, without the batch; None where it does not."""
+    """Return the input shape in a layer's configuration, without the batch; None if there is none."""
     for key in ("batch_shape", "batch_input_shape", "input_shape", "shape"):
         value = config.get(key)
         if value is None:
             continue
         if isinstance(value, Mapping):
-            # As early versions of Keras 3 wrote a tuple.
+            # Form of a tuple in early versions of Keras 3.
             value = value.get("items")
         shape = value[1:] if isinstance(value, list) and key.startswith("batch") else value
         fits = (
@@ -524,6 +524,6 @@ def _input_shape(config: Mapping[str, Any], problems: list[str], name: str) -> t
             )
             return None
         return tuple(shape)
-    # Of an Embedding `input_dim` is how many numbers there are.
+    # In an Embedding `input_dim` is the size of the vocabulary.
     size = config.get("input_length" if "output_dim" in config else "input_dim")
     return (size,) if isinstance(size, int) else None

@@ -1,6 +1,6 @@
-"""A Keras network with a map as output, for masks and target images: pixels in, logits or values of every pixel out.
+"""Keras networks with a map as output, for masks and target images, from pixels to logits or values of every pixel.
 
-For masks logits come out whatever it ended in; values of images are what the network gives, its last activation included.
+For masks the outputs are logits, whatever the final activation; for target images the final activation is included.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from mlpipe.errors import ConfigError, counted, problem
 
 
 class KerasSegmenter(nn.Module):
-    """A Keras network that gives a map.
+    """A Keras network with a map as output.
 
     Args:
-        graph: The network; for masks without a softmax or sigmoid at its end.
+        graph: The network; for masks without a final softmax or sigmoid.
         name: The target.
-        from_one: Whether its single map is the logit of the second of two classes.
-        activation: What the file ends in; empty: nothing that gives probabilities.
-        std: What pixels are divided by, for each channel.
-        axes: How many spatial axes samples have; images have two.
+        from_one: Whether its only map is the logit of the second of two classes.
+        activation: The final activation in the file; empty: none that gives probabilities.
+        std: Divisor of the pixels, for each channel.
+        axes: Number of spatial axes of a sample; images have two.
         is_row: Whether the network takes rows, (n, channels, width), of images that are one pixel high.
 
     Attributes:
-        origin: As of `mlpipe.arch.keras.classifier.KerasClassifier`.
-        drawing: Alike.
+        origin: As in `mlpipe.arch.keras.classifier.KerasClassifier`.
+        drawing: As in `mlpipe.arch.keras.classifier.KerasClassifier`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class KerasSegmenter(nn.Module):
         super().__init__()
         self.origin: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self.drawing = ""
-        # What stored weights it began with, one sentence; empty for none.
+        # One sentence about the stored weights that it started from; empty for none.
         self.begun = ""
         self.backbone = graph
         self.heads = nn.ModuleDict({name: nn.Identity()})
@@ -57,42 +57,42 @@ class KerasSegmenter(nn.Module):
         self._name, self._from_one, self._activation, self._is_row = name, from_one, activation, is_row
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits (log-probabilities where the network gives them) or values, (n, classes, *spatial), by target."""
+        """Return logits (or log-probabilities, if the network ends in them) or values, (n, classes, *spatial), by target."""
         inputs = images.to(self.std.dtype) / self.std
         outputs: Tensor = self.backbone(inputs[:, :, 0] if self._is_row else inputs)
         if self._from_one:
-            # One sigmoid, or logit, for two classes is a softmax over 0 and the logit.
+            # One logit for two classes is equivalent to a softmax over 0 and the logit.
             outputs = torch.cat([torch.zeros_like(outputs), outputs], 1)
         return {self._name: outputs.log_softmax(1) if self._activation == "logsoftmax" else outputs}
 
     @property
     def taken_off(self) -> int:
-        """The number of operations of the file that the graph lacks: an activation at its end."""
+        """The number of operations removed from the file's graph: a final activation."""
         return int(self._activation != "")
 
     def as_in_file(self, outputs: Tensor) -> Tensor:
-        """Outputs of the network as the file has it, from those of `forward`, (n, maps, *spatial)."""
+        """Convert the outputs of `forward` to those of the network in the file, (n, maps, *spatial)."""
         if self._from_one:
             logits = outputs[:, 1:] - outputs[:, :1]
             return logits.sigmoid() if self._activation else logits
         return outputs.softmax(1) if self._activation == "softmax" else outputs
 
     def by_layer(self) -> dict[str, Tensor]:
-        """The network's tensors, named `layer.tensor` after the file's layers."""
+        """Return the network's tensors, named `layer.tensor` after the layers in the file."""
         return {name: tensor.detach() for name, tensor in self.backbone.state_dict().items()}
 
 
 def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: float) -> KerasSegmenter:
-    """A network for masks or target images.
+    """Build a network for masks or target images.
 
     Args:
-        graph: The whole network; it is changed.
-        heads: What the target gets.
-        pixels: What the images are like.
-        white: What the network takes white pixels as.
+        graph: The whole network, changed in place.
+        heads: The head of the target.
+        pixels: The format of the images.
+        white: The network's value of white pixels.
 
     Raises:
-        ConfigError: When it does not give every pixel its classes or channels, or several tasks are learned together.
+        ConfigError: When its outputs are not the classes or channels of every pixel, or several tasks are learned together.
     """
     if len(heads) > 1:
         raise ConfigError(problem("mode.multitask", "masks and images are learned alone", fix="leave it out"))
@@ -128,11 +128,11 @@ def segmenter(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: fl
 
 
 def takes_rows(inputs: Mapping[str, tuple[int | None, ...] | None], pixels: Pixels) -> bool:
-    """Whether a network takes rows without a height, and images are one pixel high.
+    """Return whether a network takes rows without a height and the images are one pixel high.
 
     Args:
-        inputs: The shape of each input, as the file has it.
-        pixels: What the images are like.
+        inputs: The shape of each input in the file.
+        pixels: The format of the images.
     """
     shapes = list(inputs.values())
     is_row = len(pixels.sides) == 2 and pixels.sides[0] == 1

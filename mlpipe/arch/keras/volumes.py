@@ -1,4 +1,4 @@
-"""A Keras network with a map of its input's size as output, of one, two or three axes, for slices of volumes."""
+"""Keras networks for slices of volumes: outputs are maps of the input's size with one, two or three axes."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from mlpipe.arch.keras.classifier import of_size, only_input
 from mlpipe.arch.keras.graph import Graph
 from mlpipe.errors import ConfigError, listing, problem
 
-# What the weights of a record's body are called in front of the names of the file's layers.
+# Prefix of a record's body weights before the names of the file's layers.
 _BODY = "backbone."
 
 
 def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) -> tuple[Graph, tuple[Any, Any]]:
-    """The network of a section `arch` with its weights, whatever it ends in; values go in and come out as they are.
+    """Build the network of a section `arch` with its weights, any final activation included, without scaling of values.
 
     Args:
         params: The keys of `arch=keras_json`.
-        channels: How many channels slices have.
-        sizes: Their spatial shape.
+        channels: Number of channels of the slices.
+        sizes: Spatial shape of the slices.
 
     Returns:
-        The network, channels first, and the names (`layer/weight`) of what was loaded and of what stayed new.
+        The network, channels first, and the names (`layer/weight`) of the loaded and of the new weights.
 
     Raises:
-        ConfigError: When it takes no such slices, or does not give every place its numbers.
+        ConfigError: When it does not take such slices, or its output does not have the input's size.
         DataError: When its weights do not fit.
     """
     content = params["layers"]
@@ -58,10 +58,10 @@ def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) ->
 
 
 def _check_input(shapes: Mapping[str, tuple[int | None, ...] | None], given: tuple[int, ...]) -> None:
-    """Demand one input that takes slices.
+    """Require a single input that takes the slices.
 
     Raises:
-        ConfigError: When there are several, or it takes something else.
+        ConfigError: When there are several inputs, or it takes another shape.
     """
     shape = only_input(shapes, "takes", "a slice")
     if shape is None:

@@ -1,4 +1,4 @@
-"""HDF5 weights of Keras, loaded by layer names into a network of the same layers, with a report of what matched."""
+"""Load Keras's HDF5 weights by layer names into a network of the same layers, with a report of the matches."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mlpipe.arch.keras.layers.reading import Slot
 from mlpipe.arch.keras.layers.recurrent import EachStep
 from mlpipe.errors import DataError, counted, first_line, listing, problem
 
-# The order in which Keras 3 numbers the weights of a layer.
+# Order in which Keras 3 numbers the weights of a layer.
 _ORDER = (
     *("depthwise_kernel", "pointwise_kernel", "kernel", "recurrent_kernel", "bias", "gamma", "beta"),
     *("moving_mean", "moving_variance", "mean", "variance", "alpha", "embeddings", "scale", "concat_score_weight"),
     *(f"{part}_{kind}" for part in ("query", "key", "value", "output") for kind in ("kernel", "bias")),
 )
-# Parts of a layer that have weights, in their order.
+# Parts of a layer that have weights, in order.
 _PARTS = (
     *("cell", "forward_layer", "backward_layer", "layer"),
     *("query_dense", "key_dense", "value_dense", "output_dense"),
@@ -34,7 +34,7 @@ _KEY = "arch.weights"
 
 @dataclass(frozen=True)
 class Report:
-    """Report of loading a file; weights are named `layer/weight`, as Keras names them.
+    """Report on loading a file; weights are named `layer/weight`, as in Keras.
 
     Attributes:
         matched: Weights that were loaded.
@@ -49,7 +49,7 @@ class Report:
     unused: tuple[str, ...]
 
     def sentence(self) -> str:
-        """The report in one sentence."""
+        """Return the report in one sentence."""
         parts = [f"{counted(len(self.matched), 'weight')} loaded"]
         for word, names in (
             ("not in the file", self.skipped),
@@ -62,17 +62,17 @@ class Report:
 
 
 def load_weights(graph: Graph, path: Path) -> Report:
-    """Load what fits by the layers' names and the weights' shapes.
+    """Load the weights that fit by layer name and shape.
 
-    Reads what Keras 2 and the old format of Keras 3 store (`model.save("x.h5")`, `save_weights`), with the whole network or
-    its weights alone, and Keras 3's `.weights.h5`, as far as it holds the layers' names.
+    Reads the formats of Keras 2 and the old format of Keras 3 (`model.save("x.h5")`, `save_weights`), with the whole network
+    or its weights alone, and Keras 3's `.weights.h5` if it holds the layers' names.
 
     Args:
         graph: The network.
         path: The file.
 
     Raises:
-        DataError: When the file cannot be read, or is of a form that cannot be read safely.
+        DataError: When the file cannot be read, or its form cannot be read safely.
     """
     stored = _read(path)
     matched: list[str] = []
@@ -107,7 +107,7 @@ def load_weights(graph: Graph, path: Path) -> Report:
 def _layers(
     graph: Graph, above: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], nn.Module, Mapping[str, Slot]]]:
-    """Each layer with its name and those of the networks that it is in."""
+    """Yield each layer with its name and the names of the networks that contain it."""
     for name, layer in graph.layers.items():
         if not layer.module:
             continue
@@ -120,13 +120,13 @@ def _layers(
 
 
 def _weights(slots: Mapping[str, Slot]) -> dict[str, Slot]:
-    """The weights in Keras's order, each tensor once."""
+    """Return the weights in Keras's order, each tensor once."""
     once = {slot.tensor: name for name, slot in reversed(list(slots.items()))}
     return {name: slots[name] for name in sorted(once.values(), key=_sort_key)}
 
 
 def _sort_key(name: str) -> tuple[int, int]:
-    """Where a weight stands in Keras's order: those of a layer's second part behind all of its first."""
+    """Return the position of a weight in Keras's order: all weights of the first part before those of the second."""
     way = next((number for number, prefix in enumerate(_WAYS) if name.startswith(prefix)), None)
     return (way or 0, _ORDER.index(name if way is None else name.removeprefix(_WAYS[way])))
 
@@ -136,7 +136,7 @@ def _aliases(weight: str, slots: Mapping[str, Slot]) -> list[str]:
 
 
 def _squeezed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape without axes of one place at its front, which Keras adds to the statistics of pixels."""
+    """Return a shape without leading axes of size 1, which Keras adds to pixel statistics."""
     while len(shape) > 1 and shape[0] == 1 and all(size == 1 for size in shape[:-1]):
         shape = shape[1:]
     return shape
@@ -149,12 +149,12 @@ def _tensor(value: Any, slot: Slot, path: Path) -> Tensor:
     return torch.from_numpy(array)
 
 
-# By the layer's name, and the path inside it where it is a network: weights by name or number.
+# Weights by name or number, by the layer's name and the path inside it if it is a network.
 Stored = dict[tuple[str, str], dict[str | int, Any]]
 
 
 def _entry_of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] | None:
-    """The entry of a layer: by its name inside the networks that it is in, whatever the file puts between them."""
+    """Return the entry of a layer by its name and those of the containing networks, whatever the file puts between them."""
     if len(names) == 1:
         return (names[0], "") if (names[0], "") in stored else None
     paths = [f"/{path}" for root, path in stored if root == names[0] and path]
@@ -165,7 +165,7 @@ def _entry_of_layer(stored: Stored, names: tuple[str, ...]) -> tuple[str, str] |
 
 
 def _read(path: Path) -> Stored:
-    """Every weight of a file by its layer, and by its name (or its number, where it has none)."""
+    """Return every weight of a file by its layer, and by its name (or number, if it has none)."""
     if not path.is_file():
         raise DataError(problem(_KEY, "there is no such file", got=str(path), fix="name an existing file"))
     try:
@@ -188,15 +188,15 @@ def _read(path: Path) -> Stored:
 
 
 def _old_format_weights(root: Any) -> Stored:
-    """Keras 2, and the old format of Keras 3: groups by layers' names, which list their weights."""
+    """Read Keras 2 and the old format of Keras 3: groups by layer name, which list their weights."""
     listed: dict[tuple[str, str], list[tuple[str, Any]]] = {}
     for layer in _names(root, "layer_names"):
         group = root[layer]
         for weight in _names(group, "weight_names"):
             *place, name = weight.split(":")[0].split("/")
             value = np.asarray(hdf5.values(group[weight]), np.float32)
-            # The layers of a network inside are told apart by what stands before the weight's name, which may go on
-            # with parts of a layer.
+            # The layers of a nested network are identified by the path before the weight's name, which may also contain
+            # parts of a layer.
             path = "/".join(place).removeprefix(f"{layer}/")
             inner = [] if path in ("", layer) else path.split("/")
             for depth in range(len(inner) + 1):
@@ -205,7 +205,7 @@ def _old_format_weights(root: Any) -> Stored:
 
 
 def _weights_by_key(weights: list[tuple[str, Any]]) -> dict[str | int, Any]:
-    """Weights by their names; by numbers where parts of a layer, such as both ways, have weights of the same names."""
+    """Return weights by name; by number if parts of a layer, such as both directions, have weights with equal names."""
     entries: dict[str | int, Any] = dict(weights)
     return entries if len(entries) == len(weights) else dict(enumerate(value for _, value in weights))
 
@@ -213,12 +213,12 @@ def _weights_by_key(weights: list[tuple[str, Any]]) -> dict[str | int, Any]:
 def _new_format_weights(
     layers: Any, above: tuple[str, ...], path: Path
 ) -> Iterator[tuple[tuple[str, str], dict[str | int, Any]]]:
-    """Keras 3: groups by classes; a layer's name is an attribute, its weights have numbers."""
+    """Read Keras 3: groups by class; a layer's name is an attribute, its weights are numbered."""
     for group in layers.values():
         held = group.get("vars")
         name = held.attrs.get("name") if held is not None else None
         values: dict[str | int, Any] = dict(enumerate(_numbered(group)))
-        # What applies a network to each step holds it as a part.
+        # A wrapper that applies a network to each step holds it as a part.
         inside = group["layer"] if "layers" in group.get("layer", ()) else group
         if name is None and (values or "layers" in inside):
             wrong = "holds no names of layers, so that it is not known which weights are whose"
@@ -232,14 +232,14 @@ def _new_format_weights(
 
 
 def _numbered(group: Any) -> list[Any]:
-    """The weights of a layer, then those of its parts, in their order."""
+    """Return the weights of a layer, then those of its parts, in order."""
     held = group.get("vars", {})
     own = [np.asarray(hdf5.values(held[number]), np.float32) for number in sorted(held, key=int)]
     return [*own, *(value for part in _PARTS if part in group for value in _numbered(group[part]))]
 
 
 def _names(group: Any, key: str) -> list[str]:
-    """A list of names, which Keras splits where it is long."""
+    """Return a list of names, which Keras splits if it is long."""
     names = list(group.attrs[key]) if key in group.attrs else []
     number = 0
     while f"{key}{number}" in group.attrs:

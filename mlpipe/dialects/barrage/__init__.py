@@ -1,4 +1,4 @@
-"""Barrage's configurations: checked by its own rules, then translated."""
+"""Translation of Barrage's configurations, after a check by its own rules."""
 
 from __future__ import annotations
 

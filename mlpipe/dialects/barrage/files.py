@@ -1,6 +1,6 @@
-"""The folder of artifacts that Barrage promises: all that scoring needs, readable without its project.
+"""Barrage's folder of artifacts: network, weights and transformer without pickles, everything that scoring needs.
 
-It holds network, weights and transformer, and no pickles.
+It can be read without the project that wrote it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class _Block(TypedDict):
 
 
 class _Task(TypedDict):
-    """What the configuration says of rows."""
+    """The configuration of the rows."""
 
     loader: _Block
     transformer: _Block
 
 
 class _Network(TypedDict):
-    """What it says of the network."""
+    """The configuration of the network."""
 
     network: _Block
     gives: str | list[str]
@@ -61,13 +61,13 @@ class Artifacts:
     """Content of a folder of artifacts.
 
     Attributes:
-        folder: Where it is.
+        folder: The folder.
         loader: The import block of the loader.
-        transformer: That of the transformer.
-        network: That of the network.
-        gives: What the network gives: logits, softmax or sigmoid, for each of several outputs.
+        transformer: The import block of the transformer.
+        network: The import block of the network.
+        gives: Outputs of the network: logits, softmax or sigmoid, for each of several outputs.
         layout: The inputs and the output as plain data.
-        network_params: What the network is told besides its own parameters.
+        network_params: Further parameters of the network.
     """
 
     folder: Path
@@ -80,11 +80,11 @@ class Artifacts:
 
     @property
     def dataset(self) -> Path:
-        """Folder of the transformer's files."""
+        """The folder of the transformer's files."""
         return self.folder / DATASET_DIR
 
     def weights(self, epoch: int | None = None) -> Path:
-        """The best epoch's weights, or those of an epoch counted from 1; -1: the last."""
+        """Return the weights file of the best epoch, or of an epoch counted from 1; -1: the last."""
         if epoch is None:
             return self.folder / BEST_FILE
         paths = sorted((self.folder / EPOCHS_DIR).glob("model_epoch_*.safetensors"))
@@ -92,7 +92,7 @@ class Artifacts:
 
 
 def load(folder: Path) -> Artifacts:
-    """Content of a folder of artifacts; none of its code is run.
+    """Return the content of a folder of artifacts without running its code.
 
     Raises:
         ProjectError: When something is missing or damaged.
@@ -115,7 +115,7 @@ def load(folder: Path) -> Artifacts:
 
 
 class ArtifactFolder:
-    """The folder that `sys.artifact_dir` asks for: checked before a training of rows, filled after it.
+    """The folder in `sys.artifact_dir`: checked before a training of rows, filled after it.
 
     Args:
         config: The configuration.
@@ -130,7 +130,7 @@ class ArtifactFolder:
         self._reduces = config.recipe.lr_scheduler.name == "plateau"
 
     def problems(self, task: Task, folds: Sequence[int], *, stored: bool) -> list[str]:
-        """A sentence for everything that is in the way of it.
+        """Return a sentence for everything that prevents writing it.
 
         Args:
             task: The task.
@@ -152,7 +152,7 @@ class ArtifactFolder:
         return problems
 
     def write(self, context: RunContext, task: Task, record: ModelRecord, run: Run) -> None:
-        """Fill the folder; the weights of single epochs are in it already.
+        """Fill the folder, which already holds the weights of single epochs.
 
         Args:
             context: The project.
@@ -170,21 +170,21 @@ class ArtifactFolder:
         _write_json(folder / LAYOUT_FILE, dict(task.source["layout"]))
         history = (model_dir / records.METRICS_FILE).read_text("utf-8")
         files.write_text(folder / REPORT_FILE, training_report(history, rates=self._reduces))
-        # TensorBoard's files are there where it was asked for.
+        # TensorBoard's files exist if they were requested.
         if (curves := run.folder / "logs" / record.id).is_dir():
             shutil.copytree(curves, folder / CURVES_DIR, dirs_exist_ok=True)
-        # Last: a folder that has them is complete.
+        # Last, because a folder with the best weights counts as complete.
         files.write_bytes(folder / BEST_FILE, (model_dir / records.WEIGHTS_FILE).read_bytes())
         context.facts.update(artifacts=str(folder))
         log.info(f"artifacts: {folder}")
 
 
 def training_report(history: str, *, rates: bool) -> str:
-    """Keras's CSV log of a record's metrics: the epoch from 0, then what Keras logs in the order of its names.
+    """Return Keras's CSV log of a record's metrics: the epoch from 0, then Keras's columns sorted by name.
 
     Args:
         history: The record's `metrics.csv`.
-        rates: Whether the learning rates are logged, as Keras's reducer does and nothing else.
+        rates: Whether the learning rates are logged, as only Keras's ReduceLROnPlateau does.
     """
     rows = [{_keras_name(name): value for name, value in row.items()} for row in csv.DictReader(io.StringIO(history))]
     names = sorted(set(rows[0]) - {"epoch", *([] if rates else ["lr"])}) if rows else []

@@ -47,13 +47,13 @@ __all__ = [
 
 
 class BarrageModel:
-    """A folder of artifacts: a training fills it, scoring reads it.
+    """A folder of artifacts, which `train` writes and scoring reads.
 
     Attributes:
-        overrides: Native overrides on top of the configuration, such as `sys.threads=1`.
+        overrides: Native overrides that take precedence over the configuration, such as `sys.threads=1`.
 
     Args:
-        artifact_dir: The folder; a training makes it, and its parent folder must be there.
+        artifact_dir: The folder; `train` creates it, its parent folder must exist.
     """
 
     def __init__(self, artifact_dir: str | Path) -> None:
@@ -62,10 +62,10 @@ class BarrageModel:
         self._loaded: tuple[artifact_folder.Artifacts, RecordNetwork] | None = None
 
     def train(self, cfg: Mapping[str, Any], records_train: Any, records_validation: Any) -> nn.Module:
-        """Train; the project that it happens in is the folder's namesake below `results`.
+        """Train in a project below `results` that has the name of the folder.
 
         Args:
-            cfg: Barrage's configuration; it is left as it is.
+            cfg: Barrage's configuration, left unchanged.
             records_train: A list of dictionaries, or a pandas data frame.
             records_validation: The same.
 
@@ -73,7 +73,7 @@ class BarrageModel:
             The network with the weights of the last epoch, not of the best one.
 
         Raises:
-            ConfigError: With a sentence for every problem of the configuration, or when the folder is there already.
+            ConfigError: With a sentence for every problem of the configuration, or when the folder already exists.
             DataError: When code of the user fails, or rows do not fit.
             TypeError: When rows are of another type.
         """
@@ -92,7 +92,7 @@ class BarrageModel:
                 f"sys.artifact_dir={as_text(str(self._folder))}",
                 *(text for text in self.overrides if not text.startswith("trust=")),
             ]
-            # A program's own words name the code of its folder, as a file in that folder would.
+            # A configuration in Python may name code of the current folder, as a file in that folder may.
             own_modules = [
                 module_name
                 for module_name in current_folder.named_code(dict(cfg))
@@ -105,10 +105,10 @@ class BarrageModel:
         return scoring.network(artifact_folder.load(self._folder), self._trust(), epoch=-1).module
 
     def load(self) -> BarrageModel:
-        """Read the folder, and take the weights of the best epoch; returns itself.
+        """Read the folder with the weights of the best epoch, and return self.
 
         Raises:
-            ProjectError: When it is no complete folder of artifacts.
+            ProjectError: When it is not a complete folder of artifacts.
             DataError: When its code is not the user's own.
         """
         from mlpipe.dialects.barrage import scoring
@@ -118,13 +118,13 @@ class BarrageModel:
         return self
 
     def predict(self, records_score: Any) -> list[RecordScore]:
-        """A score for each row, in their order, from the best epoch's weights.
+        """Return a score for each row, in order, from the best epoch's weights.
 
         Args:
             records_score: A list of dictionaries, or a pandas data frame.
 
         Raises:
-            ProjectError: As `load`, which is called where it was not yet.
+            ProjectError: As for `load`, which is called if necessary.
             DataError: When a row cannot be read or has other inputs.
             TypeError: When rows are of another type.
         """
@@ -137,13 +137,13 @@ class BarrageModel:
         return scoring.scores(*self._loaded, rows, self._trust())
 
     def _trust(self) -> list[str]:
-        """Modules outside the current folder that the overrides name."""
+        """Return the modules outside the current folder in the overrides."""
         texts = [text.partition("=")[2] for text in self.overrides if text.startswith("trust=")]
         return [name.strip(" '\"") for text in texts for name in text.strip("[]").split(",") if name.strip()]
 
 
 def _as_plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as plain data."""
+    """Convert numpy numbers and arrays to plain data."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no plain data")

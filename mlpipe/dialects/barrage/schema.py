@@ -1,4 +1,4 @@
-"""Barrage's schema: the rules that it checks configurations by, and its defaults; every problem is listed at once."""
+"""Barrage's schema: its rules for configurations, and its defaults; every problem is listed at once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _STOP = Block(
     {"verbose": flag_or_count, "baseline": maybe(number()), "restore_best_weights": flag},
     is_open=True,
 )
-# What Keras takes beside what must be there; whatever else is there, the translation says.
+# Optional parameters in Keras; the translation reports others.
 _REDUCING: dict[str, Rule] = {
     "cooldown": whole(0), "min_delta": number(least=0), "epsilon": number(least=0), "min_lr": number(least=0),
     "verbose": flag_or_count,
@@ -88,13 +88,13 @@ _ROOT = Block(
 
 
 def prepared(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with Barrage's defaults, which are merged one level deep: a block that is given is taken whole.
+    """Return a configuration with Barrage's defaults, merged one level deep: a given block replaces the default block.
 
     Args:
-        source: What the file holds; it is left as it is.
+        source: The content of the file, left unchanged.
 
     Raises:
-        ConfigError: With a sentence for every problem that Barrage's schema or its further checks see.
+        ConfigError: With a sentence for every problem that Barrage's schema or its further checks find.
     """
     merged = with_defaults(source)
     if sentences := problems(merged):
@@ -103,7 +103,7 @@ def prepared(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy with the defaults; sections that are no mappings stay for `problems` to name."""
+    """Return a copy with the defaults; sections that are not mappings are left for `problems` to report."""
     merged = copy.deepcopy(dict(source))
     for section, defaults in DEFAULTS.items():
         block = merged.get(section, {})
@@ -113,12 +113,12 @@ def with_defaults(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def problems(merged: Mapping[str, Any]) -> list[str]:
-    """A sentence for everything that is wrong with a configuration that has its defaults."""
+    """Return a sentence for every problem of a configuration with its defaults."""
     return _ROOT("", merged) + _output_problems(merged)
 
 
 def _output_problems(merged: Mapping[str, Any]) -> list[str]:
-    """Problems that span several values: names that come twice, weights that several outputs need."""
+    """Return problems between several values: duplicate names, missing weights of several outputs."""
     model = merged.get("model")
     outputs = model.get("outputs") if isinstance(model, Mapping) else None
     if not isinstance(outputs, list) or not all(isinstance(entry, Mapping) for entry in outputs):

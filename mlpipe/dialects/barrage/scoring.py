@@ -1,4 +1,4 @@
-"""Scores of rows by a folder of artifacts: its network's outputs, as its transformer leaves them."""
+"""Scores of rows by a folder of artifacts: its network's outputs after its transformer's postprocessing."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BATCH = 256
 
 
 def network(artifacts: Artifacts, trust: Sequence[str] = (), epoch: int | None = None) -> RecordNetwork:
-    """The network of a folder with its best weights, ready to predict.
+    """Return the network of a folder with its best weights, ready to predict.
 
     Args:
         artifacts: The folder.
         trust: Modules outside the current folder that the user named.
-        epoch: The weights of this epoch, counted from 1; -1: of the last; None: of the best.
+        epoch: The epoch of the weights, counted from 1; -1: the last; None: the best.
 
     Raises:
         DataError: When its code is not the user's own.
@@ -51,14 +51,14 @@ def scores(
     trust: Sequence[str] = (),
     batch_size: int = _BATCH,
 ) -> list[RecordScore]:
-    """A score for each row, in their order: arrays by output, in the shape that the network gives.
+    """Return a score for each row, in order: arrays by output, in the shape of the network's outputs.
 
     Args:
         artifacts: The folder.
         network: Its network.
         source_rows: The rows.
         trust: Modules outside the current folder that the user named.
-        batch_size: Rows at a time.
+        batch_size: Rows per batch.
 
     Raises:
         DataError: When a row cannot be read or has other inputs.
@@ -81,7 +81,7 @@ def scores(
 
 
 def as_plain(score: RecordScore) -> dict[str, Any]:
-    """A score for JSON."""
+    """Return a score as JSON data."""
     return {name: np.asarray(value).tolist() for name, value in score.items()}
 
 

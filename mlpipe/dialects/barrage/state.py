@@ -1,4 +1,4 @@
-"""State of the translation of a Barrage configuration: what its sections collect."""
+"""State of the translation of a Barrage configuration: the results of its sections."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mlpipe.errors import did_you_mean, listing
 
 @dataclass
 class State(translation.State):
-    """State of a translation on its way.
+    """State during a translation.
 
     Attributes:
         source: The configuration, checked and with its defaults.
-        given: The keys that the file itself has, dotted; the others are defaults.
-        monitors: What Keras logs -> the native monitor.
-        numbers: Those of metrics that are used twice.
+        given: The keys in the file itself, dotted; the others are defaults.
+        monitors: Keras's log names -> the native monitors.
+        numbers: Numbers of metrics that are used more than once.
     """
 
     source: Mapping[str, Any]
@@ -29,7 +29,7 @@ class State(translation.State):
     numbers: Numbers = field(default_factory=Numbers)
 
     def say(self, key: str, fate: translation.Fate, place: str = "", note: str = "") -> None:
-        """Add a line to the report; it says of defaults that they are."""
+        """Add a line to the report, with a note if the value is a default."""
         plain = key.partition("[")[0]
         is_default = fate != "lint" and not any(
             given_key == plain or given_key.startswith(f"{plain}.") for given_key in self.given
@@ -38,13 +38,13 @@ class State(translation.State):
         super().say(key, fate, place, "; ".join(part for part in (default, note) if part))
 
     def fits(self, key: str, value: Any, rule: Rule) -> bool:
-        """Whether a value fits a rule; what is wrong with it is noted."""
+        """Return whether a value fits a rule, and note problems."""
         problems = rule(key, value)
         self.wrong += problems
         return not problems
 
     def unknown_keys(self, key: str, section: Mapping[str, Any], known: Iterable[str]) -> None:
-        """Note keys that are none of the known ones."""
+        """Note unknown keys."""
         names = list(known)
         for name in section:
             if name not in names:
@@ -55,7 +55,7 @@ class State(translation.State):
 
 
 def keys_of(node: Any, key: str = "") -> frozenset[str]:
-    """The dotted keys of a nested mapping, inner ones too."""
+    """Return the dotted keys of a nested mapping, including inner ones."""
     if not isinstance(node, Mapping):
         return frozenset({key})
     inner = [keys_of(value, f"{key}.{name}" if key else str(name)) for name, value in node.items()]

@@ -1,4 +1,4 @@
-"""A Barrage configuration, section by section, as a native one with a report."""
+"""Translation of a Barrage configuration, section by section, to a native one with a report."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlpipe.dialects.translation import Translation
 
 
 def translate(source: Mapping[str, Any]) -> Translation:
-    """The native configuration of a Barrage one; its data come from `task.train` and `task.validation`.
+    """Return the native configuration of a Barrage one; its data come from `task.train` and `task.validation`.
 
     Args:
-        source: What its file holds.
+        source: The content of its file.
 
     Raises:
-        ConfigError: With a sentence for every problem that Barrage sees; where it sees none, for everything that has no
-            counterpart.
+        ConfigError: With a sentence for every problem that Barrage finds; if there are none, for every key without a native
+            equivalent.
     """
     merged = schema.prepared(source)
     state = State(merged, keys_of(source))
@@ -32,7 +32,7 @@ def translate(source: Mapping[str, Any]) -> Translation:
     translate_services(state)
     state.require_none_wrong()
     state.options |= {"split": "given", "preprocessing": "none", "augmentations": "none"}
-    # Barrage trains whatever classes the rows of a part lack.
+    # Barrage allows parts without some classes.
     state.set("split.rare", "allow")
     state.set("mode.nested", False)
     state.set("trainer.precision", "32-true")

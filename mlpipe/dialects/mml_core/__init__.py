@@ -1,4 +1,4 @@
-"""mml-core's pipelines and blueprints, and the content of its project folders."""
+"""Translation of mml-core's pipelines and blueprints, and import of its project folders."""
 
 from mlpipe.dialects.mml_core.files import Description, ForeignProject, Model, description, descriptions, project
 from mlpipe.dialects.mml_core.translate import NAME, is_pipeline, translate

@@ -1,4 +1,4 @@
-"""Project and data folders of mml-core, as far as their text files describe them."""
+"""Project and data folders of mml-core, as described by their text files."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _KINDS = {
     "multilabel_classification": "multilabel",
     "regression": "regression",
 }
-# Sample groups of a description, and the part of a task that they are.
+# Sample groups of a description -> parts of a task.
 _PARTS = {"train_samples": "train", "test_samples": "test", "unlabeled_samples": "unlabelled"}
 
 
 @dataclass(frozen=True)
 class Model:
-    """One trained model as `MODELS/TASK/*.json` tells it.
+    """One trained model in `MODELS/TASK/*.json`.
 
     Attributes:
         file: That file.
         task: The name of the task, without tags.
         fold: The fold that was set aside (nested) or validated on.
         nested: Whether it was set aside as test data.
-        created: When, in UTC (ISO 8601); the zone of the files is this machine's.
-        seconds: What the training took.
-        score: The validation loss that it was kept for.
+        created: Time of creation in UTC (ISO 8601); times in the files are assumed to be in this machine's zone.
+        seconds: Duration of the training.
+        score: The validation loss for which it was selected.
         history: A row for each epoch.
         pipeline: Its configuration.
         parameters: Its weights.
-        predictions: For each task its predictions.
+        predictions: Its predictions by task.
     """
 
     file: Path
@@ -53,12 +53,12 @@ class Model:
 
     @property
     def tags(self) -> str:
-        """Tags that mml-core and mlpipe add to the name of the task, such as `+nested?2`."""
+        """The tags that mml-core and mlpipe append to the task's name, such as `+nested?2`."""
         return f"+nested?{self.fold}" if self.nested else ""
 
     @property
     def view(self) -> str:
-        """The name of the task with its tags."""
+        """The task's name with its tags."""
         return self.task + self.tags
 
 
@@ -68,7 +68,7 @@ class ForeignProject:
 
     Attributes:
         root: The folder.
-        models: Its models, in the order of their creation.
+        models: Its models, in the order of creation.
         blueprints: Its blueprints: YAML files.
         left: Files that are not read, with the reason.
     """
@@ -81,15 +81,15 @@ class ForeignProject:
 
 @dataclass(frozen=True)
 class Description:
-    """A task as `RAW/DSET_X/TASK_Y.json` tells it.
+    """A task in `RAW/DSET_X/TASK_Y.json`.
 
     Attributes:
         name: Its name.
-        kind: What is predicted.
-        classes: The names of classes or labels by their number; empty for numbers.
+        kind: The task's kind.
+        classes: Names of classes or labels by number; empty for numbers.
         root: The folder that paths are relative to.
-        rows: For each sample its id, path, part, fold (-1: none) and target: a class number, a list of the labels that
-            hold, a number, or None.
+        rows: For each sample its id, path, part, fold (-1: none) and target: a class number, a list of the present labels,
+            a number, or None.
     """
 
     name: str
@@ -103,10 +103,10 @@ def project(root: Path) -> ForeignProject:
     """Read a project folder.
 
     Args:
-        root: The folder; models name their files by their places below its parent.
+        root: The folder; models name their files relative to its parent.
 
     Raises:
-        ProjectError: When it is no folder of mml-core.
+        ProjectError: When it is not a folder of mml-core.
     """
     if not (root / MODELS).is_dir():
         fix = f"name the folder that holds {MODELS}/, PIPELINES/ and PREDICTIONS/"
@@ -129,10 +129,10 @@ def project(root: Path) -> ForeignProject:
 
 
 def descriptions(data: Path) -> dict[str, Path]:
-    """The files that describe tasks in a data folder, by the tasks' names.
+    """Return the task description files in a data folder, by task name.
 
     Raises:
-        ProjectError: When it is no data folder of mml-core.
+        ProjectError: When it is not a data folder of mml-core.
     """
     if not (data / DATA).is_dir():
         fix = "name the folder that mml-core has as MML_DATA_PATH"
@@ -146,10 +146,10 @@ def descriptions(data: Path) -> dict[str, Path]:
 
 
 def description(path: Path) -> Description:
-    """Read what describes a task.
+    """Read a task description.
 
     Raises:
-        ProjectError: When the file is damaged, or the task is of a kind that is not trained here.
+        ProjectError: When the file is damaged, or the task's kind is not supported.
     """
     stored = _json(path)
     try:
@@ -194,7 +194,7 @@ def _model(root: Path, path: Path) -> Model:
 
 
 def _project_file(root: Path, text: Any) -> Path:
-    """A file of the project; its first part is the project's name, which may have changed."""
+    """Return a file of the project; the first part of its path is the project's name, which may have changed."""
     return root / PurePosixPath(*PurePosixPath(_require_inside(str(text))).parts[1:])
 
 

@@ -34,16 +34,16 @@ Rows = dict[str, tuple[list[str], npt.NDArray[Any], npt.NDArray[np.float32]]]
 
 
 class Import:
-    """One project of mml-core on its way into a project of this program.
+    """Import of one mml-core project into a native project.
 
     Args:
         config: The configuration of the command.
-        context: The project that it goes to.
-        source: Its folder.
-        data: The folder of its tasks; None: they were described here before.
+        context: The native project.
+        source: The folder of the mml-core project.
+        data: The folder of its tasks; None: they were imported before.
 
     Raises:
-        ProjectError: When folders are not what they should be, or a task's description is missing.
+        ProjectError: When a folder is not of mml-core, or a task's description is missing.
     """
 
     def __init__(self, config: RunConfig, context: RunContext, source: Path, data: Path | None) -> None:
@@ -63,7 +63,7 @@ class Import:
         return sorted({model.task for model in self.found.models})
 
     def steps(self) -> list[Step]:
-        """A step for each task, each model, and the blueprints."""
+        """Return a step for each task, each model, and the blueprints."""
         steps = [Step(f"describe {name}", partial(self._describe, name)) for name in self._tasks()]
         for model in self.found.models:
             name = f"{model.file.relative_to(self.found.root)}: {model.view} fold {model.fold}"
@@ -79,7 +79,7 @@ class Import:
         log.info(f"task {of.name} ({name} there): {tasks.describe(of)}; folds as in mml-core")
 
     def _task(self, name: str) -> Task:
-        """A task of mml-core as it is described here, under a name that ends in the hash of its images."""
+        """Return a task of mml-core in its native form, under a name that ends in the hash of its images."""
         if name not in self._imported_tasks:
             of = self._description(name)
             table = self._world.project.root / "imported" / f"{files.safe_name(name)}.csv"
@@ -99,7 +99,7 @@ class Import:
         return self._imported_tasks[name]
 
     def _description(self, name: str) -> Description:
-        """mml-core's description of a task; its file is read once."""
+        """Return mml-core's description of a task; its file is read once."""
         if name not in self._read:
             self._read[name] = mml_core.description(self._description_files[name])
         return self._read[name]
@@ -141,7 +141,7 @@ class Import:
             log.info(f"  {sentence}")
 
     def _begun_record(self, model: Model, task: Task, config: RunConfig, run: Run) -> ModelRecord:
-        """The record of a model, begun from the model's own file."""
+        """Create the record of a model from the model's own file."""
         place = str(model.file.relative_to(self.found.root))
         arch = str(config.recipe.arch.params["name"])
         recipe = config.recipe_hash(task.name)
@@ -173,7 +173,7 @@ class Import:
         )
 
     def _recipe_of(self, model: Model, task: Task) -> tuple[RunConfig, list[str]]:
-        """The recipe of a model, as this program would train it, and where it differs."""
+        """Return the native recipe of a model, and the differences."""
         translation = mml_core.translate(_pipeline(model.pipeline))
         native = {key: value for key, value in translation.native.items() if key != "mode"}
         overrides = [
@@ -197,7 +197,7 @@ class Import:
         return launch.prepare(launch.Command(mode, [*overrides, *folders])).run_config
 
     def _rows(self, model: Model, task: Task, view: str) -> tuple[dict[tuple[str, str], Any], list[str]]:
-        """The predictions of a model by (task, split): sample ids, targets, logits; and what could not be taken."""
+        """Return a model's predictions by (task, split): sample ids, targets, logits; and what could not be imported."""
         rows: dict[tuple[str, str], Any] = {}
         wrong = []
         own_names = {model.task: task.name, model.view: view}
@@ -210,7 +210,7 @@ class Import:
             except (MlpipeError, KeyError, TypeError, ValueError) as error:
                 wrong.append(f"{path.name} was left: {error if isinstance(error, MlpipeError) else in_short(error)}")
                 continue
-            # The outer task's validation rows are those of its fold 0, which a nested model may have learned.
+            # The outer task's validation rows are those of its fold 0, which a nested model may have been trained on.
             ours = set(_SPLITS.values()) - ({"val"} if model.nested and name == task.name else set())
             rows |= {(name, split): part for split, part in parts.items() if split in ours}
         return rows, wrong
@@ -239,7 +239,7 @@ class Import:
         return ids, of.samples.targets[[row_of[name] for name in ids]], logits
 
     def _paths_by_name(self, task: str) -> dict[str, str]:
-        """The path of each sample, which is its name here, by its name there."""
+        """Return the path of each sample, its native name, by its name in mml-core."""
         if task not in self._names:
             self._names[task] = {name: place for name, place, *_ in self._description(task).rows}
         return self._names[task]
@@ -263,7 +263,7 @@ class Import:
 
 
 def _table(task: Description) -> str:
-    """A task as a table of paths, targets, splits and folds."""
+    """Return a task as a table of paths, targets, splits and folds."""
     rows = [
         {"path": place, "target": _target_text(task, target), "split": part, **({"fold": fold} if fold >= 0 else {})}
         for _, place, part, fold, target in task.rows
@@ -283,13 +283,13 @@ def _target_text(task: Description, target: Any) -> str:
 
 
 def _history(model: Model) -> str:
-    """The epochs of a model as `metrics.csv`; the task's name is taken out of the columns' names."""
+    """Return the epochs of a model as `metrics.csv`, with the task's name removed from column names."""
     rows = [{key.replace(f"/{model.view}/", "/"): value for key, value in row.items()} for row in model.history]
     return files.csv_text(rows, list(dict.fromkeys(key for row in rows for key in row)))
 
 
 def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics and tables of a record's predictions, by split."""
+    """Return metrics and tables of a record's predictions by split."""
     scores: dict[str, Any] = {}
     details: dict[str, Any] = {}
     for split in ("val", "test"):
@@ -301,13 +301,13 @@ def _scores(record: ModelRecord, rows: Mapping[tuple[str, str], Any]) -> tuple[d
 
 
 def _best_epoch(model: Model) -> int:
-    """The epoch with the least validation loss; 0 where the history has none."""
+    """Return the epoch with the lowest validation loss; 0 if the history has none."""
     losses = [row[key] for row in model.history if (key := f"val/{model.view}/loss") in row]
     return int(np.argmin(losses)) if losses else 0
 
 
 def _weights(model: Model, task: Task, config: RunConfig, folder: Path) -> tuple[str | None, int, str]:
-    """Write a model's weights: their hash, how many numbers they are, and why they were left."""
+    """Write a model's weights; return their hash, the number of parameters, and the reason if they were skipped."""
     from mlpipe.arch import weights as weight_files
     from mlpipe.dialects.mml_core import weights
     from mlpipe.learn.module import TARGET

@@ -1,4 +1,4 @@
-"""A pipeline or blueprint that mml-core stored, as native configuration."""
+"""Translation of a pipeline or blueprint of mml-core to a native configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.names import path_of
 NAME = "mml-core"
 _TIMM = "mml.core.models.timm.TimmGenericModel"
 _OF_ARCH = ("name", "pretrained", "drop_rate", "drop_path_rate")
-# Optimizers: option -> the keys that mean the same here.
+# Optimizers: option -> the keys with the same meaning here.
 _OPTIMIZERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Adam": ("adam", ("lr", "weight_decay", "betas", "eps")),
     "AdamW": ("adamw", ("lr", "weight_decay", "betas", "eps")),
@@ -25,11 +25,11 @@ _OPTIMIZERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Adamax": ("adamax", ("lr", "weight_decay", "betas", "eps")),
     "NAdam": ("nadam", ("lr", "weight_decay", "betas", "eps")),
 }
-# Those that need a closure for each step, or gradients of another form.
+# Optimizers that need a closure for each step, or sparse gradients.
 _OTHERS = ("LBFGS", "SparseAdam")
-# Schedules that are made of others, or of functions.
+# Schedules that consist of others, or of functions.
 _OF_OTHERS = ("SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR")
-# What torch does where the file names no value and mlpipe's own default is another one.
+# torch's defaults where mlpipe's differ.
 _TORCH_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"lr": 1e-3, "weight_decay": 0.0, "momentum": 0.0, "nesterov": False},
     "adamw": {"lr": 1e-3, "weight_decay": 0.01},
@@ -54,7 +54,7 @@ _SCHEDULES: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {key: key for key in ("factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr")},
     ),
 }
-# What says nothing more of a schedule, by its value; None: whatever it is.
+# Keys of a schedule without effect at this value; None: at any value.
 _SAYS_NOTHING: Mapping[str, Any] = {
     "last_epoch": -1, "verbose": None, "eps": 1e-8, "mode": "min", "epochs": None, "steps_per_epoch": None,
     "total_steps": None, "three_phase": False,
@@ -67,7 +67,7 @@ _TRAINER = (
     "gradient_clip_val",
     "accumulate_grad_batches",
 )
-# Those of `mml train` are the same here.
+# Keys of `mml train` with the same meaning here.
 _MODE = ("cv", "nested", "store_best", "store_parameters")
 _LIBRARIES = {
     "albumentations": "albumentations",
@@ -79,30 +79,30 @@ _ROTATIONS = {"identity", "rot90", "rot270", "hflip"}
 
 @dataclass
 class _Source(State):
-    """State of a translation on its way.
+    """State during a translation.
 
     Attributes:
-        max_epochs: How many epochs the file's trainer has; None: it does not say.
+        max_epochs: Number of epochs of the file's trainer; None: not given.
     """
 
     max_epochs: int | None = None
 
 
 def is_pipeline(source: Mapping[str, Any]) -> bool:
-    """Whether a file is one of mml-core's: a section of it names a class of that program or of Lightning 2."""
+    """Return whether a file is from mml-core: a section names a class of that program or of Lightning 2."""
     sections = [source.get("arch"), source.get("trainer")]
     targets = [str(section.get("_target_", "")) for section in sections if isinstance(section, Mapping)]
     return any(target.startswith("mml.core.") or target == "lightning.Trainer" for target in targets)
 
 
 def translate(source: Mapping[str, Any]) -> Translation:
-    """The native configuration of a stored pipeline or blueprint.
+    """Return the native configuration of a stored pipeline or blueprint.
 
     Args:
-        source: The file's content: any of the sections that `mode.pipeline_keys` names.
+        source: The file's content: any of the sections in `mode.pipeline_keys`.
 
     Raises:
-        ConfigError: With a sentence for everything that cannot be said here.
+        ConfigError: With a sentence for everything without a native equivalent.
     """
     state = _Source()
     trainer = source.get("trainer")
@@ -158,7 +158,7 @@ def _optimizer(state: State, optimizer: Mapping[str, Any]) -> None:
 
 
 def _as_in_torch(state: State, group: str, section: Mapping[str, Any]) -> None:
-    """A class of torch by its own name, with all that the file says of it."""
+    """Translate a torch class by its own name with all its parameters."""
     state.options[group] = "none"
     for key, value in section.items():
         if key != "_convert_":
@@ -182,14 +182,14 @@ def _schedule(state: _Source, schedule: Mapping[str, Any]) -> None:
         value is None or schedule.get(key, value) == value for key, value in _SAYS_NOTHING.items()
     )
     epochs, way = state.max_epochs, schedule.get("T_max")
-    # A half cosine of another length than the training, and a rate that ends at a number of its own without one to begin with.
+    # A half cosine of another length than the training, or a final rate without an initial rate.
     if not is_native or (way is not None and epochs not in (None, way)) or (schedule.get("eta_min") and not rate):
         _as_in_torch(state, "lr_scheduler", {key: value for key, value in schedule.items() if key != "verbose"})
         return
     option, keys = _SCHEDULES[name]
     state.options["lr_scheduler"] = option
     if option in ("cosine", "cosine_restart"):
-        # There it is stepped after every epoch, here along the batches.
+        # mml-core steps the schedule after every epoch, mlpipe after every batch.
         state.set("lr_scheduler.interval", "epoch")
         state.set("lr_scheduler.warmup_epochs", 0.0)
     if schedule.get("eta_min"):
@@ -208,7 +208,7 @@ def _schedule(state: _Source, schedule: Mapping[str, Any]) -> None:
 
 
 def _loss(state: State, loss: Mapping[str, Any]) -> None:
-    """One loss for each kind of task; those of classes and labels that are torch's plain ones are what `auto` is."""
+    """Translate the loss of each kind of task; torch's plain losses of classes and labels become `auto`."""
     plain = {"cls": "torch.nn.CrossEntropyLoss", "mlcls": "torch.nn.BCEWithLogitsLoss"}
     state.options["loss"] = "auto"
     for key, target in plain.items():
@@ -233,7 +233,7 @@ def _loss(state: State, loss: Mapping[str, Any]) -> None:
 
 
 def _preprocessing(state: State, preprocessing: Mapping[str, Any]) -> None:
-    """The size that images are stored at; the crop that a network is given may make it smaller."""
+    """Translate the size of stored images; a later crop may make the network's input smaller."""
     steps = [step for step in preprocessing.get("pipeline") or [] if isinstance(step, Mapping)]
     sizes = [size for step in steps if (size := _size(step)) is not None]
     state.options["preprocessing"] = "default"
@@ -269,7 +269,7 @@ def _augmentations(state: State, augmentations: Mapping[str, Any]) -> None:
 
 
 def _step(state: State, where: str, step: Mapping[str, Any], library: str) -> dict[str, Any] | None:
-    """One augmentation; a crop to a fixed size is the size that images are stored at, cut from padded ones."""
+    """Return one augmentation; a crop to a fixed size becomes a crop of the padded image to the stored size."""
     name = str(step.get("name"))
     parameters = {key: value for key, value in step.items() if key != "name"}
     size = _size(step)
@@ -305,7 +305,7 @@ def _is_square(step: Mapping[str, Any]) -> bool:
     return len(set(sides or ())) == 1
 
 
-# Ranges of albumentations 2 that 1 said with an upper end, or a lower and an upper one.
+# Ranges of albumentations 2 that version 1 gave by an upper bound, or a lower and an upper one.
 _RANGES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "CoarseDropout": {
         "num_holes_range": ("min_holes", "max_holes"),
@@ -318,7 +318,7 @@ _RANGES: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 
 def _renamed_parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters under the names of albumentations 2 that had others in 1."""
+    """Rename parameters of albumentations 1 to their names in version 2."""
     renamed = dict(parameters)
     for ours, (lower, upper) in _RANGES.get(name, {}).items():
         if upper in renamed:
@@ -330,7 +330,7 @@ def _renamed_parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]
     if name == "GaussNoise" and "var_limit" in renamed:
         limit = renamed.pop("var_limit")
         ends = limit if isinstance(limit, Sequence) else [0, limit]
-        # Deviations as shares of the brightest value, where 1 had variances of 8-bit values.
+        # Standard deviations as shares of the maximum value; version 1 had variances of 8-bit values.
         renamed["std_range"] = [math.sqrt(float(end)) / 255 for end in ends]
         if "mean" in renamed:
             renamed["mean_range"] = [float(renamed.pop("mean")) / 255] * 2
@@ -338,7 +338,7 @@ def _renamed_parameters(name: str, parameters: dict[str, Any]) -> dict[str, Any]
 
 
 def _size(step: Mapping[str, Any]) -> int | None:
-    """The side of the square that a step of a pipeline makes, if it makes one."""
+    """Return the side of the square image that a step produces, if it does."""
     if step.get("name") not in ("Resize", "RandomCrop", "CenterCrop", "RandomResizedCrop"):
         return None
     size = step.get("size")
@@ -377,7 +377,7 @@ def _trainer(state: State, trainer: Mapping[str, Any]) -> None:
 
 
 def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
-    """Early stopping and averaged weights; mixup and cutmix are callbacks there and augmentations here."""
+    """Translate early stopping and averaged weights; mixup and cutmix are callbacks there and augmentations here."""
     chosen = []
     for name, section in callbacks.items():
         section = section if isinstance(section, Mapping) else {}
@@ -404,7 +404,7 @@ def _callbacks(state: State, callbacks: Mapping[str, Any]) -> None:
 
 
 def _tta(state: State, tta: Mapping[str, Any]) -> None:
-    """Views; random crops are the fixed ones that there are here."""
+    """Translate views; random crops become the fixed crops available here."""
     variations = tta.get("variations") or {}
     if not isinstance(variations, Mapping):
         state.refuse("tta.variations", "must be a section", got=variations)
@@ -431,7 +431,7 @@ def _tta(state: State, tta: Mapping[str, Any]) -> None:
 
 
 _CROP = "crop"
-# Transforms that are a view where they always happen.
+# Transforms that are a view if they are always applied.
 _VIEWS = {
     **dict.fromkeys(("RandomHorizontalFlip", "HorizontalFlip"), "horizontal"),
     **dict.fromkeys(("RandomVerticalFlip", "VerticalFlip"), "vertical"),
@@ -440,7 +440,7 @@ _VIEWS = {
 
 
 def _view(steps: Any) -> str | None:
-    """The view that the transforms of a variation are; None: none that there is here."""
+    """Return the view for the transforms of a variation; None if there is none here."""
     acting = [
         step
         for step in steps or ()

@@ -1,4 +1,4 @@
-"""Weights of other programs, renamed to the names that networks have here."""
+"""Conversion of mml-core's weights to native tensor names."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _BODY = "model.backbone."
 def from_mml_core(
     path: Path, name: str, task: str, outputs: int, *, head: str, numbers: bool = False
 ) -> dict[str, Tensor]:
-    """The weights of a model of mml-core, as `classifier.timm` has them.
+    """Return the weights of an mml-core model under the names of `classifier.timm`.
 
     Args:
-        path: `PARAMETERS/TASK/model_N.pth`, which Lightning wrote; only tensors are read from it.
-        name: timm's name of the network.
-        task: The name of the task whose head is taken.
-        outputs: How many outputs it has.
-        head: What the head is called here.
-        numbers: Whether it gives numbers, not logits.
+        path: `PARAMETERS/TASK/model_N.pth`, written by Lightning; only its tensors are read.
+        name: Name of the network in timm.
+        task: Name of the task whose head is used.
+        outputs: Number of outputs.
+        head: Native name of the head.
+        numbers: Whether the outputs are numbers instead of logits.
 
     Returns:
-        All tensors of the network; pixels are normalised by ImageNet's statistics, as there.
+        All tensors of the network; pixels are normalised by ImageNet's statistics, as in mml-core.
 
     Raises:
         DataError: When the file is damaged or does not fit the network.
@@ -48,7 +48,7 @@ def from_mml_core(
             f"does not fit {name}: {len(names) - len(match.loaded)} of {len(names)} tensors are missing or misshapen"
         )
         raise DataError(problem(str(path), wrong, fix="train it anew"))
-    # mml-core subtracts ImageNet's statistics whatever the network.
+    # mml-core uses ImageNet's statistics for every network.
     for key, values in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
         own[key].copy_(255 * torch.tensor(values).view(1, -1, 1, 1))
     return {key: value.detach() for key, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Musket's classification experiments (config.yaml) as native configurations."""
+"""Translation of Musket's experiments (config.yaml) to native configurations."""
 
 from mlpipe.dialects.musket.reading import Home, check_header, header, united
 from mlpipe.dialects.musket.sections.losses import names_of

@@ -1,4 +1,4 @@
-"""Comparison of many experiments in one table: their different settings, and the best of every metric over folds."""
+"""Comparison of many experiments in one table: the settings that differ, and the best value of every metric over folds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlpipe.post import metrics
 
 _FILE = re.compile(r"metrics-(\d+)\.(\d+)\.csv")
 _SKIPPED = ("lr", "fold")
-# What stands around a metric's name in a metrics file.
+# Affixes of a metric's name in a metrics file.
 _AFFIXES = re.compile(r"^(val_)?((out|dense_)\d+_)?")
 
 
@@ -27,8 +27,8 @@ class Experiment:
 
     Attributes:
         path: Its configuration file.
-        config: Its keys, flat.
-        best: For every metric the best value of each fold.
+        config: Its configuration with dotted keys.
+        best: The best value of each fold, for every metric.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Experiment:
 
 
 def collected_experiments(folder: Path) -> list[Experiment]:
-    """All experiments below a folder that have metrics; those of several seeds are one.
+    """Return all experiments below a folder that have metrics; the seeds of an experiment count as one.
 
     Args:
         folder: Searched for `config.yaml`.
@@ -66,7 +66,7 @@ def collected_experiments(folder: Path) -> list[Experiment]:
 
 
 def _metric_folders(folder: Path, content: Any) -> list[Path]:
-    """Folders with an experiment's metrics: those of seeds that it does not ask for now are of a former training."""
+    """Return the folders with an experiment's metrics, without those of seeds that its configuration no longer lists."""
     count = content.get("num_seeds") if isinstance(content, dict) else None
     if isinstance(count, int):
         seeds = [folder / str(seed) for seed in range(count)]
@@ -75,19 +75,19 @@ def _metric_folders(folder: Path, content: Any) -> list[Path]:
 
 
 def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val_loss") -> str:
-    """The experiments as CSV: path, what differs, and metrics, the best first.
+    """Return the experiments as CSV: path, differing settings, and metrics, best first.
 
     Args:
-        experiments: What `collected_experiments` gave.
-        only: The one metric to show; empty: all.
+        experiments: The result of `collected_experiments`.
+        only: The only metric to show; empty: all.
         sort_by: The metric that orders the rows.
 
     Raises:
-        DataError: When no experiment has a metric that is named.
+        DataError: When no experiment has a named metric.
     """
     measured = sorted({name for entry in experiments for name in entry.best})
     for key, name in (("mode.onlyMetric", only), ("mode.sortBy", sort_by)):
-        # The default order need not be there.
+        # The default sort key may be missing.
         if name and name not in measured and (key, name) != ("mode.sortBy", "val_loss"):
             fix = did_you_mean(name, measured, otherwise=f"there are {listing(measured)}")
             raise DataError(problem(key, "no experiment has this metric", got=name, fix=fix))
@@ -106,10 +106,10 @@ def table(experiments: Sequence[Experiment], only: str = "", sort_by: str = "val
 
 
 def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
-    """Notes about the order of the table.
+    """Return notes about the order of the table.
 
     Args:
-        experiments: What `collected_experiments` gave.
+        experiments: The result of `collected_experiments`.
         sort_by: The metric that orders the rows.
     """
     different = _differing_keys([experiment.config for experiment in experiments if sort_by in experiment.best])
@@ -122,18 +122,18 @@ def notes(experiments: Sequence[Experiment], sort_by: str) -> list[str]:
 
 
 def less_is_better(name: str) -> bool:
-    """Whether less of a metric is better, by its name in a metrics file."""
+    """Return whether lower values of a metric are better, by its name in a metrics file."""
     plain = _AFFIXES.sub("", name).lower()
     is_loss = plain in names.LOSSES or plain.endswith("loss")
     return is_loss or plain in ("epoch", "stage") or metrics.direction(plain) == "min"
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """A configuration with dotted keys; a list of plain values is one text.
+    """Return a configuration with dotted keys; a list of plain values becomes one string.
 
     Args:
         value: A mapping, a list or a plain value.
-        key: Where it stands.
+        key: Its key.
     """
     if isinstance(value, Mapping):
         return {

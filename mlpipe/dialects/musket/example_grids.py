@@ -1,4 +1,4 @@
-"""Grids of example validation images with their targets and predictions, one for each epoch."""
+"""Grids of validation images with their targets and predictions, one image file per epoch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from mlpipe.runs import maps
 from mlpipe.runs.records import ModelRecord
 
 _MOST_LETTERS = 15
-# Of masks two images stand in a row, each with both of its masks.
+# For masks: two images per row, each with its two masks.
 _COLUMNS = 6
 _FIX = "delete it; its pictures are then not drawn"
 
 
 class _Masks(TypedDict):
-    """What `mlpipe.runs.maps.as_text` writes."""
+    """Masks as written by `mlpipe.runs.maps.as_text`."""
 
     shape: list[int]
     zlib: str
 
 
 class _Entry(TypedDict):
-    """What was predicted after one epoch, see `mlpipe.learn.callbacks.examples`."""
+    """Predictions after one epoch, see `mlpipe.learn.callbacks.examples`."""
 
     epoch: int
     stage: int
@@ -46,15 +46,15 @@ def draw(
     file: Path,
     images: Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
 ) -> None:
-    """Write `STAGE/FOLD/epoch_E.jpg`, epochs counted from 0 in their stage; under each image `true > predicted`.
+    """Write `STAGE/FOLD/epoch_E.jpg`, with epochs counted from 0 in their stage and `true > predicted` under each image.
 
-    Of masks the true and the predicted one stand beside each image, the latter with its Dice.
+    For masks the true and the predicted mask are drawn beside each image, the latter with its Dice coefficient.
 
     Args:
-        folder: Where they go.
+        folder: The output folder.
         record: The fold's record.
         file: Its `examples.json`, see `mlpipe.learn.callbacks.examples`.
-        images: Gives pixels (n, height, width, channels), 8 bit, and targets of some rows of the task; of masks class
+        images: Returns pixels (n, height, width, channels), 8 bit, and targets for rows of the task; for masks, class
             numbers (n, height, width).
 
     Raises:
@@ -78,7 +78,7 @@ def draw(
 def _grid(
     entry: _Entry, record: ModelRecord, pixels: npt.NDArray[Any], targets: npt.NDArray[Any]
 ) -> tuple[list[npt.NDArray[Any]], list[str]]:
-    """The pictures of an epoch, and what stands under them."""
+    """Return the pictures of an epoch and their captions."""
     if "masks" in entry:
         return _masks(pixels, targets, maps.of_text(entry["masks"]), len(record.classes))
     outputs = np.asarray(entry["outputs"], np.float64)
@@ -92,7 +92,7 @@ def _grid(
 def _masks(
     pixels: npt.NDArray[Any], true: npt.NDArray[Any], predictions: npt.NDArray[Any], classes: int
 ) -> tuple[list[npt.NDArray[Any]], list[str]]:
-    """Each image with its true and its predicted mask, and what stands under them."""
+    """Return each image with its true and its predicted mask, and the captions."""
     counts = [maps.counts(mask, true_mask, classes) for mask, true_mask in zip(predictions, true, strict=True)]
     dice = mask_metrics.of_images(
         np.stack([output_counts for output_counts, _ in counts]), np.stack([true_counts for _, true_counts in counts])
@@ -106,12 +106,12 @@ def _masks(
 
 
 def names_of(targets: npt.NDArray[Any], classes: Sequence[str], kind: str) -> list[str]:
-    """The class, labels or numbers of each image, in few letters.
+    """Return a short text with the class, labels or numbers of each image.
 
     Args:
-        targets: As `mlpipe.data.task.Samples.targets`.
-        classes: The names of the outputs.
-        kind: What is predicted.
+        targets: As in `mlpipe.data.task.Samples.targets`.
+        classes: Names of the outputs.
+        kind: The task's kind.
     """
     if kind == "classification":
         texts = [classes[int(number)] if number >= 0 else "?" for number in targets]

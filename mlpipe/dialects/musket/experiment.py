@@ -1,4 +1,4 @@
-"""A Musket experiment in Python: train it on a data set, predict with its folds, look for a learning rate."""
+"""A Musket experiment in Python: train it on a data set, predict with its folds, find a learning rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Array = npt.NDArray[Any]
-# What a configuration does to data sets once, and parts of its own data that are not to be learned.
+# Changes that a configuration makes to data sets once, and parts of its own data that are held out.
 _CHANGES = frozenset({"preprocessing", "augmenter", "holdout", "after_holdout"})
 _HELD_OUT = frozenset({"validation", "test", "holdout"})
 _PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\d+)?")
@@ -41,13 +41,13 @@ _PART = re.compile(r"(?P<part>train|validation|holdout)(?P<fold>(?<=validation)\
 
 @dataclass(frozen=True)
 class _Note:
-    """What a configuration did to a data set.
+    """The changes that a configuration made to a data set.
 
     Attributes:
         path: The configuration.
         done: Keys of `additions_of`.
-        is_whole: Whether it is all that is trained on, with its parts.
-        holds_out: Whether it has items that are not to be learned.
+        is_whole: Whether it is all of the training data, with its parts.
+        holds_out: Whether it has items that must not be trained on.
     """
 
     path: str
@@ -61,11 +61,11 @@ class Experiment:
 
     Attributes:
         path: Its configuration file.
-        overrides: Native overrides on top of it, such as `trainer.accelerator=cpu`.
+        overrides: Native overrides that take precedence over it, such as `trainer.accelerator=cpu`.
 
     Args:
         path: The file.
-        cache: Where images are cached; None: `.cache` in its project.
+        cache: Folder of the image cache; None: `.cache` in its project.
     """
 
     def __init__(self, path: str | Path, cache: Path | None = None) -> None:
@@ -92,17 +92,17 @@ class Experiment:
         """Train every fold, and write weights, metrics and summary.yaml beside the configuration.
 
         Args:
-            dataset: A data set (`mlpipe.data.items`), or the name of one of the configuration's; None: the one that it
-                trains on.
-            subsample: The share of the training images that an epoch has, which take turns.
-            foldsToExecute: Only these folds.
-            start_from_stage: Must be 0: what was interrupted is continued with `setAllowResume(True)`.
+            dataset: A data set (`mlpipe.data.items`), or the name of one in the configuration; None: the configuration's
+                training data.
+            subsample: Share of the training images per epoch, taken in turn.
+            foldsToExecute: Train only these folds.
+            start_from_stage: Must be 0: to continue an interrupted training, use `setAllowResume(True)`.
 
         Returns:
             The summary.
 
         Raises:
-            ProjectError: When the experiment is finished already.
+            ProjectError: When the experiment is already finished.
             ConfigError: With a sentence for every mistake in the configuration.
             DataError: When an argument is wrong.
         """
@@ -136,7 +136,7 @@ class Experiment:
         return experiment_files.report(path, self._project, prepared.run_config, subsample)[0]
 
     def setAllowResume(self, allow: bool) -> None:  # noqa: N802
-        """Say whether `fit` goes on with an interrupted training, exactly where it was.
+        """Set whether `fit` resumes an interrupted training, exactly where it stopped.
 
         Args:
             allow: Whether it does.
@@ -144,28 +144,28 @@ class Experiment:
         self._resumes = allow
 
     def _subsample_overrides(self, dataset: Any, subsample: float) -> list[str]:
-        """Epochs of a share of the training images, in whole batches."""
+        """Return overrides for epochs with a share of the training images, in whole batches."""
         size, batch = self._train_size(dataset), int(self._source.get("batch", 8))
         count = max(1, int(size * subsample) // batch) * batch
         return ["sampling=subset", f"sampling.sample_count={count}", f"sampling.batch_size={batch}"]
 
     def _train_size(self, dataset: Any) -> int:
-        """The number of samples that a fold learns from, as far as the configuration tells."""
+        """Return the number of training samples of a fold, as far as the configuration determines it."""
         size = len(dataset if dataset is not None else self.get_dataset("dataset"))
         size = round(size * (1 - float(self._source.get("testSplit", 0.0))))
         count = int(self._source.get("folds_count", 5))
         return int(size * (1 - (1 / count if count > 1 else float(self._source.get("validationSplit", 0.2)))))
 
     def get_dataset(self, name: str = "train", trust: Sequence[str] = ()) -> Any:
-        """A data set of the experiment.
+        """Return a data set of the experiment.
 
         Args:
-            name: An entry of its `datasets`; `dataset`: all that it names; and, once it is trained, `train` (what is no
-                holdout), `validation` or `validation3` (of a fold), `holdout`.
-            trust: Folders outside the current one, and modules, whose code may run.
+            name: An entry of its `datasets`; `dataset`: all that it names; and after training, `train` (all but the holdout),
+                `validation` or `validation3` (of a fold), `holdout`.
+            trust: Modules, and folders outside the current one, whose code may run.
 
         Raises:
-            ConfigError: When it names no such data set.
+            ConfigError: When it has no such data set.
             ProjectError: When the experiment was not trained.
         """
         home = experiment_files.home_of(Path(self.path))
@@ -187,19 +187,19 @@ class Experiment:
         return self._with_note(SubDataSet(whole, rows), _Note(self.path, self._applied_additions(whole)))
 
     def _with_note(self, dataset: Any, note: _Note) -> Any:
-        """A data set that says what this configuration did to it already, so that nothing is done twice."""
+        """Return a data set with a note of the changes that this configuration has made to it, so that nothing is done twice."""
         dataset.note = note
         return dataset
 
     def _notes(self, dataset: Any) -> list[_Note]:
-        """What this configuration noted of a data set, or else of the sets that it is made of."""
+        """Return this configuration's notes of a data set, or else those of the sets that it consists of."""
         note = vars(dataset).get("note") if isinstance(dataset, Derived) else None
         if note is None:
             return [inner_note for part in _inner_sets(dataset) for inner_note in self._notes(part)]
         return [note] if note.path == self.path else []
 
     def _applied_additions(self, dataset: Any) -> frozenset[str]:
-        """What this configuration did to a data set already: keys of `additions_of`.
+        """Return the changes that this configuration has already made to a data set: keys of `additions_of`.
 
         Raises:
             DataError: When some of its items went through `preprocessing`, and others did not.
@@ -213,10 +213,10 @@ class Experiment:
         return frozenset().union(*(note.done for note in self._notes(dataset)))
 
     def _training_set(self, dataset: Any) -> Any:
-        """The data set that a training is given; None: the configuration's own, whose parts it knows.
+        """Return the data set for a training; None: the configuration's own, whose parts are known.
 
         Raises:
-            DataError: When it is made of the configuration's own, with what that holds out.
+            DataError: When it consists of the configuration's own data, including held-out items.
         """
         dataset = self.get_dataset(dataset) if isinstance(dataset, str) else dataset
         notes = self._notes(dataset)
@@ -229,14 +229,14 @@ class Experiment:
 
     @property
     def data_names(self) -> list[str]:
-        """Names that `get_dataset` knows."""
+        """Return the names for `get_dataset`."""
         return [*(self._source.get("datasets") or {}), "dataset", "train", "validation", "holdout"]
 
     def problems_of_data(self, key: str, name: str) -> list[str]:
-        """A sentence where the experiment cannot have a data set, told without reading one or training.
+        """Return a sentence if the experiment cannot provide a data set, without reading data or training.
 
         Args:
-            key: Names who wants it.
+            key: The key that asks for it, for the error message.
             name: As for `get_dataset`.
         """
         part = _PART.fullmatch(name)
@@ -251,14 +251,14 @@ class Experiment:
         return []
 
     def task_arguments(self, name: str) -> dict[str, Any]:
-        """Arguments of a task by name, from the configuration's `tasks`."""
+        """Return the arguments of a task by name, from the configuration's `tasks`."""
         section = self._source.get("tasks") or {}
         entries = section if isinstance(section, list) else [{key: value} for key, value in section.items()]
         arguments = next((entry[name] for entry in entries if isinstance(entry, dict) and name in entry), None)
         return {str(key): value for key, value in arguments.items()} if isinstance(arguments, dict) else {}
 
     def _rows(self, record: ModelRecord, split: str) -> list[int]:
-        """The items that a record predicted, by their numbers."""
+        """Return the numbers of the items that a record predicted."""
         stored = predictions.load(self._project.predictions_file(record.pivot, record.id), record.task, split)
         return [int(name.partition(":")[0]) for name in stored.sample_ids]
 
@@ -272,19 +272,19 @@ class Experiment:
         end_lr: float = 1.0,
         epochs: int = 5,
     ) -> Finder:
-        """A range test on one fold: the rate rises by the same factor at every step, without the file's callbacks.
+        """Run a learning rate range test on one fold: the rate grows by a constant factor per step, without the file's callbacks.
 
         Args:
             ds: As for `fit`.
-            foldsToExecute: The first of them is the fold; None: fold 0.
+            foldsToExecute: The first of them is used; None: fold 0.
             stage: Must be 0, the first one.
-            subsample: The share of the training images that an epoch has.
+            subsample: Share of the training images per epoch.
             start_lr: The first rate.
-            end_lr: The last one.
-            epochs: How long the test is, in epochs of this fold.
+            end_lr: The last rate.
+            epochs: Length of the test in epochs of this fold.
 
         Raises:
-            DataError: When another stage is asked for.
+            DataError: When another stage is requested.
         """
         if stage:
             raise DataError(problem("stage", "a range test is of the first stage", got=stage, fix="use 0"))
@@ -292,7 +292,7 @@ class Experiment:
         chosen = [foldsToExecute] if isinstance(foldsToExecute, int) else list(foldsToExecute or [0])
         batches = math.ceil(self._train_size(ds) * subsample / int(self._source.get("batch", 8)))
         steps = max(3, batches * epochs)
-        # The rate is multiplied by the n-th root of the whole range at each of n steps, so that the last one begins there.
+        # The rate is multiplied by the n-th root of the range after each of n steps, so the last step starts one factor below.
         last = start_lr * (end_lr / start_lr) ** ((steps - 1) / steps)
         keys = [f"mode.start={start_lr!r}", f"mode.end={last!r}", f"mode.steps={steps}", f"mode.fold={chosen[0]}"]
         overrides = [*self._common_overrides(ds), *keys, *self.overrides]
@@ -303,11 +303,11 @@ class Experiment:
         return Finder([float(row["lr"]) for row in rows], [float(row["loss"]) for row in rows])
 
     def load_model(self, fold: int = 0, stage: int = -1) -> nn.Module:
-        """The network of a fold with its best weights: images (n, channels, size, size) to logits by target.
+        """Return the network of a fold with its best weights, from images (n, channels, size, size) to logits by target.
 
         Args:
             fold: The fold.
-            stage: The stage whose best weights it has; -1: the last one.
+            stage: The stage of the weights; -1: the last one.
 
         Raises:
             ProjectError: When the fold was not trained.
@@ -324,20 +324,20 @@ class Experiment:
         batch_size: int = 32,
         ttflips: bool | str = False,
     ) -> Array:
-        """Probabilities (numbers for a linear activation) of a data set's items, the mean over folds and stages.
+        """Return probabilities (numbers for a linear activation) of a data set's items, averaged over folds and stages.
 
         Masks are predicted in the size of `shape`.
 
         Args:
-            dataset: The data set, or the name of one of the configuration's.
+            dataset: The data set, or the name of one in the configuration.
             fold: A fold, or several; None: all.
             stage: A stage, or several; -1: the last one; None: all.
-            limit: Only so many items; -1: all.
-            batch_size: Images at a time.
-            ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`.
+            limit: Maximum number of items; -1: all.
+            batch_size: Images per batch.
+            ttflips: True: all eight rotations and reflections; `Horizontal` or `Horizontal_and_vertical`.
 
         Returns:
-            Shape (items, outputs); those of several heads side by side. Of masks (items, height, width, classes).
+            Shape (items, outputs), with several heads concatenated; for masks (items, height, width, classes).
         """
         return self._mean(self._members(fold, stage), self._items(dataset, limit), batch_size, ttflips)
 
@@ -350,15 +350,15 @@ class Experiment:
         batch_size: int = 32,
         ttflips: bool | str = False,
     ) -> Iterator[Batch]:
-        """The same in batches; they have no truth where items have none.
+        """Yield the same predictions in batches; the batches have no truth if items have none.
 
         Args:
             dataset: As for `predict_all_to_array`, like the others.
             fold: A fold, or several.
             stage: A stage, or several.
-            limit: Only so many items.
-            batch_size: Items in a batch.
-            ttflips: Views of each.
+            limit: Maximum number of items.
+            batch_size: Items per batch.
+            ttflips: Test-time augmentation.
         """
         items, members = self._items(dataset, limit), self._members(fold, stage)
         for start in range(0, len(items), batch_size):
@@ -369,7 +369,7 @@ class Experiment:
     def predict_on_directory(
         self, path: str | Path, fold: int | Sequence[int] | None = 0, stage: int = -1, **more: Any
     ) -> Iterator[Batch]:
-        """The same for the images of a folder, in the order of their names, which are their ids.
+        """Yield the same predictions for the images of a folder, sorted by file name, which is their id.
 
         Args:
             path: The folder.
@@ -380,7 +380,7 @@ class Experiment:
         return self.predict_on_dataset(DirectoryDataSet(path), fold, stage, **more)
 
     def evaluate_all_to_arrays(self, ds: Any, fold: int, stage: int = -1, **more: Any) -> tuple[Array, Array]:
-        """Predictions of a fold's model for its validation items, and their truth.
+        """Return the predictions of a fold's model for its validation items, and their truth.
 
         Args:
             ds: As for `evaluateAll`.
@@ -394,12 +394,12 @@ class Experiment:
         )
 
     def find_treshold(self, ds: Any, fold: int, func: Callable[[Array, Array], float], stage: int = -1) -> float:
-        """The threshold out of 0, 0.01, ... 0.99 at which a function is largest on a fold's validation items.
+        """Return the threshold out of 0, 0.01, ... 0.99 that maximises a function on a fold's validation items.
 
         Args:
             ds: As for `evaluateAll`.
             fold: The fold.
-            func: Given the truth and whether predictions are above the threshold.
+            func: Called with the truth and with whether predictions are above the threshold.
             stage: The stage.
         """
         predicted, truth = self.evaluate_all_to_arrays(ds, fold, stage)
@@ -407,7 +407,7 @@ class Experiment:
         return int(np.argmax(scores)) / 100
 
     def info(self, metric: str | None = None) -> list[tuple[int, int, float, float]]:
-        """For each fold and stage that was trained the best value of a metric, and the smallest learning rate.
+        """Return fold, stage, best value of a metric and smallest learning rate for each trained fold and stage.
 
         Args:
             metric: A column of its metrics files; None: the primary metric.
@@ -425,14 +425,14 @@ class Experiment:
         ttflips: bool | str = False,
         batchSize: int = 32,  # noqa: N803
     ) -> Iterator[Batch]:
-        """The validation items of a fold in batches, with what its model predicts for them.
+        """Yield the validation items of a fold in batches with the predictions of its model.
 
         Args:
             ds: The data set that was trained on.
             fold: The fold.
             stage: As for `load_model`.
             ttflips: As for `predict_all_to_array`.
-            batchSize: Items in a batch.
+            batchSize: Items per batch.
         """
         record = self._record(fold)
         ds = self.get_dataset(ds) if isinstance(ds, str) else ds
@@ -453,7 +453,7 @@ class Experiment:
     def _mean(
         self, members: Sequence[tuple[ModelRecord, int]], arrays: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
-        """The mean prediction of some records' stages for items, of the shape of each."""
+        """Return the mean prediction of stages of several records for items."""
         predicted = [self._networks.predicted(*member, arrays, batch_size, ttflips) for member in members]
         mean: Array = np.mean(predicted, axis=0)
         return mean
@@ -461,7 +461,7 @@ class Experiment:
     def _members(
         self, folds: int | Sequence[int] | None, stages: int | Sequence[int] | None
     ) -> list[tuple[ModelRecord, int]]:
-        """Each record with each stage that is asked for."""
+        """Return each record with each requested stage."""
         return [
             (record, number) for record in self._records_of_folds(folds) for number in self._stages_of(record, stages)
         ]
@@ -499,7 +499,7 @@ class Experiment:
         return musket.additions_of(self._source, experiment_files.home_of(Path(self.path)))
 
     def _prepared(self, dataset: Any, *leaving: str) -> Any:
-        """A data set of the user's own after what the configuration does to data sets, but for some of it."""
+        """Return a data set of the user's own with the configuration's changes, except for those in `leaving`."""
         left_out = {"extra", "strata", *leaving, *self._applied_additions(dataset)}
         added = {key: value for key, value in self._additions().items() if key not in left_out}
         if not {"preprocessing", "augmenter", "after_holdout"} & set(added):
@@ -519,7 +519,7 @@ class Experiment:
 
 
 def _inner_sets(dataset: Any) -> list[Any]:
-    """The sets that a derived one is of; those that one of the user's own holds, however deep."""
+    """Return the sets that a derived set consists of, including those nested in the user's own, at any depth."""
     if isinstance(dataset, Derived):
         return list(dataset.sets())
     sets, waiting, ids = list[Any](), [dataset], set[int]()

@@ -1,4 +1,4 @@
-"""Experiments of a Musket project as files: where each lies and trains, its settings, the files written of it."""
+"""Files of the experiments in a Musket project: their locations, settings, and the files written for them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml
 
 
 def project_root(folder: str | None) -> Path:
-    """The project's folder: the given one, else the current one or the one that it lies in."""
+    """Return the project's folder: the given one, else the current one or the one that contains it."""
     return Path(folder).expanduser().absolute() if folder else current_project()
 
 
 def experiment_names(name: str, project: str | None) -> list[str]:
-    """Names that are separated by commas; none are given in an experiment's folder: that one.
+    """Split comma-separated experiment names; an empty text in an experiment's folder means that experiment.
 
     Args:
         name: The names.
-        project: The project as a command names it; None: it is found.
+        project: The project in the command; None: it is searched for.
     """
     cwd = Path.cwd()
     base = current_project() / "experiments"
@@ -51,15 +51,15 @@ def experiment_names(name: str, project: str | None) -> list[str]:
 
 
 def listed(text: str) -> list[str]:
-    """Names that are separated by commas."""
+    """Split comma-separated names."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def experiments(root: Path, names: Sequence[str]) -> list[Path]:
-    """The folders of the experiments with these names, in their order; of all where none is named.
+    """Return the folders of the experiments with these names, in order; all experiments if no name is given.
 
     Raises:
-        ConfigError: When there is none at all, or none of a name. Trials of a search are those that are named.
+        ConfigError: When there is none at all, or none of a name. Trials of a search must be named explicitly.
     """
     base = root / "experiments"
     known = {path.parent.relative_to(base).as_posix(): path.parent for path in sorted(base.glob(f"**/{CONFIG}"))}
@@ -84,7 +84,7 @@ def experiments(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def keys_of_recipes(run_config: RunConfig, mode: str) -> list[str]:
-    """A sentence for every key of a recipe that the command line names, where the experiments' files say how to learn.
+    """Return a sentence for every recipe key on the command line, because the experiments' files define the training.
 
     Args:
         run_config: The checked configuration.
@@ -97,24 +97,24 @@ def keys_of_recipes(run_config: RunConfig, mode: str) -> list[str]:
 
 
 def home_of(config: Path) -> musket.Home:
-    """The folder of an experiment, with the functions that a program in Python registered."""
+    """Return the home of an experiment, with the functions that a Python program registered."""
     return musket.Home.of(config, frozenset(user_code.custom_objects()))
 
 
 def results_of(config: Path) -> Project:
-    """The project of ours in which an experiment trains."""
+    """Return the native project in which an experiment is trained."""
     home = home_of(config)
     return Project(home.project / "results" / home.name.replace("/", "-"))
 
 
 def unfinished(project: Project) -> Run | None:
-    """The newest run that was interrupted; None: there is none."""
+    """Return the newest interrupted run; None if there is none."""
     runs = [run for run in journal.all_runs(project) if not run.is_finished()]
     return runs[-1] if runs else None
 
 
 def is_resumable_as(run: Run, now: RunConfig) -> bool:
-    """Whether a run that was interrupted learns what a configuration says now, so that it can go on.
+    """Return whether an interrupted run has the same recipe as a configuration, so that it can be resumed.
 
     Args:
         run: The run.
@@ -122,13 +122,13 @@ def is_resumable_as(run: Run, now: RunConfig) -> bool:
     """
     folders = {"out_dir": str(now.out_dir), "data_dir": str(now.data_dir), "proj": now.proj}
     then = snapshot.load(run.folder / journal.CONFIG_FILE, **folders, allowed=now.tree, trust=now.tree["trust"])
-    # How many threads compute is the machine's matter, and the run keeps its own.
+    # The number of threads depends on the machine, and the run keeps its own.
     recipe = replace(then.recipe, threads=now.recipe.threads)
     return (recipe, then.task, then.split) == (now.recipe, now.task, now.split)
 
 
 def seeds_of(folder: Path) -> list[Path]:
-    """The configuration files of an experiment's seeds that its own configuration asks for; empty: it asks for none.
+    """Return the configuration files of the seeds that an experiment's own configuration asks for; empty if it asks for none.
 
     Args:
         folder: The experiment's folder.
@@ -142,12 +142,12 @@ def seeds_of(folder: Path) -> list[Path]:
 
 
 def best_metric_values(folder: Path, metric: str, mode: str) -> list[tuple[int, int, float, float]]:
-    """Fold, stage, best value and smallest learning rate of each of an experiment's metrics files.
+    """Return fold, stage, best value and smallest learning rate of each of an experiment's metrics files.
 
     Args:
         folder: The experiment's folder.
         metric: A column.
-        mode: `min`, `max` or `auto`: less is better of losses and errors.
+        mode: `min`, `max` or `auto`: lower is better for losses and errors.
 
     Raises:
         ProjectError: When there are no such files, or they have no such column.
@@ -155,7 +155,7 @@ def best_metric_values(folder: Path, metric: str, mode: str) -> list[tuple[int, 
     results = []
     for path in sorted((folder / "metrics").glob("metrics-*.csv")):
         if path.stem.endswith(".csvall"):
-            # Of batches.
+            # A file of batches.
             continue
         less = mode == "min" or (mode == "auto" and metrics_tables.less_is_better(metric))
         try:
@@ -177,20 +177,20 @@ def best_metric_values(folder: Path, metric: str, mode: str) -> list[tuple[int, 
 
 
 def trained(config: Path, project: Project) -> list[ModelRecord]:
-    """The records of an experiment's folds: of its newest training, of the best trial where it was searched.
+    """Return the records of an experiment's folds, from its newest training, or from the best trial of a search.
 
     Args:
         config: The experiment's configuration file.
-        project: Where its records are.
+        project: The project with its records.
     """
     stored, run = records.load_all(project), search_files.best_run(config.parent)
     return _cross_validation(project, [record for record in stored if run is None or record.run == run])
 
 
 def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The newest record of each fold that was trained as the newest one was.
+    """Return the newest record of each fold that was trained like the newest one.
 
-    The first training writes the files of the split and the next ones read them, which is the same split.
+    The first training writes the split files and later ones read them, which counts as the same split.
     """
     if not stored:
         return []
@@ -205,7 +205,7 @@ def _cross_validation(project: Project, stored: Sequence[ModelRecord]) -> list[M
 
 
 def _recipe_of(project: Project, record: ModelRecord) -> dict[str, Any]:
-    """What decides what a record learned, whether its split was drawn or read from the files that were written of it."""
+    """Return the settings that determine a record's training, independent of whether its split was drawn or read from files."""
     tree = files.read_yaml(project.model_dir(record.pivot, record.id) / records.CONFIG_FILE)
     sections = {key: tree.get(key) for key in (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages", "seed", "healing")}
     split = {key: value for key, value in (sections["split"] or {}).items() if key not in ("folds_file", "test_file")}
@@ -219,13 +219,13 @@ def report(
     subsample: float = 1.0,
     found: Sequence[ModelRecord] | None = None,
 ) -> tuple[dict[str, Any], float]:
-    """Write an experiment's folder from the records of its project; returns the summary and the experiment's result.
+    """Write an experiment's folder from the records of its project; return the summary and the experiment's result.
 
     Args:
         config: The experiment's configuration file.
-        project: Where its records are.
+        project: The project with its records.
         config_of_run: The checked configuration.
-        subsample: The share of the training images that an epoch had.
+        subsample: Share of the training images per epoch.
         found: The records; None: those of the newest training.
 
     Raises:
@@ -257,11 +257,11 @@ def report(
 
 
 def follower(config: Path, project: Project) -> Follower:
-    """Who writes an experiment's metrics and weights while it is trained.
+    """Return the object that writes an experiment's metrics and weights during training.
 
     Args:
         config: The experiment's configuration file.
-        project: Where its records are.
+        project: The project with its records.
     """
     source = source_of(config)
     names = musket.names_of(source, home_of(config))
@@ -270,20 +270,20 @@ def follower(config: Path, project: Project) -> Follower:
 
 
 def _named_for_training(source: Mapping[str, Any], names: Mapping[str, str]) -> frozenset[str]:
-    """The metrics that `metrics` lists, which are measured of training images too; also each head's own."""
+    """Return the metrics in `metrics`, which are also computed on training images, including each head's own."""
     metrics = source.get("metrics") or []
     listed = {str(name).removeprefix("val_") for name in (metrics if isinstance(metrics, list) else [metrics])}
     return frozenset(name for name in names.values() if {name, re.sub(r"^out\d+_", "", name)} & listed)
 
 
 def _split(config_of_run: RunConfig, record: ModelRecord) -> layout.Split:
-    """The split that a record was trained with, of all folds."""
+    """Return the split, with all folds, that a record was trained with."""
     task = tasks.named(record.pivot, config_of_run.data_dir)
     return layout.Split.of(task.samples, tasks.split_of(tasks.config_of(config_of_run, record), task))
 
 
 def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> tuple[Any, Any]:
-    """Pixels and targets of some rows of the task that a record was trained on, of masks class numbers."""
+    """Return pixels and targets for rows of the task that a record was trained on; for masks, class numbers."""
     task = tasks.named(record.pivot, config_of_run.data_dir)
     pack = tasks.pack_of(tasks.config_of(config_of_run, record), task, workers=1)
     numbers = np.array(rows, np.int64)
@@ -294,7 +294,7 @@ def _images(config_of_run: RunConfig, record: ModelRecord, rows: list[int]) -> t
 
 
 def seed_config(path: Path) -> dict[str, Any]:
-    """The configuration of one seed as its file has it; empty where there is none, or none that can be read."""
+    """Return the configuration of one seed from its file; empty if there is none that can be read."""
     try:
         content = files.read_yaml(path)
     except (OSError, ValueError):
@@ -303,7 +303,7 @@ def seed_config(path: Path) -> dict[str, Any]:
 
 
 def current_project() -> Path:
-    """The current folder, or the project that it lies in."""
+    """Return the current folder, or the project that contains it."""
     cwd = Path.cwd()
     for folder in (cwd, *cwd.parents):
         if (folder / "experiments").is_dir():
@@ -312,7 +312,7 @@ def current_project() -> Path:
 
 
 def source_of(config: Path) -> Mapping[str, Any]:
-    """An experiment's configuration, what its project says merged in, of a searched one that of the best trial.
+    """Return an experiment's configuration, merged with its project's, and with the best trial's values if it was searched.
 
     Raises:
         ConfigError: When it cannot be read.
@@ -321,7 +321,7 @@ def source_of(config: Path) -> Mapping[str, Any]:
 
 
 def is_searched(config: Path) -> bool:
-    """Whether an experiment's configuration asks for a search.
+    """Return whether an experiment's configuration asks for a search.
 
     Raises:
         ConfigError: When it cannot be read.
@@ -330,7 +330,7 @@ def is_searched(config: Path) -> bool:
 
 
 def written(config: Path) -> Mapping[str, Any]:
-    """An experiment's configuration as it is written, what its project says merged in.
+    """Return an experiment's configuration as written, merged with its project's.
 
     Raises:
         ConfigError: When it cannot be read.

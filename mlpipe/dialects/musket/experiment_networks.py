@@ -1,4 +1,4 @@
-"""Networks of a trained Musket experiment: each fold and stage loaded once, and predictions for items in memory."""
+"""Networks of a trained Musket experiment: each fold and stage is loaded once, to predict items in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Map:
-    """A prediction as an array of shape (1, 1, outputs), of a mask (height, width, classes).
+    """A prediction as an array of shape (1, 1, outputs), for a mask (height, width, classes).
 
     Attributes:
         arr: The array.
@@ -43,13 +43,13 @@ class Map:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some items with what was predicted for them.
+    """Some items with their predictions.
 
     Attributes:
-        images: The images as they are.
+        images: The unchanged images.
         data: Their ids.
-        results: Probabilities, shape (n, outputs); of masks (n, height, width, classes), in the size that the network sees.
-        ground_truth: Targets of the same shape, of masks one-hot; (n, 0) where items have none.
+        results: Probabilities, shape (n, outputs); for masks (n, height, width, classes), in the network's input size.
+        ground_truth: Targets of the same shape, for masks one-hot; (n, 0) if items have none.
         predicted_maps_aug: The probabilities as maps.
     """
 
@@ -64,10 +64,10 @@ class Networks:
     """The networks of one experiment.
 
     Args:
-        project: Where its records are.
-        overrides: Gives the overrides of a run that predicts with a record.
-        stages: How many stages the experiment has.
-        one_class: Whether the experiment has a single class, so that of masks the foreground alone is given.
+        project: The project with its records.
+        overrides: Returns the overrides of a run that predicts with a record.
+        stages: Number of stages of the experiment.
+        one_class: Whether the experiment has a single class, so that only the foreground of masks is returned.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Networks:
         self._tasks: dict[str, Task] = {}
 
     def stages_of(self, record: ModelRecord) -> list[int]:
-        """The stages of a record that there are weights of."""
+        """Return the stages of a record whose weights are stored."""
         return records.kept_stages(self._project.model_dir(record.pivot, record.id)) or [self._stages - 1]
 
     def _weights(self, record: ModelRecord, stage: int) -> Path:
-        """The file of the best weights of a stage."""
+        """Return the file with the best weights of a stage."""
         folder = self._project.model_dir(record.pivot, record.id)
         stages = records.kept_stages(folder)
         last = stages[-1] if stages else self._stages - 1
@@ -94,7 +94,7 @@ class Networks:
         return records.stage_weights(folder, number) if stages else folder / records.WEIGHTS_FILE
 
     def loaded(self, record: ModelRecord, stage: int) -> tuple[nn.Module, Any, Any]:
-        """The network of a record with the weights of a stage, its recipe, and the pack of its images; loaded once.
+        """Return the network of a record with the weights of a stage, its recipe, and its image pack; loaded once.
 
         Args:
             record: The record.
@@ -125,14 +125,14 @@ class Networks:
     def predicted(
         self, record: ModelRecord, stage: int, samples: Sequence[Any], batch_size: int, ttflips: bool | str
     ) -> Array:
-        """Probabilities (numbers for regression) of items, shape (n, outputs), of masks (n, height, width, classes).
+        """Return probabilities (numbers for regression) of items, shape (n, outputs), for masks (n, height, width, classes).
 
         Args:
-            record: Of the fold.
+            record: The record of the fold.
             stage: The stage; -1: the last one.
             samples: The items.
-            batch_size: Images at a time.
-            ttflips: The views of each, see `views_of`; False: those of the recipe.
+            batch_size: Images per batch.
+            ttflips: Test-time augmentation, see `views_of`; False: that of the recipe.
         """
         import torch
 
@@ -164,11 +164,12 @@ class Networks:
         return np.moveaxis(chances, 1, 3)[..., self._first_class :] if record.kind == "segmentation" else chances
 
     def truth(self, record: ModelRecord, samples: Sequence[Any]) -> Array | None:
-        """The masks of items as the network would see them, one-hot, shape (n, height, width, classes); zeros where a pixel
-        does not count. None where a record predicts no masks, or an item has none.
+        """Return the masks of items in the network's input size, one-hot, shape (n, height, width, classes).
+
+        Ignored pixels are zero. None if the record predicts no masks, or an item has none.
 
         Args:
-            record: Of the fold.
+            record: The record of the fold.
             samples: The items.
         """
         if record.kind != "segmentation" or any(getattr(item, "y", None) is None for item in samples):
@@ -186,14 +187,14 @@ class Networks:
 
 
 def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None:
-    """The views that an argument asks for; None: those of the recipe.
+    """Return the views for test-time augmentation; None: those of the recipe.
 
     Args:
-        ttflips: True: all eight turns and mirror images; `Horizontal` or `Horizontal_and_vertical`; False: nothing.
+        ttflips: True: all eight rotations and reflections; `Horizontal` or `Horizontal_and_vertical`; False: None.
         is_square: Whether images are square; others have no quarter turns.
 
     Raises:
-        DataError: When it is something else.
+        DataError: When it has another value.
     """
     if not ttflips:
         return None
@@ -208,12 +209,12 @@ def views_of(ttflips: bool | str, *, is_square: bool = True) -> Component | None
 
 
 def batch_of(samples: Sequence[Any], results: Array, truth: Array | None = None) -> Batch:
-    """Items with what was predicted for them.
+    """Return items with their predictions.
 
     Args:
-        samples: The items; where one has no target, the batch has no truth.
+        samples: The items; if one has no target, the batch has no truth.
         results: Shape (n, outputs), or (n, height, width, classes).
-        truth: Their targets; None: they are the items' own, where these are numbers.
+        truth: Their targets; None: the items' own, if these are numbers.
     """
     if truth is None and results.ndim == 2 and all(getattr(item, "y", None) is not None for item in samples):
         truth = np.stack([items.target_of(item, str(item.id)) for item in samples])

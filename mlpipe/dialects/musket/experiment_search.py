@@ -1,4 +1,4 @@
-"""Search over a Musket experiment's `hyperparameters`, and the files that it leaves in the experiment's folder."""
+"""Search over a Musket experiment's `hyperparameters`, and the files of the search in the experiment's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEADER = "#%Musket Classification 1.0\n"
 
 
 def values_of(config: Path) -> list[str]:
-    """The best values of an experiment that was searched, as overrides; empty where it was not.
+    """Return the best values of a searched experiment as overrides; empty if it was not searched.
 
     Args:
         config: The experiment's configuration file.
@@ -40,21 +40,21 @@ def values_of(config: Path) -> list[str]:
 def run(
     config: Path, project: Project, overrides: Sequence[str], display: Any = None, stop: Any = None
 ) -> dict[str, Any]:
-    """Search until there are as many trials as the file asks for, and write the experiment's folder.
+    """Search until the number of trials in the file is reached, and write the experiment's folder.
 
     Args:
         config: The experiment's configuration file.
-        project: Where its trials are.
-        overrides: Those of a training, `recipe=FILE` among them.
-        display: Shows progress; None makes one.
-        stop: Whether somebody asked to stop; None makes one.
+        project: The project with its trials.
+        overrides: Those of a training, including `recipe=FILE`.
+        display: Shows progress; None: a new display.
+        stop: The request to stop; None: a new one.
 
     Returns:
         The summary.
 
     Raises:
         ConfigError: With a sentence for every problem.
-        Interrupted: When asked to stop; the same goes on.
+        Interrupted: When asked to stop; the same call resumes.
         TrainingError: When no trial could be finished.
     """
     own = [text for text in overrides if not text.startswith("given.")]
@@ -65,11 +65,11 @@ def run(
 
 
 def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str, Any]:
-    """Write the experiment's folder from the trials that there are; returns the summary.
+    """Write the experiment's folder from the existing trials, and return the summary.
 
     Args:
         config: The experiment's configuration file.
-        project: Where its trials are.
+        project: The project with its trials.
         overrides: Those of a training.
 
     Raises:
@@ -82,7 +82,7 @@ def report(config: Path, project: Project, overrides: Sequence[str]) -> dict[str
 
 
 def _write_search(config: Path, project: Project, prepared: Search, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The files of the search, a folder for each finished trial, and last the summary."""
+    """Write the files of the search, a folder for each finished trial, and last the summary."""
     folder, best = config.parent, facts["best"]
     if not best:
         fix = f"mml fit --name {folder.name}"
@@ -117,12 +117,12 @@ def _trial(row: Mapping[str, Any], best: int) -> Trial:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a trial as it stands in a file; lists and texts with blanks are kept as they are written."""
+    """Return a value of a trial in the form for a file; lists and strings with blanks stay as written."""
     return files.plain_yaml(value) if isinstance(value, str) and value[:1] in "[{'\"" else value
 
 
 def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial) -> float:
-    """The folder of a trial: the file with its values, weights, metrics and summary; returns its result."""
+    """Write the folder of a trial: configuration with its values, weights, metrics and summary; return its result."""
     path = search_files.trial_folder(config.parent, trial.trial) / CONFIG
     content = _HEADER + files.yaml_text(_trial_config(config, trial.values))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,5 +134,5 @@ def _write_trial(config: Path, project: Project, prepared: Search, trial: Trial)
 
 
 def _trial_config(config: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's configuration with the values of a trial, its data as before."""
+    """Return an experiment's configuration with the values of a trial and unchanged data."""
     return musket.filled(experiment_files.written(config), values)

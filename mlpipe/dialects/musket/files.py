@@ -1,4 +1,4 @@
-"""A Musket experiment's folder, written from records: weights/, metrics/, summary.yaml and the split files."""
+"""Writer for a Musket experiment's folder: weights/, metrics/, summary.yaml and the split files, from records."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
-# The folder of files of folds and stages that an experiment has no more.
+# Folder for files of folds and stages that an experiment no longer has.
 OUTDATED = "outdated"
 Row = dict[str, float]
 # Logits and targets of some images.
 Part = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 Images = Callable[[list[int]], tuple[npt.NDArray[Any], npt.NDArray[Any]]]
-# In a summary every prediction is a yes or a no, so the counts of F1 are whole.
+# In a summary predictions are thresholded, so that F1 is computed from integer counts.
 _IN_SUMMARY = {"soft_macro_f1": "macro_f1"}
 
 
@@ -45,16 +45,16 @@ class Trained:
     """A finished cross-validation of an experiment.
 
     Attributes:
-        project: Where its records are.
+        project: The project with its records.
         found: The record of each fold.
         names: Musket's name of each native metric.
         result: The native name of the experiment's result; None: the monitor's mean.
         own: Metrics of the user's own by name.
-        images: The pixels of some rows of the task, shape (n, height, width, channels), and their targets, of masks class
-            numbers (n, height, width); None: no pictures are drawn.
-        subsample: The share of the training images that an epoch had.
-        split: The rows of each fold; None: the files of the split are not written.
-        train: Musket's names of the metrics that are measured of training images too.
+        images: Returns the pixels of rows of the task, shape (n, height, width, channels), and their targets, for masks
+            class numbers (n, height, width); None: no pictures are drawn.
+        subsample: Share of the training images per epoch.
+        split: The rows of each fold; None: the split files are not written.
+        train: Musket's names of the metrics that are also computed on training images.
     """
 
     project: Project
@@ -70,12 +70,11 @@ class Trained:
 
 @dataclass(frozen=True)
 class Split:
-    """How an experiment's items were split, as its files number them.
+    """The split of an experiment's items, with the numbers in its files.
 
     Attributes:
-        holdout: The rows that stay and those of the holdout, among all items; None: there is none that was drawn.
-        folds: The rows that each fold learns from and is validated on, numbered among those that stay; of all folds,
-            whichever were trained.
+        holdout: The remaining rows and the holdout rows, numbered among all items; None: no holdout was drawn.
+        folds: Training and validation rows of each fold, numbered among the remaining rows; for all folds, trained or not.
     """
 
     holdout: tuple[list[int], list[int]] | None
@@ -83,7 +82,7 @@ class Split:
 
     @staticmethod
     def of(samples: Samples, split: methods.Split) -> Split:
-        """The split of a task; items that every fold learns have no number.
+        """Return the split of a task; items that every fold is trained on have no number.
 
         Args:
             samples: The task's samples.
@@ -99,14 +98,14 @@ class Split:
 
 @dataclass
 class Progress:
-    """What a training writes into an experiment's folder while it runs: each epoch's metrics, and weights fold by fold.
+    """Writes into an experiment's folder during training: the metrics of each epoch, and the weights of each finished fold.
 
     Attributes:
         folder: The experiment's folder.
-        project: Where its records are.
+        project: The project with its records.
         names: Musket's name of each native metric.
-        train: Musket's names of the metrics that are measured of training images too.
-        run: The run's name, once it has begun.
+        train: Musket's names of the metrics that are also computed on training images.
+        run: Name of the run, after it has started.
     """
 
     folder: Path
@@ -117,11 +116,11 @@ class Progress:
     _fold: int | None = None
 
     def begun(self, run: str) -> None:
-        """The run has a name."""
+        """Set the name of the run."""
         self.run = run
 
     def epochs(self, fold: int, rows: Sequence[Mapping[str, float]]) -> None:
-        """A fold has learned for so many epochs; when it begins, the fold before is a record."""
+        """Write the epochs of a fold so far; when a fold begins, the previous one is a finished record."""
         _write_metrics(self.folder, fold, [dict(row) for row in rows], self.names, self.train)
         if fold != self._fold:
             self._fold = fold
@@ -140,7 +139,7 @@ def _write_metrics(
 
 
 def _write_batches(folder: Path, fold: int, batches_file: Path) -> None:
-    """A table of the batches of each stage that keeps them; epochs count from the stage's first."""
+    """Write a table of batches for each stage that keeps them; epochs count from the stage's first."""
     rows = _rows(batches_file) if batches_file.is_file() else []
     for stage in sorted({int(row["stage"]) for row in rows}):
         own = [row for row in rows if row["stage"] == stage]
@@ -158,11 +157,11 @@ def _write_weights(folder: Path, home: Path, record: ModelRecord, rows: Sequence
 
 
 def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
-    """Write everything that an experiment's folder has after a training; summary.yaml comes last.
+    """Write all files of an experiment's folder after a training; summary.yaml comes last.
 
     Args:
         folder: The experiment's folder.
-        config: The configuration file's name.
+        config: Name of the configuration file.
         trained: The cross-validation.
 
     Returns:
@@ -187,10 +186,10 @@ def write(folder: Path, config: str, trained: Trained) -> dict[str, Any]:
 
 
 def summary(config: str, trained: Trained) -> dict[str, Any]:
-    """The content of summary.yaml: what the best weights of each stage reach, and as `allStages` all of them together.
+    """Return the content of summary.yaml: the metrics of each stage's best weights, and as `allStages` those of their mean.
 
     Args:
-        config: The configuration file's name.
+        config: Name of the configuration file.
         trained: The cross-validation.
     """
     histories = [
@@ -215,13 +214,13 @@ def summary(config: str, trained: Trained) -> dict[str, Any]:
         "subsample": trained.subsample,
         "folds": [record.fold for record in trained.found],
         "stages": stages,
-        # A copy: what stands twice in YAML as one would be written with an anchor, which simple readers do not know.
+        # A copy, because YAML would write the same object twice as an anchor and alias, which simple readers do not support.
         "allStages": copy.deepcopy(together),
     }
 
 
 def result(metrics: Mapping[str, Any], trained: Trained) -> float:
-    """The one number of an experiment: its result on the holdout, else over the folds, else the monitor's mean."""
+    """Return the experiment's result: on the holdout, else over the folds, else the monitor's mean."""
     monitor = trained.found[0].monitor.partition(" ")[0].removeprefix("val/")
     name = trained.names.get(trained.result or monitor, trained.result or monitor)
     of_all = metrics["allStages"]
@@ -233,7 +232,7 @@ def result(metrics: Mapping[str, Any], trained: Trained) -> float:
 
 
 def _weights(home: Path, record: ModelRecord, rows: Sequence[Row]) -> dict[int, Path]:
-    """The file of the best weights of each stage that there is one of."""
+    """Return the file with the best weights of each stage that has one."""
     if record.weights is None:
         return {}
     if stages := records.kept_stages(home):
@@ -242,7 +241,7 @@ def _weights(home: Path, record: ModelRecord, rows: Sequence[Row]) -> dict[int, 
 
 
 def _mean_metrics(trained: Trained, stages: Sequence[int | None]) -> dict[str, Any]:
-    """Metrics of the mean prediction of some stages over the folds, and of the mean of all folds on the holdout.
+    """Return the metrics of the mean prediction of stages over the folds, and of the mean of all folds on the holdout.
 
     Args:
         trained: The cross-validation.
@@ -255,12 +254,12 @@ def _mean_metrics(trained: Trained, stages: Sequence[int | None]) -> dict[str, A
     known = {**post_kind.of(kind).METRICS, **trained.own}
     for native, name in trained.names.items():
         measured = native if native in trained.own else _IN_SUMMARY.get(native, native)
-        # Several heads measure by themselves, and the mean over heads is not the metric of all outputs together.
+        # Several heads have metrics of their own, and their mean is not the metric of all outputs together.
         if measured not in known or ("heads" in trained.own and native not in trained.own):
             continue
 
         def values(part: Part, measured: str = measured, name: str = name) -> dict[str, float]:
-            """The metric, or each number of one that gives several, by what Musket calls it."""
+            """Return the metric, or each value of a metric with several, by its name in Musket."""
             results = metrics.compute([measured], *part, kind, trained.own)
             return {name if key == measured else trained.names.get(key, key): value for key, value in results.items()}
 
@@ -273,12 +272,12 @@ def _mean_metrics(trained: Trained, stages: Sequence[int | None]) -> dict[str, A
 
 
 def together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]], split: str) -> Part | None:
-    """The mean prediction of some records' stages for the same images, and the targets; None where one is missing."""
+    """Return the mean prediction of stages of several records for the same images, and the targets; None if one is missing."""
     parts = [predicted(trained, record, split, stage) for record, stage in members]
     if trained.found[0].kind != "segmentation" or len(parts) < 2 or None in parts:
         return _mean_prediction(parts, trained.found[0].kind)
     assert parts[0] is not None
-    # Counts of pixels have no mean: it is that of the probabilities that they were counted from.
+    # Pixel counts cannot be averaged: average the probabilities that they were computed from.
     with ExitStack() as stack:
         files_of = [_path(trained, record, stage).with_suffix(maps.SUFFIX) for record, stage in members]
         opened = [stack.enter_context(maps.Maps(path)) for path in files_of]
@@ -296,7 +295,7 @@ def together(trained: Trained, members: Sequence[tuple[ModelRecord, int | None]]
 
 
 def _mean_prediction(parts: Sequence[predictions.Predictions | None], kind: str) -> Part | None:
-    """The mean prediction of several models for the same images, and the targets; None where one is missing."""
+    """Return the mean prediction of several models for the same images, and the targets; None if one is missing."""
     known_parts = [part for part in parts if part is not None]
     if not known_parts or len(known_parts) < len(parts):
         return None
@@ -308,7 +307,7 @@ def _mean_prediction(parts: Sequence[predictions.Predictions | None], kind: str)
 
 
 def _best_epoch_metrics(trained: Trained, histories: Sequence[list[Row]], stage: int) -> dict[str, Any]:
-    """The metrics of a stage's best epochs, for records that keep the best weights of all stages only."""
+    """Return the metrics of a stage's best epochs, for records that keep only the best weights of all stages."""
     best = [_best(_rows_of_stage(rows, stage), record) for rows, record in zip(histories, trained.found, strict=True)]
     logged = [key.removeprefix("val/") for key in best[0] if key.startswith("val/")]
     return {
@@ -319,7 +318,7 @@ def _best_epoch_metrics(trained: Trained, histories: Sequence[list[Row]], stage:
 def predicted(
     trained: Trained, record: ModelRecord, split: str, stage: int | None = None
 ) -> predictions.Predictions | None:
-    """The stored predictions of a record for a part, or of one of its stages; None where there are none."""
+    """Return the stored predictions of a record, or of one of its stages, for a part; None if there are none."""
     path = _path(trained, record, stage)
     if not path.is_file() or (record.task, split) not in predictions.contents(path):
         return None
@@ -327,21 +326,21 @@ def predicted(
 
 
 def _path(trained: Trained, record: ModelRecord, stage: int | None) -> Path:
-    """Path of the predictions of a record, or of one of its stages."""
+    """Return the path of the predictions of a record, or of one of its stages."""
     if stage is None:
         return trained.project.predictions_file(record.pivot, record.id)
     return records.stage_predictions(trained.project.model_dir(record.pivot, record.id), stage)
 
 
 def _write_splits(folder: Path, config: str, split: Split) -> None:
-    """The split files, where they are not there yet."""
+    """Write the split files that do not exist yet."""
     if split.holdout is not None:
         _write_once(folder / f"{config}.holdout_split", [list(part) for part in split.holdout])
     _write_once(folder / f"{config}.folds_split", [[list(part) for part in fold] for fold in split.folds])
 
 
 def _move_outdated(folder: Path, folds: int, stages: int) -> None:
-    """Move the files of folds and stages that the experiment has no more out of the way of those who average them."""
+    """Move files of folds and stages that the experiment no longer has, so that programs that average all files skip them."""
     for path in sorted([*folder.glob("metrics/metrics-*.csv"), *folder.glob("weights/best-*.weights")]):
         fold, _, rest = path.stem.partition("-")[2].partition(".")
         stage = rest.removesuffix(".csvall")
@@ -376,19 +375,19 @@ def _rows_of_stage(rows: Sequence[Row], stage: int) -> list[Row]:
 
 
 def _best(rows: Sequence[Row], record: ModelRecord) -> Row:
-    """The epoch that the monitor chooses among some."""
+    """Return the best epoch by the monitor."""
     key, _, direction = record.monitor.partition(" ")
     choose = min if "min" in direction else max
     return choose(rows, key=lambda row: row[key])
 
 
 def _csv(rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]) -> str:
-    """An epoch a row, counted from 0 in its stage; the columns in the order of their names.
+    """Return one row per epoch, counted from 0 in its stage, with columns sorted by name.
 
     Args:
         rows: The epochs.
         names: Musket's name of each native metric.
-        train: Those of training images that are written too, beside their loss.
+        train: Metrics on training images that are written in addition to their loss.
     """
     plain = []
     for number, row in enumerate(rows):
@@ -405,7 +404,7 @@ def _csv(rows: Sequence[Row], names: Mapping[str, str], train: Collection[str]) 
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """A metric over folds, or an experiment's result over seeds: mean, max, min and standard deviation."""
+    """Return mean, max, min and standard deviation of a metric over folds, or of an experiment's result over seeds."""
     return {
         "mean": float(np.mean(values)),
         "max": float(np.max(values)),

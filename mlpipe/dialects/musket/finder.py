@@ -1,4 +1,4 @@
-"""Plot of a learning rate range test, drawn as Musket's finder draws it."""
+"""Plot of a learning rate range test in the style of Musket's finder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Finder:
     """The curve of a range test.
 
     Attributes:
-        lrs: The rates.
+        lrs: The learning rates.
         losses: The loss of each step.
     """
 
@@ -22,11 +22,11 @@ class Finder:
     losses: list[float]
 
     def plot_loss(self, n_skip_beginning: int = 10, n_skip_end: int = 5) -> Any:
-        """The loss over the rate, on the current axes.
+        """Plot the loss against the learning rate on the current axes.
 
         Args:
-            n_skip_beginning: Steps left out at the beginning.
-            n_skip_end: Steps left out at the end.
+            n_skip_beginning: Number of steps to skip at the beginning.
+            n_skip_end: Number of steps to skip at the end.
         """
         return self._plot(self.losses, "loss", n_skip_beginning, n_skip_end)
 
@@ -37,20 +37,20 @@ class Finder:
         n_skip_end: int = 5,
         y_lim: tuple[float, float] = (-0.01, 0.01),
     ) -> Any:
-        """Plot of the loss's change over the rate, on the current axes.
+        """Plot the change of the loss against the learning rate on the current axes.
 
         Args:
-            sma: Steps over which the change is averaged.
-            n_skip_beginning: Steps left out at the beginning.
-            n_skip_end: Steps left out at the end.
-            y_lim: The axis.
+            sma: Number of steps over which the change is averaged.
+            n_skip_beginning: Number of steps to skip at the beginning.
+            n_skip_end: Number of steps to skip at the end.
+            y_lim: Limits of the y axis.
         """
         axes = self._plot(self.loss_change(sma), "rate of loss change", n_skip_beginning, n_skip_end)
         axes.set_ylim(*y_lim)
         return axes
 
     def loss_change(self, sma: int = 1) -> list[float]:
-        """The mean change of the loss over `sma` steps; zero for the first ones.
+        """Return the mean change of the loss over `sma` steps; zero for the first ones.
 
         Raises:
             DataError: When sma is less than 1.

@@ -1,4 +1,4 @@
-"""Tables of what an experiment predicted beside what is true, for `dumpPredictionsToCSV`."""
+"""Tables of predicted and true values of an experiment, for `dumpPredictionsToCSV`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Array = npt.NDArray[Any]
 
 
 def write(folder: Path, trained: Trained) -> None:
-    """Write `validationF.S-gt.csv` and `-pt.csv` for each fold and stage, and `holdout-FOLDS.S` of all folds together.
+    """Write `validationF.S-gt.csv` and `-pt.csv` for each fold and stage, and `holdout-FOLDS.S` for all folds together.
 
-    Each has a row for an item and a column for an output: of classes 1 for the true (`gt`) and the most probable one (`pt`)
-    and 0 for others, of labels 1 from probability one half on, numbers as they are. Unknown targets are empty.
+    Each has a row per item and a column per output: for classes 1 for the true (`gt`) or the most probable one (`pt`) and 0
+    for others, for labels 1 from probability one half on, and plain numbers. Unknown targets are empty.
 
     Args:
         folder: The experiment's folder.
@@ -46,7 +46,7 @@ def write(folder: Path, trained: Trained) -> None:
 
 
 def _write_pair(folder: Path, trained: Trained, members: list[Any], split: str, name: str) -> None:
-    """The two tables of the mean prediction of some records' stages; none where one of them predicted nothing."""
+    """Write both tables for the mean prediction of stages of several records, unless one of them has no predictions."""
     mean, first = together(trained, members, split), predicted(trained, members[0][0], split, members[0][1])
     if mean is None or first is None or not len(first.sample_ids):
         return
@@ -63,12 +63,12 @@ def _write_pair(folder: Path, trained: Trained, members: list[Any], split: str, 
 
 
 def decided(outputs: Array, targets: Array, kind: str) -> tuple[Array, Array]:
-    """True and predicted values, shape (n, outputs) each.
+    """Return true and predicted values, shape (n, outputs) each.
 
     Args:
         outputs: Logits, or predicted numbers.
         targets: Class numbers (n,), or values (n, outputs).
-        kind: What is predicted.
+        kind: The task's kind.
     """
     if targets.ndim == 1 and outputs.shape[1] > 1:
         one_hot = np.eye(outputs.shape[1])

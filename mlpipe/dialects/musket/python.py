@@ -22,7 +22,7 @@ __all__ = [
 
 
 def parse(path: str | Path) -> Experiment:
-    """The experiment that a configuration file describes; it is checked when it is used.
+    """Return the experiment of a configuration file; it is checked on first use.
 
     Args:
         path: The file.

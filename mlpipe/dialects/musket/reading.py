@@ -1,4 +1,4 @@
-"""Reading of a Musket experiment: its folder, its project's additions, and numbers that YAML reads as text."""
+"""Reader for a Musket experiment: its folder, its project's additions, and numbers that YAML reads as strings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SCHEMAS = ("classification", "segmentation")
 _FOR_OTHERS = (
     "here are Classification and Segmentation; write the network as a function in modules/ that architecture names"
 )
-# What a project says for all of its experiments.
+# Settings of a project for all of its experiments.
 COMMON = "common.yaml"
-# Of these, it and the experiment are united entry by entry.
+# Sections of it that are merged with the experiment's entry by entry.
 _UNITED = ("declarations", "callbacks", "datasets", "tasks")
-# Decorators that take note of a function and give it back as it is.
+# Decorators that register a function and return it unchanged.
 _NOTES = (
     "dataset_provider",
     "dataset_preprocessor",
@@ -31,7 +31,7 @@ _NOTES = (
     "deferred",
     "after_download",
 )
-# The file of the built-in data sets.
+# Source file of the built-in data sets.
 _SETS = Path(__file__).parents[2] / "data" / "items" / "sets.py"
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
@@ -42,8 +42,8 @@ class Home:
 
     Attributes:
         config: Its configuration file.
-        project: The folder with `experiments/` and `modules/`; the experiment's own folder where there is none.
-        also: Names of functions that a program in Python gave, beside those of the modules.
+        project: The folder with `experiments/` and `modules/`; the experiment's own folder if there is none.
+        also: Names of functions that a Python program registered, in addition to those of the modules.
     """
 
     config: Path
@@ -52,7 +52,7 @@ class Home:
 
     @staticmethod
     def of(config: Path, also: frozenset[str] = frozenset()) -> Home:
-        """The home of a configuration file: its project is the folder above `experiments`, the nearest one with `modules/`."""
+        """Return the home of a configuration file; its project is the folder above `experiments`, the nearest with `modules/`."""
         config = config.absolute()
         above = [folder.parent for folder in config.parents if folder.name == "experiments"]
         projects = [folder for folder in above if (folder / "modules").is_dir()]
@@ -71,12 +71,12 @@ class Home:
 
     @property
     def modules(self) -> Path | None:
-        """The folder of the project's Python files; None: it has none."""
+        """The folder of the project's Python files; None if there is none."""
         folder = self.project / "modules"
         return folder if folder.is_dir() else None
 
     def functions(self) -> frozenset[str]:
-        """The names of the functions and classes in the project's modules, read without running them."""
+        """The names of the functions and classes in the project's modules, found without running them."""
         return self.also | (
             frozenset(name for file in sorted(self.modules.glob("*.py")) for name in _public_names(file))
             if self.modules
@@ -84,18 +84,18 @@ class Home:
         )
 
     def makes_names(self) -> bool:
-        """Whether the project's modules give names as they run, so that not all of them can be read."""
+        """Whether the project's modules define names dynamically, so that not all of them can be found without running."""
         files = sorted(self.modules.glob("*.py")) if self.modules else []
         return any(re.search(r"\b(globals|exec|setattr)\(|import \*|custom", _file_text(file)) for file in files)
 
     def assigned(self) -> frozenset[str]:
-        """The names that the project's modules give values to."""
+        """The names that the project's modules assign."""
         files = sorted(self.modules.glob("*.py")) if self.modules else []
         nodes = [node for file in files for node in ast.walk(_tree(file)) if isinstance(node, ast.Name)]
         return frozenset(node.id for node in nodes if isinstance(node.ctx, ast.Store))
 
     def parameters(self, name: str) -> tuple[frozenset[str], bool] | None:
-        """The parameters of a function or class of the modules, and whether it takes any others; None: not to be told."""
+        """Return the parameters of a function or class in the modules, and whether it takes others; None if undeterminable."""
         for file in sorted(self.modules.glob("*.py")) if self.modules else []:
             for node in _tree(file).body:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
@@ -103,9 +103,9 @@ class Home:
         return None
 
     def signature(self, name: str) -> inspect.Signature | None:
-        """How a function or class of the modules is called, read without running it; None: not to be told.
+        """Return the signature of a function or class in the modules without running it; None if undeterminable.
 
-        Where several files define the name it is the last one's, as when they are run.
+        If several files define the name, the last one counts, as when they are run.
         """
         definition = None
         for file in sorted(self.modules.glob("*.py")) if self.modules else []:
@@ -115,12 +115,12 @@ class Home:
         return None if definition is None else _signature(definition)
 
     def is_class(self, name: str) -> bool:
-        """Whether the modules define a class with this name."""
+        """Return whether the modules define a class with this name."""
         trees = [_tree(file) for file in (sorted(self.modules.glob("*.py")) if self.modules else [])]
         return any(isinstance(node, ast.ClassDef) and node.name == name for tree in trees for node in tree.body)
 
     def common(self) -> dict[str, Any]:
-        """Content of the project's `common.yaml`.
+        """The content of the project's `common.yaml`.
 
         Raises:
             ConfigError: When it cannot be read.
@@ -138,11 +138,11 @@ class Home:
 
 
 def built_in(name: str) -> inspect.Signature | None:
-    """How a built-in data set is called, read without importing it; None: there is none of this name."""
+    """Return the signature of a built-in data set without importing it; None if there is none of this name."""
     body = _tree(_SETS).body
     classes = {node.name: node for node in body if isinstance(node, ast.ClassDef)}
     for statement in body:
-        # Another name of a class.
+        # An alias of a class.
         if (
             isinstance(statement, ast.Assign)
             and isinstance(statement.value, ast.Name)
@@ -171,7 +171,7 @@ def _tree(file: Path) -> ast.Module:
     try:
         return ast.parse(limits.content(file, limits.TEXT), str(file))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        # Whoever runs the file says what is wrong with it.
+        # Syntax errors are reported when the file is run.
         return ast.Module([], [])
 
 
@@ -192,7 +192,7 @@ def _parameters(node: ast.FunctionDef | ast.ClassDef) -> tuple[frozenset[str], b
 
 
 def _signature(node: ast.FunctionDef | ast.ClassDef) -> inspect.Signature | None:
-    # Whatever decorates may change what is to be given; those of the stand-ins change nothing.
+    # A decorator may change the signature; those of the stand-ins do not.
     if any(
         ast.unparse(decorator).partition("(")[0].rpartition(".")[2] not in _NOTES for decorator in node.decorator_list
     ):
@@ -226,13 +226,13 @@ def _signature(node: ast.FunctionDef | ast.ClassDef) -> inspect.Signature | None
 
 
 def header(text: str) -> str | None:
-    """The schema that the first line of a file names in lower case; None when it names none."""
+    """Return the schema in the first line of a file in lower case; None if there is none."""
     first = text.lstrip("\ufeff").split("\n", 1)[0].strip()
     return first[len(_HEADER) :].split()[0].lower() if first.startswith(_HEADER) and first[len(_HEADER) :] else None
 
 
 def check_header(text: str) -> None:
-    """Refuse a file whose first line names a schema that is neither classification's nor segmentation's.
+    """Refuse a file whose first line names a schema other than classification's or segmentation's.
 
     Raises:
         ConfigError: When it does.
@@ -245,10 +245,10 @@ def check_header(text: str) -> None:
 
 
 def united(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's configuration with what its project adds.
+    """Merge an experiment's configuration with its project's.
 
     Args:
-        own: The experiment's.
+        own: The experiment's configuration.
         common: The project's `common.yaml`.
     """
     merged = dict(own)
@@ -261,12 +261,12 @@ def united(own: Mapping[str, Any], common: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_of_common(key: str, own: Mapping[str, Any], common: Mapping[str, Any]) -> bool:
-    """Whether a dotted key of a united configuration has its value from `common.yaml`.
+    """Return whether a dotted key of a merged configuration has its value from `common.yaml`.
 
     Args:
         key: The key.
         own: The experiment's configuration.
-        common: The project's.
+        common: The project's configuration.
     """
     root, _, rest = key.partition(".")
     root, entry = root.partition("[")[0], rest.partition(".")[0].partition("[")[0]
@@ -284,9 +284,9 @@ def is_of_common(key: str, own: Mapping[str, Any], common: Mapping[str, Any]) ->
 
 
 def with_numbers(value: Any, key: str = "", found: list[str] | None = None) -> Any:
-    """A configuration in which texts that are numbers, such as `1e-4`, are numbers; `found` collects their keys.
+    """Convert strings that are numbers, such as `1e-4`, to numbers; `found` collects their keys.
 
-    YAML 1.1, which PyYAML reads, takes `1e-4` for a text, because it has no point.
+    PyYAML reads YAML 1.1, in which `1e-4` is a string because it has no decimal point.
     """
     if isinstance(value, Mapping):
         return {

@@ -1,7 +1,7 @@
-"""Schema of a Musket file: the rule of every key, checked in one reading before anything is translated.
+"""Schema of a Musket file: a rule for every key, all checked before anything is translated.
 
-A value that cannot be meant is named by its own key, and left out of what is translated, so that the other mistakes of the
-file are found in the same go. What depends on several keys, and names that must exist, the translation checks.
+An invalid value is reported with its own key and removed from the input of the translation, so that the other mistakes of
+the file are found in the same run. The translation checks dependencies between keys, and that names exist.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any
 from mlpipe.dialects.rules import Block, Rule, either, fitting, flag, many, maybe, number, one_of, text, whole, word
 from mlpipe.errors import printable
 
-# Keys that hold what others name -> what is said of a name that is not there.
+# Keys whose entries other keys refer to -> the error message for an unknown name.
 _NAMED_IN = {
     "metrics": "nothing computes it",
     "final_metrics": "nothing computes it",
     "datasets": "there is no such data set",
     "declarations": "no function of the project's modules has this name",
 }
-# Keys of one text or a list of texts.
+# Keys with a string or a list of strings.
 _LISTED = ("imports", "import_tasks", "run_tasks")
-# Keys of maps from callbacks to their parameters.
+# Keys that map callbacks to their parameters.
 _OF_CALLBACKS = re.compile(r"(^|\.)((extra_)?callbacks(\[\d+\])?|then)$")
 
 
 def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A configuration without what cannot be meant, and a sentence for everything that was left out.
+    """Return a configuration without invalid values, and a sentence for each removed value.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in, texts that are numbers as numbers.
+        source: The experiment's configuration merged with common.yaml, with numeric strings converted to numbers.
     """
     wrong = _ROOT("", source)
     configuration: dict[str, Any] = _without_keys({key_of(sentence) for sentence in wrong}, "", source)
-    # In place of some that is left out stands one that fits, so that what depends on it is not wrong, too.
+    # Some removed values are replaced by valid ones, so that keys that depend on them are not reported, too.
     if "architecture" in source and "architecture" not in configuration:
         configuration["architecture"] = "Unet" if "backbone" in configuration else "MobileNet"
     if "classes" in source and "classes" not in configuration:
@@ -52,30 +52,30 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def key_of(sentence: str) -> str:
-    """The key that a sentence about a file begins with."""
+    """Return the key at the start of a sentence about a file."""
     return sentence.partition(": ")[0]
 
 
 def together(broken: list[str], ill_typed: list[str]) -> list[str]:
-    """Formulas that give no number, and what is ill-typed but for them: the text of such a formula stands for a number.
+    """Join errors of formulas without a value and type errors, except the type errors that such formulas cause.
 
     Args:
         broken: A sentence for each such formula.
-        ill_typed: What `read` found.
+        ill_typed: The sentences of `read`.
     """
     keys = set(map(key_of, broken))
     return [*broken, *(sentence for sentence in ill_typed if key_of(sentence) not in keys)]
 
 
 def _without_keys(gone: Collection[str], key: str, value: Any) -> Any:
-    """A value without what stands at some keys, as sentences name them; names are texts."""
+    """Return a value without the entries at some keys, given as in error messages; names are strings."""
 
     def is_gone(inner: str) -> bool:
         return printable(inner) in gone
 
     if isinstance(value, Mapping):
         dotted = {name: f"{key}.{name}" if key else str(name) for name in value}
-        # A callback without its parameters stays, so that what is watched and turned is not known to be missing.
+        # A callback stays without its parameters, so that it is not reported as missing.
         return {
             str(name): None if is_gone(dotted[name]) else _without_keys(gone, dotted[name], item)
             for name, item in value.items()
@@ -84,7 +84,7 @@ def _without_keys(gone: Collection[str], key: str, value: Any) -> Any:
     if not isinstance(value, list):
         return value
     places = [f"{key}[{number}]" for number in range(len(value))]
-    # The number of a stage counts.
+    # The positions of stages matter.
     if key == "stages":
         return [
             {"epochs": 1} if is_gone(at) else _without_keys(gone, at, item)
@@ -94,11 +94,11 @@ def _without_keys(gone: Collection[str], key: str, value: Any) -> Any:
 
 
 def without_consequences(sentences: list[str], problems: list[str]) -> list[str]:
-    """The problems of a translation without those that only follow from what was left out.
+    """Return the problems of a translation without those that only follow from removed values.
 
     Args:
         sentences: The problems.
-        problems: What `read` found.
+        problems: The sentences of `read`.
     """
     gone = [key_of(problem) for problem in problems]
     lost = [subject for key, subject in _NAMED_IN.items() if any(re.split(r"[.\[]", place)[0] == key for place in gone)]
@@ -113,7 +113,7 @@ def without_consequences(sentences: list[str], problems: list[str]) -> list[str]
 
 
 def _count(least: int, most: int | None = None) -> Rule:
-    """A whole number that is written as one."""
+    """Accept an integer that is written as one."""
     return whole(least, most, is_written_so=True)
 
 
@@ -129,7 +129,7 @@ def _text_or_texts(key: str, value: Any) -> list[str]:
 
 
 def _metrics(key: str, value: Any) -> list[str]:
-    """Names, some perhaps with options."""
+    """Accept names, some of them with options."""
 
     def entry(key: str, value: Any) -> list[str]:
         return (_MEASURED if isinstance(value, Mapping) else text)(key, value)
@@ -151,13 +151,13 @@ _STYLE = either(f"{', '.join(_CURVES)} or a number > 0", one_of(*_CURVES), numbe
 
 
 def _next_callback(key: str, value: Any) -> list[str]:
-    """The callback that follows a ramp: by its name, or the parameters of another ramp."""
+    """Accept the callback after a ramp: its name, or the parameters of another ramp."""
     if isinstance(value, Mapping) and len(value) == 1 and str(next(iter(value))).lower() in _BY_NAME:
         return _callback_map(key, value)
     return Block(optional=_CALLBACKS["LRVariator"], is_open=True, expected="a callback with its parameters")(key, value)
 
 
-# Each callback's parameters; which others there are not, the translation says.
+# Parameters of each callback; the translation reports unknown callbacks.
 _CALLBACKS: dict[str, dict[str, Rule]] = {
     "EarlyStopping": {
         **_WATCHING,
@@ -209,7 +209,7 @@ def _callback_map(key: str, value: Mapping[str, Any]) -> list[str]:
 
 
 def _callbacks(key: str, value: Any) -> list[str]:
-    """A map of callbacks, or a list of maps and names."""
+    """Accept a map of callbacks, or a list of maps and names."""
 
     def entry(key: str, value: Any) -> list[str]:
         if isinstance(value, Mapping):
@@ -248,7 +248,7 @@ _STEP = fitting("a function with its arguments", lambda value: isinstance(value,
 
 
 def _data(key: str, value: Any) -> list[str]:
-    """`dataset`: a set, or those of the parts of training."""
+    """Accept `dataset`: a data set, or one for each part of the training."""
     is_parts = isinstance(value, Mapping) and value and set(map(str, value)) <= {"train", "validation", "holdout"}
     return (Block(others=_SET) if is_parts else _SET)(key, value)
 

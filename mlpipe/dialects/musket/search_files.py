@@ -1,4 +1,4 @@
-"""Files that a search leaves in a Musket experiment's folder: trials, scores, the best values, and all as YAML."""
+"""Files of a search in a Musket experiment's folder: trials, scores, the best values, and everything as YAML."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Trial:
         trial: Its number.
         state: `complete`, `fail`, `pruned` or `running`.
         values: The values of the hyperparameters.
-        score: What the search goes by; None: it has none.
-        run: The run of the project that it is.
-        error: Why it failed.
+        score: The value that the search optimises; None: none.
+        run: The run of the project that trained it.
+        error: The reason of a failure.
         best: Whether it is the best one.
     """
 
@@ -53,23 +53,23 @@ def write(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """The folder of a trial."""
+    """Return the folder of a trial."""
     return folder / f"trial{number}"
 
 
 def is_trial(folder: Path) -> bool:
-    """Whether a folder is that of a trial of the experiment that it lies in."""
+    """Return whether a folder is the trial folder of an experiment."""
     return _TRIAL.fullmatch(folder.name) is not None and (folder.parent / TRIALS).is_file()
 
 
 def best_values(folder: Path) -> dict[str, Any]:
-    """The best values that a search in this folder found; empty where none did."""
+    """Return the best values of a search in this folder; empty if there are none."""
     values: dict[str, Any] = _best(folder).get("values", {})
     return values
 
 
 def best_run(folder: Path) -> str | None:
-    """The run of the best trial of a search in this folder; None where there is none."""
+    """Return the run of the best trial of a search in this folder; None if there is none."""
     return _best(folder).get("run")
 
 
@@ -87,7 +87,7 @@ def _best(folder: Path) -> dict[str, Any]:
 
 
 class _Trial(TypedDict):
-    """What is read again of a trial."""
+    """The entries of a trial that are read again."""
 
     best: bool
     values: dict[str, Any]

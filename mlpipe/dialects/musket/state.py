@@ -1,4 +1,4 @@
-"""State of the translation of a Musket experiment: the native tree, the report, and everything that is wrong."""
+"""State of the translation of a Musket experiment: the native configuration, the report, and all problems."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlpipe.dialects import names, translation
 from mlpipe.dialects.musket.reading import Home, built_in
 from mlpipe.errors import did_you_mean, listing
 
-# Packages that a project's modules import, in whose place stands what mlpipe has.
+# Packages that a project's modules import and that mlpipe replaces by its own.
 STAND_INS = ("musket_core", "classification_pipeline", "segmentation_pipeline")
 
 
-# Keras's, as documents of its version 2 list them.
+# Activations in the documentation of Keras 2.
 ACTIVATIONS = (
     "linear", "relu", "sigmoid", "softmax", "tanh", "elu", "selu", "softplus", "softsign", "hard_sigmoid", "exponential",
     "swish",
@@ -28,22 +28,22 @@ _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONL
 
 
 def _intended_activation(activation: str) -> str:
-    """The activation that a misspelt one is taken for, so that one mistake is not many."""
+    """Return the likely meaning of a misspelt activation, so that one mistake does not cause others."""
     near = difflib.get_close_matches(activation, ACTIVATIONS, 1)
     return activation if activation in ACTIVATIONS or not near else near[0]
 
 
 @dataclass
 class State(translation.State):
-    """State of a translation on its way.
+    """State during a translation.
 
     Attributes:
-        source: The experiment's configuration, common.yaml merged in.
-        home: Where it lies.
-        lenient: Let pass what Keras let pass.
-        own_metrics: Functions of the project's modules that are named as metrics.
-        of_heads: The native metrics of each head, where each has its own.
-        steps: The names that steps of `preprocessing` were given so far.
+        source: The experiment's configuration, merged with common.yaml.
+        home: Its home.
+        lenient: Allow what Keras allowed.
+        own_metrics: Functions of the project's modules that are used as metrics.
+        of_heads: The native metrics of each head, if each has its own.
+        steps: The names of the steps of `preprocessing` so far.
     """
 
     source: Mapping[str, Any]
@@ -58,7 +58,7 @@ class State(translation.State):
         self.of_heads = [[] for _ in self.heads]
 
     def unknown(self, key: str, word: str, known: Any, where: str = "") -> None:
-        """Note an unknown key: an error, or, where things are lenient, a line."""
+        """Note an unknown key: as an error, or, in lenient mode, as a line of the report."""
         fix = did_you_mean(word, known, otherwise=f"known: {listing(known, most=12)}")
         if self.lenient:
             self.say(key, "ignored", note=f"unknown key; {fix}")
@@ -66,12 +66,12 @@ class State(translation.State):
             self.refuse(key, f"unknown key{where}", fix=f"{fix} (mode.lenient=true ignores it)")
 
     def measure(self, name: str) -> None:
-        """Note a function of the project's modules that is named as a metric."""
+        """Note a function of the project's modules that is used as a metric."""
         if name not in self.own_metrics:
             self.own_metrics.append(name)
 
     def is_own(self, name: object) -> bool:
-        """Whether the project's modules define a function or class with this name."""
+        """Return whether the project's modules define a function or class with this name."""
         return name in self.own_names()
 
     def own_names(self) -> frozenset[str]:
@@ -84,11 +84,11 @@ class State(translation.State):
         """Refuse arguments that a function or class of the modules does not take, before anything is run.
 
         Args:
-            key: Where it stands in the source.
+            key: The key in the source.
             name: The function's name.
             arguments: A list of arguments, or a mapping from their names.
-            before: How many arguments are given in front of these.
-            flexible: Whether further ones may be given, so that only names are looked at.
+            before: Number of arguments that are passed before these.
+            flexible: Whether further arguments may be passed, so that only names are checked.
         """
         signature = self.home.signature(name) if self.is_own(name) else built_in(name)
         if signature is None:
@@ -119,27 +119,27 @@ class State(translation.State):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file is read with its project, so that what it names must be there; a file alone is read too."""
+        """Whether the file is read with its project, so that the names in it must exist; a file alone can be read, too."""
         return self.home.modules is not None and not self.lenient
 
     def imports_elsewhere(self) -> list[str]:
-        """The modules that `imports` names and that are no files of the project's."""
+        """Return the modules in `imports` that are not files of the project."""
         folder, imports = self.home.modules, self.source.get("imports") or []
         names = [str(name) for name in imports] if isinstance(imports, list) else [str(imports)]
         return [name for name in names if folder is None or not (folder / f"{name}.py").is_file()]
 
     def code(self) -> dict[str, Any]:
-        """The native keys that say where the project's functions are."""
+        """Return the native keys with the locations of the project's functions."""
         return {
             "modules": str(self.home.modules) if self.home.modules else None,
-            # All files of the folder are imported, those that the file lists, too.
+            # All files of the folder are imported, including those in `imports`.
             "imports": self.imports_elsewhere(),
             "stand_ins": list(STAND_INS),
         }
 
     @property
     def heads(self) -> list[tuple[str, int]]:
-        """The activation of each head, and how many numbers it has; one activation is that of all."""
+        """The activation and the number of outputs of each head; a single activation applies to all."""
         activation, classes = self.source.get("activation"), self.source.get("classes")
         sizes = classes if isinstance(classes, list) else [classes]
         activations = activation if isinstance(activation, list) else [activation]
@@ -151,12 +151,12 @@ class State(translation.State):
 
     @property
     def activation(self) -> str:
-        """The last activation, of the first head where there are several."""
+        """The final activation; with several heads, that of the first."""
         return self.heads[0][0] if self.heads else "linear"
 
     @property
     def kind(self) -> str:
-        """The native kind of task that the activations mean."""
+        """The native kind of task for the activations."""
         if self.is_of_masks:
             return "segmentation"
         activations = {name for name, _ in self.heads}
@@ -166,13 +166,13 @@ class State(translation.State):
 
     @property
     def is_of_masks(self) -> bool:
-        """Whether every pixel is predicted: the architecture is one of masks, and no function of the project's own."""
+        """Whether every pixel is predicted: the architecture is a segmentation network, not a function of the project's own."""
         name = str(self.source.get("architecture"))
         return name.lower() in names.SEGMENTERS and not self.is_own(name) and not self.is_own(name.lower())
 
     @property
     def are_joined(self) -> bool:
-        """Whether several heads are one natively: sigmoids of one size, each with binary crossentropy."""
+        """Whether several heads are a single native head: sigmoids of one size, each with binary crossentropy."""
         loss = self.source.get("loss") or "binary_crossentropy"
         losses = set(map(str, loss if isinstance(loss, list) else [loss]))
         stages = self.source.get("stages")
@@ -184,13 +184,13 @@ class State(translation.State):
 
     @property
     def _has_metrics_of_heads(self) -> bool:
-        """Whether a metric of the file looks for the largest output, which is each head's own."""
+        """Return whether a metric of the file uses the largest output, which differs per head."""
         values = [self.source.get(key) for key in ("metrics", "final_metrics", "primary_metric", "experiment_result")]
         return "categorical_accuracy" in str(values)
 
     @property
     def has_parts(self) -> bool:
-        """Whether each head has a loss and metrics of its own natively: `loss=heads`."""
+        """Whether each head has its own native loss and metrics: `loss=heads`."""
         if self.is_of_masks:
             return False
         if len(self.heads) > 1:
@@ -199,7 +199,7 @@ class State(translation.State):
 
     @property
     def _learns_units(self) -> bool:
-        """Whether numbers are learned by a loss that means something in their own unit only."""
+        """Return whether numbers are trained with a loss that is meaningful in their own unit only."""
         stages = self.source.get("stages")
         listed = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
         words = {

@@ -1,4 +1,4 @@
-"""Targets of an experiment, and the data sets that it names, for callers in Python."""
+"""Targets of an experiment, and its data sets, for callers in Python."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlpipe.errors import ConfigError
 
 
 def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys of a native task for targets: its kind, how many numbers a target has, and what they go through.
+    """Return the keys of a native task for targets: kind, number of values per target, and activation.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
+        source: The experiment's configuration, merged with common.yaml.
     """
     state = State(source, Home(Path("config.yaml"), Path()), lenient=True)
     task = {"kind": state.kind, "outputs": outputs_of(state), **task_keys(state)}
@@ -27,12 +27,12 @@ def targets_of(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> dict[str, Any]:
-    """The functions that give a data set of an experiment, its chain, and where they are, as `task=items` takes them.
+    """Return the functions of an experiment's data set, its chain, and the code locations, as arguments of `task=items`.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
-        home: Where it lies.
-        name: An entry of `datasets`; None: the data set that is trained on, all its parts.
+        source: The experiment's configuration, merged with common.yaml.
+        home: Its home.
+        name: An entry of `datasets`; None: the training data set with all its parts.
 
     Raises:
         ConfigError: When there is no such data set.
@@ -47,14 +47,14 @@ def data_of(source: Mapping[str, Any], home: Home, name: str | None = None) -> d
 
 
 def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
-    """Further changes of data sets from Python, as keys of `task=items`; empty: none.
+    """Return further changes to data sets from Python, as keys of `task=items`; empty if there are none.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
-        home: Where it lies.
+        source: The experiment's configuration, merged with common.yaml.
+        home: Its home.
 
     Raises:
-        ConfigError: When it names what is not there.
+        ConfigError: When it names functions that do not exist.
     """
     state = State(source, home, lenient=True)
     added = additions(state)
@@ -63,26 +63,26 @@ def additions_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
 
 
 def code_of(source: Mapping[str, Any], home: Home) -> dict[str, Any]:
-    """Code of an experiment's project: `modules`, `imports` and `stand_ins`.
+    """Return the code of an experiment's project: `modules`, `imports` and `stand_ins`.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
-        home: Where it lies.
+        source: The experiment's configuration, merged with common.yaml.
+        home: Its home.
     """
     return State(source, home, lenient=True).code()
 
 
 def filled(source: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment's configuration as one trial of its search has it: the formulas in its texts have values.
+    """Return an experiment's configuration for one trial of its search, with the values of the formulas in its strings.
 
-    What cannot be meant is left out; the translation says what that is.
+    Invalid values are removed; the translation reports them.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
-        values: The values of its hyperparameters by name; others have the first value of their space.
+        source: The experiment's configuration, merged with common.yaml.
+        values: Values of its hyperparameters by name; others have the first value of their space.
 
     Raises:
-        ConfigError: With a sentence for everything that is wrong with them.
+        ConfigError: With a sentence for each problem of the formulas.
     """
     searched, wrong = hyperparameters.read(with_numbers(source))
     if wrong:

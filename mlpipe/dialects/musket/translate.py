@@ -1,4 +1,4 @@
-"""A Musket experiment, key by key, as a native configuration with a report."""
+"""Translation of a Musket experiment, key by key, to a native configuration with a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpipe.dialects.translation import Translation
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
-# Seen to by functions of their own, or by the modes of Musket's scripts.
+# Keys that other functions, or the modes of Musket's scripts, handle.
 _ELSEWHERE = (
     "activation", "callbacks", "classes", "dataset", "datasets", "experiment_result", "final_metrics", "folds_count",
     "freeze_encoder", "holdout", "imports", "loss", "lr", "metrics", "optimizer", "primary_metric",
@@ -46,20 +46,20 @@ _IGNORED = {
 def translate(
     source: Mapping[str, Any], home: Home, *, lenient: bool = False, values: Mapping[str, Any] | None = None
 ) -> Translation:
-    """The native configuration of a Musket experiment.
+    """Return the native configuration of a Musket experiment.
 
     Args:
-        source: What its file holds.
-        home: Where it lies.
-        lenient: Let unknown keys and monitors that nothing computes pass.
+        source: The content of its file.
+        home: Its home.
+        lenient: Allow unknown keys, and monitors that nothing computes.
         values: Values of its hyperparameters; others have the first value of their space, and are `needed`.
 
     Raises:
         ConfigError: With a sentence for every problem.
     """
-    # Formulas need the values of hyperparameters, types need formulas that are filled in, and sections need types: hence
-    # this order. What is ill-typed is left out here, and what only follows from that is not told in the end. Each section
-    # notes what is wrong with it and goes on, so that all is told at once.
+    # The order matters: formulas need the values of hyperparameters, type checks need the values of formulas, and sections
+    # need valid types. Values of wrong types are removed here, and problems that only follow from that are not reported.
+    # Each section notes its problems and continues, so that all are reported at once.
     texts: list[str] = []
     common = home.common()
     configuration, values = with_numbers(united(source, common), found=texts), values or {}
@@ -149,14 +149,14 @@ def _architecture(state: State, key: str, value: Any) -> None:
 
 
 def _is_of_network(state: State, key: str) -> bool:
-    """Whether a key is an argument of Keras's network, which `_network_of_width` or `masks.architecture` sees to."""
+    """Return whether a key is an argument of Keras's network, which `_network_of_width` or `masks.architecture` handles."""
     if state.is_of_masks:
         return key in ("backbone", *masks.decoder_keys(state))
     return key in ("alpha", "depth_multiplier") and str(state.source.get("architecture")).lower() in names.WIDTHS
 
 
 def _network_of_width(state: State, name: str) -> tuple[str, str]:
-    """timm's network of the width that `alpha` asks for, and the tag of its weights."""
+    """Return timm's network of the width in `alpha`, and the tag of its weights."""
     widths, alpha = names.WIDTHS[name], state.source.get("alpha", 1.0)
     if (depth := state.source.get("depth_multiplier", 1)) != 1:
         state.missing("depth_multiplier", f"another one than 1 ({depth})", "use alpha for a smaller network")
@@ -171,7 +171,7 @@ def _network_of_width(state: State, name: str) -> tuple[str, str]:
 
 
 def _own_network(state: State, key: str, name: str) -> None:
-    """A function of the project's modules; it is given the keys that are nobody else's, as Keras's networks were."""
+    """Translate a function of the project's modules; it receives all keys that have no other use, as Keras's networks did."""
     state.options["arch"] = "own"
     state.set("arch.name", name)
     for place, value in state.code().items():
@@ -183,9 +183,9 @@ def _own_network(state: State, key: str, name: str) -> None:
 
 
 def _is_of_own_network(state: State, key: str) -> bool:
-    """Whether a key is an argument of a network of the project's own: it has a parameter for it, or takes any.
+    """Return whether a key is an argument of the project's own network: one of its parameters, or any if it takes any.
 
-    What looks like a key of the file is a slip, where the function does not name it.
+    A key that resembles a key of the file is a typo, unless the function has such a parameter.
     """
     known = (*_KEYS, *_ELSEWHERE, *_IGNORED)
     if key in known:
@@ -195,7 +195,7 @@ def _is_of_own_network(state: State, key: str) -> bool:
 
 
 def _own_network_parameters(state: State) -> tuple[frozenset[str], bool]:
-    """The parameters of the project's function that `architecture` names, and whether it takes any others; none: it is none."""
+    """Return the parameters of the project's function in `architecture`, and whether it takes others; empty if it is none."""
     name = str(state.source.get("architecture"))
     own = next((word for word in (name, name.lower()) if state.is_own(word)), None)
     return (frozenset(), False) if own is None else state.home.parameters(own) or (frozenset(), True)
@@ -237,7 +237,7 @@ def _shape(state: State, key: str, value: Any) -> None:
 def _augmentation(state: State, key: str, value: Any) -> None:
     steps = imgaug.pipeline(state, key, value)
     if steps:
-        # imgaug works on the image as it is, and the resize comes after.
+        # imgaug works on the original image, and the resize comes after.
         state.options["preprocessing"] = "original"
         state.set("preprocessing.max_side", None)
     state.set("augmentations.cpu.pipeline", steps)
@@ -314,7 +314,7 @@ def _crops(state: State, key: str, value: Any) -> None:
     state.set("slicing.cells", value)
     note = "folds, batches and augmentations are of whole images, a prediction is the mean over the cells"
     state.say(key, "differs", "slicing.cells", note)
-    # A batch of Musket counts cells.
+    # Musket's batch size counts cells.
     state.set("sampling.batch_size", max(1, round(int(state.source.get("batch", 8)) / value**2)))
 
 
@@ -386,7 +386,7 @@ def _callbacks_and_stages(state: State) -> None:
 
 
 def _own_metrics(state: State) -> None:
-    """Functions of the project's modules that are named as metrics, or watched by a callback."""
+    """Translate functions of the project's modules that are used as metrics, or monitored by a callback."""
     if state.own_metrics:
         state.options["metrics"] = "own"
         for place, value in {"functions": state.own_metrics, **state.code()}.items():
@@ -400,7 +400,7 @@ def _own_metrics(state: State) -> None:
 
 
 def _tasks(state: State) -> None:
-    """See that `tasks` names functions of the modules, each with a map of its parameters."""
+    """Check that `tasks` names functions of the modules, each with a map of its parameters."""
     tasks, home = state.source.get("tasks") or {}, state.home
     can_tell = state.is_whole and not home.makes_names() and not state.imports_elsewhere()
     entries = (
@@ -420,7 +420,7 @@ def _tasks(state: State) -> None:
 
 
 def _defaults(state: State) -> None:
-    """Write Musket's defaults for keys that the file leaves out."""
+    """Set Musket's defaults for keys that the file leaves out."""
     state.options.setdefault("augmentations", "none")
     state.native.setdefault("arch", {}).setdefault("pretrained", False)
     if state.options.get("arch") == "timm" and state.native["arch"].get("in_chans", 3) > 3:

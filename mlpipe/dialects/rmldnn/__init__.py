@@ -1,4 +1,4 @@
-"""rmldnn's configurations: checked as its page describes them, then translated."""
+"""Translation of rmldnn's configurations, after a check against its documentation page."""
 
 from __future__ import annotations
 

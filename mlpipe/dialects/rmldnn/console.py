@@ -1,4 +1,4 @@
-"""Console of `sys.console=rmldnn`: the lines that rmldnn prints."""
+"""Console output of `sys.console=rmldnn`: the lines that rmldnn prints."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mlpipe.running.training_log import BatchRow, EpochRow
 log = logging.getLogger("mlpipe")
 
 DONE = "All done (return value = 0)."
-# A line for every batch is too much where batches are quick.
+# Minimum time between lines of batches, because a line for every batch is too much if batches are fast.
 _EVERY_SECONDS = 0.2
 
 
 class Lines:
-    """Every line with the time in front of it, one for each batch and each evaluation.
+    """Prints timestamped lines for batches and evaluations.
 
     Args:
         config: The configuration.
@@ -41,7 +41,7 @@ class Lines:
 
     @contextmanager
     def around(self) -> Iterator[None]:
-        """Put the time in front of every line on the terminal, and say at the end that all is done."""
+        """Add timestamps to the lines on the terminal, and print a final line at the end."""
         if self._config.mode not in ("train", "evaluate"):
             yield
             return
@@ -57,7 +57,7 @@ class Lines:
                 handler.setFormatter(formatter)
 
     def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
-        """Print devices, network, optimizer, loss and data before they are used."""
+        """Print devices, network, optimizer, loss and data before the training."""
         from mlpipe.learn.machine import description, hardware
 
         recipe = self._config.recipe
@@ -98,7 +98,7 @@ class Lines:
         log.info("\n".join(lines))
 
     def batch(self, row: BatchRow, tick: Any) -> None:
-        """Print the line of a batch, of the last one of an epoch always."""
+        """Print the line of a batch; that of an epoch's last batch is always printed."""
         now = time.monotonic()
         if tick.batch == tick.batches or now - self._printed >= _EVERY_SECONDS:
             self._printed = now
@@ -118,23 +118,23 @@ class Lines:
 
 
 class Stamped(VisibleLines):
-    """Every line with the time in front of it."""
+    """A formatter that starts every line with the time."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record."""
+        """Return the lines of a record."""
         time = datetime.fromtimestamp(record.created).strftime("[%Y-%b-%d %H:%M:%S.%f]")
         return "\n".join(f"{time} {line}".rstrip() for line in super().format(record).split("\n"))
 
 
 def train_line(row: BatchRow, epochs: int, batches: int, waited: float, exchanged: float | None = None) -> str:
-    """The line of a batch.
+    """Return the line of a batch.
 
     Args:
         row: The batch.
-        epochs: How many epochs there will be.
-        batches: How many batches an epoch has.
-        waited: The share of the time spent waiting for data.
-        exchanged: The share spent waiting for other processes' gradients; None: it was not measured.
+        epochs: Total number of epochs.
+        batches: Number of batches per epoch.
+        waited: Share of the time spent waiting for data.
+        exchanged: Share of the time spent waiting for other processes' gradients; None: not measured.
     """
     at = f"Train Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{row.batch:5d}/{batches:5d}]"
     data = round(100 * waited)
@@ -145,12 +145,12 @@ def train_line(row: BatchRow, epochs: int, batches: int, waited: float, exchange
 
 
 def eval_line(row: EpochRow, epochs: int, batches: int) -> str:
-    """The line of an evaluation, which shows its last batch.
+    """Return the line of an evaluation, as of its last batch.
 
     Args:
         row: The evaluation.
-        epochs: How many epochs there will be.
-        batches: How many batches it has.
+        epochs: Total number of epochs.
+        batches: Number of batches of the evaluation.
     """
     at = f"Eval  Epoch [{row.epoch:3d}/{epochs:3d}] : Batch [{batches:5d}/{batches:5d}]"
     loss = "" if row.loss is None else f" (Loss: {row.loss:.4f})"
@@ -159,18 +159,18 @@ def eval_line(row: EpochRow, epochs: int, batches: int) -> str:
 
 
 def block(title: str, facts: Mapping[str, Any]) -> list[str]:
-    """A heading, and facts below it with their names aligned."""
+    """Return a heading, followed by facts with aligned names."""
     width = max(map(len, facts), default=0)
     return [title, *(f"  {name:<{width}} : {value}" for name, value in facts.items())]
 
 
 def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list[str]:
-    """Lines about weights that are loaded.
+    """Return the lines about loaded weights.
 
     Args:
         file: Their file.
-        loaded: Names (`layer/weight`) of those that were loaded.
-        left: Names of those that the file lacks.
+        loaded: Names (`layer/weight`) of the loaded weights.
+        left: Names of the weights that the file lacks.
     """
     kind = "HDF5 file" if Path(file).suffix in (".h5", ".hdf5") else "file"
     layers = {name.partition("/")[0] for name in loaded}
@@ -184,10 +184,10 @@ def loading_lines(file: str, loaded: Sequence[str], left: Sequence[str]) -> list
 
 
 def volume_lines(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
-    """The lines of one volume.
+    """Return the lines of one volume.
 
     Args:
-        name: What its file calls it.
+        name: Its name in its file.
         file: The file.
         grids: The slices of each set.
     """
@@ -201,7 +201,7 @@ def volume_lines(name: str, file: Path, grids: Iterable[Grid]) -> list[str]:
 
 
 def of_task(task: Task) -> list[str]:
-    """The lines of every volume of a task of slices; none for other tasks."""
+    """Return the lines of every volume of a task of slices; empty for other tasks."""
     base, lines = (task.bases or (task,))[0], list[str]()
     source = base.source
     for part, cuts in sources.open(base).cuts().items():

@@ -1,4 +1,4 @@
-"""Facts about a network for a translation: its last layer, how many outputs it has, whether it has dropout."""
+"""Facts about a network for the translation: final activation, number of outputs, whether it has dropout."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 from mlpipe import files, limits
 from mlpipe.errors import ConfigError, no_such_file, problem
 
-# What training changes at random.
+# Layers that are random in training.
 _RANDOM = re.compile("dropout|noise|^random", re.IGNORECASE)
-# What activations at the end are called in files, in lower case and without underscores.
+# Final activations by their names in files, in lower case and without underscores.
 _ENDS = {
     "softmax": "softmax", "softmaxv2": "softmax", "logsoftmax": "log_softmax", "logsoftmaxv2": "log_softmax",
     "sigmoid": "sigmoid",
 }  # fmt: skip
-# Activations that are layers too, by the same spelling.
+# Activations that are also layers, in the same spelling.
 _ACTIVATIONS = frozenset({
     *_ENDS, "relu", "relu6", "leakyrelu", "prelu", "elu", "selu", "gelu", "tanh", "swish", "silu", "softplus", "softsign",
     "hardsigmoid", "hardtanh", "hardswish", "hardsilu", "mish", "celu", "exponential", "logsigmoid", "tanhshrink", "linear",
@@ -29,16 +29,16 @@ _KEY = "neural_network.layers"
 
 @dataclass(frozen=True)
 class Network:
-    """Facts about a network by its layers.
+    """Facts about a network from its layers.
 
     Attributes:
         end: softmax, log_softmax, sigmoid, or linear for everything else.
-        units: How many outputs there are; None: the last layers do not say.
+        units: Number of outputs; None: not determined by the last layers.
         drops: Whether a layer drops units, or changes values, at random.
-        name: The network's name; empty: it has none.
-        maps: Whether it gives maps, a number for each pixel and output.
-        axes: How many spatial axes samples have; 2 where nothing says it.
-        regularized: How many layers have a regularizer.
+        name: The network's name; empty: none.
+        maps: Whether it outputs maps, one value per pixel and output.
+        axes: Number of spatial axes of samples; 2 if unknown.
+        regularized: Number of layers with a regularizer.
     """
 
     end: str = "linear"
@@ -51,10 +51,10 @@ class Network:
 
 
 def look(layers: Any) -> Network:
-    """Facts about a network: a file of layers, a list of them, or a whole network of Keras.
+    """Return facts about a network: a file of layers, a list of them, or a whole network of Keras.
 
     Raises:
-        ConfigError: When the file is not there or is no JSON.
+        ConfigError: When the file does not exist or is not JSON.
     """
     content = content_of(layers)
     config = content.get("config") if isinstance(content, Mapping) else None
@@ -82,7 +82,7 @@ def _is_regularized(layer: Mapping[str, Any]) -> bool:
 
 
 def _axes_of(layers: Sequence[Mapping[str, Any]]) -> int:
-    """The spatial axes of samples: those of the input's shape, else those that a layer is for."""
+    """Return the number of spatial axes of samples: from the input's shape, else from the kinds of layers."""
     for layer in layers:
         shape = _input_shape(layer)
         if shape is not None and len(shape) in (3, 4, 5):
@@ -97,14 +97,14 @@ def _axes_of(layers: Sequence[Mapping[str, Any]]) -> int:
 
 @dataclass(frozen=True)
 class _Values:
-    """What a layer gives: how many channels or units, whether as maps, and which of `_ENDS` made the values."""
+    """Output of a layer: number of channels or units, whether they are maps, and the activation in `_ENDS`."""
 
     units: int | None = None
     maps: bool = False
     end: str = "linear"
 
 
-# Layers that leave the values as they are, those that change them alone, and merges of inputs of the same shape.
+# Layers that keep values, layers that only change values, and merges of inputs of the same shape.
 _PASSING = (
     "Dropout", "SpatialDropout", "Flatten", "Permute", "UpSampling", "Cropping", "ZeroPadding", "GaussianDropout",
     "AlphaDropout", "GaussianNoise", "Identity", "ActivityRegularization", "RandomFlip",
@@ -116,12 +116,12 @@ _CHANGING = (
 )  # fmt: skip
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN")
 _MERGES = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
-# Layers between the end and what tells its channels, at most.
+# Maximum number of layers to search backwards from the end.
 _FAR = 100
 
 
 class _Graph:
-    """Layers of a network by what they are fed with.
+    """Layers of a network by their inputs.
 
     Args:
         content: A list of layers, or a whole network of Keras.
@@ -138,12 +138,12 @@ class _Graph:
         self._last = next(outputs, None)
 
     def gives(self) -> _Values:
-        """What its last layer gives."""
+        """Return the output of its last layer."""
         return self._values_of(self._last, _FAR) if self._last is not None else _Values()
 
     def _values_of(self, layer: Mapping[str, Any], far: int) -> _Values:
-        """What a layer gives, as far as the layers before it tell; nothing beyond `far` of them."""
-        # A layer that leads back to itself gives nothing, and one that feeds several is looked at once.
+        """Return the output of a layer, determined from at most `far` layers before it."""
+        # The cache ends cycles, and visits a layer with several consumers once.
         if id(layer) not in self._value_cache:
             self._value_cache[id(layer)] = _Values()
             self._value_cache[id(layer)] = self._layer_values(layer, far - 1) if far else _Values()
@@ -177,7 +177,7 @@ class _Graph:
             times = _positive_integer(own.get("depth_multiplier", 1))
             return _Values(first.units * times if first.units and times else None, True, _end_activation(own))
         if plain == "Reshape":
-            # Without the axis of samples that an input's shape has.
+            # Unlike an input's shape, it has no batch axis.
             target = own.get("target_shape")
             sides = target if isinstance(target, list) else []
             return _Values(_positive_integer(sides[-1]) if sides else None, len(sides) > 1, first.end)
@@ -193,7 +193,7 @@ class _Graph:
         return _Values()
 
     def _wrapper_values(self, plain: str, own: Mapping[str, Any], first: _Values) -> _Values:
-        """What a layer around another one gives."""
+        """Return the output of a wrapper of another layer."""
         inner = own.get("layer")
         values = _Graph([inner]).gives() if isinstance(inner, Mapping) else _Values()
         if plain == "TimeDistributed":
@@ -202,7 +202,7 @@ class _Graph:
         return _Values(values.units * 2 if values.units and is_joined else values.units, values.maps)
 
     def _feeding_layers(self, layer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """The layers that feed one: those that it names, else the one above it."""
+        """Return the input layers of a layer: those that it names, else the previous one."""
         inbound = json.dumps(layer.get("inbound_nodes") or [])
         quoted = dict.fromkeys(re.findall(r'"([^"]+)"', inbound))
         sources = [source for name in quoted if (source := self._by_name.get(name)) is not None and source is not layer]
@@ -211,12 +211,12 @@ class _Graph:
 
 
 def _merged(kind: str, fed: Sequence[_Values]) -> _Values:
-    """What layers of several inputs give."""
+    """Return the output of a layer with several inputs."""
     units = [source.units for source in fed if source.units is not None]
     ends = {source.end for source in fed}
     maps = any(source.maps for source in fed)
     if kind == "Concatenate":
-        # Several sigmoids side by side are sigmoids; shares of several softmaxes have no sum of 1.
+        # Concatenated sigmoids are sigmoids, but concatenated softmaxes do not sum to 1.
         return _Values(
             sum(units) if len(units) == len(fed) else None, maps, "sigmoid" if ends == {"sigmoid"} else "linear"
         )
@@ -224,14 +224,14 @@ def _merged(kind: str, fed: Sequence[_Values]) -> _Values:
 
 
 def _activation(kind: str, own: Mapping[str, Any]) -> str | None:
-    """The activation that a layer is, in lower case and without underscores; None: it is none."""
+    """Return the activation that a layer is, in lower case and without underscores; None for other layers."""
     text = str(own.get("activation") or "linear") if kind == "Activation" else kind
     plain = text.split(">")[-1].replace("_", "").lower()
     return plain if kind == "Activation" or plain in _ACTIVATIONS else None
 
 
 def _all_layers(content: Any) -> Iterator[Mapping[str, Any]]:
-    """All layers, those of networks inside too."""
+    """Yield all layers, including those of nested networks."""
     for layer in _layer_list(content):
         if isinstance(_config(layer).get("layers"), list):
             yield from _all_layers(layer)
@@ -240,7 +240,7 @@ def _all_layers(content: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def _unwrapped(layer: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A layer; of one around others these: a layer at each step, or one for each way."""
+    """Yield a layer, or the layers inside a wrapper: a layer for each step, or one for each direction."""
     parts = [child for key in ("layer", "backward_layer") if isinstance(child := _config(layer).get(key), Mapping)]
     if not parts:
         yield layer
@@ -274,13 +274,13 @@ def _positive_integer(value: Any) -> int | None:
 
 
 def content_of(layers: Any) -> Any:
-    """What a file of a network holds; what is no file as it is.
+    """Return the content of a network's file; return other values unchanged.
 
     Args:
         layers: The file, or its content.
 
     Raises:
-        ConfigError: When the file is not there or is no JSON.
+        ConfigError: When the file does not exist or is not JSON.
     """
     if not isinstance(layers, str):
         return layers

@@ -1,4 +1,4 @@
-"""rmldnn's schema: the keys that its page names, and their values; every problem is listed at once."""
+"""rmldnn's schema: the keys and values in its documentation page; every problem is listed at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SGD: dict[str, Rule] = {
 _ADAM: dict[str, Rule] = {
     "beta1": _BELOW_1, "beta2": _BELOW_1, "weight_decay": _SHARE, "eps": _POSITIVE, "amsgrad": flag,
 }  # fmt: skip
-# Each optimizer's keys beside its type, learning_rate and lr_scheduler.
+# Keys of each optimizer, in addition to type, learning_rate and lr_scheduler.
 OPTIMIZERS: dict[str, dict[str, Rule]] = {
     "SGD": _SGD,
     "Adagrad": {"lr_decay": _SHARE, "weight_decay": _SHARE},
@@ -44,7 +44,7 @@ SCHEDULES: dict[str, Block] = {
 
 
 def _weights(key: str, value: Any) -> list[str]:
-    """A weight for each class, of which one at least is not 0."""
+    """Accept a weight for each class, at least one of which is not 0."""
     sentences = many(_SHARE, least=1)(key, value)
     if not sentences and not any(value):
         fix = "give one of them a number > 0"
@@ -53,7 +53,7 @@ def _weights(key: str, value: Any) -> list[str]:
 
 
 def _alpha(key: str, value: Any) -> list[str]:
-    """One weight for all classes, or a list of them as `weight`."""
+    """Accept one weight for all classes, or a list of them as for `weight`."""
     return _weights(key, value) if isinstance(value, list) else maybe(_SHARE)(key, value)
 
 
@@ -74,7 +74,7 @@ LOSSES: dict[str, dict[str, Rule]] = {
     "Poisson3D_pde": {},
 }
 _PIXELS = many(whole(1), least=2)
-# What each transform takes.
+# Parameters of each transform.
 TRANSFORMS: dict[str, Rule] = {
     "resize": _PIXELS,
     "center_crop": _PIXELS,
@@ -91,7 +91,7 @@ TRANSFORMS: dict[str, Rule] = {
 
 
 def transforms(key: str, value: Any) -> list[str]:
-    """A list of mappings of one transform each."""
+    """Accept a list of mappings with one transform each."""
     if not isinstance(value, list):
         return [problem(key, "must be a list", got=value, fix='write it as [{"resize": [64, 64]}, ...]')]
     sentences = []
@@ -134,7 +134,7 @@ _CHECKPOINTS = Block({}, {"save": text, "interval": whole(1), "load": text})
 
 
 def _block_of_type(kinds: Mapping[str, Mapping[str, Rule]], key: str, common: Mapping[str, Rule]) -> Rule:
-    """A block whose other keys depend on one of them."""
+    """Accept a block whose other keys depend on one of them."""
 
     def block(value: Any) -> Block:
         kind = named(str(value.get(key)), kinds) if isinstance(value, Mapping) else ""
@@ -144,16 +144,16 @@ def _block_of_type(kinds: Mapping[str, Mapping[str, Rule]], key: str, common: Ma
 
 
 def named(value: str, options: Mapping[str, Any]) -> str:
-    """The option that a text means in any case; the text where it is none."""
+    """Return the option that a string means in any case; the string itself if there is none."""
     return next((option for option in options if option.lower() == value.lower()), value)
 
 
 def _layers(key: str, value: Any) -> list[str]:
-    """A file, the layers themselves, or the whole of what Keras writes."""
+    """Accept a file, the layers themselves, or a whole network of Keras."""
     if isinstance(value, str | Mapping) or (
         isinstance(value, list) and any(isinstance(item, str | list) for item in value)
     ):
-        # Lists of files, or of lists, are several networks, which the loss must know.
+        # Lists of files, or of lists, are several networks, which the loss must support.
         return []
     return many(mapping, least=1)(key, value)
 
@@ -185,11 +185,11 @@ ROOT = Block(
 
 
 def problems(source: Mapping[str, Any], *, lenient: bool) -> tuple[list[str], list[str]]:
-    """A sentence for everything that is wrong with a file, and those for unknown keys that are let pass.
+    """Return a sentence for every problem of a file, and the sentences for unknown keys that are allowed.
 
     Args:
-        source: What the file holds.
-        lenient: Let unknown keys pass.
+        source: The content of the file.
+        lenient: Allow unknown keys.
     """
     sentences = ROOT("", source)
     if not lenient:

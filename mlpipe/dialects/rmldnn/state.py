@@ -1,4 +1,4 @@
-"""State of the translation of an rmldnn configuration: what its sections collect."""
+"""State of the translation of an rmldnn configuration: the results of its sections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mlpipe.dialects.rmldnn.network import Network
 
 @dataclass
 class State(translation.State):
-    """State of a translation on its way.
+    """State during a translation.
 
     Attributes:
         source: The object `neural_network`, checked.
-        network: What its layers say.
-        steps: Native steps that every image goes through or may go through in training.
-        random: Names of transforms that draw at random.
+        network: Facts from its layers.
+        steps: Native steps for every image, always applied or in training only.
+        random: Names of random transforms.
     """
 
     source: Mapping[str, Any]
@@ -27,18 +27,18 @@ class State(translation.State):
     random: list[str] = field(default_factory=list)
 
     def refuse(self, key: str, wrong: str, *, got: object = None, fix: str = "") -> None:
-        """Note a problem, by the key as the file has it."""
+        """Note a problem with the key in the file."""
         super().refuse(f"neural_network.{key}", wrong, got=got, fix=fix)
 
     def section(self, name: str) -> Mapping[str, Any]:
-        """One of the objects inside; empty where it is not there."""
+        """Return one of the nested objects; empty if it is missing."""
         section = self.source.get(name) or {}
         assert isinstance(section, Mapping)
         return section
 
     @property
     def trains(self) -> bool:
-        """Whether anything is learned."""
+        """Whether anything is trained."""
         key = "num_examples" if self.is_generated else "input_path"
         return key in self.section("data") and self.source.get("num_epochs", 1) > 0
 
@@ -49,21 +49,21 @@ class State(translation.State):
 
     @property
     def is_generated(self) -> bool:
-        """Whether samples are initial values that are generated."""
+        """Whether samples are generated initial values."""
         data = self.section("data")
         return str(data.get("input_type") or data.get("type") or "").lower() == "pde"
 
     @property
     def is_of_masks(self) -> bool:
-        """Whether every pixel has a class: targets are masks, or there are none and the network gives maps.
+        """Whether every pixel has a class: targets are masks, or there are none and the network outputs maps.
 
-        Losses of classes say so too where `target_is_mask` does not; MSE of a linear end compares numbers whatever it says.
+        Losses of classes also imply this without `target_is_mask`; MSE with a linear output always compares numbers.
         """
         data, loss = self.section("data"), str(self.section("loss").get("function", "")).lower()
         targets = str(data.get("target_type") or data.get("type") or "").lower()
         of_classes = loss in ("nll", "dice", "jaccard", "focal", "lovasz")
         if not self.trains and not self.has_targets:
-            # Without targets both mean the same outputs; a softmax, or a single sigmoid, is that of classes.
+            # Without targets both have the same outputs; a softmax, or a single sigmoid, means classes.
             ends = self.network.end in ("softmax", "log_softmax")
             ends = ends or (self.network.end == "sigmoid" and self.network.units == 1)
             return self.network.maps and (ends or of_classes or bool(data.get("target_is_mask")))
@@ -71,29 +71,29 @@ class State(translation.State):
             return False
         if loss == "mse" and self.network.end == "linear":
             return False
-        # Of slices there are masks alone.
+        # Slices only support masks.
         of_classes = of_classes or ("slicers" in data and loss in ("bce", "mse"))
         return bool(data.get("target_is_mask")) or (of_classes and (self.network.maps or targets == "images"))
 
     @property
     def is_of_boxes(self) -> bool:
-        """Whether objects are to be found: the loss, or the type of targets, says so."""
+        """Whether objects are detected, according to the loss or the type of targets."""
         function = str(self.section("loss").get("function", "")).lower()
         return function == "yolov3" or str(self.section("data").get("target_type", "")).lower() == "boxes"
 
     @property
     def solves(self) -> bool:
-        """Whether the loss is an equation, which the network is to solve."""
+        """Whether the loss is an equation that the network solves."""
         return str(self.section("loss").get("function", "")).lower().startswith(("poisson", "burgers"))
 
     @property
     def draws(self) -> bool:
-        """Whether the loss teaches a generator, for which each sample is its own target."""
+        """Whether the loss trains a generator, for which each sample is its own target."""
         return str(self.section("loss").get("function", "")).lower() == "wasserstein"
 
     @property
     def is_of_images(self) -> bool:
-        """Whether targets are images, or arrays of numbers: no masks, and no class numbers."""
+        """Whether targets are images or arrays of numbers, but not masks or class numbers."""
         data = self.section("data")
         targets = str(data.get("target_type") or data.get("type") or "").lower()
         if self.is_of_masks or targets in ("labels", "mnist"):

@@ -1,4 +1,4 @@
-"""An rmldnn configuration, section by section, as a native one with a report."""
+"""Translation of an rmldnn configuration, section by section, to a native one with a report."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from mlpipe.dialects.rmldnn.state import State
 from mlpipe.dialects.translation import Translation
 from mlpipe.errors import ConfigError, counted, problem
 
-# The native losses of what `--app` is for.
+# Values of `--app` by native loss.
 APPS = {"burgers": "pde", "poisson": "pde", "yolov3": "obj", "wasserstein": "gan"}
 
 
 def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translation:
-    """The native configuration of an rmldnn one; paths in it are relative to the current folder.
+    """Return the native configuration of an rmldnn one; paths in it are relative to the current folder.
 
     Args:
-        source: What its file holds.
-        lenient: Let unknown keys pass.
+        source: The content of its file.
+        lenient: Allow unknown keys.
 
     Raises:
-        ConfigError: With a sentence for every problem: first of the keys and values by themselves, where there are none,
-            for everything else.
+        ConfigError: With a sentence for every problem: first those of single keys and values; if there are none, all others.
     """
     inside = source.get("neural_network")
     saved = inside.get("checkpoints") if isinstance(inside, Mapping) and "layers" not in inside else None
@@ -59,9 +58,9 @@ def translate(source: Mapping[str, Any], *, lenient: bool = False) -> Translatio
 
 
 def _note_unused_keys(state: State) -> None:
-    """Say of every key that nothing was said of that it is not used."""
+    """Note every key without a line in the report as unused."""
     noted_keys = {re.sub(r"\[\d+\]", "", line.key) for line in state.lines}
-    # Of a section that is not used itself no more is said; else notes on a section say nothing of its keys.
+    # Keys of an unused section need no lines of their own; other notes on a section do not cover its keys.
     unused = {line.key for line in state.lines if line.fate == "ignored"}
     for section, inside in state.source.items():
         is_section = isinstance(inside, Mapping) and section != "layers"
@@ -73,7 +72,7 @@ def _note_unused_keys(state: State) -> None:
 
 
 def _network(state: State) -> None:
-    """Layers as a file, or as they are; weights to begin with."""
+    """Translate layers, given as a file or directly, and initial weights."""
     if state.draws:
         drawn.translate_networks(state)
         return
@@ -105,7 +104,7 @@ def _training(state: State) -> None:
             key = "num_examples" if state.is_generated else "input_path"
             state.refuse(name, "is needed to train", fix=f"add it, or leave {key} out")
     state.options["split"] = "on_test"
-    # Folders of classes are compared by the task; of class numbers a part may lack some.
+    # The task compares class folders; a part may lack some class numbers.
     state.set("split.rare", "allow")
     for key, value in {"mode.nested": False, "mode.store_best": False, "healing.rollbacks": 0}.items():
         state.set(key, value)
@@ -122,7 +121,7 @@ def _training(state: State) -> None:
 
 
 def _evaluation(state: State) -> None:
-    """No training: the loss is computed where there are targets."""
+    """Translate an evaluation without training: the loss is computed if there are targets."""
     if state.draws:
         fix = "add input_path and num_epochs; trained ones draw with mml predict mode.samples=64"
         state.refuse("loss.function", "Wasserstein is for training", fix=fix)
@@ -141,7 +140,7 @@ def _evaluation(state: State) -> None:
 
 
 def _files(state: State) -> None:
-    """Translate the files to write, and the look of the terminal."""
+    """Translate output files, and the look of the terminal."""
     state.set("sys.console", "rmldnn")
     if "outfile" in state.source:
         state.same("outfile", "sys.outfile", state.source["outfile"])

@@ -1,4 +1,4 @@
-"""The layers of Keras that a network may have, by their class names."""
+"""The supported layers of Keras, by class name."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from mlpipe.arch.keras.layers import (
 from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 from mlpipe.errors import did_you_mean
 
-# Layers of images, which Keras calls with `training=True` where it makes a network, and as the network is called later.
+# Image layers, which Keras calls with `training=True` when it builds a network, but in the network's mode later.
 OF_IMAGES = ("Resizing", "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast")
-# What may have a whole network inside.
+# The wrapper that may contain a whole network.
 STEPS = "TimeDistributed"
-# Of one input.
+# Layers with one input.
 _SINGLE: dict[str, Callable[..., Any]] = {
     "Dense": convolutions.dense,
     "BatchNormalization": norms.batch_norm,
@@ -69,7 +69,7 @@ _SINGLE: dict[str, Callable[..., Any]] = {
     "Softmax": shapes.softmax,
     "Log_Softmax": partial(shapes.softmax, logarithm=True),
 }
-# By the name before the number of axes.
+# Layers by the name before the number of axes.
 _NUMBERED: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Conv": (convolutions.convolution, (1, 2, 3)),
     "DepthwiseConv": (convolutions.depthwise, (1, 2, 3)),
@@ -90,20 +90,20 @@ _TABLE: dict[str, Callable[..., Any]] = {
     **{f"{name}{d}D": partial(build, dims=d) for name, (build, all_dims) in _NUMBERED.items() for d in all_dims},
     **{f"Conv{dims}DTranspose": partial(convolutions.transposed, dims=dims) for dims in (1, 2, 3)},
 }
-# Of several inputs.
+# Layers with several inputs.
 _JOINING: dict[str, Callable[..., nn.Module]] = {
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), merges.merge),
     "Concatenate": merges.concatenate,
     "Dot": merges.dot,
 }
-# Of several inputs that are told apart: by names in a call, or by their places, which are in this order.
+# Layers with named inputs: given by name in a call, or by position, in this order.
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("MultiHeadAttention", "Attention", "AdditiveAttention"), ("query", "value", "key")),
     **dict.fromkeys(
         (*recurrent.LAYERS, "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "Bidirectional"), ("sequences", "initial_state")
     ),
 }
-# Flags of a call that its layer is made with.
+# Arguments of a call that its layer is built with.
 FLAGS = dict.fromkeys(
     ("MultiHeadAttention", "Attention", "AdditiveAttention"), ("use_causal_mask", "return_attention_scores")
 )
@@ -113,20 +113,20 @@ _SEVERAL: dict[str, Callable[..., Any]] = {
     "MultiHeadAttention": attention.multi_head,
     **dict.fromkeys(("Attention", "AdditiveAttention"), attention.attention),
 }
-# Around another layer.
+# Wrappers of another layer.
 _AROUND: dict[str, Callable[..., Any]] = {"Bidirectional": recurrent.bidirectional, STEPS: recurrent.time_distributed}
-# With an activation inside.
+# Layers with an activation.
 _ACTIVATED = {"Dense", *(kind for kind in _TABLE if "Conv" in kind)}
 KINDS = (*_TABLE, *_JOINING, *_SEVERAL, *_AROUND)
 _BY_LOWER = {kind.lower(): kind for kind in KINDS}
-# Other words for parts of layers' names: Keras has `MaxPool2D`, `GlobalAvgPool1D`, `SeparableConvolution2D`, too.
+# Synonyms for parts of layer names: Keras also has `MaxPool2D`, `GlobalAvgPool1D`, `SeparableConvolution2D`.
 _SYNONYMS = {
     "logsoftmax": "log_softmax", "avgpool(?!ing)": "averagepooling", "maxpool(?!ing)": "maxpooling", "convolution": "conv",
 }  # fmt: skip
 
 
 def known(kind: str) -> str:
-    """The name of a class as this package has it; empty when it has none.
+    """Return the name of a class in this package; empty if it is not supported.
 
     Activations are layers, too: ReLU, Sigmoid, Tanh, Swish, in any case.
     """
@@ -142,16 +142,16 @@ def known(kind: str) -> str:
 
 
 def is_joining(kind: str) -> bool:
-    """Whether a layer takes several inputs."""
+    """Return whether a layer takes several inputs."""
     return kind in _JOINING
 
 
 def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slot], activations.Activation | None]:
-    """A layer's module, where Keras's weights go in it, and the activation that follows it.
+    """Return a layer's module, the destinations of Keras's weights in it, and the activation that follows it.
 
     Args:
-        keys: Its configuration; its kind is a name that `known` gave.
-        inputs: Shapes of what goes in.
+        keys: Its configuration; its kind is a name returned by `known`.
+        inputs: Shapes of the inputs.
 
     Raises:
         ConfigError: When the configuration is wrong, or does not fit the inputs.
@@ -180,7 +180,7 @@ def build(keys: Keys, inputs: Sequence[Shape]) -> tuple[nn.Module, dict[str, Slo
 def _inner_layer(
     keys: Keys, key: str, node: Any, shape: Shape
 ) -> tuple[nn.Module, dict[str, Slot], activations.Activation | None]:
-    """The layer inside another one."""
+    """Build the layer inside a wrapper."""
     class_name = node.get("class_name") if isinstance(node, Mapping) else None
     config = node.get("config", {}) if isinstance(node, Mapping) else None
     if not isinstance(class_name, str) or not isinstance(config, Mapping):

@@ -1,4 +1,4 @@
-"""Activations by their names in Keras, in any case: as a layer, as `Activation`, or inside another layer."""
+"""Activations by their Keras names, in any case: as a layer, as `Activation`, or inside another layer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlpipe.errors import ConfigError, did_you_mean, problem
 
 @dataclass(frozen=True)
 class Activation:
-    """A function of a tensor whose channels lie in its second axis.
+    """A function of a tensor with channels in its second axis.
 
     Attributes:
-        name: Its name, as `NAMES` has it.
+        name: Its name in `NAMES`.
         function: The function.
     """
 
@@ -27,22 +27,22 @@ class Activation:
     function: Callable[[Tensor], Tensor]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The activated tensor."""
+        """Return the activated tensor."""
         return self.function(x)
 
 
 def linear(x: Tensor) -> Tensor:
-    """The tensor itself."""
+    """Return the tensor itself."""
     return x
 
 
 def old_hard_sigmoid(x: Tensor) -> Tensor:
-    """Keras 2's: 0.2 x + 0.5 between 0 and 1."""
+    """Hard sigmoid of Keras 2: 0.2 x + 0.5, clipped to 0 and 1."""
     return (0.2 * x + 0.5).clamp(0, 1)
 
 
 def relu(x: Tensor, *, most: float | None, slope: float, threshold: float) -> Tensor:
-    """Keras's general ReLU: x above the threshold, slope (x - threshold) below it, at most `most`."""
+    """General ReLU of Keras: x above the threshold, slope (x - threshold) below it, at most `most`."""
     if threshold == 0 and slope == 0:
         return F.relu(x) if most is None else x.clamp(0, most)
     y = torch.where(x >= threshold, x, slope * (x - threshold))
@@ -78,17 +78,17 @@ _SYNONYMS = {"swish": "silu", "hardswish": "hardsilu", "logsoftmaxv2": "logsoftm
 
 
 def named(value: Any, place: str, keras: int = 3) -> Activation:
-    """The activation that Keras calls so.
+    """Return the activation with a Keras name.
 
-    `leaky_relu` has a slope of 0.2, as Keras's function; `LeakyReLU`, the layer's name, one of 0.3, as its layer.
+    `leaky_relu`, the function's name, has a slope of 0.2; `LeakyReLU`, the layer's name, one of 0.3, as in Keras.
 
     Args:
         value: A name, or Keras's mapping for one.
-        place: The key, for sentences.
+        place: The key, for error messages.
         keras: The major version of Keras: version 2's `hard_sigmoid` is steeper.
 
     Raises:
-        ConfigError: When there is none of that name.
+        ConfigError: When there is no such activation.
     """
     if isinstance(value, Mapping):
         config = value.get("config")
@@ -108,6 +108,6 @@ def named(value: Any, place: str, keras: int = 3) -> Activation:
 
 
 def canonical(name: str) -> str:
-    """A name as `NAMES` has it, where it has it."""
+    """Return the spelling of a name in `NAMES`, or the name itself if it is not there."""
     plain = name.split(">")[-1].replace("_", "").lower()
     return _SYNONYMS.get(plain, plain)

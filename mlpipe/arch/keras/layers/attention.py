@@ -1,4 +1,4 @@
-"""Keras's layers of attention: each step of one sequence is a mean of another one's, by how well they fit.
+"""Keras's attention layers: each step of one sequence becomes a weighted mean of the steps of another.
 
 Source: the documentation of `keras.layers`; Vaswani et al. 2017, Luong et al. 2015, Bahdanau et al. 2015.
 """
@@ -19,7 +19,7 @@ Masks = Sequence[Tensor | None]
 
 
 def _allowed(scores: Tensor, masks: Masks, is_causal: bool, *, by_query: bool) -> Tensor | None:
-    """Which step may look at which, shape (n or 1, queries, values); None: every one at all."""
+    """Return the attention mask, shape (n or 1, queries, values); None: no restriction."""
     attention_mask: Tensor | None = None
     mask_axes = [(0, -1), (1, -2), (2, -2)] if by_query else [(1, -2)]
     for number, axis in mask_axes:
@@ -33,20 +33,20 @@ def _allowed(scores: Tensor, masks: Masks, is_causal: bool, *, by_query: bool) -
 
 
 class MultiHead(nn.Module):
-    """Attention in several heads, each of queries, keys and values of its own (MultiHeadAttention).
+    """Multi-head attention (MultiHeadAttention).
 
     Args:
-        sizes: Channels of the query, the value and the key.
-        heads: How many.
-        key_size: Numbers of a query and a key in a head.
-        value_size: Numbers of a value in a head.
-        outputs: Channels that come out.
-        bias: Whether there are some.
-        dropout: The share of fits that is dropped.
-        is_causal: Whether a step looks at no later one.
+        sizes: Channels of query, value and key.
+        heads: Number of heads.
+        key_size: Size of queries and keys per head.
+        value_size: Size of values per head.
+        outputs: Output channels.
+        bias: Whether projections have a bias.
+        dropout: Dropout rate of the attention weights.
+        is_causal: Whether a step attends to no later step.
 
     Attributes:
-        keeps_marks: Marks of the query hold for what comes out.
+        keeps_marks: The step mask of the query also applies to the output.
     """
 
     keeps_marks = True
@@ -71,7 +71,7 @@ class MultiHead(nn.Module):
         self.output = nn.Linear(heads * value_size, outputs, bias=bias)
 
     def forward(self, query: Tensor, value: Tensor, key: Tensor | None = None, *, masks: Masks = ()) -> Tensor:
-        """Shape (n, outputs, steps of the query); all inputs are (n, channels, steps)."""
+        """Return shape (n, outputs, steps of the query); all inputs are (n, channels, steps)."""
         masks = masks if key is not None else masks[:2]
         parts = zip((self.query, self.key, self.value), (query, value if key is None else key, value), strict=True)
         queries, keys, values = (self._apart(layer(x.transpose(1, 2))) for layer, x in parts)
@@ -84,22 +84,22 @@ class MultiHead(nn.Module):
         return outputs.transpose(1, 2)
 
     def _apart(self, x: Tensor) -> Tensor:
-        """Shape (n, heads, steps, numbers) of (n, steps, heads x numbers)."""
+        """Split (n, steps, heads x size) into shape (n, heads, steps, size)."""
         return x.reshape(*x.shape[:-1], self.heads, -1).transpose(1, 2)
 
 
 class Attention(nn.Module):
-    """Attention without weights of inputs (Attention, AdditiveAttention).
+    """Attention without projections of its inputs (Attention, AdditiveAttention).
 
     Args:
-        way: `dot`: products of queries and keys; `concat`: the tanh of their sums, over channels.
-        scaled: Numbers of a learned factor, of the fits or of each channel; 0: there is none.
-        weighted: Whether fits of `concat` have a factor of their own.
-        dropout: The share of fits that is dropped.
-        is_causal: Whether a step looks at no later one.
+        way: `dot`: products of queries and keys; `concat`: the tanh of their sums, summed over channels.
+        scaled: Size of a learned factor of the scores or of each channel; 0: none.
+        weighted: Whether `concat` scores have a learned factor.
+        dropout: Dropout rate of the attention weights.
+        is_causal: Whether a step attends to no later step.
 
     Attributes:
-        keeps_marks: Marks of the query hold for what comes out.
+        keeps_marks: The step mask of the query also applies to the output.
     """
 
     keeps_marks = True
@@ -111,7 +111,7 @@ class Attention(nn.Module):
         self.weight = nn.Parameter(torch.ones(1)) if weighted else None
 
     def forward(self, query: Tensor, value: Tensor, key: Tensor | None = None, *, masks: Masks = ()) -> Tensor:
-        """Shape (n, channels of the value, steps of the query); all inputs are (n, channels, steps)."""
+        """Return shape (n, channels of the value, steps of the query); all inputs are (n, channels, steps)."""
         queries, keys = query.transpose(1, 2), (value if key is None else key).transpose(1, 2)
         if self.way == "dot":
             scores = queries @ keys.transpose(1, 2)
@@ -119,7 +119,7 @@ class Attention(nn.Module):
         else:
             sums = queries.unsqueeze(2) + keys.unsqueeze(1)
             if self.weight is None:
-                # Bahdanau's: a factor of each channel.
+                # Bahdanau's attention: a factor for each channel.
                 activations = torch.tanh(sums)
                 scores = (activations if self.scale is None else activations * self.scale).sum(-1)
             else:
@@ -134,14 +134,14 @@ class Attention(nn.Module):
 
 
 def multi_head(keys: Keys, shapes: Sequence[Shape]) -> Made:
-    """MultiHeadAttention, of (steps, channels)."""
+    """MultiHeadAttention, for (steps, channels)."""
     sizes = _sizes(keys, shapes)
     heads, key_size = keys.count("num_heads"), keys.count("key_dim")
     value_size, bias = keys.count("value_dim", key_size), keys.flag("use_bias", True)
     outputs = keys.sizes("output_shape", 1, sizes[0])[0]
     keys.only("attention_axes", [1], (1,), fix="leave it out: attention is along the steps")
     for key in ("query_shape", "key_shape", "value_shape"):
-        # What Keras 2 was built with; the network says it, too.
+        # Build shapes of Keras 2; the network implies them.
         keys.value(key, None)
     for key, usual in (("flash_attention", False), ("sliding_window", None), ("use_gate", False)):
         keys.only(key, usual)
@@ -169,7 +169,7 @@ def _joined_first(kernel: Tensor) -> Tensor:
 
 
 def attention(keys: Keys, shapes: Sequence[Shape]) -> Made:
-    """Attention and AdditiveAttention, of (steps, channels)."""
+    """Attention and AdditiveAttention, for (steps, channels)."""
     sizes = _sizes(keys, shapes)
     is_additive = keys.kind == "AdditiveAttention"
     way = "concat" if is_additive else keys.choice("score_mode", ("dot", "concat"), "dot")
@@ -188,7 +188,7 @@ def _of_one(number: Tensor) -> Tensor:
 
 
 def _sizes(keys: Keys, shapes: Sequence[Shape]) -> tuple[int, int, int]:
-    """Channels of query, value and key."""
+    """Return the channels of query, value and key."""
     if not 2 <= len(shapes) <= 3:
         keys.wrong("inbound_nodes", "must name query and value, perhaps a key", got=len(shapes))
     query, value, key = (keys.rank(shape, 1) for shape in (*shapes, shapes[1])[:3])
@@ -196,7 +196,7 @@ def _sizes(keys: Keys, shapes: Sequence[Shape]) -> tuple[int, int, int]:
 
 
 def _is_causal(keys: Keys) -> bool:
-    """Whether the call says so, or, in early versions, the layer."""
+    """Return whether attention is causal, according to the call or, in early versions, the layer."""
     keys.only("return_attention_scores", False)
     called, own = keys.flag("use_causal_mask", False), keys.flag("causal", False)
     return called or own

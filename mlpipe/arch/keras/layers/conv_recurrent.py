@@ -1,4 +1,4 @@
-"""Keras's ConvLSTM1D to 3D: a long short-term memory whose states are maps."""
+"""Keras's ConvLSTM1D to 3D: LSTMs whose states are feature maps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlpipe.arch.keras.layers.recurrent import ForgetBias, Options, check_states
 
 
 class ConvLstm(nn.Module):
-    """The memory (Shi et al. 2015, without peepholes).
+    """A convolutional LSTM (Shi et al. 2015, without peepholes).
 
     Args:
-        given: The convolution of what goes in, with a block of maps for each gate.
-        recurred: That of the states.
-        options: How it goes; what is dropped is drawn for each gate.
+        given: The convolution of the inputs, with a block of maps for each gate.
+        recurred: The convolution of the states.
+        options: Options of the recurrence; dropout is drawn for each gate.
     """
 
     def __init__(self, given: PaddedConv, recurred: PaddedConv, options: Options) -> None:
@@ -28,11 +28,11 @@ class ConvLstm(nn.Module):
         self.given, self.recurred, self.options = given, recurred, options
 
     def forward(self, x: Tensor, *states: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The last maps (n, filters, ...), or those of all steps (n, filters, steps, ...); behind them the states.
+        """Return the last maps (n, filters, ...), or those of all steps (n, filters, steps, ...), followed by the states.
 
         Args:
             x: Shape (n, channels, steps, ...).
-            states: Those that it begins with, (n, filters, ...) each; none: zeros.
+            states: Initial states, (n, filters, ...) each; none: zeros.
         """
         options, steps = self.options, x.movedim(2, 0)
         outputs: list[Tensor] = []
@@ -40,7 +40,7 @@ class ConvLstm(nn.Module):
         for step in steps.flip(0) if options.is_backwards else steps:
             entered = self._of_gates(self.given, step, wet)
             if not states:
-                # Zeros of the size of what the first convolution gives.
+                # Zeros in the output shape of the first convolution.
                 states = (torch.zeros_like(entered.chunk(4, 1)[0]),) * 2
             if state_masks is None:
                 state_masks = _drawn(states[0], options.recurrent_dropout, self.training)
@@ -52,7 +52,7 @@ class ConvLstm(nn.Module):
         return (maps, *states) if options.states else maps
 
     def _of_gates(self, layer: PaddedConv, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
-        """A convolution of maps of which each gate may see others."""
+        """Convolve maps that may have another dropout mask for each gate."""
         if not masks:
             maps: Tensor = layer(x)
             return maps

@@ -1,4 +1,4 @@
-"""Keras's dense and convolutional layers as modules of torch: plain ones wherever torch has the same padding."""
+"""Keras's dense and convolutional layers as torch modules, plain ones where torch has the same padding."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class PaddedConv(nn.Module):
 
     Args:
         weight: Shape (outputs, inputs / groups, kernel...).
-        bias: Whether there is one.
-        strides: By axis.
-        dilation: By axis.
-        groups: How many groups the channels are in.
-        pads: Zeros before and after each axis; None: `same`, which depends on the size of what comes in.
+        bias: Whether there is a bias.
+        strides: Stride of each axis.
+        dilation: Dilation of each axis.
+        groups: Number of channel groups.
+        pads: Zeros before and after each axis; None: `same`, which depends on the input size.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class PaddedConv(nn.Module):
         self._convolve = _CONV[len(strides)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution, shape (n, outputs, ...)."""
+        """Return the convolution, shape (n, outputs, ...)."""
         pads: Sequence[tuple[int, int]] | None = self.pads
         if pads is None:
             kernel = self.weight.shape[2:]
@@ -56,15 +56,15 @@ class PaddedConv(nn.Module):
 
 
 class TransposedConv(nn.Module):
-    """A transposed convolution whose output Keras's rules crop: `same` gives stride times the input's size.
+    """A transposed convolution with its output cropped by Keras's rules: `same` gives stride times the input size.
 
     Args:
         weight: Shape (inputs, outputs, kernel...).
-        outputs: How many channels come out.
-        bias: Whether there is one.
-        strides: By axis.
-        dilation: By axis.
-        crops: What is cropped before and after each axis; negative amounts add zeros.
+        outputs: Number of output channels.
+        bias: Whether there is a bias.
+        strides: Stride of each axis.
+        dilation: Dilation of each axis.
+        crops: Amounts to crop before and after each axis; negative amounts add zeros.
     """
 
     def __init__(self, weight: Tensor, outputs: int, bias: bool, strides: Shape, dilation: Shape, crops: Pads) -> None:
@@ -72,24 +72,24 @@ class TransposedConv(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.strides, self.dilation = strides, dilation
-        # torch crops both sides alike; the rest is cut off, or added, at the sides.
+        # torch crops both sides equally; the difference is cropped or added separately.
         self.common = tuple(max(min(pair), 0) for pair in crops)
         self.rest = tuple((-(a - c), -(b - c)) for (a, b), c in zip(crops, self.common, strict=True))
         self._convolve = _TRANSPOSED[len(strides)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The transposed convolution, shape (n, outputs, ...)."""
+        """Return the transposed convolution, shape (n, outputs, ...)."""
         y = self._convolve(x, self.weight, None, self.strides, self.common, 0, 1, self.dilation)
         y = padded(y, self.rest)
         return y if self.bias is None else y + self.bias.view(-1, *[1] * len(self.strides))
 
 
 class Separable(nn.Module):
-    """A convolution of each channel alone, followed by one of 1 x 1.
+    """A depthwise convolution followed by a pointwise (1 x 1) one.
 
     Args:
-        depthwise: The first.
-        pointwise: The second.
+        depthwise: The depthwise convolution.
+        pointwise: The pointwise convolution.
     """
 
     def __init__(self, depthwise: nn.Module, pointwise: nn.Module) -> None:
@@ -97,37 +97,37 @@ class Separable(nn.Module):
         self.depthwise, self.pointwise = depthwise, pointwise
 
     def forward(self, x: Tensor) -> Tensor:
-        """Both, one after the other."""
+        """Apply both convolutions."""
         y: Tensor = self.pointwise(self.depthwise(x))
         return y
 
 
 class DenseOfMaps(nn.Linear):
-    """A linear layer of the channels of each place."""
+    """A linear layer over the channels at each position."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, outputs, ...)."""
+        """Return shape (n, outputs, ...)."""
         return first(super().forward(with_channels_last(x)))
 
 
 def transposed_kernel(kernel: Tensor) -> Tensor:
-    """Keras's kernel with its last two axes first, in reverse order."""
+    """Return Keras's kernel with its last two axes moved to the front, in reverse order."""
     return kernel.movedim((-1, -2), (0, 1))
 
 
 def spread(kernel: Tensor) -> Tensor:
-    """A depthwise kernel (k..., channels, multiplier) as torch has it, (channels * multiplier, 1, k...)."""
+    """Convert a depthwise kernel (k..., channels, multiplier) to torch's layout, (channels * multiplier, 1, k...)."""
     front = kernel.movedim((-2, -1), (0, 1))
     return front.reshape(-1, 1, *front.shape[2:])
 
 
 def same(tensor: Tensor) -> Tensor:
-    """The tensor as it is."""
+    """Return the tensor unchanged."""
     return tensor
 
 
 def dense(keys: Keys, shape: Shape) -> Made:
-    """Dense: of the last axis, as in Keras."""
+    """Dense, over the last axis, as in Keras."""
     units, bias = keys.count("units"), keys.flag("use_bias", True)
     module = (nn.Linear if len(shape) == 1 else DenseOfMaps)(shape[-1], units, bias=bias)
     slots = {
@@ -153,14 +153,14 @@ def convolution(keys: Keys, shape: Shape, dims: int) -> Made:
 
 
 def depthwise(keys: Keys, shape: Shape, dims: int) -> Made:
-    """DepthwiseConv1D, DepthwiseConv2D, and a DepthwiseConv3D that Keras has not."""
+    """DepthwiseConv1D, DepthwiseConv2D, and a DepthwiseConv3D that Keras does not have."""
     inputs, bias = keys.rank(shape, dims), keys.flag("use_bias", True)
     multiplier = keys.count("depth_multiplier", 1)
     kernel, strides, dilation, pads = _window(keys, dims)
     keys.only("groups", 1)
     keys.only("filters")
     for key in ("kernel_initializer", "kernel_regularizer", "kernel_constraint"):
-        # Keras 2 writes those of the layer's base class, which it has no kernel for.
+        # Keras 2 also writes the kernel keys of the base class, which have no effect here.
         keys.value(key, "")
     outputs = inputs * multiplier
     module = _conv(inputs, outputs, kernel, strides, dilation, inputs, bias, pads)
@@ -216,7 +216,7 @@ def transposed(keys: Keys, shape: Shape, dims: int) -> Made:
 
 
 def _crops(mode: str, kernel: int, stride: int, dilation: int, extra: int | None) -> tuple[int, int]:
-    """Values to crop at both ends of (length - 1) stride + kernel; Keras's rules, those of its backend for JAX."""
+    """Return the values to crop at both ends of (length - 1) stride + kernel, by the rules of Keras's JAX backend."""
     field = (kernel - 1) * dilation + 1
     if mode == "valid":
         return 0, -(max(field, stride) - field if extra is None else extra)
@@ -226,7 +226,7 @@ def _crops(mode: str, kernel: int, stride: int, dilation: int, extra: int | None
 
 
 def _window(keys: Keys, dims: int) -> tuple[Shape, Shape, Shape, Pads | None]:
-    """Kernel, strides, dilation, and what is padded where that does not depend on the input's size."""
+    """Return kernel, strides, dilation, and the padding if it does not depend on the input size."""
     kernel = keys.sizes("kernel_size", dims)
     strides, dilation = keys.sizes("strides", dims, 1), keys.sizes("dilation_rate", dims, 1)
     keys.channels_last()
@@ -254,7 +254,7 @@ def _conv(
     bias: bool,
     pads: Pads | None,
 ) -> nn.Module:
-    """A module of torch where both sides are padded alike, else one that pads by itself."""
+    """Return a torch convolution if both sides have equal padding, else a `PaddedConv`."""
     if pads is not None and all(before == after for before, after in pads):
         sides: Any = tuple(before for before, _ in pads)
         plain: Any = _PLAIN[len(kernel)]

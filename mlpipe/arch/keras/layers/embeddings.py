@@ -1,4 +1,4 @@
-"""Keras's Embedding: a vector that is learned for each whole number."""
+"""Keras's Embedding: a learned vector for each integer."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from mlpipe.arch.keras.layers.reading import Keys, Shape, Slot
 
 
 class Vectors(nn.Embedding):
-    """A vector for each number; fractions are cut off."""
+    """An embedding; fractional inputs are truncated."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, vector, ...), of numbers (n, ...) or (n, channels, ...).
+        """Return shape (n, vector, ...) for integers (n, ...) or (n, channels, ...).
 
         Raises:
-            IndexError: When a number has no vector.
+            IndexError: When an integer has no vector.
         """
         return first(super().forward(with_channels_last(x).long()))
 
     def no_weight_decay(self) -> set[str]:
-        """Its vectors, as in networks of timm."""
+        """Return the name of its vectors, as networks of timm do."""
         return {"weight"}
 
 
 class MarkedVectors(Vectors):
-    """Vectors of steps, of which those with the number 0 count for nothing."""
+    """An embedding of steps that masks steps with the number 0."""
 
     def marked(self, x: Tensor) -> Tensor:
-        """True for steps that count, shape (n, steps)."""
+        """Return the step mask, True for steps that count, shape (n, steps)."""
         return x.long() != 0
 
 

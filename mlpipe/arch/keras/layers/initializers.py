@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlpipe.errors import ConfigError, did_you_mean, problem
 
-# Deviation of a standard normal cut off at two deviations; Keras divides by it.
+# Standard deviation of a standard normal distribution truncated at +-2; Keras divides by it.
 _CUT = 0.87962566103423978
 _SCALED = {
     "glorotuniform": (1.0, "fan_avg", "uniform"),
@@ -38,7 +38,7 @@ _SYNONYMS = {"normal": "randomnormal", "uniform": "randomuniform", "one": "ones"
 
 @dataclass(frozen=True)
 class Initializer:
-    """A way to draw weights.
+    """An initializer of weights.
 
     Attributes:
         name: Its name in lower case, without underscores.
@@ -49,7 +49,7 @@ class Initializer:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
-        """New weights in Keras's layout: inputs and outputs are the last two axes."""
+        """Return new weights in Keras's layout: inputs and outputs are the last two axes."""
         empty, options = torch.empty(shape), self.options
         match self.name:
             case "zeros" | "ones":
@@ -71,11 +71,11 @@ class Initializer:
 
 
 def read(value: Any, place: str) -> Initializer:
-    """The initializer that a name or a mapping of Keras describes.
+    """Return the initializer for a name or a mapping of Keras.
 
     Args:
         value: Such as `glorot_uniform`, or `{class_name: VarianceScaling, config: {...}}`.
-        place: The key, for sentences.
+        place: The key, for error messages.
 
     Raises:
         ConfigError: When there is no such initializer or option.
@@ -116,7 +116,7 @@ def _checked(options: dict[str, Any], place: str) -> dict[str, Any]:
 
 
 def _scaled(empty: Tensor, scale: float, mode: str, distribution: str) -> Tensor:
-    """Weights whose variance is a scale over the number of inputs, outputs, or their mean."""
+    """Return weights whose variance is a scale divided by the number of inputs, of outputs, or their mean."""
     field_size = math.prod(empty.shape[:-2])
     shape = empty.shape if empty.ndim > 1 else (*empty.shape, *empty.shape)
     inputs, outputs = shape[-2] * field_size, shape[-1] * field_size

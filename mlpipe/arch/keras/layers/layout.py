@@ -1,4 +1,4 @@
-"""Axis order: channels, last in Keras, are the second axis in torch."""
+"""Axis order: channels are last in Keras and second in torch."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from torch import Tensor
 
 
 def with_channels_last(x: Tensor) -> Tensor:
-    """A tensor with its channels last, as Keras has it."""
+    """Move the channels of a tensor to the end, as in Keras."""
     return x.movedim(1, -1) if x.ndim > 2 else x
 
 
 def first(x: Tensor) -> Tensor:
-    """A tensor of Keras with its channels second, as torch has it."""
+    """Move the channels of a Keras tensor to the second axis, as in torch."""
     return x.movedim(-1, 1) if x.ndim > 2 else x
 
 
 def stored(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of Keras, without the batch, as torch has it."""
+    """Convert a Keras shape, without the batch, to torch's order."""
     return (shape[-1], *shape[:-1])
 
 
 def keras_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of torch, without the batch, as Keras has it."""
+    """Convert a torch shape, without the batch, to Keras's order."""
     return (*shape[1:], shape[0])
 
 
 def torch_axis(number: int, rank: int) -> int:
-    """The axis of a torch tensor that is one of Keras's; both count the batch.
+    """Return the torch axis for a Keras axis; both count the batch.
 
     Raises:
         IndexError: When there is no such axis, or it is the batch.
@@ -41,13 +41,13 @@ def torch_axis(number: int, rank: int) -> int:
 
 
 def same_padding(length: int, kernel: int, stride: int, dilation: int = 1) -> tuple[int, int]:
-    """Padding before and after an axis by TensorFlow's `same`: the odd one comes after it."""
+    """Return the padding before and after an axis for TensorFlow's `same`: an odd remainder goes after it."""
     total = max((-(-length // stride) - 1) * stride + (kernel - 1) * dilation + 1 - length, 0)
     return total // 2, total - total // 2
 
 
 def padded(x: Tensor, pads: Sequence[tuple[int, int]], value: float = 0.0) -> Tensor:
-    """A tensor with its spatial axes padded by a value; negative amounts crop."""
+    """Pad the spatial axes of a tensor with a value; negative amounts crop."""
     if not any(amount for pair in pads for amount in pair):
         return x
     return F.pad(x, [amount for pair in reversed(pads) for amount in pair], value=value)

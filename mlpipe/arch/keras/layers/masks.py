@@ -1,4 +1,4 @@
-"""Steps of a sequence that count for nothing: which of Keras's layers mark them, go by the marks, or hand them on."""
+"""Step masks of sequences: which layers of Keras create, use or pass on the mask of steps that do not count."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlpipe.arch.keras.layers.reading import Keys, Shape
 from mlpipe.arch.keras.layers.shapes import Activate
 from mlpipe.errors import ConfigError, problem
 
-# Of these Keras 3 gives marks to none that is given states, too.
+# Keras 3 passes no mask to these layers when they get initial states.
 _OF_STATES = ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
-# What goes by marks: its module takes them as `masks`, one for each input; and whether marks of the first go on behind it.
+# Layers that use masks: their module takes them as `masks`, one for each input.
 USING = (
     *(*_OF_STATES, "MultiHeadAttention", "Attention", "AdditiveAttention"),
     "GlobalAveragePooling1D",
@@ -28,19 +28,19 @@ _KEEPING = frozenset(
         *("Normalization", "Rescaling", "Identity", "ActivityRegularization", "SpatialDropout1D", "TimeDistributed"),
     )
 )
-# Keras would go by marks there in a way that there is none of here.
+# Keras uses masks in these layers in a way that is not supported here.
 _REFUSED = ("Softmax", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What a call of a layer has to do with marks of steps.
+    """How a call of a layer handles step masks.
 
     Attributes:
-        makes: Its module has `marked`, which makes them of its input.
-        uses: Its module takes them as `masks`, None where an input has none.
-        keeps: Those of its first input hold for its first output.
-        joins: `any` or `all`, of those of several inputs.
+        makes: Its module has a method `marked` that computes the mask from its input.
+        uses: Its module takes `masks`, with None for an input without a mask.
+        keeps: The mask of the first input applies to the first output.
+        joins: `any` or `all`, the way to combine the masks of several inputs.
     """
 
     makes: bool = False
@@ -49,12 +49,12 @@ class Marks:
     joins: str = ""
 
     def __bool__(self) -> bool:
-        """Whether it has to do with them at all."""
+        """Return whether the call handles masks at all."""
         return self.makes or self.uses or self.keeps or bool(self.joins)
 
     @property
     def goes_on(self) -> bool:
-        """Whether what comes out is marked."""
+        """Whether the output has a mask."""
         return self.makes or self.keeps or bool(self.joins)
 
 
@@ -68,19 +68,19 @@ def of_call(
     *,
     norms_by_marks: bool = True,
 ) -> Marks:
-    """What a call has to do with marks.
+    """Return how a call handles masks.
 
     Args:
-        kind: The layer's class.
+        kind: Class of the layer.
         module: Its module.
-        marked: Whether each of its inputs has marks.
-        shape: Of its first input, channels last.
-        place: The layer, for the sentence.
+        marked: Whether each of its inputs has a mask.
+        shape: Shape of its first input, channels last.
+        place: The layer, for the error message.
         keras: The major version of Keras.
-        norms_by_marks: Whether that version's batch normalisations leave marked steps out of their statistics.
+        norms_by_marks: Whether that version's batch normalisations exclude masked steps from their statistics.
 
     Raises:
-        ConfigError: When Keras would go by marks there in a way that is not supported.
+        ConfigError: When Keras would use the mask in a way that is not supported.
     """
     if hasattr(module, "marked"):
         return Marks(makes=True)
@@ -93,9 +93,9 @@ def of_call(
     if kind in USING:
         keeps = bool(getattr(module, "keeps_marks", False)) and marked[0]
         return Marks(uses=keras == 2 or kind not in _OF_STATES or len(marked) == 1, keeps=keeps)
-    # Of maps Keras 2 takes a fused kernel, which goes by no marks.
+    # For maps Keras 2 uses a fused kernel, which ignores masks.
     if kind == "BatchNormalization" and norms_by_marks and (keras == 3 or len(shape) == 2):
-        # In training; of another axis than the channels there is none that goes by marks.
+        # Masks matter in training; normalisation along another axis than the channels does not support them.
         if not isinstance(module, StepsBatchNorm):
             raise ConfigError(problem(place, "does not go by marked steps here", fix="set its axis to -1"))
         return Marks(uses=True, keeps=True)
@@ -104,14 +104,14 @@ def of_call(
             return Marks()
         if kind == "Concatenate" and getattr(module, "place", 1) != 1:
             raise ConfigError(problem(place, "joins marked steps, which is not supported", fix="join their channels"))
-        # Keras 3 takes a step that any input has, Keras 2 one that all have; an input without marks has every step.
+        # Keras 3 keeps steps that any input has, Keras 2 those that all have; an input without a mask has every step.
         unmarked_too = kind == "Concatenate" and not all(marked)
         return Marks() if keras == 3 and unmarked_too else Marks(joins="any" if keras == 3 else "all")
     return Marks(keeps=kind in _KEEPING or isinstance(module, Activate))
 
 
 def joined(masks: Sequence[Tensor | None], how: str) -> Tensor:
-    """Marks of several inputs as one.
+    """Combine the masks of several inputs.
 
     Args:
         masks: Shape (n, steps) each, True for steps that count; None: every step.
@@ -122,7 +122,7 @@ def joined(masks: Sequence[Tensor | None], how: str) -> Tensor:
 
 
 class Masking(nn.Module):
-    """Steps all of whose numbers are one value count for nothing, and become zeros.
+    """Masks steps whose values all equal one value, and sets them to zero.
 
     Args:
         value: That value.
@@ -133,15 +133,15 @@ class Masking(nn.Module):
         self.value = value
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, steps)."""
+        """Return shape (n, channels, steps)."""
         return x * self.marked(x).unsqueeze(1)
 
     def marked(self, x: Tensor) -> Tensor:
-        """True for steps that count, shape (n, steps)."""
+        """Return the step mask, True for steps that count, shape (n, steps)."""
         return (x != self.value).any(1)
 
 
 def masking(keys: Keys, shape: Shape) -> Masking:
-    """Masking, of (steps, channels)."""
+    """Masking, for (steps, channels)."""
     keys.rank(shape, 1)
     return Masking(keys.number("mask_value", 0.0))

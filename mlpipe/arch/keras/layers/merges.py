@@ -1,4 +1,4 @@
-"""Keras's layers that join several tensors into one."""
+"""Keras's layers that merge several tensors into one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 
 class Merge(nn.Module):
-    """Tensors joined number by number; sizes of 1 count for all, missing axes are added as Keras does.
+    """Elementwise merge of tensors; axes of size 1 are broadcast, missing axes are added as in Keras.
 
     Args:
-        join: Of two tensors.
-        mean: Divide by how many there are.
-        constants: Numbers that are joined, too, each with its place.
+        join: Function of two tensors.
+        mean: Divide by the number of tensors.
+        constants: Numbers that are merged, too, each with its position.
     """
 
     def __init__(
@@ -32,9 +32,9 @@ class Merge(nn.Module):
         self.join, self.mean, self.constants = join, mean, tuple(constants)
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """One tensor."""
+        """Return the merged tensor."""
         rank = max(x.ndim for x in tensors)
-        # Keras adds axes after the batch; channels, last there, are second here.
+        # Keras adds axes after the batch; its last axis, the channels, is the second here.
         even = [x[(slice(None), slice(None), *[None] * (rank - x.ndim))] for x in tensors]
         for place, number in self.constants:
             even.insert(place, tensors[0].new_tensor(number))
@@ -43,10 +43,10 @@ class Merge(nn.Module):
 
 
 class Concatenate(nn.Module):
-    """Tensors one after the other.
+    """Concatenation of tensors.
 
     Args:
-        place: The axis of torch's tensors.
+        place: The torch axis.
     """
 
     def __init__(self, place: int) -> None:
@@ -54,16 +54,16 @@ class Concatenate(nn.Module):
         self.place = place
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """One tensor."""
+        """Return the concatenated tensor."""
         return torch.cat(tensors, self.place)
 
 
 class Dot(nn.Module):
-    """Sums of products of two tensors along an axis of each, for every image.
+    """Batched dot product of two tensors along one axis of each.
 
     Args:
-        axes: The axis of each, as Keras counts.
-        normalize: Divide both by their length along it first.
+        axes: The axis of each, in Keras's order.
+        normalize: Normalise both to unit length along it first.
     """
 
     def __init__(self, axes: tuple[int, int], normalize: bool) -> None:
@@ -71,11 +71,11 @@ class Dot(nn.Module):
         self.axes, self.normalize = axes, normalize
 
     def forward(self, tensor: Tensor, other: Tensor) -> Tensor:
-        """The other axes of the first, then those of the second; shape (n, 1) where there are none."""
+        """Return the other axes of the first, then those of the second; shape (n, 1) if there are none."""
         both = [with_channels_last(tensor), with_channels_last(other)]
         if self.normalize:
             both = [F.normalize(x, dim=place) for x, place in zip(both, self.axes, strict=True)]
-        # Axis 0 is the images, 1 what is summed over; each further axis has a number of its own.
+        # Axis 0 is the batch, 1 is summed over; each further axis has a number of its own.
         numbers = [[0, *range(2, both[0].ndim)], [0, *range(both[0].ndim, both[0].ndim + both[1].ndim - 2)]]
         left = [0, *numbers[0][1:], *numbers[1][1:]]
         for own, place in zip(numbers, self.axes, strict=True):
@@ -105,7 +105,7 @@ def merge(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def dot(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
-    """Dot, over one axis of both or one of each."""
+    """Dot, over the same axis of both, or one axis of each."""
     setting = keys.value("axes")
     listed = [setting, setting] if isinstance(setting, int) else setting
     if len(shapes) != 2:
@@ -120,7 +120,7 @@ def dot(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
 
 
 def concatenate(keys: Keys, shapes: Sequence[Shape]) -> nn.Module:
-    """Concatenate, over Keras's axis."""
+    """Concatenate, along Keras's axis."""
     setting = keys.value("axis", -1)
     if not shapes:
         keys.wrong("inbound_nodes", "must name two inputs or more", got=0)

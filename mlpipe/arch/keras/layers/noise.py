@@ -1,4 +1,4 @@
-"""Keras's layers that change values at random in training only: noise, and dropout that keeps mean and variance."""
+"""Keras's random layers that are active in training only: noise, and dropout that keeps mean and variance."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 
 class GaussianNoise(nn.Module):
-    """Normal noise in training.
+    """Gaussian noise in training.
 
     Args:
         std: Its standard deviation.
-        is_factor: Whether values are multiplied by 1 plus the noise; it is added otherwise.
+        is_factor: Multiply by 1 plus the noise instead of adding it.
     """
 
     def __init__(self, std: float, is_factor: bool) -> None:
@@ -23,7 +23,7 @@ class GaussianNoise(nn.Module):
         self.std, self.is_factor = std, is_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training or self.std == 0:
             return x
         noise = self.std * torch.randn_like(x)
@@ -39,24 +39,24 @@ def gaussian_noise(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def gaussian_dropout(keys: Keys, shape: Shape) -> nn.Module:
-    """GaussianDropout: factors with the variance that dropout of this rate has (Srivastava et al. 2014)."""
+    """GaussianDropout: factors with the variance of dropout at this rate (Srivastava et al. 2014)."""
     rate = share(keys)
     return GaussianNoise(math.sqrt(rate / (1 - rate)), is_factor=True)
 
 
 def alpha_dropout(keys: Keys, shape: Shape) -> nn.Module:
-    """AlphaDropout, for selu (Klambauer et al. 2017): mean and variance stay."""
+    """AlphaDropout, for selu (Klambauer et al. 2017): keeps mean and variance."""
     keys.only("noise_shape")
     return nn.AlphaDropout(share(keys))
 
 
 def share(keys: Keys, key: str = "rate", default: float = 0.5) -> float:
-    """A share below 1.
+    """Return a share below 1.
 
     Args:
         keys: The layer's configuration.
-        key: What it stands under.
-        default: Where the file says none.
+        key: Name of the key.
+        default: The value if the file has none.
     """
     rate = keys.number(key, default)
     if not 0 <= rate < 1:

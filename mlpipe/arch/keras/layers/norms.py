@@ -1,4 +1,4 @@
-"""Keras's normalisations: batch, instance, layer, and that of pixels."""
+"""Keras's normalisation layers: batch, instance, group, layer, RMS, unit, and that of input pixels."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _INSTANCE = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
 
 
 class AlongAxis(nn.Module):
-    """A module for channels that works on another axis.
+    """Applies a module for channels to another axis.
 
     Args:
         norm: The module.
-        place: The axis of torch's tensor.
+        place: The torch axis.
     """
 
     def __init__(self, norm: nn.Module, place: int) -> None:
@@ -32,20 +32,20 @@ class AlongAxis(nn.Module):
         self.norm, self.place = norm, place
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y: Tensor = self.norm(x.movedim(self.place, 1))
         return y.movedim(1, self.place)
 
 
 class StepsBatchNorm(nn.BatchNorm1d):
-    """A batch normalisation along steps, of which some may count for nothing: they are in no mean and no variance."""
+    """A batch normalisation over steps that excludes masked steps from mean and variance."""
 
     def forward(self, x: Tensor, *, masks: Sequence[Tensor | None] = ()) -> Tensor:
-        """A tensor of the same shape, (n, channels, steps).
+        """Return a tensor of the same shape, (n, channels, steps).
 
         Args:
-            x: The numbers.
-            masks: For `x` True for steps that count, (n, steps).
+            x: The input.
+            masks: The mask of `x`, True for steps that count, (n, steps).
         """
         mask = masks[0] if masks else None
         if mask is None or not self.training or self.running_mean is None or self.running_var is None:
@@ -58,7 +58,7 @@ class StepsBatchNorm(nn.BatchNorm1d):
         with torch.no_grad():
             share = self.momentum or 0.0
             self.running_mean.lerp_(mean, share)
-            # As torch has it elsewhere, n / (n - 1) times that of the batch.
+            # The unbiased variance, as in torch's own batch normalisation.
             self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), share)
         normed = apart * torch.rsqrt(variance + self.eps).view(-1, 1)
         if self.affine:
@@ -70,14 +70,14 @@ _BATCH: dict[int, type[BatchNorm]] = {1: nn.BatchNorm1d, 2: StepsBatchNorm, 3: n
 
 
 class LayerNorm(nn.Module):
-    """Keras's layer normalisation: over some axes of each image.
+    """Keras's layer normalisation over some axes of each image.
 
     Args:
-        shape: The sizes of these axes.
+        shape: Sizes of these axes.
         axes: Their numbers in Keras, ascending.
-        eps: What the variance is increased by.
-        scale: Whether it learns a factor.
-        center: Whether it learns an offset.
+        eps: Added to the variance.
+        scale: Whether it has a learned factor.
+        center: Whether it has a learned offset.
     """
 
     def __init__(self, shape: Shape, axes: tuple[int, ...], eps: float, scale: bool, center: bool) -> None:
@@ -87,8 +87,8 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape)) if center else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
-        # The normalised axes last, in their order; then back to where they were.
+        """Return a tensor of the same shape."""
+        # Move the normalised axes to the end, in order, and back afterwards.
         y = with_channels_last(x)
         ends = tuple(range(y.ndim - len(self.axes), y.ndim))
         y = y.movedim(self.axes, ends)
@@ -97,14 +97,14 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Keras's group normalisation (Wu and He 2018): over all places and the channels of a group, of each image.
+    """Keras's group normalisation (Wu and He 2018) over all positions and the channels of a group, for each image.
 
     Args:
-        groups: How many groups the channels are in.
-        channels: How many channels there are.
-        eps: What the variance is increased by.
-        scale: Whether it learns a factor for each channel.
-        center: Whether it learns an offset for each channel.
+        groups: Number of channel groups.
+        channels: Number of channels.
+        eps: Added to the variance.
+        scale: Whether it has a learned factor for each channel.
+        center: Whether it has a learned offset for each channel.
     """
 
     def __init__(self, groups: int, channels: int, eps: float, scale: bool, center: bool) -> None:
@@ -114,17 +114,17 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if center else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape, channels second."""
+        """Return a tensor of the same shape, channels second."""
         return torch.group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
 
 class RmsNorm(nn.Module):
-    """Each image's values over their root mean square along some axes.
+    """Division of each image by its root mean square along some axes.
 
     Args:
-        shape: The sizes of these axes.
+        shape: Sizes of these axes.
         axes: Their numbers in Keras, ascending.
-        eps: What the mean square is increased by.
+        eps: Added to the mean square.
     """
 
     def __init__(self, shape: Shape, axes: tuple[int, ...], eps: float) -> None:
@@ -132,7 +132,7 @@ class RmsNorm(nn.Module):
         self.axes, self.eps, self.weight = axes, eps, nn.Parameter(torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y = with_channels_last(x)
         share = torch.rsqrt((y**2).mean(self.axes, keepdim=True) + self.eps)
         sizes = [size if place in self.axes else 1 for place, size in enumerate(y.shape)]
@@ -140,10 +140,10 @@ class RmsNorm(nn.Module):
 
 
 class UnitNorm(nn.Module):
-    """Each image's values over their length along some axes.
+    """Division of each image by its length along some axes.
 
     Args:
-        axes: The axes' numbers in Keras.
+        axes: Numbers of the axes in Keras.
     """
 
     def __init__(self, axes: tuple[int, ...]) -> None:
@@ -151,18 +151,18 @@ class UnitNorm(nn.Module):
         self.axes = axes
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         y = with_channels_last(x)
-        # The gradient of this length is zero where all values are, and not NaN.
+        # `vector_norm` has the gradient zero, not NaN, where all values are zero.
         return first(y / torch.linalg.vector_norm(y, dim=self.axes, keepdim=True).clamp(min=1e-12))
 
 
 class Normalize(nn.Module):
-    """Keras's Normalization: (x - mean) / deviation, both given.
+    """Keras's Normalization: (x - mean) / standard deviation, both given.
 
     Args:
         mean: One number, or one for each channel.
-        variance: Alike.
+        variance: One number, or one for each channel.
     """
 
     def __init__(self, mean: Tensor, variance: Tensor) -> None:
@@ -173,14 +173,14 @@ class Normalize(nn.Module):
         self.variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         shape = (1, -1, *[1] * (x.ndim - 2))
-        # Keras does not divide by less than its epsilon.
+        # Keras divides by at least its epsilon.
         return (x - self.mean.view(shape)) / self.variance.sqrt().clamp(min=1e-7).view(shape)
 
 
 def batch_norm(keys: Keys, shape: Shape) -> Made:
-    """BatchNormalization: its momentum is 1 minus torch's."""
+    """BatchNormalization; Keras's momentum is 1 minus torch's."""
     place = _axis(keys, shape)
     for key in ("renorm", "virtual_batch_size", "adjustment"):
         keys.only(key, False)
@@ -204,7 +204,7 @@ def batch_norm(keys: Keys, shape: Shape) -> Made:
 
 
 def instance_norm(keys: Keys, shape: Shape) -> Made:
-    """InstanceNormalization, which Keras has not: its keys and defaults are torch's."""
+    """InstanceNormalization, which Keras does not have: keys and defaults are torch's."""
     if len(shape) not in _INSTANCE:
         keys.wrong("input", "needs spatial axes", got=shape)
     eps, momentum = keys.number("epsilon", 1e-5), keys.number("momentum", 0.1)
@@ -220,7 +220,7 @@ def instance_norm(keys: Keys, shape: Shape) -> Made:
 
 
 def group_norm(keys: Keys, shape: Shape) -> Made:
-    """GroupNormalization; -1 groups are as many as there are channels."""
+    """GroupNormalization; -1 groups means one per channel."""
     place = _axis(keys, shape)
     channels = shape[-1] if place == 1 else shape[place - 2]
     groups = keys.count("groups", 32, least=-1)
@@ -253,21 +253,21 @@ def layer_norm(keys: Keys, shape: Shape) -> Made:
 
 
 def _learned_slots(keys: Keys, sizes: Shape, scale: bool, center: bool) -> dict[str, Slot]:
-    """The factor and the offset that a normalisation learns, where it does."""
+    """Return the slots of the factor and the offset that a normalisation learns."""
     gamma, beta = keys.initializer("gamma_initializer", "Ones"), keys.initializer("beta_initializer", "Zeros")
     slots = {"gamma": Slot("weight", sizes, same, gamma)} if scale else {}
     return slots | ({"beta": Slot("bias", sizes, same, beta)} if center else {})
 
 
 def _along(norm: nn.Module, slots: dict[str, Slot], place: int) -> Made:
-    """A normalisation of channels, along the axis that `_axis` gave."""
+    """Return a normalisation of channels along the axis from `_axis`."""
     if place == 1:
         return norm, slots
     return AlongAxis(norm, place), {key: slot.inside("norm") for key, slot in slots.items()}
 
 
 def normalization(keys: Keys, shape: Shape) -> Made:
-    """Normalization, of channels: with numbers in the file, or in the file of weights."""
+    """Normalization over channels, with statistics from the file or from the weights file."""
     setting = keys.value("axis", -1) if keys.config.get("axis", -1) is not None else None
     listed = setting if isinstance(setting, list) else [setting]
     if setting not in (None, []) and listed not in ([-1], [len(shape)]):
@@ -291,7 +291,7 @@ def _numbers(keys: Keys, key: str, channels: int, default: float) -> Tensor:
 
 
 def _axes(keys: Keys, shape: Shape) -> tuple[tuple[int, ...], Shape]:
-    """The numbers of the axes that `axis` means, ascending, as Keras counts them, and their sizes."""
+    """Return the axes in `axis`, ascending, in Keras's numbering, and their sizes."""
     setting = keys.value("axis", -1)
     listed = setting if isinstance(setting, Sequence) and not isinstance(setting, str) else [setting]
     if not listed or not all(isinstance(item, int) for item in listed):
@@ -303,7 +303,7 @@ def _axes(keys: Keys, shape: Shape) -> tuple[tuple[int, ...], Shape]:
 
 
 def _axis(keys: Keys, shape: Shape) -> int:
-    """The axis of torch's tensor that `axis` means; Keras writes it as 3, [3] or -1."""
+    """Return the torch axis for `axis`; Keras writes it as 3, [3] or -1."""
     setting = keys.value("axis", -1)
     number = setting[0] if isinstance(setting, list) and len(setting) == 1 else setting
     try:
@@ -313,7 +313,7 @@ def _axis(keys: Keys, shape: Shape) -> int:
 
 
 def _make_constant(norm: nn.Module, name: str) -> None:
-    """Turn a parameter that Keras has not into a constant of the same name."""
+    """Turn a parameter that Keras does not have into a constant of the same name."""
     value = getattr(norm, name).detach()
     delattr(norm, name)
     norm.register_buffer(name, value)

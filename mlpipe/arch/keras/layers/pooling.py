@@ -1,4 +1,4 @@
-"""Keras's pooling layers: `same` pads the maximum with minus infinity and leaves the padding out of the mean."""
+"""Keras's pooling layers: `same` pads with minus infinity for maxima and excludes the padding from means."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _MEAN: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: 
 
 
 class Pool(nn.Module):
-    """The maximum, or mean, of windows.
+    """Maximum or mean over windows.
 
     Args:
         way: `max` or `mean`.
-        size: By axis.
-        strides: By axis.
-        pads: `valid`, `same`, or how much is padded before and after each axis.
+        size: Window size of each axis.
+        strides: Stride of each axis.
+        pads: `valid`, `same`, or the padding on both sides of each axis.
     """
 
     def __init__(self, way: str, size: Shape, strides: Shape, pads: str | Shape) -> None:
@@ -38,7 +38,7 @@ class Pool(nn.Module):
         self.way, self.size, self.strides, self.pads = way, size, strides, pads
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, ...)."""
+        """Return shape (n, channels, ...)."""
         pairs = self._amounts(x.shape[2:])
         if all(before == after and 2 * before <= size for (before, after), size in zip(pairs, self.size, strict=True)):
             sides = [before for before, _ in pairs]
@@ -60,11 +60,11 @@ class Pool(nn.Module):
 
 
 class AdaptivePool(nn.Module):
-    """The maximum, or mean, of windows that give a size, whatever the input's.
+    """Maximum or mean over windows, for a fixed output size.
 
     Args:
         way: `max` or `mean`.
-        size: What comes out, by axis.
+        size: Output size of each axis.
     """
 
     def __init__(self, way: str, size: Shape) -> None:
@@ -72,16 +72,16 @@ class AdaptivePool(nn.Module):
         self.size, self._pool = size, _ADAPTIVE[way, len(size)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, ...)."""
+        """Return shape (n, channels, ...)."""
         return self._pool(x, self.size)
 
 
 class GlobalPool(nn.Module):
-    """The maximum, or mean, of each channel.
+    """Maximum or mean of each channel.
 
     Args:
         way: `max` or `mean`.
-        keep: Keep the axes, with one place each.
+        keep: Keep the spatial axes with size 1.
     """
 
     def __init__(self, way: str, keep: bool) -> None:
@@ -89,11 +89,11 @@ class GlobalPool(nn.Module):
         self.way, self.keep = way, keep
 
     def forward(self, x: Tensor, *, masks: Sequence[Tensor | None] = ()) -> Tensor:
-        """Shape (n, channels), or (n, channels, 1, ...).
+        """Return shape (n, channels), or (n, channels, 1, ...).
 
         Args:
             x: Shape (n, channels, ...).
-            masks: For a mean over steps True for those that count, (n, steps).
+            masks: For a mean over steps, the mask, True for steps that count, (n, steps).
         """
         axes = tuple(range(2, x.ndim))
         if masks and masks[0] is not None:

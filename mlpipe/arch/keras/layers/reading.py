@@ -1,4 +1,4 @@
-"""Keys of one layer in a Keras configuration, each read once, so that unread ones are found and reported."""
+"""The keys of one layer in a Keras configuration, each read once, so that unread ones are found and reported."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mlpipe.arch.keras.layers.activations import Activation
 from mlpipe.arch.keras.layers.initializers import Initializer
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
-# A shape as Keras counts: channels last, without the batch.
+# A shape in Keras's order: channels last, without the batch.
 Shape = tuple[int, ...]
 
-# What says nothing about a layer's results, or is said elsewhere.
+# Keys that do not affect a layer's results, or repeat other information.
 _HARMLESS = frozenset(
     ("name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "input_dim")
 ) | frozenset(("shape", "shared_object_id", "seed", "autocast", "quantization_config", "lora_rank", "lora_alpha"))
@@ -29,10 +29,10 @@ class Slot:
     """Destination of one weight of a Keras layer.
 
     Attributes:
-        tensor: The name of the tensor in the layer's module.
-        shape: The shape that Keras gives it.
-        convert: From Keras's layout to torch's.
-        initializer: What it begins as; None: as it is.
+        tensor: Name of the tensor in the layer's module.
+        shape: Its shape in Keras.
+        convert: Conversion from Keras's layout to torch's.
+        initializer: Its initializer; None: it keeps the module's initial value.
     """
 
     tensor: str
@@ -41,11 +41,11 @@ class Slot:
     initializer: Initializer | None = None
 
     def inside(self, module: str) -> Slot:
-        """The same of a module that holds the layer's as a part of this name."""
+        """Return the same slot for a module that contains the layer's module under this name."""
         return replace(self, tensor=f"{module}.{self.tensor}")
 
 
-# Builds the layer inside another one: the key that it stands under, its description in Keras, and the shape of what goes in.
+# Builds the layer inside a wrapper from its key, its description in Keras, and the input shape.
 Inner = Callable[[str, Any, Shape], tuple[nn.Module, dict[str, Slot], Activation | None]]
 
 
@@ -65,7 +65,7 @@ class Keys:
 
     @property
     def place(self) -> str:
-        """The layer, for sentences."""
+        """The layer, for error messages."""
         return f"arch.layers: {self.layer} ({self.kind})"
 
     def wrong(self, key: str, fault: str, *, got: object = None, fix: str = "") -> NoReturn:
@@ -77,7 +77,7 @@ class Keys:
         raise ConfigError(problem(f"{self.place}: {key}", fault, got=got, fix=fix))
 
     def value(self, key: str, default: Any = _REQUIRED) -> Any:
-        """A key's value as it is; null is the default, where there is one."""
+        """Return a key's value unchanged; null means the default, if there is one."""
         self._read.add(key)
         value = self.config.get(key)
         if value is not None:
@@ -87,11 +87,11 @@ class Keys:
         return default
 
     def count(self, key: str, default: Any = _REQUIRED, *, least: int = 1) -> int:
-        """A whole number."""
+        """Return an integer."""
         return self._whole(key, self.value(key, default), least)
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:
-        """A number."""
+        """Return a number."""
         value = self.value(key, default)
         if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 1:
             value = value[0]
@@ -100,14 +100,14 @@ class Keys:
         return float(value)
 
     def flag(self, key: str, default: bool) -> bool:
-        """True or false."""
+        """Return true or false."""
         value = self.value(key, default)
         if not isinstance(value, bool):
             self.wrong(key, "must be true or false", got=value)
         return value
 
     def choice(self, key: str, options: Sequence[str], default: Any = _REQUIRED) -> str:
-        """One of some words, in any case."""
+        """Return one of some words, in any case."""
         value = self.value(key, default)
         if not isinstance(value, str) or value.lower() not in options:
             near = did_you_mean(str(value), options, otherwise=f"use one of {listing(options)}")
@@ -115,7 +115,7 @@ class Keys:
         return value.lower()
 
     def sizes(self, key: str, dims: int, default: Any = _REQUIRED, *, least: int = 1) -> Shape:
-        """A whole number for each axis; one counts for all."""
+        """Return an integer for each axis; a single one applies to all."""
         value = self.value(key, default)
         listed = [value] * dims if isinstance(value, int) else value
         if not isinstance(listed, Sequence) or isinstance(listed, str) or len(listed) != dims:
@@ -123,7 +123,7 @@ class Keys:
         return tuple(self._whole(key, item, least) for item in listed)
 
     def pairs(self, key: str, dims: int, default: Any) -> tuple[tuple[int, int], ...]:
-        """Amounts before and after, for each axis: a number, one for each axis, or a pair for each axis."""
+        """Return amounts before and after each axis, from a number, one number per axis, or a pair per axis."""
         value = self.value(key, default)
         listed = [value] * dims if isinstance(value, int) else value
         if dims == 1 and isinstance(listed, Sequence) and len(listed) == 2:
@@ -136,34 +136,34 @@ class Keys:
         return tuple((self._whole(key, pair[0], 0), self._whole(key, pair[1], 0)) for pair in pairs)
 
     def only(self, key: str, *allowed: Any, fix: str = "") -> None:
-        """A key that other values than these are not supported for."""
+        """Refuse a key with another value than these, which are the supported ones."""
         self._read.add(key)
         if self.config.get(key) not in (None, *allowed):
             self.wrong(key, "is not supported", got=self.config[key], fix=fix or f"use {listing(allowed) or 'null'}")
 
     def channels_last(self) -> None:
-        """Images lie channels last in files of Keras.
+        """Require that images are stored with channels last.
 
         Raises:
-            ConfigError: When the layer says otherwise.
+            ConfigError: When the layer has another order.
         """
         self.only("data_format", "channels_last", fix="export the network with channels_last")
 
     def initializer(self, key: str, default: str) -> Initializer:
-        """The initializer of a weight."""
+        """Return the initializer of a weight."""
         return initializers.read(self.value(key, default), f"{self.place}: {key}")
 
     def function(self, key: str, default: Any = _REQUIRED) -> Activation:
-        """The activation that a key names."""
+        """Return the activation in a key."""
         return activations.named(self.value(key, default), f"{self.place}: {key}", self.keras)
 
     def activation(self) -> Activation | None:
-        """The function that is applied to the layer's output; None: none."""
+        """Return the activation of the layer's output; None: none."""
         function = self.function("activation", "linear")
         return None if function.name == "linear" else function
 
     def rank(self, shape: Shape, dims: int) -> int:
-        """Demand so many spatial axes and channels, and give the channels.
+        """Require `dims` spatial axes and channels, and return the number of channels.
 
         Raises:
             ConfigError: When the input has other axes.
@@ -174,15 +174,15 @@ class Keys:
         return shape[-1]
 
     def finish(self) -> None:
-        """Refuse what was not read.
+        """Refuse keys that were not read.
 
         Raises:
-            ConfigError: With a sentence for each key that is unknown, or that would change results.
+            ConfigError: With a sentence for each key that is unknown or would change results.
         """
         problems = []
         for key, value in self.config.items():
             if key in self._read or key in _HARMLESS or value is None or key.endswith("_regularizer"):
-                # A regularizer changes no output; `optimizer.weight_decay` is its counterpart in training.
+                # A regularizer changes no output; in training `optimizer.weight_decay` is its counterpart.
                 continue
             if key.endswith("_constraint"):
                 fix = "set it to null; optimizer.weight_decay keeps weights small"

@@ -1,4 +1,4 @@
-"""Keras's layers along the steps of a sequence: LSTM, GRU and SimpleRNN, one way or both, and any layer at each step.
+"""Keras's layers over the steps of a sequence: LSTM, GRU and SimpleRNN, one way or both, and any layer at each step.
 
 Source: the documentation of `keras.layers`; Hochreiter and Schmidhuber 1997, Cho et al. 2014. Sequences are
 (n, channels, steps), channels second as everywhere in torch.
@@ -22,25 +22,25 @@ from mlpipe.arch.keras.layers.reading import Inner, Keys, Shape, Slot
 from mlpipe.arch.keras.layers.shapes import Activate, Softmax
 from mlpipe.errors import counted, listing
 
-# Steps are gone through one after the other; a file that says more of them would keep a machine busy for hours.
+# Maximum number of steps: they are computed sequentially, and a file with more would take hours.
 _MOST_STEPS = 20_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a recurrent layer goes through its sequence.
+    """Options of a recurrent layer.
 
     Attributes:
-        activation: Of what is written.
-        gate: Of the gates.
-        is_backwards: Begin with the last step; the outputs are in the order in which they came.
-        whole: Give the outputs of all steps, (n, units, steps), and not the last one, (n, units).
-        states: Give the last states too, (n, units) each.
-        reset_after: Of a GRU: the reset gate acts behind the recurrent weights.
-        dropout: The share of inputs that is dropped, the same ones at every step.
-        recurrent_dropout: Alike, of the states.
-        for_each_gate: Draw for each gate anew what is dropped.
-        zeros: At steps that count for nothing zeros are given, and not the output before.
+        activation: Activation of the candidate values.
+        gate: Activation of the gates.
+        is_backwards: Start with the last step; outputs are in the order of computation.
+        whole: Return the outputs of all steps, (n, units, steps), instead of the last one, (n, units).
+        states: Also return the last states, (n, units) each.
+        reset_after: For a GRU: apply the reset gate after the recurrent weights.
+        dropout: Dropout rate of the inputs, with the same mask at every step.
+        recurrent_dropout: Dropout rate of the states, with the same mask at every step.
+        for_each_gate: Use another dropout mask for each gate.
+        zeros: Output zeros at masked steps instead of the previous output.
     """
 
     activation: Activation
@@ -57,27 +57,27 @@ class Options:
 
 @dataclass(frozen=True)
 class ForgetBias(Initializer):
-    """The bias of an LSTM whose forget gate, the second of four blocks, begins with ones."""
+    """Initializer of an LSTM's bias with ones for the forget gate, the second of four blocks."""
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
-        """New weights, shape (4 units,)."""
+        """Return new weights, shape (4 units,)."""
         drawn, units = super().draw(shape), shape[0] // 4
         drawn[units : 2 * units] = 1.0
         return drawn
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer, SimpleRNN: the new state is the activation of what input and state add up to.
+    """A recurrent layer, SimpleRNN: the new state is the activation of the summed input and state terms.
 
     Args:
         inputs: Channels of each step.
-        units: Numbers of its state.
-        bias: Whether there is one.
-        options: How it goes.
+        units: Size of the state.
+        bias: Whether there is a bias.
+        options: Options of the recurrence.
 
     Attributes:
-        GATES: How many blocks of units its weights have.
-        STATES: How many states it goes on with.
+        GATES: Number of blocks of units in its weights.
+        STATES: Number of states.
     """
 
     GATES, STATES = 1, 1
@@ -91,28 +91,28 @@ class Recurrent(nn.Module):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """The shape of its bias, as Keras has it."""
+        """The shape of its bias in Keras."""
         return (self.GATES * self.units,)
 
     @property
     def keeps_marks(self) -> bool:
-        """Whether marks of steps hold for what comes out: where that has steps."""
+        """Whether the step mask applies to the output, that is, whether the output has steps."""
         return self.options.whole
 
     def forward(self, x: Tensor, *states: Tensor, masks: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:
-        """The last output (n, units), or those of all steps (n, units, steps); behind them the states where asked for.
+        """Return the last output (n, units), or those of all steps (n, units, steps), followed by the states if requested.
 
         Args:
             x: Shape (n, channels, steps).
-            states: Those that it begins with, (n, units) each; none: zeros.
-            masks: For `x` True for steps that count, (n, steps): at others states and outputs stay as they are.
+            states: Initial states, (n, units) each; none: zeros.
+            masks: The mask of `x`, True for steps that count, (n, steps): at others states and outputs stay unchanged.
         """
         steps, mask = x.movedim(-1, 0), masks[0] if masks else None
         marks = None if mask is None else mask.T.unsqueeze(-1)
         if self.options.is_backwards:
             steps, marks = steps.flip(0), None if marks is None else marks.flip(0)
         gate_inputs = self._projected(steps)
-        # Not `len(x)`: an exported file would take batches of one size only.
+        # Not `len(x)`, which would fix the batch size in an exported file.
         states = states or tuple(x.new_zeros(x.shape[0], self.units) for _ in range(self.STATES))
         dropped = self._dropout_masks(states[0], self.options.recurrent_dropout)
         outputs, output = [], torch.zeros_like(states[0])
@@ -130,11 +130,11 @@ class Recurrent(nn.Module):
         return (result, *states) if self.options.states else result
 
     def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The states after a step, the output first, from what its input adds to the gates and the states before it."""
+        """Return the states after a step, the output first, from the input terms of the gates and the previous states."""
         return (self.options.activation(given + self._state_terms(states[0], dropped)),)
 
     def _projected(self, steps: Tensor) -> Tensor:
-        """What inputs (steps, n, channels) add to the gates of each step, (steps, n, gates x units)."""
+        """Return the input terms of the gates for inputs (steps, n, channels), shape (steps, n, gates x units)."""
         bias = self.bias if self.bias is None or self.bias.ndim == 1 else self.bias[0]
         dropped = self._dropout_masks(steps[0], self.options.dropout)
         if len(dropped) < 2:
@@ -144,14 +144,14 @@ class Recurrent(nn.Module):
         return joined if bias is None else joined + bias
 
     def _dropout_masks(self, like: Tensor, rate: float) -> Sequence[Tensor]:
-        """Factors of what is dropped, one for each gate or one for all; none where nothing is."""
+        """Return dropout factors, one for each gate or one for all; empty without dropout."""
         if not self.training or rate == 0:
             return ()
         count = self.GATES if self.options.for_each_gate else 1
         return [F.dropout(torch.ones_like(like), rate) for _ in range(count)]
 
     def _state_terms(self, state: Tensor, dropped: Sequence[Tensor], blocks: slice = slice(None)) -> Tensor:
-        """What a state adds to some of the gates."""
+        """Return the state terms of some of the gates."""
         weights = self.recurrent.chunk(self.GATES)[blocks]
         if not dropped:
             return F.linear(state, torch.cat(weights))
@@ -160,7 +160,7 @@ class Recurrent(nn.Module):
 
 
 class Lstm(Recurrent):
-    """A long short-term memory; its states are what it gives and what it carries."""
+    """A long short-term memory; its states are its output and its cell state."""
 
     GATES, STATES = 4, 2
 
@@ -178,7 +178,7 @@ class Gru(Recurrent):
 
     @property
     def bias_shape(self) -> tuple[int, ...]:
-        """The shape of its bias, as Keras has it."""
+        """The shape of its bias in Keras."""
         return (2, 3 * self.units) if self.options.reset_after else (3 * self.units,)
 
     def _step(self, given: Tensor, states: tuple[Tensor, ...], dropped: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -198,7 +198,7 @@ class Gru(Recurrent):
         return (update * state + (1 - update) * options.activation(new + inner_new),)
 
 
-# By their names in Keras.
+# Layers by their Keras names.
 LAYERS: dict[str, type[Recurrent]] = {"SimpleRNN": Recurrent, "LSTM": Lstm, "GRU": Gru}
 
 
@@ -211,11 +211,11 @@ _JOINS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class BothWays(nn.Module):
-    """Two recurrent layers, one of which begins with the last step.
+    """Two recurrent layers, one in each direction.
 
     Args:
-        forward_layer: One of them.
-        backward_layer: The other.
+        forward_layer: The layer that starts with the first step.
+        backward_layer: The layer that starts with the last step.
         merge: `concat`, `sum`, `mul` or `ave`.
     """
 
@@ -225,21 +225,21 @@ class BothWays(nn.Module):
 
     @property
     def keeps_marks(self) -> bool:
-        """As of `Recurrent`."""
+        """As in `Recurrent`."""
         return self.forward_layer.keeps_marks
 
     def forward(self, x: Tensor, *states: Tensor, masks: Sequence[Tensor | None] = ()) -> Tensor | tuple[Tensor, ...]:
-        """As of `Recurrent`; concatenated it has twice the units, and the states of both follow.
+        """As in `Recurrent`; `concat` has twice the units, and the states of both layers follow.
 
         Args:
             x: Shape (n, channels, steps).
-            states: Those of the first, then those of the second.
-            masks: As of `Recurrent`.
+            states: Those of the first layer, then those of the second.
+            masks: As in `Recurrent`.
         """
         half = len(states) // 2
         forward_outputs = _as_tuple(self.forward_layer(x, *states[:half], masks=masks))
         back = _as_tuple(self.backward_layer(x, *states[half:], masks=masks))
-        # The outputs of the second came in the order from the last step to the first.
+        # The outputs of the backward layer are in reverse order.
         second = back[0].flip(2) if self.backward_layer.options.whole else back[0]
         output = _JOINS[self.merge](forward_outputs[0], second)
         return (output, *forward_outputs[1:], *back[1:]) if len(forward_outputs) > 1 else output
@@ -250,7 +250,7 @@ def _as_tuple(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 class EachStep(nn.Module):
-    """A layer of each step by itself.
+    """Applies a layer to each step separately.
 
     Args:
         layer: The layer.
@@ -261,13 +261,13 @@ class EachStep(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, steps, ...)."""
+        """Return shape (n, channels, steps, ...)."""
         outputs: Tensor = self.layer(x.movedim(2, 1).flatten(0, 1))
         return outputs.reshape(x.shape[0], x.shape[2], *outputs.shape[1:]).movedim(1, 2)
 
 
 def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
-    """LSTM, GRU, SimpleRNN; `unroll` and `implementation` change how it is computed, not what."""
+    """LSTM, GRU, SimpleRNN; `unroll` and `implementation` do not change results."""
     layer, shape = LAYERS[keys.kind], shapes[0]
     inputs, units, bias = keys.rank(shape, 1), keys.count("units"), keys.flag("use_bias", True)
     if shape[0] > _MOST_STEPS:
@@ -306,16 +306,16 @@ def recurrent(keys: Keys, shapes: Sequence[Shape]) -> Made:
 
 
 def check_states(keys: Keys, states: Sequence[Shape], shape: Shape, count: int) -> None:
-    """Demand that the states which a layer begins with are all there, each of its shape.
+    """Require that the initial states of a layer are complete and have the right shape.
 
     Args:
         keys: The layer's configuration.
-        states: The shapes of those that are given; none: it begins with zeros.
-        shape: That of each.
-        count: How many there must be.
+        states: Shapes of the given states; none: it starts from zeros.
+        shape: The required shape of each.
+        count: The required number.
 
     Raises:
-        ConfigError: When others are given.
+        ConfigError: When other states are given.
     """
     if states and list(states) != [shape] * count:
         wrong = f"must be {counted(count, 'state')} of shape {shape}"
@@ -323,7 +323,7 @@ def check_states(keys: Keys, states: Sequence[Shape], shape: Shape, count: int) 
 
 
 def bidirectional(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
-    """Bidirectional, of a recurrent layer."""
+    """Bidirectional, around a recurrent layer."""
     shape = shapes[0]
     merge = keys.choice("merge_mode", tuple(_JOINS), "concat")
     if "merge_mode" in keys.config and keys.config["merge_mode"] is None:
@@ -344,7 +344,7 @@ def bidirectional(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
             keys.wrong("initial_state", f"must be {counted(module.STATES + other.STATES, 'state')}", got=len(states))
     if merge != "concat" and module.units != other.units:
         keys.wrong("backward_layer", f"must have {counted(module.units, 'unit')}", got=other.units)
-    # Sequences of both are zeros at steps that count for nothing, whatever the layers say.
+    # Output sequences of both are zero at masked steps, whatever the layers' options.
     for layer in (module, other):
         layer.options = replace(layer.options, zeros=layer.options.whole)
     return BothWays(module, other, merge), {
@@ -354,7 +354,7 @@ def bidirectional(keys: Keys, shapes: Sequence[Shape], inner: Inner) -> Made:
 
 
 def time_distributed(keys: Keys, shape: Shape, inner: Inner) -> tuple[nn.Module, dict[str, Slot], Activation | None]:
-    """TimeDistributed, and the activation that follows it, which is the same of all steps at once.
+    """TimeDistributed, and the activation that follows it, applied to all steps at once.
 
     Batch normalisations see all steps together.
     """
@@ -375,7 +375,7 @@ def _recurrent(keys: Keys, key: str, given: Any, shape: Shape, inner: Inner) -> 
 
 
 def _reversed_layer(layer: Any) -> Any:
-    """A layer's description that goes the other way."""
+    """Return a layer's description with the direction reversed."""
     config = layer.get("config") if isinstance(layer, dict) else None
     if not isinstance(layer, dict) or not isinstance(config, dict):
         return layer

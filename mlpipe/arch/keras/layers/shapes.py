@@ -1,4 +1,4 @@
-"""Keras's layers that move numbers: reshape, flatten, permute, pad, crop, upsample, drop; axes are Keras's."""
+"""Keras's layers that rearrange values: reshape, flatten, permute, pad, crop, upsample, drop; axes are Keras's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DROPOUT: dict[int, type[nn.Module]] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.
 
 
 class Reshape(nn.Module):
-    """Another shape of each image, its numbers in Keras's order.
+    """Reshapes each image, with its values in Keras's order.
 
     Args:
         shape: Without the batch; one size may be -1.
@@ -30,20 +30,20 @@ class Reshape(nn.Module):
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape as asked for, channels second."""
+        """Return the requested shape, channels second."""
         return first(with_channels_last(x).reshape(x.shape[0], *self.shape))
 
 
 class Flatten(nn.Module):
-    """One row of each image, in Keras's order: channels last."""
+    """Flattens each image in Keras's order: channels last."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, numbers)."""
+        """Return shape (n, values)."""
         return with_channels_last(x).flatten(1)
 
 
 class Permute(nn.Module):
-    """The axes of each image in another order.
+    """Permutes the axes of each image.
 
     Args:
         order: Keras's axes, counted from 1.
@@ -54,15 +54,15 @@ class Permute(nn.Module):
         self.order = order
 
     def forward(self, x: Tensor) -> Tensor:
-        """The axes turned."""
+        """Return the tensor with permuted axes."""
         return first(with_channels_last(x).permute(0, *self.order))
 
 
 class Repeat(nn.Module):
-    """One row again and again, as the steps of a sequence.
+    """Repeats a row as the steps of a sequence.
 
     Args:
-        steps: How often.
+        steps: Number of repetitions.
     """
 
     def __init__(self, steps: int) -> None:
@@ -70,15 +70,15 @@ class Repeat(nn.Module):
         self.steps = steps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, steps)."""
+        """Return shape (n, channels, steps)."""
         return x.unsqueeze(2).expand(-1, -1, self.steps)
 
 
 class PRelu(nn.Module):
-    """ReLU with a slope below zero that is learned for each number, or for all of some axes together.
+    """ReLU with learned slopes below zero, one per value or shared along some axes.
 
     Args:
-        shape: The shape of the slopes, channels first.
+        shape: Shape of the slopes, channels first.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -86,15 +86,15 @@ class PRelu(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         return F.relu(x) - self.alpha * F.relu(-x)
 
 
 class Pad(nn.Module):
-    """Zeros around each image; negative amounts crop.
+    """Pads each image with zeros; negative amounts crop.
 
     Args:
-        amounts: Before and after each axis.
+        amounts: Amounts before and after each axis.
     """
 
     def __init__(self, amounts: tuple[tuple[int, int], ...]) -> None:
@@ -102,7 +102,7 @@ class Pad(nn.Module):
         self.amounts = amounts
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, ...).
+        """Return shape (n, channels, ...).
 
         Raises:
             ValueError: When more is cropped than there is.
@@ -113,10 +113,10 @@ class Pad(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Each axis so many times longer.
+    """Upsamples each axis by a factor.
 
     Args:
-        factors: By axis.
+        factors: Factor of each axis.
         mode: `nearest` or `bilinear`.
     """
 
@@ -131,11 +131,11 @@ class Upsample(nn.Module):
 
 
 class SharedDropout(nn.Module):
-    """Dropout that decides once for all places along some axes, such as whole images (stochastic depth).
+    """Dropout with a mask shared along some axes, such as whole images (stochastic depth).
 
     Args:
-        rate: The share that is dropped.
-        axes: The axes of torch's tensor along which it decides once.
+        rate: Share of dropped values.
+        axes: The torch axes along which the mask is shared.
     """
 
     def __init__(self, rate: float, axes: tuple[int, ...]) -> None:
@@ -143,7 +143,7 @@ class SharedDropout(nn.Module):
         self.rate, self.axes = rate, axes
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         ones = x.new_ones([1 if place in self.axes else size for place, size in enumerate(x.shape)])
@@ -151,11 +151,11 @@ class SharedDropout(nn.Module):
 
 
 class Rescale(nn.Module):
-    """Numbers times a factor, plus an offset.
+    """Multiplies by a factor and adds an offset.
 
     Args:
         scale: One number, or one for each channel.
-        offset: Alike.
+        offset: One number, or one for each channel.
     """
 
     def __init__(self, scale: Tensor, offset: Tensor) -> None:
@@ -166,13 +166,13 @@ class Rescale(nn.Module):
         self.offset: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         shape = (1, -1, *[1] * (x.ndim - 2))
         return x * self.scale.view(shape) + self.offset.view(shape)
 
 
 class Activate(nn.Module):
-    """An activation as a layer of its own.
+    """An activation as a layer.
 
     Args:
         activation: The function.
@@ -183,7 +183,7 @@ class Activate(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         return self.activation(x)
 
 
@@ -191,8 +191,8 @@ class Softmax(nn.Module):
     """Softmax over some axes, or its logarithm.
 
     Args:
-        places: Axes of torch's tensor.
-        logarithm: Give the logarithm.
+        places: The torch axes.
+        logarithm: Return the logarithm.
     """
 
     def __init__(self, places: tuple[int, ...], logarithm: bool) -> None:
@@ -200,7 +200,7 @@ class Softmax(nn.Module):
         self.places, self.logarithm = places, logarithm
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         logs = x.log_softmax(self.places[0]) if len(self.places) == 1 else x - x.logsumexp(self.places, keepdim=True)
         return logs if self.logarithm else (x.softmax(self.places[0]) if len(self.places) == 1 else logs.exp())
 
@@ -289,7 +289,7 @@ def dropout(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def spatial_dropout(keys: Keys, shape: Shape, dims: int) -> nn.Module:
-    """SpatialDropout1D to 3D: whole channels are dropped."""
+    """SpatialDropout1D to 3D: drops whole channels."""
     keys.rank(shape, dims)
     keys.channels_last()
     keys.only("noise_shape")
@@ -321,7 +321,7 @@ def relu(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def leaky_relu(keys: Keys, shape: Shape) -> nn.Module:
-    """LeakyReLU: its slope is `negative_slope`, which Keras 2 calls `alpha`."""
+    """LeakyReLU; its slope is `negative_slope`, `alpha` in Keras 2."""
     return nn.LeakyReLU(keys.number("negative_slope", keys.number("alpha", 0.3)))
 
 
@@ -331,7 +331,7 @@ def elu(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def prelu(keys: Keys, shape: Shape) -> Made:
-    """PReLU: its slopes have the shape of the input, but 1 along `shared_axes`."""
+    """PReLU; its slopes have the shape of the input, with size 1 along `shared_axes`."""
     setting = keys.value("shared_axes", ())
     shared = [setting] if isinstance(setting, int) else setting
     if not isinstance(shared, list | tuple) or not all(number in range(1, len(shape) + 1) for number in shared):
@@ -346,12 +346,12 @@ def _channels_first(weights: Tensor) -> Tensor:
 
 
 def thresholded_relu(keys: Keys, shape: Shape) -> nn.Module:
-    """ThresholdedReLU, of Keras 2: what is not above `theta` is zero."""
+    """ThresholdedReLU of Keras 2: values not above `theta` become zero."""
     return nn.Threshold(keys.number("theta", 1.0), 0.0)
 
 
 def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:
-    """Softmax and Log_Softmax, over one axis or several."""
+    """Softmax and Log_Softmax, over one or several axes."""
     setting = keys.value("axis", -1)
     listed = setting if isinstance(setting, list) else [setting]
     try:
@@ -362,7 +362,7 @@ def softmax(keys: Keys, shape: Shape, logarithm: bool = False) -> nn.Module:
 
 
 def activation(keys: Keys, shape: Shape) -> nn.Module:
-    """Activation; some files give the axis of a softmax with it."""
+    """Activation; some files include the axis of a softmax."""
     function = keys.function("activation")
     if function.name in ("softmax", "logsoftmax"):
         return softmax(keys, shape, function.name == "logsoftmax")
@@ -371,7 +371,7 @@ def activation(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def named_activation(keys: Keys, shape: Shape) -> nn.Module:
-    """A layer whose class is the name of an activation, such as Sigmoid, Tanh or Swish."""
+    """A layer with the class name of an activation, such as Sigmoid, Tanh or Swish."""
     return Activate(activations.named(keys.kind, keys.place, keys.keras))
 
 

@@ -1,6 +1,6 @@
-"""Keras's layers of images: other sizes, and random views, which are drawn for each image in training only.
+"""Keras's image layers: resizing, and random augmentations, which are drawn for each image in training only.
 
-Source: the documentation of `keras.layers`; new pixels are interpolated, and what comes from outside is as `fill_mode` says.
+Source: the documentation of `keras.layers`; new pixels are interpolated, and pixels outside the image follow `fill_mode`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from mlpipe.arch.keras.layers.reading import Keys, Shape
 
 Range = tuple[float, float]
-# Keras's words for what lies outside of an image, in torch's.
+# Fill modes outside the image: Keras's names to torch's.
 _FILLS = {"reflect": "reflection", "constant": "zeros", "nearest": "border"}
 
 
 class Resize(nn.Module):
-    """Images of another size, between whose pixels new ones are interpolated.
+    """Resizes images with interpolation.
 
     Args:
         size: Height and width.
@@ -33,15 +33,15 @@ class Resize(nn.Module):
         self.size, self.mode = size, mode
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (n, channels, height, width)."""
+        """Return shape (n, channels, height, width)."""
         return F.interpolate(x, self.size, mode=self.mode)
 
 
 class RandomFlip(nn.Module):
-    """Each image mirrored or not.
+    """Flips each image at random.
 
     Args:
-        axes: The axes of torch's tensor, each drawn by itself.
+        axes: The torch axes, each drawn independently.
     """
 
     def __init__(self, axes: Sequence[int]) -> None:
@@ -49,7 +49,7 @@ class RandomFlip(nn.Module):
         self.axes = tuple(axes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         for axis in self.axes if self.training else ():
             drawn = torch.rand(len(x), 1, 1, 1, device=x.device) < 0.5
             x = torch.where(drawn, x.flip(axis), x)
@@ -57,15 +57,15 @@ class RandomFlip(nn.Module):
 
 
 class RandomMove(nn.Module):
-    """Each image turned, zoomed and shifted around its middle.
+    """Rotates, zooms and shifts each image around its centre.
 
     Args:
-        turn: Bounds of the share of a whole turn, against the clock.
-        zoom: Bounds of what height and width that are seen grow by, as a share; None for the width: as the height.
+        turn: Bounds of the rotation as a share of a full turn, counterclockwise.
+        zoom: Bounds of the relative increase of the visible height and width; None for the width: as the height.
         shift: Bounds of the shift down and to the right, as a share of height and width.
         mode: `bilinear` or `nearest`.
-        fill: What lies outside, in torch's words.
-        value: Its value for `zeros`.
+        fill: Fill mode outside the image, in torch's names.
+        value: Fill value for `zeros`.
     """
 
     def __init__(
@@ -82,14 +82,14 @@ class RandomMove(nn.Module):
         self.turn, self.zoom, self.shift, self.mode, self.fill, self.value = turn, zoom, shift, mode, fill, value
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         angle, high = 2 * math.pi * _drawn(self.turn, x), 1 + _drawn(self.zoom[0], x)
         wide = high if self.zoom[1] is None else 1 + _drawn(self.zoom[1], x)
         down, across = (_drawn(bounds, x) for bounds in self.shift)
         cos, sin, shape = angle.cos(), angle.sin(), x.shape[3] / x.shape[2]
-        # Where the pixels of what comes out lie in the image, both from -1 to 1.
+        # Map output pixels to positions in the image, both in coordinates from -1 to 1.
         rows = [[wide * cos, -sin / shape, -2 * across], [sin * shape, high * cos, -2 * down]]
         places = torch.stack([torch.stack(row, 1) for row in rows], 1)
         grid = F.affine_grid(places, list(x.shape), align_corners=False)
@@ -98,11 +98,11 @@ class RandomMove(nn.Module):
 
 
 class RandomContrast(nn.Module):
-    """Each image's distance to the mean of its channels, times a factor.
+    """Multiplies each image's difference from its channel means by a random factor.
 
     Args:
         factor: Bounds of the factor.
-        values: Between which values stay.
+        values: Bounds that values are clipped to.
     """
 
     def __init__(self, factor: Range, values: Range) -> None:
@@ -110,7 +110,7 @@ class RandomContrast(nn.Module):
         self.factor, self.values = factor, values
 
     def forward(self, x: Tensor) -> Tensor:
-        """A tensor of the same shape."""
+        """Return a tensor of the same shape."""
         if not self.training:
             return x
         mean = x.mean((2, 3), keepdim=True)
@@ -119,7 +119,7 @@ class RandomContrast(nn.Module):
 
 
 def _drawn(bounds: Range, x: Tensor) -> Tensor:
-    """A number between two bounds for each image, shape (n,)."""
+    """Return a random number between two bounds for each image, shape (n,)."""
     return bounds[0] + (bounds[1] - bounds[0]) * torch.rand(len(x), dtype=x.dtype, device=x.device)
 
 
@@ -161,7 +161,7 @@ def translation(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def contrast(keys: Keys, shape: Shape) -> nn.Module:
-    """RandomContrast; its factor is how far below and above 1 it may be."""
+    """RandomContrast; its `factor` is the maximum deviation from 1 in both directions."""
     keys.rank(shape, 2)
     keys.channels_last()
     factor = keys.value("factor")
@@ -172,7 +172,7 @@ def contrast(keys: Keys, shape: Shape) -> nn.Module:
 
 
 def _move(keys: Keys, shape: Shape, **moves: Any) -> RandomMove:
-    """A move, whose `moves` are those of `RandomMove`."""
+    """Build a random move; `moves` are arguments of `RandomMove`."""
     keys.rank(shape, 2)
     keys.channels_last()
     fill = _FILLS[keys.choice("fill_mode", tuple(_FILLS), "reflect")]
@@ -182,7 +182,7 @@ def _move(keys: Keys, shape: Shape, **moves: Any) -> RandomMove:
 
 
 def _bounds(keys: Keys, key: str) -> Range:
-    """Two bounds, or a number for the same on both sides of zero."""
+    """Return two bounds, or symmetric bounds from one number."""
     setting = keys.value(key)
     if isinstance(setting, int | float) and not isinstance(setting, bool):
         return -abs(float(setting)), abs(float(setting))

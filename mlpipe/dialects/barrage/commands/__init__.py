@@ -1,1 +1,1 @@
-"""Barrage's own words on the command line: score."""
+"""Barrage's own commands: score."""

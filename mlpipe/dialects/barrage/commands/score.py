@@ -20,7 +20,7 @@ log = logging.getLogger("mlpipe")
 
 
 class ScoreScheduler(Scheduler):
-    """Scores rows; nothing is written but the file.
+    """Scores rows; writes only the output file.
 
     Args:
         run_config: The checked configuration.
@@ -28,7 +28,7 @@ class ScoreScheduler(Scheduler):
         folder: The folder of artifacts.
         file: The rows, .csv or .json.
         output: The file of scores.
-        batch_size: Rows at a time.
+        batch_size: Rows per batch.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class ScoreScheduler(Scheduler):
         self._output, self._batch_size = Path(output).expanduser().absolute(), batch_size
 
     def plan(self) -> list[Step]:
-        """One step; that the folder is complete and the rows can be read is known before it."""
+        """Return a single step, after checking that the folder is complete and the rows can be read."""
         if not self._output.parent.is_dir():
             fix = "name a file in a folder that is there"
             raise ConfigError(problem("mode.output", "its folder is not there", got=str(self._output), fix=fix))

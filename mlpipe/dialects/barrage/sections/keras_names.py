@@ -1,7 +1,7 @@
 """Keras's names in Barrage's configurations, each with its native equivalent.
 
-A name without a dot is searched for where Barrage searches; one of `tensorflow.keras`, `tf.keras` or
-`tensorflow.python.keras` is its last part.
+A name without a dot is looked up as in Barrage; for a name in `tensorflow.keras`, `tf.keras` or
+`tensorflow.python.keras` only the last part counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 _KERAS = ("tensorflow.python.keras", "tensorflow.keras", "tf.keras", "keras")
 
-# Optimizer -> (the native option, its parameters; the bounds of gradients and `decay` belong to all).
+# Optimizer -> (the native option, its parameters); gradient clipping and `decay` apply to all.
 OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Adadelta": ("keras_adadelta", ("rho", "epsilon")),
     "Adagrad": ("keras_adagrad", ("initial_accumulator_value", "epsilon")),
@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "SGD": ("keras_sgd", ("momentum", "nesterov")),
 }  # fmt: skip
 BOUNDS = ("clipnorm", "clipvalue", "global_clipnorm")
-# Schedule -> its parameters, those that are needed first.
+# Schedule -> its required and its optional parameters.
 SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ExponentialDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
     "InverseTimeDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
@@ -44,14 +44,14 @@ SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "LinearCosineDecay": (("initial_learning_rate", "decay_steps"), ("num_periods", "alpha", "beta")),
 }
 
-# A loss's name in snake case, as loss=keras wants it; all names that Keras gives it end there.
+# Losses in snake case, as in loss=keras; all of Keras's names are mapped to these.
 LOSSES = (
     "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy", "mean_squared_error",
     "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error", "log_cosh", "huber",
     "kl_divergence", "poisson", "cosine_similarity", "categorical_hinge", "hinge", "squared_hinge",
     "binary_focal_crossentropy", "categorical_focal_crossentropy", "categorical_generalized_cross_entropy", "dice", "tversky",
 )  # fmt: skip
-# Losses of labels besides binary cross-entropy, and those of which targets are class numbers.
+# Losses of labels; losses whose targets are class numbers follow.
 _LABEL_LOSSES = ("binary_crossentropy", "binary_focal_crossentropy", "dice", "tversky")
 OF_CLASS_NUMBERS = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 _ALIASES = {
@@ -70,14 +70,14 @@ _ALIASES = {
     "cosine_proximity": "cosine_similarity",
     "f_beta_score": "fbeta_score",
 }
-# What an output of each kind gives.
+# Activation of an output of each kind.
 GIVES = {"classification": "softmax", "multilabel": "sigmoid", "regression": "logits"}
-# Names in capitals that are functions of Keras, not classes.
+# Upper-case names that are functions of Keras, not classes.
 FUNCTIONS = ("MSE", "MAE", "MAPE", "MSLE", "KLD")
-# What Keras logs a class as, where it is not its name in snake case; and what TensorFlow 2.4 logged it as.
+# Log names of classes that are not their name in snake case, including those of TensorFlow 2.4.
 _LOGGED = {"LogCoshError": "logcosh", "FBetaScore": "fbeta_score", "Huber": "huber_loss", "ACC": "ACC"}
 _LOGGED_BEFORE = {"KLDivergence": "kullback_leibler_divergence"}
-# Metrics that say what an output is; those of labels are for one yes or no of each number.
+# Metrics that determine the kind of an output; those of labels are for binary outputs.
 _OF_CLASSES = frozenset({
     "accuracy", "categorical_accuracy", "sparse_categorical_accuracy", "crossentropy", "categorical_crossentropy",
     "sparse_categorical_crossentropy", "top_k_categorical_accuracy", "sparse_top_k_categorical_accuracy", "auc",
@@ -88,11 +88,11 @@ _OF_LABELS = frozenset({
     "true_negatives", "false_negatives", "precision_at_recall", "recall_at_precision", "sensitivity_at_specificity",
     "specificity_at_sensitivity", "binary_io_u", "binary_focal_crossentropy", "dice", "tversky",
 })  # fmt: skip
-# Metrics of one value, which fail where Keras gives them outputs and targets.
+# Metrics of one value, which fail when Keras calls them with outputs and targets.
 OF_ONE_VALUE = ("mean", "sum", "mean_tensor")
-# Counts at a threshold, of which there may be several.
+# Metrics with one or several thresholds.
 OF_THRESHOLDS = ("precision", "recall", "true_positives", "false_positives", "true_negatives", "false_negatives")
-# Classes without a name of their own, which Keras numbers over all outputs.
+# Classes without an explicit name, which Keras numbers across all outputs.
 _NUMBERED = frozenset({
     *OF_THRESHOLDS, "auc", "binary_io_u", "io_u", "mean_io_u", "one_hot_io_u", "one_hot_mean_io_u", "precision_at_recall",
     "recall_at_precision", "sensitivity_at_specificity", "specificity_at_sensitivity", "mean_relative_error",
@@ -100,18 +100,18 @@ _NUMBERED = frozenset({
 
 
 class Numbers:
-    """Numbers of metrics that are used twice, as Keras appends them: `auc`, `auc_1`."""
+    """Suffixes of metrics that are used more than once, as Keras appends them: `auc`, `auc_1`."""
 
     def __init__(self) -> None:
         self._classes, self._logged = Counter[str](), Counter[str]()
 
     def names(self, path: str, names: list[str], prefix: str) -> list[str]:
-        """The names of the next metric; one that is numbered has no other.
+        """Return the names of the next metric; a numbered one has no others.
 
         Args:
             path: The metric's import string.
-            names: What `logged_as` gives.
-            prefix: What stands in front of the names of its output's metrics.
+            names: The result of `logged_as`.
+            prefix: Prefix of the metrics of its output.
         """
         name, short_name = names[0], path.rpartition(".")[2]
         if "." in path and metric(path) in _NUMBERED and name == snake(short_name):
@@ -123,15 +123,15 @@ class Numbers:
 
 
 def last_part(path: str) -> str | None:
-    """The last part of a short name or of a dotted one of Keras; None for one of the user's own modules."""
+    """Return the last part of a short name or of a dotted name in Keras; None for one of the user's own modules."""
     module, _, name = path.rpartition(".")
     return name if not module or any(module == prefix or module.startswith(f"{prefix}.") for prefix in _KERAS) else None
 
 
 def logged_as(path: str, name: Any = None) -> list[str]:
-    """The names under which a metric may be watched: what Keras logs first, then what else files call it.
+    """Return the names under which a metric may be monitored: Keras's log name first, then alternatives.
 
-    Barrage hands a short name to Keras as it is, without its parameters, so that it may be watched under it too.
+    Barrage passes a short name to Keras without its parameters, so that it may also be monitored under that name.
 
     Args:
         path: The metric's import string.
@@ -151,25 +151,25 @@ def logged_as(path: str, name: Any = None) -> list[str]:
 
 
 def is_abbreviated(path: str) -> bool:
-    """Whether a dotted name says `tf` in place of `tensorflow`, which Barrage warns of."""
+    """Return whether a dotted name has `tf` in place of `tensorflow`, which Barrage warns of."""
     return path.startswith("tf.keras")
 
 
 def either_case(name: str, known: Mapping[str, object]) -> str | None:
-    """The known name that a name is, its first letter small or large; None: there is none."""
+    """Return the known name that equals a name except for the case of its first letter; None if there is none."""
     swapped = name[:1].swapcase() + name[1:]
     return next((candidate for candidate in (name, swapped) if candidate in known), None)
 
 
 def kind_of(loss: str) -> str:
-    """The kind of task that a loss, in snake case, is for."""
+    """Return the kind of task for a loss in snake case."""
     if loss.endswith("entropy") and "categorical" in loss:
         return "classification"
     return "multilabel" if loss in _LABEL_LOSSES else "regression"
 
 
 def kind_by_metrics(names: Iterable[str]) -> str:
-    """The kind of task that an output is, by the names of its metrics; those of numbers, and none, make it regression."""
+    """Return the kind of an output from the names of its metrics; numeric metrics, or none, mean regression."""
     plain = {snake(name) for name in names}
     if plain & _OF_LABELS:
         return "multilabel"
@@ -177,7 +177,7 @@ def kind_by_metrics(names: Iterable[str]) -> str:
 
 
 def metric(path: str) -> str:
-    """A metric's name in snake case: a class of losses is the loss, `Accuracy` as a class counts equal values."""
+    """Return a metric's name in snake case; a class of losses is the loss, the class `Accuracy` counts equal values."""
     name = snake(path.rpartition(".")[2])
     if name == "cosine_similarity" and ".losses." in path:
         return "negative_cosine_similarity"
@@ -185,9 +185,9 @@ def metric(path: str) -> str:
 
 
 def snake(name: str) -> str:
-    """A loss or metric in snake case under its full name: `MeanSquaredError`, `mse` and `MSE` are mean_squared_error.
+    """Return the full name of a loss or metric in snake case: `MeanSquaredError`, `mse` and `MSE` are mean_squared_error.
 
-    Class names become what Keras logs them as: `AUC` is auc, `KLDivergence` kl_divergence.
+    Class names become Keras's log names: `AUC` is auc, `KLDivergence` kl_divergence.
     """
     if name.isupper() or name.islower():
         plain = name.lower()

@@ -1,4 +1,4 @@
-"""Sections `dataset` and `model`: rows, the network, its output with loss and metrics."""
+"""Sections `dataset` and `model`: rows, network, and outputs with loss and metrics."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mlpipe.dialects.barrage.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.post.measures import keras_metrics
 
-# Reductions of Keras, and what they are natively.
+# Reductions of Keras, and their native equivalents.
 _REDUCTIONS = {
     **dict.fromkeys(("auto", "sum_over_batch_size", "mean"), "mean"), "sum": "sum",
     "mean_with_sample_weight": "weighted_mean",
 }  # fmt: skip
-# Metrics of which output is largest, which logits tell as probabilities do.
+# Metrics that depend only on the order of outputs, which is the same for logits and probabilities.
 _BY_ORDER = ("categorical_accuracy", "sparse_categorical_accuracy", "top_k_categorical_accuracy",
              "sparse_top_k_categorical_accuracy")  # fmt: skip
-# What one of several outputs gives where it gives logits; what an only one gives, its task's kind says.
+# Kind of one of several outputs if it has logits; for a single output the task's kind determines it.
 _LOGITS = {"classification": "class_logits", "multilabel": "label_logits"}
 _COLUMNS = ("loss", "lr", "epoch")
-# What parameters of Keras's losses may be.
+# Rules for parameters of Keras's losses.
 _OF_LOSSES = {
     "label_smoothing": rules.number(least=0),
     "from_logits": rules.flag,
@@ -37,7 +37,7 @@ _OF_LOSSES = {
     "dtype": rules.maybe(rules.text),
     "reduction": rules.text,
 }
-# Parameters of losses besides `reduction`, `name` and `dtype`, by loss.
+# Parameters by loss, in addition to `reduction`, `name` and `dtype`.
 _LOSS_PARAMETERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dice", "cosine_similarity"), ("axis",)),
     **dict.fromkeys(("categorical_crossentropy", "binary_crossentropy"), ("label_smoothing", "from_logits", "axis")),
@@ -50,12 +50,12 @@ _LOSS_PARAMETERS: dict[str, tuple[str, ...]] = {
     "categorical_generalized_cross_entropy": ("q",),
     "tversky": ("axis", "alpha", "beta"),
 }  # fmt: skip
-# Those of them that the native loss takes under the same names.
+# Parameters with the same names in the native loss.
 _OWN = ("alpha", "beta", "gamma", "q", "apply_class_balancing")
 
 
 def translate_dataset(state: State) -> None:
-    """Loader, transformer, augmentors, counts and seed."""
+    """Translate loader, transformer, augmentors, counts and seed."""
     dataset = state.source["dataset"]
     state.options["task"] = "records"
     for key in ("loader", "transformer", "augmentor"):
@@ -68,12 +68,12 @@ def translate_dataset(state: State) -> None:
         state.set("task.seed", seed)
         state.set("seed", seed)
         state.say("dataset.seed", "differs", "seed", "everything random follows from it, and is the same every time")
-    # Barrage looks for no rows that are in both parts.
+    # Barrage does not check for rows that are in both parts.
     state.set("task.allow_overlap", True)
 
 
 def _check_loader(state: State, block: Mapping[str, Any]) -> None:
-    """What Barrage's own loader takes is known before a record is read."""
+    """Check the arguments of Barrage's own loader, before a record is read."""
     params, key = block.get("params") or {}, "dataset.loader.params"
     if block["import"] in ("KeySelector", "barrage.dataset.KeySelector"):
         state.unknown_keys(key, params, ("inputs", "outputs", "sample_weights"))
@@ -85,7 +85,7 @@ def _check_loader(state: State, block: Mapping[str, Any]) -> None:
 
 
 def translate_model(state: State) -> None:
-    """The network and its output."""
+    """Translate the network and its outputs."""
     model = state.source["model"]
     state.options["arch"] = "records"
     note = "a function or class of yours returns a torch module" if not _is_sequential(model["network"]) else ""
@@ -95,7 +95,7 @@ def translate_model(state: State) -> None:
         state.say("model.network.params.layers", "same", "arch.layers")
     outputs = model["outputs"]
     state.monitors |= {"loss": "train/loss", "val_loss": "val/loss"}
-    # Keras logs metrics of the batches that it learns too.
+    # Keras also logs metrics of training batches.
     state.set("metrics.while_training", True)
     parts = [
         _output(state, f"model.outputs[{number}]", output, len(outputs) > 1) for number, output in enumerate(outputs)
@@ -109,7 +109,7 @@ def translate_model(state: State) -> None:
 
 @dataclass(frozen=True)
 class _Loss:
-    """A loss as it is natively: its name, the kind that it is for, the keys that differ from the native defaults."""
+    """A native loss: its name, the kind that it is for, and the keys that differ from the native defaults."""
 
     name: str
     kind: str
@@ -118,13 +118,13 @@ class _Loss:
 
     @property
     def is_of_logits(self) -> bool:
-        """Whether the network gives logits of classes or labels."""
+        """Whether the network's outputs are logits of classes or labels."""
         return "logits" in self.gives and self.kind != "regression"
 
 
 @dataclass(frozen=True)
 class _Part:
-    """An output as it is natively; metrics of the user's own are blocks."""
+    """A native output; metrics of the user's own are blocks."""
 
     name: str
     loss: _Loss
@@ -133,7 +133,7 @@ class _Part:
 
 
 def _translate_single_output(state: State, parts: list[_Part]) -> None:
-    """One output: a task of its kind."""
+    """Translate one output to a task of its kind."""
     (part,) = parts
     state.options["loss"] = "keras"
     values = {
@@ -150,7 +150,7 @@ def _translate_single_output(state: State, parts: list[_Part]) -> None:
         part.loss.name in keras_names.OF_CLASS_NUMBERS
         and (units := _units(state.source["model"]["network"])) is not None
     ):
-        # Class numbers do not say how many classes there are, where the data lack some of them.
+        # Class numbers do not determine the number of classes if the data lack some of them.
         state.set("task.outputs", units)
     if blocks := [metric for metric in part.metrics if isinstance(metric, Mapping)]:
         state.set("metrics.blocks", blocks)
@@ -158,7 +158,7 @@ def _translate_single_output(state: State, parts: list[_Part]) -> None:
 
 
 def _translate_outputs(state: State, parts: list[_Part]) -> None:
-    """Several outputs, with a loss and a head for each."""
+    """Translate several outputs, with a loss and a head for each."""
     state.options["loss"] = "keras_outputs"
     for key in ("task.output", "arch.output"):
         state.set(key, [part.name for part in parts])
@@ -209,7 +209,7 @@ def _output(state: State, key: str, output: Mapping[str, Any], is_one_of_several
 
 
 def _own_loss(state: State, key: str, output: Mapping[str, Any]) -> _Loss:
-    """A loss of the user's own; what it is for, the output's metrics of Keras tell."""
+    """Return a loss of the user's own; its kind is determined by the output's Keras metrics."""
     block = output["loss"]
     paths = [metric["import"] for metric in output.get("metrics") or []]
     kind = keras_names.kind_by_metrics(part for path in paths if (part := keras_names.last_part(path)) is not None)
@@ -220,7 +220,7 @@ def _own_loss(state: State, key: str, output: Mapping[str, Any]) -> _Loss:
 
 
 def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
-    """A loss of Keras."""
+    """Return the native loss for a loss of Keras."""
     loss_name = _known_name(state, key, block["import"], keras_names.LOSSES, "loss")
     params = dict(block.get("params") or {})
     if loss_name is None:
@@ -262,7 +262,7 @@ def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
 
 
 def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Loss, prefix: str) -> list[Any]:
-    """Native metrics, blocks but for the plain accuracy of classes; notes under which names Keras logs them."""
+    """Return native metrics, as blocks except for the plain accuracy of classes; register their Keras log names."""
     metrics: list[Any] = []
     for number, block in enumerate(blocks):
         where, path = f"{key}[{number}]", str(block["import"])
@@ -274,7 +274,7 @@ def _metrics(state: State, key: str, blocks: list[Mapping[str, Any]], loss: _Los
 
 
 def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss, prefix: str) -> list[Any]:
-    """A metric of Keras under the name that Keras logs, one for each threshold; none where it is wrong, which is noted."""
+    """Return a metric of Keras under its log name, one for each threshold; empty if it is wrong, which is noted."""
     path = str(block["import"])
     if keras_names.metric(path) in keras_names.OF_ONE_VALUE:
         alone = "takes one value, so that Keras fails where it gives it outputs and targets"
@@ -291,7 +291,7 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
         return []
     note = _metric_note(params, metric, loss)
     if loss.name in keras_names.OF_CLASS_NUMBERS and metric in ("io_u", "mean_io_u"):
-        # Keras is given class numbers, the metric here one-hot targets.
+        # Keras's metric gets class numbers, the native one one-hot targets.
         params["sparse_y_true"] = False
     several: list[Any] = params.pop("thresholds") if _has_several(metric, params) else [None]
     variants = [params if threshold is None else {**params, "thresholds": threshold} for threshold in several]
@@ -319,13 +319,13 @@ def _keras_metric(state: State, key: str, block: Mapping[str, Any], loss: _Loss,
 
 
 def _has_several(metric: str, params: Mapping[str, Any]) -> bool:
-    """Whether a metric is asked for at several thresholds."""
+    """Return whether a metric has several thresholds."""
     thresholds = params.get("thresholds")
     return metric in keras_names.OF_THRESHOLDS and isinstance(thresholds, list) and len(thresholds) > 1
 
 
 def _metric_note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
-    """How a metric differs from Keras's; parameters that say nothing here are taken out of `params`."""
+    """Return a note on differences to Keras's metric; parameters without effect are removed from `params`."""
     params.pop("dtype", None)
     from_logits = params.pop("from_logits", False)
     if _REDUCTIONS.get(str(params.get("reduction", ""))) == "mean":
@@ -343,7 +343,7 @@ def _metric_note(params: dict[str, Any], metric: str, loss: _Loss) -> str:
 
 
 def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """A metric of the user's own as a block, under the name that Keras logs: the parameter `name`, or the class's."""
+    """Return a metric of the user's own as a block, under its Keras log name: the parameter `name`, or the class name."""
     params = dict(block.get("params") or {})
     path = str(block["import"])
     names = state.numbers.names(path, keras_names.logged_as(path, params.get("name")), prefix)
@@ -355,14 +355,14 @@ def _own_metric(state: State, key: str, block: Mapping[str, Any], prefix: str) -
 
 
 def _is_taken(state: State, key: str, name: str) -> bool:
-    """Whether a metric has the name of another column of the log, which is noted."""
+    """Return whether a metric has the name of another column of the log, and note it."""
     if name in _COLUMNS:
         state.refuse(f"{key}.params.name", "is the name of another column of the log", got=name, fix="give it another")
     return name in _COLUMNS
 
 
 def _make_watchable(state: State, prefix: str, names: list[str], native: str) -> None:
-    """Let a metric be watched under its names, of which another metric's first one is never taken."""
+    """Allow a metric to be monitored under its names, unless one is the first name of another metric."""
     for number, name in enumerate(names):
         for part, place in ((f"{prefix}{name}", "train"), (f"val_{prefix}{name}", "val")):
             if number == 0 or part not in state.monitors:
@@ -372,7 +372,7 @@ def _make_watchable(state: State, prefix: str, names: list[str], native: str) ->
 def _known_name(
     state: State, key: str, path: str, known: tuple[str, ...], noun: str, otherwise: str = ""
 ) -> str | None:
-    """The known name that an import string means."""
+    """Return the known name for an import string."""
     name = keras_names.last_part(path) or ""
     if "." in path and (name.islower() or (noun == "loss" and name in keras_names.FUNCTIONS)):
         fix = f"use the short name {name!r}"
@@ -388,7 +388,7 @@ def _known_name(
 
 
 def _units(block: Mapping[str, Any]) -> int | None:
-    """How many outputs a list of layers has, where its last Dense says so with a number."""
+    """Return the number of outputs of a list of layers, if its last Dense has a number."""
     layers = (block.get("params") or {}).get("layers") if _is_sequential(block) else None
     for layer in reversed(layers) if isinstance(layers, list) else ():
         kind = str(layer.get("import")).rpartition(".")[2] if isinstance(layer, Mapping) else ""

@@ -1,4 +1,4 @@
-"""Section `services`: files to save and write, early stopping; all of it on by default."""
+"""Section `services`: checkpoints, logs and early stopping; all of them are on by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STOP = ("monitor", "mode", "patience", "min_delta", "verbose", "baseline", "res
 
 
 def translate_services(state: State) -> None:
-    """Best checkpoint, a checkpoint after every epoch, curves, the CSV log and the two early stops."""
+    """Translate the best checkpoint, a checkpoint per epoch, curves, the CSV log and both early stops."""
     services = state.source["services"]
     state.options["callbacks"] = "best_practice"
     best, key = services["best_checkpoint"], "services.best_checkpoint"
@@ -34,7 +34,7 @@ def translate_services(state: State) -> None:
     state.say("services.tensorboard", "differs", "logging=tensorboard", note)
     if "log_dir" in board:
         state.say("services.tensorboard.log_dir", "lint", note="Barrage overrides it, the curves go to TensorBoard/")
-    # Keras ends a training whose loss is NaN; by itself mlpipe would go back and learn on with a lower rate.
+    # Keras stops a training with a NaN loss; by default mlpipe would roll back and continue with a lower rate.
     state.set("healing.rollbacks", 0)
     state.say("services", "differs", "healing.rollbacks", "a loss that is no number ends the training with an error")
 
@@ -58,7 +58,7 @@ def _stop(state: State, key: str, block: Mapping[str, Any], name: str, validatio
 
 
 def _of_validation(state: State, key: str, name: str, is_validation: bool) -> str:
-    """The monitor with or without `val_`, as Barrage forces it, with the warning that Barrage logs."""
+    """Return the monitor with or without `val_`, as Barrage forces it, with Barrage's warning."""
     forced = f"val_{name.removeprefix('val_')}" if is_validation else name.removeprefix("val_")
     if forced != name:
         state.say(

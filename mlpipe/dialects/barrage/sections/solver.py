@@ -13,12 +13,12 @@ from mlpipe.errors import did_you_mean, listing
 
 _RATE = "solver.optimizer.learning_rate"
 _REDUCER = "solver.learning_rate_reducer"
-# Parameters of later versions of Keras, and the values at which they say nothing; none: at any.
+# Parameters of later versions of Keras, and the values without effect; none: any value.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "weight_decay": (None,), "use_ema": (False,), "loss_scale_factor": (None,), "gradient_accumulation_steps": (None, 1),
     **dict.fromkeys(("ema_momentum", "ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer"), ()),
 }  # fmt: skip
-# What parameters of Keras's optimizers may be; all others are numbers that are not negative.
+# Rules for parameters of Keras's optimizers; all others are non-negative numbers.
 _PARAMETERS: dict[str, Rule] = {
     **dict.fromkeys(("amsgrad", "nesterov", "centered"), flag),
     **dict.fromkeys(keras_names.BOUNDS, maybe(number(above=0))),
@@ -29,7 +29,7 @@ _PARAMETERS: dict[str, Rule] = {
 
 
 def translate_solver(state: State) -> None:
-    """Optimizer, schedule or reducer, batch size, epochs and steps."""
+    """Translate optimizer, schedule or reducer, batch size, epochs and steps."""
     solver = state.source["solver"]
     state.options["lr_scheduler"] = "none"
     decay = _optimizer(state, solver["optimizer"])
@@ -48,7 +48,7 @@ def translate_solver(state: State) -> None:
 
 
 def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
-    """The optimizer and its parameters; returns `decay`, which is a schedule."""
+    """Translate the optimizer and its parameters; return `decay`, which is a schedule."""
     key, path = "solver.optimizer.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:
@@ -82,7 +82,7 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
 
 
 def _without_neutral(state: State, prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters without those of later versions of Keras that say nothing at the value that they have."""
+    """Return parameters without those of later Keras versions that have no effect at their value."""
     kept = dict(params)
     for name, values in _NEUTRAL.items():
         if name in kept and (not values or kept[name] in values):
@@ -92,7 +92,7 @@ def _without_neutral(state: State, prefix: str, params: Mapping[str, Any]) -> di
 
 
 def _rate(state: State, rate: Any, decay: Any) -> None:
-    """A number, or a schedule; or a number with `decay`, which is a schedule too."""
+    """Translate a number, a schedule, or a number with `decay`, which is a schedule, too."""
     if isinstance(rate, Mapping):
         if decay:
             state.missing("solver.optimizer.params.decay", "decay beside a schedule", "keep one of them")
@@ -111,8 +111,8 @@ def _rate(state: State, rate: Any, decay: Any) -> None:
 
 
 def _schedule(state: State, block: Mapping[str, Any]) -> None:
-    # A schedule of Keras has a native twin, which begins with the rate that the schedule begins with. One of the user's own
-    # computes the rate itself: it is called at each step, and multiplies a rate of 1.
+    # A schedule of Keras has a native equivalent that starts from the same rate. One of the user's own computes the rate
+    # itself: it is called at each step, and multiplies a rate of 1.
     key, path = f"{_RATE}.import", block["import"]
     name = keras_names.last_part(path)
     if name is None:
@@ -155,10 +155,10 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
 
 
 def _first_rate(values: Mapping[str, Any]) -> str:
-    """What a schedule begins with, from its native keys."""
+    """Return the initial rate of a schedule from its native keys."""
     ratio = values["ratios"][0] if "ratios" in values else 1.0
     if "half_waves" in values:
-        # At the first step the line and the cosine are both 1.
+        # At the first step both the linear and the cosine factor are 1.
         ratio = 1.0 + values["alpha"] + values["beta"]
     return "optimizer.lr" if ratio == 1 else f"{ratio:g} times optimizer.lr"
 
@@ -183,7 +183,7 @@ def _is_valid_piecewise(params: Mapping[str, Any]) -> bool:
 
 
 def _native_schedule(name: str, params: Mapping[str, Any]) -> tuple[str, float, dict[str, Any]]:
-    """The native option, the first rate, and the option's keys."""
+    """Return the native option, the initial rate, and the option's keys."""
     if name == "PiecewiseConstantDecay":
         first = float(params["values"][0] or max(params["values"]))
         ratios = [float(value) / first for value in params["values"]]
@@ -215,7 +215,7 @@ def _native_schedule(name: str, params: Mapping[str, Any]) -> tuple[str, float, 
 
 
 def _reducer(state: State, block: Mapping[str, Any]) -> None:
-    """Keras's ReduceLROnPlateau."""
+    """Translate Keras's ReduceLROnPlateau."""
     if isinstance(state.source["solver"]["optimizer"]["learning_rate"], Mapping) or "decay" in (
         state.source["solver"]["optimizer"].get("params") or {}
     ):
@@ -227,11 +227,11 @@ def _reducer(state: State, block: Mapping[str, Any]) -> None:
         state.say(f"{_REDUCER}.epsilon", "lint", note="the old name of min_delta, whose place it takes")
     if block["factor"] >= 1:
         state.refuse(f"{_REDUCER}.factor", "must be a number < 1, as Keras wants it", got=block["factor"])
-    # The reducer itself tells Keras the rate before it looks at it.
+    # The reducer logs the rate before it reads the monitor.
     watched = "lr" if block["monitor"] == "lr" else monitor(state, f"{_REDUCER}.monitor", block["monitor"])
     if watched is None:
         return
-    # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
+    # Keras acts in the epoch that reaches `patience`, torch in the one after; likewise for the cooldown.
     values = {
         "factor": float(block["factor"]),
         "patience": max(int(block["patience"]) - 1, 0),
@@ -250,7 +250,7 @@ def _reducer(state: State, block: Mapping[str, Any]) -> None:
 
 
 def monitor(state: State, key: str, name: str) -> str | None:
-    """The native monitor for a name that Keras logs; None where there is none, which is noted."""
+    """Return the native monitor for a Keras log name; None if there is none, which is noted."""
     if name in state.monitors:
         return state.monitors[name]
     fix = did_you_mean(name, state.monitors, otherwise=f"there are {listing(state.monitors)}")

@@ -1,1 +1,1 @@
-"""mlpipe's own commands on files of mml-core: upgrade."""
+"""Additions to mlpipe's own commands for files of mml-core: upgrade."""

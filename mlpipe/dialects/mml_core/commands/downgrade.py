@@ -1,4 +1,4 @@
-"""`mml downgrade`: bring a project and the tasks back to an earlier version's formats, with a backup."""
+"""`mml downgrade`: convert a project and the tasks back to an earlier version's formats, with a backup."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from mlpipe.dialects.mml_core.commands.upgrade import UpgradeScheduler
 
 
 class DowngradeScheduler(UpgradeScheduler):
-    """Converts files back one by one, each at once and after a copy of it was made.
+    """Converts files back one by one, each atomically and after a backup copy.
 
-    It takes the keys of `mml upgrade`, those of a project to take over too, which it refuses with a sentence;
-    `conf/mode/downgrade.yaml` chooses `downgrade` of the subroutines.
+    It takes the keys of `mml upgrade`, including those of a project to import, which it refuses with a message;
+    `conf/mode/downgrade.yaml` selects `downgrade` in the subroutines.
     """

@@ -1,4 +1,4 @@
-"""`mml upgrade mode.source=DIR`: take a project of mml-core over; without it, `mml upgrade` and `mml downgrade` themselves."""
+"""`mml upgrade mode.source=DIR`: import an mml-core project; without `mode.source`, upgrade and downgrade as usual."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
 
 
 class UpgradeScheduler(upgrade.UpgradeScheduler):
-    """Takes a project of mml-core over where one is named; converts formats otherwise.
+    """Imports a project of mml-core if one is named; otherwise converts formats.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: `upgrade` or `downgrade`.
-        version: The version that files come from (upgrade) or go back to (downgrade); with `source` not needed.
-        source: A project folder of mml-core whose records are taken over.
+        version: The version to convert files from (upgrade) or to (downgrade); not needed with `source`.
+        source: A project folder of mml-core whose records are imported.
         source_data: The folder of its tasks (its MML_DATA_PATH).
     """
 
@@ -37,11 +37,11 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
         self._source, self._source_data = source, source_data
 
     def plan(self) -> list[Step]:
-        """A step for each task, each model and the blueprints, or for each file to convert.
+        """Return a step for each task, each model and the blueprints, or for each file to convert.
 
         Raises:
-            ConfigError: When what is asked for does not go together.
-            ProjectError: When folders are not what they should be, or a file cannot be converted.
+            ConfigError: When the settings contradict each other.
+            ProjectError: When a folder is not of mml-core, or a file cannot be converted.
         """
         if self._source is not None:
             return self._imported(Path(self._source))
@@ -51,7 +51,7 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
         return super().plan()
 
     def _imported(self, source: Path) -> list[Step]:
-        """Steps that take a project of mml-core over."""
+        """Return the steps that import a project of mml-core."""
         if self._subroutines != ["upgrade"]:
             raise ConfigError(problem("mode.source", "only mml upgrade takes projects over", fix="use mml upgrade"))
         config = self.run_config

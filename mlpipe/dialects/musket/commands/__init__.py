@@ -1,1 +1,1 @@
-"""Musket's own words on the command line: fit, task, analyze."""
+"""Musket's own commands: fit, task, analyze."""

@@ -1,4 +1,4 @@
-"""`mml analyze`: compare experiments in one table, with their different settings and the metrics they reached."""
+"""`mml analyze`: compare experiments in one table with their differing settings and their metrics."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class AnalyzeScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        inputFolder: The folder that is searched.
+        inputFolder: The folder to search.
         output: The table's file; None: report.csv in that folder.
-        onlyMetric: The one metric to show; empty: all.
-        sortBy: The metric that orders the rows, the best first.
+        onlyMetric: The only metric to show; empty: all.
+        sortBy: The metric that orders the rows, best first.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class AnalyzeScheduler(Scheduler):
         self._output = Path(output).expanduser() if output else self._folder / "report.csv"
 
     def plan(self) -> list[Step]:
-        """One step.
+        """Return a single step.
 
         Raises:
-            DataError: When the folder is not there.
+            DataError: When the folder does not exist.
         """
         if not self._folder.is_dir():
             raise DataError(

@@ -32,7 +32,7 @@ from mlpipe.runs.journal import Run
 log = logging.getLogger("mlpipe")
 
 _RUNNING, _ERROR = "inProgress.yaml", "error.yaml"
-# What the seeds of an experiment differ in, and what Musket starts from.
+# Keys that differ between the seeds of an experiment, with Musket's initial values.
 _SEEDS = {"testSplitSeed": 123, "random_state": 33}
 
 
@@ -42,19 +42,19 @@ class FitScheduler(Scheduler):
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        project: The folder with experiments; None: the current one, or the one that it lies in.
-        name: Names of experiments, separated by commas; empty: all that are not finished.
-        num_gpus: GPUs that are used at once: several train several folds side by side.
-        gpus_per_net: GPUs that train one fold together.
-        num_workers: Loader processes.
-        allow_resume: Go on with an interrupted training.
-        force_recalc: Predict again and write the reports anew, without training.
-        launch_tasks: Run every task of the project on each experiment after it.
-        only_report: Write the reports from what is stored.
-        cache: Where images are cached; None: `.cache` in the project.
+        project: The folder with experiments; None: the current folder, or the project that contains it.
+        name: Names of experiments, separated by commas; empty: all unfinished ones.
+        num_gpus: Number of GPUs to use at once: several GPUs train several folds in parallel.
+        gpus_per_net: Number of GPUs that train one fold together.
+        num_workers: Number of loader processes.
+        allow_resume: Resume an interrupted training.
+        force_recalc: Compute predictions and reports again, without training.
+        launch_tasks: Run every task of the project on each experiment after its training.
+        only_report: Write the reports from stored predictions.
+        cache: Folder of the image cache; None: `.cache` in the project.
         folds: Folds to train, separated by commas; empty: all.
-        lenient: Let unknown keys and monitors that nothing computes pass.
-        overrides: Further overrides of each experiment, separated by blanks.
+        lenient: Allow unknown keys, and monitors that nothing computes.
+        overrides: Further overrides for each experiment, separated by blanks.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class FitScheduler(Scheduler):
         self._devices = _devices(num_gpus, gpus_per_net)
 
     def plan(self) -> list[Step]:
-        """One step for each experiment (and seed), all of them translated and checked before the first one trains.
+        """Return one step per experiment (and seed); all are translated and checked before the first one is trained.
 
         Raises:
             ConfigError: With a sentence for every problem of any experiment.
@@ -98,7 +98,7 @@ class FitScheduler(Scheduler):
         problems = experiment_files.keys_of_recipes(self.run_config, "fit")
         for folder in self._experiments():
             try:
-                # Every mistake of the file, before what its seeds have is written from it.
+                # Find all mistakes of the file before the configurations of its seeds are written.
                 translation = detect.translated(
                     folder / CONFIG, lenient=self._lenient, also=frozenset(user_code.custom_objects())
                 )
@@ -123,7 +123,7 @@ class FitScheduler(Scheduler):
         return steps
 
     def _task_steps(self, folder: Path) -> list[Step]:
-        """The steps of the project's tasks that follow an experiment, where they were asked for."""
+        """Return the steps of the project's tasks that follow an experiment, if requested."""
         if not self._tasks:
             return []
         settings = Settings(tuple(self.run_config.tree.get("trust") or ()), tuple(self._overrides), self._cache)
@@ -134,7 +134,7 @@ class FitScheduler(Scheduler):
         """Train one experiment after the other; each is a run of its own project.
 
         Raises:
-            Interrupted: When asked to stop, with the command that goes on.
+            Interrupted: When asked to stop, with the command to resume.
             DiskFull: When there is no disk space, likewise.
         """
         with full_disk(AGAIN), self.context.stop.listening():
@@ -153,7 +153,7 @@ class FitScheduler(Scheduler):
             self._run_after_fit()
 
     def _run_after_fit(self) -> None:
-        """Call the functions that `fit_callbacks.after_fit` marks in the project's modules, once."""
+        """Call the functions that `fit_callbacks.after_fit` marks in the project's modules once."""
         if not self.context.facts.get("results"):
             return
         config = experiment_files.experiments(self._root, self._names)[0] / CONFIG
@@ -169,7 +169,7 @@ class FitScheduler(Scheduler):
         return [folder for folder in folders if not (folder / SUMMARY).exists()]
 
     def _configs(self, folder: Path) -> list[Path]:
-        """The configuration files that an experiment runs: its own, or one for each seed."""
+        """Return the configuration files of an experiment: its own, or one for each seed."""
         source = experiment_files.source_of(folder / CONFIG)
         count = source.get("num_seeds")
         if count is None:
@@ -178,7 +178,7 @@ class FitScheduler(Scheduler):
         return [self._seed_config(folder / str(seed) / CONCRETE, own, seed) for seed in range(count)]
 
     def _seed_config(self, path: Path, own: Mapping[str, Any], seed: int) -> Path:
-        """The configuration of one seed, written from the experiment's where that has changed; its seeds stay."""
+        """Return the configuration of one seed, rewritten from the experiment's if that has changed; its seeds stay."""
         before = experiment_files.seed_config(path)
         seeds = {key: before.get(key, int(own.get(key, usual)) + seed) for key, usual in _SEEDS.items()}
         content = {**own, **seeds}
@@ -250,7 +250,7 @@ class FitScheduler(Scheduler):
             raise
         except MlpipeError as error:
             if files.disk_is_full(error):
-                # It is no fault of the experiment, which goes on.
+                # Not an error of the experiment, which can be resumed.
                 raise
             entry = {"type": type(error).__name__, "value": str(error), "trace": traceback.format_exc()}
             files.write_text(folder / _ERROR, files.yaml_text({"errors": [entry]}))
@@ -259,7 +259,7 @@ class FitScheduler(Scheduler):
             (folder / _RUNNING).unlink(missing_ok=True)
 
     def _search(self, config: Path) -> None:
-        """Search an experiment's hyperparameters; trials of an earlier command count."""
+        """Search an experiment's hyperparameters; trials of earlier commands count."""
         overrides, project = self._train_overrides(config, "train", "predict"), experiment_files.results_of(config)
         if self._recalculate or self._only_report:
             summary = experiment_search.report(config, project, overrides)
@@ -269,7 +269,7 @@ class FitScheduler(Scheduler):
         log.info(f"written to {config.parent / SUMMARY}")
 
     def _resume_overrides(self, config: Path) -> list[str]:
-        """The overrides that go on with an unfinished run; empty where there is none, or nobody asked."""
+        """Return the overrides that resume an unfinished run; empty if there is none, or it was not requested."""
         project = experiment_files.results_of(config)
         unfinished = experiment_files.unfinished(project)
         if not self._resume or unfinished is None:
@@ -286,19 +286,19 @@ class FitScheduler(Scheduler):
         log.info(f"written to {config.parent / SUMMARY}")
 
     def _summarize_seeds(self, folder: Path, run: Run | None) -> None:
-        """The parent's summary of an experiment with several seeds, and links to what each has."""
+        """Write the parent's summary of an experiment with several seeds, and links to the files of each."""
         results = self.context.facts.get("results", {})
         seeds = [path.parent for path in experiment_files.seeds_of(folder)]
         values = [results[str(seed)] for seed in seeds if str(seed) in results]
         for link in [*folder.glob("metrics/*"), *folder.glob("weights/*")]:
-            # Of seeds that are no longer asked for.
+            # A link of a seed that is no longer requested.
             if link.is_symlink() and link.name not in {seed.name for seed in seeds}:
                 link.unlink()
         for seed in seeds:
             for name in ("metrics", "weights"):
                 link = folder / name / seed.name
                 if not (seed / name).is_dir():
-                    # What was searched has them in the folders of its trials.
+                    # A searched experiment has these files in the folders of its trials.
                     continue
                 link.parent.mkdir(exist_ok=True)
                 if not link.exists() and not link.is_symlink():
@@ -307,7 +307,7 @@ class FitScheduler(Scheduler):
 
 
 def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
-    """The overrides that spread a training over as many of the GPUs as there are; none where one trains it all."""
+    """Return the overrides that distribute a training over the available GPUs; empty if one of them trains everything."""
     if max(num_gpus, gpus_per_net) < 2:
         return []
     import torch
@@ -317,6 +317,6 @@ def _devices(num_gpus: int, gpus_per_net: int) -> list[str]:
         log.info(f"{max(num_gpus, gpus_per_net)} GPUs are asked for, there are {gpu_count}")
     together, beside = min(gpus_per_net, gpu_count), min(num_gpus, gpu_count)
     if together > 1:
-        # Processes that learn a fold together do not measure what they learn from.
+        # Processes that train a fold together do not compute metrics on training images.
         return [f"trainer.devices={together}", "metrics.while_training=false"]
     return [f"sys.fold_workers={beside}"] if beside > 1 else []

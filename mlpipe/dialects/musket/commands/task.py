@@ -1,4 +1,4 @@
-"""`mml task`: run functions of a Musket project's own, marked with `tasks.task`, on its trained experiments."""
+"""`mml task`: run a Musket project's own functions, marked with `tasks.task`, on its trained experiments."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ log = logging.getLogger("mlpipe")
 
 
 class TaskScheduler(Scheduler):
-    """Runs tasks on experiments, each in a folder of its own below the experiment's.
+    """Runs tasks on experiments, each in its own folder below the experiment's.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        project: The folder with experiments; None: the current one, or the one that it lies in.
-        name: Names of experiments, separated by commas; empty: all that are finished.
-        task: Names of tasks, separated by commas; `all` or empty: every one.
-        num_gpus: GPUs of trainings, as for `mml fit`.
-        gpus_per_net: GPUs that train one fold together.
-        num_workers: Loader processes of trainings.
-        allow_resume: First train what is not finished, from where it stopped.
-        force_recalc: First predict again and write the reports anew.
-        launch_tasks: Read for the sake of old commands; tasks run anyway.
-        cache: Where images are cached; None: `.cache` in the project.
-        overrides: Further overrides of each experiment, separated by blanks.
+        project: The folder with experiments; None: the current folder, or the project that contains it.
+        name: Names of experiments, separated by commas; empty: all finished ones.
+        task: Names of tasks, separated by commas; `all` or empty: all tasks.
+        num_gpus: Number of GPUs for trainings, as for `mml fit`.
+        gpus_per_net: Number of GPUs that train one fold together.
+        num_workers: Number of loader processes for trainings.
+        allow_resume: First train unfinished experiments, from where they stopped.
+        force_recalc: First compute predictions and reports again.
+        launch_tasks: Accepted for compatibility with old commands; tasks run anyway.
+        cache: Folder of the image cache; None: `.cache` in the project.
+        overrides: Further overrides for each experiment, separated by blanks.
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class TaskScheduler(Scheduler):
         self._of_fit = {"num_gpus": num_gpus, "gpus_per_net": gpus_per_net, "num_workers": num_workers}
 
     def plan(self) -> list[Step]:
-        """A step for each task of each experiment; before them one that trains or predicts, where that was asked for.
+        """Return a step per task and experiment, preceded by one that trains or predicts if requested.
 
         Raises:
-            ConfigError: With a sentence for every experiment and task that is not there.
+            ConfigError: With a sentence for every missing experiment and task.
         """
         if wrong := experiment_files.keys_of_recipes(self.run_config, "task"):
             raise ConfigError(wrong)
@@ -137,9 +137,9 @@ class Settings:
     """The command line's settings for every experiment.
 
     Attributes:
-        trust: Folders outside the current one, and modules, whose code may run.
+        trust: Modules, and folders outside the current one, whose code may run.
         overrides: Further overrides.
-        cache: Where images are cached.
+        cache: Folder of the image cache.
     """
 
     trust: tuple[str, ...]
@@ -150,17 +150,17 @@ class Settings:
 def steps_of(
     config: Path, root: Path, task_names: Sequence[str], settings: Settings, context: RunContext
 ) -> list[Step]:
-    """A step for each task of one experiment.
+    """Return a step for each task of one experiment.
 
     Args:
         config: The experiment's configuration.
         root: The project's folder.
-        task_names: Names of tasks; empty, or `all` among them: every one.
-        settings: What the command line says.
-        context: Its facts are told what tasks return.
+        task_names: Names of tasks; empty, or including `all`: all tasks.
+        settings: The command line's settings.
+        context: Receives the return values of tasks as facts.
 
     Raises:
-        ConfigError: When there is no task of a name, or the experiment lacks what one is given.
+        ConfigError: When there is no task of a name, or the experiment lacks an argument of a task.
         DataError: When the project's modules cannot be imported, or are not trusted.
     """
     known = marked(config, settings.trust, "task")
@@ -181,11 +181,11 @@ def steps_of(
 
 
 def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[..., Any]]:
-    """The functions of an experiment's project that a decorator marked, by name.
+    """Return the functions of an experiment's project that a decorator marked, by name.
 
     Args:
         config: The experiment's configuration.
-        trust: Folders outside the current one, and modules, whose code may run.
+        trust: Modules, and folders outside the current one, whose code may run.
         mark: The decorator's name, `task` or `after_fit`.
 
     Raises:
@@ -201,15 +201,15 @@ def marked(config: Path, trust: Sequence[str], mark: str) -> dict[str, Callable[
 
 
 def called(label: str, function: Callable[..., Any], /, **given: Any) -> Any:
-    """The return value of a function of the project's own.
+    """Call a function of the project's own, and return its result.
 
     Args:
-        label: Names it in sentences.
+        label: Name of the function in error messages.
         function: The function.
         given: Its arguments.
 
     Raises:
-        TrainingError: When it fails, with its own error in a few words.
+        TrainingError: When it fails, with its own error in short.
     """
     with errors.own_code(TrainingError, label, ""):
         return function(**given)
@@ -224,7 +224,7 @@ def _run(
     settings: Settings,
     context: RunContext,
 ) -> None:
-    """Call a task in its folder; what it returns is a fact."""
+    """Call a task in its folder, and store its return value as a fact."""
     folder = config.parent
     log.info(f"task {name} of {folder.name}")
     experiment = Experiment(config, settings.cache)
@@ -238,10 +238,10 @@ def _run(
 
 
 def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, trust: Sequence[str]) -> dict[str, Any]:
-    """Arguments of a task: the experiment, data sets, and its entry of the file's `tasks`.
+    """Return the arguments of a task: the experiment, data sets, and its entry in the file's `tasks`.
 
     Raises:
-        ConfigError: When a parameter is neither.
+        ConfigError: When a parameter is none of these.
     """
     bindings, problems = _argument_kinds(name, function, experiment)
     if problems:
@@ -258,7 +258,7 @@ def _arguments(name: str, function: Callable[..., Any], experiment: Experiment, 
 def _argument_kinds(
     name: str, function: Callable[..., Any], experiment: Experiment
 ) -> tuple[dict[str, tuple[str, Any]], list[str]]:
-    """What each parameter of a task is given (`data` and a set's name, `model`, `value`), and what is wrong with them."""
+    """Return the kind of each parameter of a task (`data` and a set's name, `model`, `value`), and all problems with them."""
     arguments = experiment.task_arguments(name)
     bindings, problems = dict[str, tuple[str, Any]](), list[str]()
     for parameter in inspect.signature(function).parameters.values():
@@ -281,7 +281,7 @@ def _argument_kinds(
 
 
 def _parameter_kind(annotation: Any) -> str:
-    """`model` or `data`, as the name of a parameter's annotation says."""
+    """Return `model` or `data`, according to the name of a parameter's annotation."""
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
     last = text.rpartition(".")[2]
     return "data" if last.endswith("DataSet") else "model" if last.endswith(("Model", "Config", "Experiment")) else ""
@@ -289,7 +289,7 @@ def _parameter_kind(annotation: Any) -> str:
 
 @contextmanager
 def _working_folder(folder: Path) -> Iterator[None]:
-    """Work in a folder: what a task writes goes there, as in Musket."""
+    """Change to a folder, so that a task writes its files there, as in Musket."""
     before = Path.cwd()
     os.chdir(folder)
     try:

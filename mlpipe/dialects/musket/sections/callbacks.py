@@ -1,4 +1,4 @@
-"""Callbacks of Keras and Musket: the stop, the schedules of the learning rate, TensorBoard."""
+"""Callbacks of Keras and Musket: early stopping, learning rate schedules, TensorBoard."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ _KEYS = {
 }
 
 
-# What every training does anyway.
+# Callbacks whose function every training has anyway.
 _ALWAYS = {
     **dict.fromkeys(("TerminateOnNaN", "ModelCheckpoint", "ProgbarLogger"), "every training does this"),
     **dict.fromkeys(("CSVLogger", "History"), "metrics/ has the values of every epoch"),
 }
-# Of these one acts; of schedules several may follow each other.
+# Callbacks that may occur once; several schedules may follow each other.
 _ONCE = ("EarlyStopping", "ReduceLROnPlateau", "TensorBoard")
 
 
 @dataclass
 class Callbacks:
-    """Native meaning of a map of callbacks.
+    """Native equivalent of a map of callbacks.
 
     Attributes:
         callbacks: Native callbacks by name.
         lr_scheduler: The native schedule; None: the rate is constant.
-        lr: The learning rate that the schedule starts from, where it names one.
-        logging: What TensorBoard writes; None: nothing.
+        lr: The initial learning rate of the schedule, if it names one.
+        logging: The data that TensorBoard writes; None: none.
     """
 
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -67,12 +67,12 @@ class Callbacks:
 
 
 def translated(state: State, key: str, given: Any) -> Callbacks:
-    """Native meaning of a map (or list) of callbacks.
+    """Return the native equivalent of a map (or list) of callbacks.
 
     Args:
-        state: Notes what is wrong.
-        key: Where it stands in the source.
-        given: Names to parameters.
+        state: Collects problems.
+        key: The key in the source.
+        given: Parameters by name.
     """
     result, schedules, names = Callbacks(), list[_Schedule](), list[str]()
     for name, parameters in _entries(state, key, given):
@@ -105,7 +105,7 @@ def _note_unknown_keys(state: State, key: str, name: str, parameters: Mapping[st
 
 @dataclass(frozen=True)
 class _Schedule:
-    """A callback that changes the learning rate, and where it stands."""
+    """A callback that changes the learning rate, and its key."""
 
     name: str
     key: str
@@ -120,7 +120,7 @@ class _Schedule:
 
 
 def _schedule(state: State, schedules: list[_Schedule], result: Callbacks) -> None:
-    """The one schedule that several are: of those that set the rate after every batch the last one has its way."""
+    """Merge several schedules into one: of those that set the rate after every batch, the last one takes effect."""
     if sorted(schedule.name for schedule in schedules) == ["LRVariator", "ReduceLROnPlateau"] and not any(
         schedule.is_always_on for schedule in schedules
     ):
@@ -150,7 +150,7 @@ def _schedule(state: State, schedules: list[_Schedule], result: Callbacks) -> No
 
 
 def _ramp_and_plateau(state: State, schedules: Mapping[str, _Schedule], result: Callbacks) -> None:
-    """A ramp for a while or again and again, and a plateau that lowers what it leaves."""
+    """Translate a single or repeated ramp, and a plateau that lowers the resulting rate."""
     ramp, plateau = schedules["LRVariator"], schedules["ReduceLROnPlateau"]
     _variator(state, ramp.key, ramp.parameters, result)
     values = _plateau_values(state, plateau.key, plateau.parameters)
@@ -164,7 +164,7 @@ def _ramp_and_plateau(state: State, schedules: Mapping[str, _Schedule], result: 
 
 
 def _two_stages_advice(first: str, second: str) -> str:
-    """Advice to write two stages in place of two schedules in one."""
+    """Return advice to write two stages instead of two schedules in one."""
     text = (
         f"write two stages, {{epochs: N, callbacks: {{{first}: ...}}}} and then one with callbacks: {{{second}: ...}}"
     )
@@ -264,7 +264,7 @@ def _plateau_values(state: State, key: str, parameters: Mapping[str, Any]) -> di
         return None
     if "epsilon" in parameters:
         state.say(f"{key}.epsilon", "lint", note="the old name of min_delta, whose place it takes")
-    # Keras counts the epoch that brings `patience` about, torch the one after; so for the cooldown.
+    # Keras acts in the epoch that reaches `patience`, torch in the one after; likewise for the cooldown.
     return {
         "factor": float(parameters.get("factor", 0.1)),
         "patience": max(int(parameters.get("patience", 10)) - 1, 0),
@@ -305,7 +305,7 @@ def _variator(state: State, key: str, parameters: Mapping[str, Any], result: Cal
 
 
 def _ramps(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
-    """A ramp and what follows it; a plateau at the end is one of the first ramp's keys."""
+    """Translate a ramp and the callbacks that follow it; a final plateau becomes one of the first ramp's keys."""
     values, then = _ramp(state, key, parameters), parameters.get("then")
     if values is None or then is None:
         return values
@@ -335,7 +335,7 @@ def _ramps(state: State, key: str, parameters: Mapping[str, Any]) -> dict[str, A
 
 
 def _nested_callback(then: Any) -> tuple[str, Mapping[str, Any]]:
-    """The name and the parameters of a nested callback; parameters alone are those of a ramp."""
+    """Return name and parameters of a nested callback; bare parameters are those of a ramp."""
     if not isinstance(then, Mapping):
         return str(then), {}
     if len(then) == 1 and (name := str(next(iter(then)))).lower() in _KNOWN:

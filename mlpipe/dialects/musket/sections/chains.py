@@ -9,22 +9,22 @@ from mlpipe.dialects.musket.sections import imgaug
 from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 
-# Entries of a chain that are no functions of the user's own.
+# Built-in entries of a chain.
 BUILT_IN = (
     "cache", "disk-cache", "pass", "seq-preprocessor", "split-preprocessor", "split-concat-preprocessor",
     "transform-preprocessor",
 )  # fmt: skip
 _BRANCHES = ("split-preprocessor", "split-concat-preprocessor", "transform-preprocessor")
 _DEEPEST = 20
-# Entries that leave an item's x as it is, with what they take; `split` says in which form Musket stored items.
+# Entries that leave an item's x unchanged, with their arguments; `split` is the storage format in Musket.
 _KEEPING = {"cache": ("name", "inputs"), "disk-cache": ("name", "inputs", "split"), "pass": ()}
 
 
 def translate_chain(state: State) -> list[dict[str, Any]]:
-    """The chain of `preprocessing`, its augmentations put where training has them; empty where there is none.
+    """Return the chain of `preprocessing`, with its augmentations moved to those of training; empty if there is none.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
     """
     chain = state.source.get("preprocessing")
     if chain in (None, [], {}):
@@ -87,7 +87,7 @@ def _entry(
     values = dict(arguments) if isinstance(arguments, Mapping) else arguments
     listed = values if isinstance(values, dict | list) else [] if values is None else [values]
     own = (state.home.parameters(name) or (frozenset(), False))[0]
-    # A step may have a name and inputs that its function knows nothing of.
+    # The name and inputs of a step are not passed to its function.
     call_arguments = (
         {argument: value for argument, value in listed.items() if argument not in ("name", "inputs") or argument in own}
         if isinstance(listed, dict)
@@ -98,7 +98,7 @@ def _entry(
 
 
 def _check_keeping(state: State, key: str, name: str, arguments: Any) -> None:
-    """Refuse what a step that keeps items knows nothing of."""
+    """Refuse unknown arguments of a step that keeps items."""
     known = _KEEPING[name]
     if not isinstance(arguments, Mapping) and arguments not in (None, []):
         fix = f"for example {{{name}: {{name: first}}}}" if known else "leave it out"
@@ -115,12 +115,12 @@ def _check_keeping(state: State, key: str, name: str, arguments: Any) -> None:
 def gives_several(
     chain: list[dict[str, Any]], before: bool | None = False, several_by_name: dict[str, bool | None] | None = None
 ) -> bool | None:
-    """Whether a translated chain makes several images of one; None: only its functions can say.
+    """Return whether a translated chain produces several images from one; None if that depends on its functions.
 
     Args:
-        chain: What `translate_chain` gave.
-        before: Whether it begins with several.
-        several_by_name: Whether steps with these names made several; it is told of those of the chain.
+        chain: The result of `translate_chain`.
+        before: Whether its input has several.
+        several_by_name: Whether the steps with these names produced several; updated with the chain's steps.
     """
     is_several: bool | None = before
     several_by_name = {} if several_by_name is None else several_by_name
@@ -136,7 +136,7 @@ def gives_several(
         elif name in ("split-preprocessor", "split-concat-preprocessor"):
             is_several = name == "split-preprocessor"
         elif name != "transform-preprocessor" and (is_several or len(listed) > 1):
-            # A function that is given several images may return as many, or join them.
+            # A function of several images may return several, or join them.
             is_several = None
         if "name" in given_by_name:
             several_by_name[str(given_by_name["name"])] = is_several
@@ -144,7 +144,7 @@ def gives_several(
 
 
 def _note_step(state: State, key: str, name: str, arguments: Any) -> None:
-    """Note the name of a step, and check those that it goes on from; a function may have such parameters of its own."""
+    """Register the name of a step, and check the steps that it uses as inputs; a function may have parameters of these names."""
     values = arguments if isinstance(arguments, Mapping) else {}
     own = (state.home.parameters(name) or (frozenset(), False))[0] if name not in BUILT_IN else frozenset()
     inputs = values.get("inputs") if "inputs" not in own else None
@@ -158,7 +158,7 @@ def _note_step(state: State, key: str, name: str, arguments: Any) -> None:
 
 
 def _filled_chain(state: State, key: str, name: str, declared: Mapping[str, Any], arguments: Any) -> Any:
-    """The chain of a declaration with parameters, the given arguments in their place."""
+    """Return the chain of a declaration with its parameters replaced by the given arguments."""
     parameters = [str(parameter) for parameter in declared.get("parameters") or []]
     if isinstance(arguments, Mapping):
         values = {str(parameter): value for parameter, value in arguments.items()}
@@ -172,7 +172,7 @@ def _filled_chain(state: State, key: str, name: str, declared: Mapping[str, Any]
 
 
 def _with_arguments(value: Any, arguments: Mapping[str, Any]) -> Any:
-    """A value in which texts that are names of parameters are what was given for them."""
+    """Return a value with strings that name parameters replaced by the arguments."""
     if isinstance(value, Mapping):
         return {key: _with_arguments(item, arguments) for key, item in value.items()}
     if isinstance(value, list):
@@ -181,7 +181,7 @@ def _with_arguments(value: Any, arguments: Mapping[str, Any]) -> Any:
 
 
 def _augmentation(state: State, key: str, body: Any) -> None:
-    """Operations that act in training only, each with its own chance where the body gives weights."""
+    """Translate operations that act in training only, each with its own probability if the body has weights."""
     chances: list[Any] = []
     if isinstance(body, Mapping) and "body" in body:
         weights = body.get("weights") or []

@@ -13,7 +13,7 @@ from mlpipe.dialects.musket.sections.heads import task_keys
 from mlpipe.dialects.musket.state import STAND_INS, State
 from mlpipe.errors import DataError, counted, did_you_mean, listing
 
-# `mlpipe.data.items.sets`, whose sets need no function of the project's.
+# The data sets of `mlpipe.data.items.sets`, which need no function of the project.
 BUILT_IN_SETS = (
     "BinaryClassificationDataSet",
     "BinarySegmentationDataSet",
@@ -30,7 +30,7 @@ _PARTS = {"train": "train", "validation": "validation", "holdout": "test"}
 
 
 def translate_data(state: State) -> None:
-    """`dataset`, `datasets`, `imports`, `holdout`: a native `task=items`, where the file names data at all."""
+    """Translate `dataset`, `datasets`, `imports` and `holdout` to a native `task=items`, if the file names data at all."""
     dataset = state.source.get("dataset")
     added = additions(state)
     for name, functions in (state.source.get("datasets") or {}).items():
@@ -71,7 +71,7 @@ def translate_data(state: State) -> None:
 
 
 def _is_installed(name: str) -> bool:
-    """Whether a module can be imported from elsewhere; only the package that it lies in is looked for, nothing runs."""
+    """Return whether a module can be imported from outside the project; only its package is searched for, nothing runs."""
     package = name.partition(".")[0]
     try:
         return package in STAND_INS or importlib.util.find_spec(package) is not None
@@ -80,10 +80,10 @@ def _is_installed(name: str) -> bool:
 
 
 def parts_of(state: State) -> dict[str, list[Any]]:
-    """The functions of each part that `dataset` and `holdout` name, by the part's native name.
+    """Return the functions of each part in `dataset` and `holdout`, by the part's native name.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
     """
     dataset = state.source.get("dataset")
     if isinstance(dataset, Mapping) and set(dataset) & set(_PARTS):
@@ -105,11 +105,11 @@ def parts_of(state: State) -> dict[str, list[Any]]:
 
 
 def calls(state: State, key: str, dataset: Any) -> list[Any]:
-    """Functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`.
+    """Return functions with their arguments: `[{call: NAME, arguments: [...]}, ...]`.
 
     Args:
-        state: Notes what is wrong.
-        key: Where it stands in the source.
+        state: Collects problems.
+        key: The key in the source.
         dataset: A map of functions, or the name of an entry of `datasets`.
     """
     datasets = state.source.get("datasets") or {}
@@ -131,12 +131,12 @@ def calls(state: State, key: str, dataset: Any) -> list[Any]:
 
 
 def _note_unknown_function(state: State, key: str, name: str) -> None:
-    """Note a function that is nowhere to be seen; where modules make names as they run, it may still come."""
+    """Note a function that cannot be found, unless the modules may define it dynamically."""
     if name in BUILT_IN_SETS or state.is_own(name) or state.imports_elsewhere() or name in state.home.assigned():
         return
     known = [*state.own_names(), *BUILT_IN_SETS]
     fix = did_you_mean(name, known, otherwise=f"there are {listing(known, most=20)}")
-    # A file without its project is read too, and trained with another task.
+    # A file can also be read without its project, and trained with another task.
     if state.is_whole and not state.home.makes_names():
         state.refuse(key, "no function of the project's modules has this name", got=name, fix=fix)
         return
@@ -146,10 +146,10 @@ def _note_unknown_function(state: State, key: str, name: str) -> None:
 
 
 def additions(state: State) -> dict[str, Any]:
-    """Further changes of the data sets: `preprocessing`, `extra_train_data` and `dataset_augmenter`.
+    """Return further changes to the data sets: `preprocessing`, `extra_train_data` and `dataset_augmenter`.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
     """
     changes: dict[str, Any] = {}
     if chain := translate_chain(state):
@@ -173,7 +173,7 @@ def additions(state: State) -> dict[str, Any]:
 
 
 def _check_several_inputs(state: State, are_several: bool | None) -> None:
-    """See that a network takes several inputs where a chain makes them; how many channels they have, the data says."""
+    """Check that a network takes several inputs if a chain produces them; their channels depend on the data."""
     if are_several is False:
         return
     name = str(state.source.get("architecture"))
@@ -187,7 +187,7 @@ def _check_several_inputs(state: State, are_several: bool | None) -> None:
 
 
 def _holdout_drawn_first(state: State) -> dict[str, Any]:
-    """The holdout that a task draws itself, because something happens to what it leaves."""
+    """Return the holdout that the task draws itself, because the remaining items are changed afterwards."""
     share = state.source.get("testSplit") or 0
     note = "the holdout is drawn from all items first, from its seed; its file is not read"
     state.say("pretrain_transform", "differs" if share else "same", "task.after_holdout", note if share else "")
@@ -198,7 +198,7 @@ def _holdout_drawn_first(state: State) -> dict[str, Any]:
 
 
 def _own_call(state: State, key: str, function: Any) -> dict[str, Any] | None:
-    """A function of the project's modules by its name, or as a map from it to arguments."""
+    """Return a call of a function of the project's modules, given by name or as a map from the name to arguments."""
     if isinstance(function, Mapping) and len(function) == 1:
         name, arguments = next(iter(function.items()))
     else:
@@ -224,7 +224,7 @@ def _augmenter(state: State, augmenter: Any) -> dict[str, Any] | None:
     call = _own_call(state, key, {augmenter["name"]: arguments})
     if call is None:
         return None
-    # What repeats or changes items has the same ones in several folds; that is what it is for.
+    # Repeated or changed items occur in several folds, which is intended.
     state.set("task.allow_overlap", True)
     note = "it makes the set that folds are cut from, so that what it adds is validated on too; images may be in several folds"
     state.say(key, "differs", "task.augmenter", note)
@@ -238,7 +238,7 @@ def _arguments(value: Any) -> Any:
 
 
 def outputs_of(state: State) -> int | None:
-    """The number of values in a target, the heads' together; of masks the number of classes, background included."""
+    """Return the number of values per target, over all heads; for masks the number of classes including the background."""
     classes = state.source.get("classes")
     if state.is_of_masks and classes == 1:
         return 2
@@ -248,7 +248,7 @@ def outputs_of(state: State) -> int | None:
 
 
 def translate_split(state: State) -> None:
-    """Folds, holdout and their seeds; Musket cuts them whatever classes they lack."""
+    """Translate folds, holdout and their seeds; Musket allows folds without some classes."""
     state.options["split"] = "shuffled"
     state.set("split.rare", "allow")
     parts = state.native.get("task", {})
@@ -277,7 +277,7 @@ def translate_split(state: State) -> None:
             state.say("testSplit", "lint", note="the file gives a holdout, so that none is drawn")
     if "validationSplit" in state.source and state.source.get("folds_count", 5) != 1:
         state.say("validationSplit", "lint", note="is only used with folds_count: 1")
-    # A holdout that the task has already is drawn anew, or given, each time.
+    # A holdout of the task itself is drawn anew, or given, each time.
     has_own = "holdout" in parts or "test" in parts
     if "holdout" in parts:
         state.set("split.test_fraction", 0.0)
@@ -290,12 +290,12 @@ def translate_split(state: State) -> None:
 
 
 def _note_changed_split(state: State, file: Path, suffix: str) -> None:
-    """Say where the file has changed since its split was written, which still holds."""
+    """Note that the file has changed since its split was written; the split still applies."""
     try:
         rows = shuffled.read_rows(file, suffix)
         sizes = [len(part) for part in rows]
     except (DataError, TypeError):
-        # Whoever splits by it says what is wrong with it.
+        # Errors in the file are reported when it is used.
         return
     anew = f"remove {file.name} to split anew"
     if suffix == "folds_split":

@@ -1,4 +1,4 @@
-"""Several heads, and heads with other activations than the usual: a native loss, and metrics, for each of them."""
+"""Several heads, and heads with unusual activations: a native loss, and metrics, for each of them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from mlpipe.dialects.musket.sections import masks
 from mlpipe.dialects.musket.state import ACTIVATIONS, State
 from mlpipe.errors import did_you_mean, listing
 
-# The names that outputs have in Keras's logs, counted from 1, and here, counted from 0.
+# Names of outputs in Keras's logs, counted from 1, and here, counted from 0.
 _OF_HEAD = re.compile(r"(?:out(?P<out>\d+)|dense_(?P<dense>\d+))_(?P<name>.+)")
-# The same metric has one name for all kinds here, so that its mean over heads can be had.
+# Names of metrics that apply to all kinds, so that their mean over heads can be computed.
 _ALIKE = {"accuracy": "elementwise_accuracy", "nll": "elementwise_nll"}
 
 
 def kind_of(activation: str) -> str:
-    """The kind of a head: classes, labels or numbers."""
+    """Return the kind of a head: classes, labels or numbers."""
     return {"softmax": "classification", "sigmoid": "multilabel", "hard_sigmoid": "multilabel"}.get(
         activation, "regression"
     )
 
 
 def check(state: State) -> None:
-    """See that `classes` and `activation` fit each other."""
+    """Check that `classes` and `activation` fit each other."""
     classes, activation = state.source.get("classes"), state.source.get("activation")
     if classes is None:
         state.refuse("classes", "is missing", fix="say how many classes there are")
@@ -59,17 +59,17 @@ def check(state: State) -> None:
 
 
 def task_keys(state: State) -> dict[str, Any]:
-    """Keys of a native task for the heads."""
+    """Return the keys of a native task for the heads."""
     if not state.has_parts or state.kind != "regression":
         return {}
     return {"heads": [{"outputs": size, "activation": name} for name, size in state.heads]}
 
 
 def parts(state: State, expressions: list[str]) -> list[dict[str, Any]]:
-    """`loss.parts` for losses of the heads, each with the metrics that the file names.
+    """Return `loss.parts` for the losses of the heads, each with the metrics in the file.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
         expressions: The native loss of each head.
     """
     loss_parts = []
@@ -81,11 +81,11 @@ def parts(state: State, expressions: list[str]) -> list[dict[str, Any]]:
 
 
 def metric(state: State, key: str, name: str) -> str | None:
-    """The native name of a metric of all heads (their mean), or of one (`out0_macro_f1`, in Keras `dense_1_macro_f1`).
+    """Return the native name of a metric of all heads (their mean), or of one (`out0_macro_f1`, in Keras `dense_1_macro_f1`).
 
     Args:
-        state: Is told which heads measure it, and what is wrong.
-        key: Where it stands in the source.
+        state: Collects the heads that need the metric, and problems.
+        key: The key in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
     match, number = _OF_HEAD.fullmatch(name), number_of(name)
@@ -117,7 +117,7 @@ def _note_head_metric(state: State, key: str, name: str, natives: list[str | Non
 
 
 def native_metric(state: State, number: int, name: str) -> str | None:
-    """The native name of a metric of one head; None where its kind has none."""
+    """Return the native name of a metric of one head; None if its kind does not have it."""
     activation = state.heads[number][0]
     native = names.METRICS[kind_of(activation)].get(name.lower())
     if native is None or activation != "softmax":
@@ -130,23 +130,23 @@ def native_metric(state: State, number: int, name: str) -> str | None:
 
 
 def number_of(name: str) -> int | None:
-    """The number of the head whose metric a name is, counted from 0; None: it names no head."""
+    """Return the number of the head in a metric's name, counted from 0; None if there is none."""
     match = _OF_HEAD.fullmatch(name)
     return None if match is None else int(match["out"]) if match["out"] else int(match["dense"]) - 1
 
 
 def plain(name: str) -> str:
-    """A metric's name without that of its head."""
+    """Return a metric's name without that of its head."""
     match = _OF_HEAD.fullmatch(name)
     return match["name"] if match else name
 
 
 def names_of(state: State, listed: list[str]) -> dict[str, str]:
-    """Musket's name of each native metric of heads.
+    """Return Musket's name of each native metric of the heads.
 
     Args:
-        state: The translation on its way.
-        listed: Metrics that the file names, without affixes.
+        state: The state of the translation.
+        listed: Metrics in the file, without affixes.
     """
     musket_names: dict[str, str] = {"heads": "heads"}
     for name in listed:

@@ -1,4 +1,4 @@
-"""`hyperparameters`: a search over names of the file's own, whose texts are formulas in them."""
+"""`hyperparameters`: a search over names of the file, whose strings are formulas of these names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 KEYS = ("hyperparameters", "max_evals")
 _USUAL = 200
-# As many trials as hyperopt draws at random before it chooses.
+# Number of random trials before hyperopt's sampler starts.
 _STARTUP = 20
 _FORM = "write [0.001, 0.1], {range: [1, 8], type: int} or {enum: [Adam, SGD]}"
 
@@ -24,8 +24,8 @@ class Searched:
     """One parameter.
 
     Attributes:
-        space: What is searched, in the native grammar.
-        first: A value of it.
+        space: The search space in the native grammar.
+        first: The first value of the space.
     """
 
     space: str
@@ -33,10 +33,10 @@ class Searched:
 
 
 def read(source: Mapping[str, Any]) -> tuple[dict[str, Searched], list[str]]:
-    """The parameters that a file searches, by name, and a sentence for everything that is wrong with them.
+    """Return the searched parameters of a file by name, and a sentence for each problem with them.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
+        source: The experiment's configuration, merged with common.yaml.
     """
     spaces = source.get("hyperparameters")
     if spaces in (None, {}, []):
@@ -59,7 +59,7 @@ def read(source: Mapping[str, Any]) -> tuple[dict[str, Searched], list[str]]:
 
 
 def _parameter(space: Any) -> Searched | str:
-    """One parameter, or what is wrong with it."""
+    """Return one parameter, or an error message."""
     if isinstance(space, list):
         return _range(space, None)
     if not isinstance(space, Mapping) or not space:
@@ -95,12 +95,12 @@ def _is_number(value: Any) -> bool:
 
 
 def filled(source: Mapping[str, Any], values: Mapping[str, Any], wrong: list[str]) -> dict[str, Any]:
-    """A configuration without the search, in which formulas have their values.
+    """Return a configuration without the search, with the values of its formulas.
 
     Args:
         source: The experiment's configuration.
         values: A value for each name.
-        wrong: Collects a sentence for each formula that gives no number; such a text stays.
+        wrong: Collects a sentence for each formula without a value, whose string stays.
     """
     return {key: _filled_formulas(value, str(key), values, wrong) for key, value in source.items() if key not in KEYS}
 
@@ -122,13 +122,13 @@ def _filled_formulas(value: Any, key: str, values: Mapping[str, Any], wrong: lis
 def translate(
     state: State, searched: Mapping[str, Searched], values: Mapping[str, Any], source: Mapping[str, Any]
 ) -> None:
-    """The native search, `given.NAME` for each parameter, and the report.
+    """Add the native search, `given.NAME` for each parameter, and the report.
 
     Args:
-        state: The translation, of a file in which formulas have values.
+        state: The state of the translation of a file whose formulas have values.
         searched: The parameters.
-        values: The values that the command line gives.
-        source: The file as it is written.
+        values: The values from the command line.
+        source: The file as written.
     """
     trials = source.get("max_evals", _USUAL)
     if not searched:
@@ -158,7 +158,7 @@ def translate(
 
 
 def _formula_names(value: Any) -> frozenset[str]:
-    """The names in all formulas of a configuration."""
+    """Return the names in all formulas of a configuration."""
     if isinstance(value, Mapping):
         return frozenset(name for item in value.values() for name in _formula_names(item))
     if isinstance(value, list):

@@ -1,8 +1,8 @@
-"""Augmentations that are named as in imgaug, as transforms of albumentations.
+"""Translation of imgaug's augmentations to transforms of albumentations.
 
-imgaug draws from a list of two numbers one of the two, but Musket's documents call it a range; a range is what it is here,
+imgaug draws one of the two numbers in a list of two, but Musket's documentation calls such a list a range; here it is a range,
 unless the file says `imgaug_lists: choice`.
-Every operation of imgaug happens always unless it has a probability of its own, so `p` is 1 wherever imgaug has none.
+imgaug always applies an operation that has no probability of its own, so `p` is 1 for these.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
 _MOST_ALTERNATIVES = 64
-# The least sigma of albumentations' elastic transform.
+# Minimum sigma of albumentations' elastic transform.
 _SMOOTH = 1.0
-# Where steps of mlpipe that came after 0.1.0 are.
+# Module of mlpipe's steps that were added after 0.1.0.
 _OWN = "mlpipe.data.augment.random_choices"
-# cv2's numbers of interpolations, by their names.
+# cv2's numbers of interpolations by name.
 _INTERPOLATIONS = {"nearest": 0, "linear": 1, "cubic": 2, "area": 3}
-# Operations that are not quite imgaug's, and how they differ.
+# Operations that differ from imgaug's, and the differences.
 _DIFFERING = {
     "MotionBlur": "all pixels of the line count alike; direction says where it ends",
     **imgaug_effects.DIFFERING,
     "Rot90": "an image that is no square gets its sides the other way round",
 }
-# Those whose `pad_mode: ALL` has ways of imgaug's own too, such as a mean.
+# Operations whose `pad_mode: ALL` includes modes that only imgaug has, such as a mean.
 _PADDING = ("CropAndPad", "Pad", "PadToFixedSize")
-# What Musket's own schema calls the first parameter of some.
+# Names of some first parameters in Musket's own schema.
 _FIRST = {
     **dict.fromkeys(("Fliplr", "Flipud", "HorizontalFlip", "VerticalFlip", "Invert"), ("probability", "p")),
     **dict.fromkeys(("Add", "AddElementwise"), ("range", "value")),
@@ -66,7 +66,7 @@ _FIRST = {
     **dict.fromkeys(("Sequential", "OneOf"), ("value", "children")),
 }
 _CODE = "write it as a function of modules/ that preprocessing names"
-# Operations of imgaug that a file cannot say all of, or that need what images of classes and masks have not.
+# Operations of imgaug that a file cannot fully specify, or that need annotations other than classes and masks.
 _NOT_OF_FILES = {
     **dict.fromkeys(("Lambda", "AssertLambda"), ("takes functions, which a file cannot hold", _CODE)),
     "AssertShape": ("only ends a training where images have other shapes", "leave it out"),
@@ -84,23 +84,23 @@ _NOT_OF_FILES = {
         ("blends by maps or boxes, not by images", "leave it out"),
     ),
 }
-# Those that only change points and boxes, which Musket's images have not.
+# Operations that only change points and boxes, which Musket's images do not have.
 _OF_POINTS = ("ClipCBAsToImagePlanes", "RemoveCBAsByOutOfImageFraction")
 
 
 def pipeline(state: State, key: str, params: Any, place: str = "augmentations.cpu.pipeline") -> Steps:
-    """The steps that a map (or list of maps) of operations means, in its order.
+    """Return the steps for a map (or list of maps) of operations, in order.
 
     Args:
-        state: Notes what is wrong.
-        key: Where it stands in the source.
-        params: Operations to parameters.
-        place: The native key that they go to.
+        state: Collects problems.
+        key: The key in the source.
+        params: Parameters by operation.
+        place: The native key of the steps.
     """
     maps = params if isinstance(params, list) else [params] if params else []
     steps: Steps = []
     for item in maps:
-        # What has no parameters may be its name alone.
+        # An operation without parameters may be a bare name.
         entry = {item: None} if isinstance(item, str) else item
         if not isinstance(entry, Mapping):
             state.refuse(key, "must be a map of operations", got=entry, fix="for example {Fliplr: 0.5}")
@@ -150,7 +150,7 @@ def _operation(state: State, key: str, name: str, parameters: Any, place: str) -
 
 
 def _alternatives(params: Any) -> list[Any]:
-    """Alternatives that imgaug draws from: parameters in which each list of numbers is one of them."""
+    """Return the alternatives that imgaug draws from: one copy of the parameters for each choice of a number from a list."""
     if isinstance(params, list) and all(isinstance(number, int | float) for number in params):
         return list(params)
     if not isinstance(params, Mapping):
@@ -178,7 +178,7 @@ def _several(parts: list[Steps], least: int, most: int, options: Mapping[str, An
 
 
 def _one_of(inner: Inner, params: Any) -> Steps:
-    # The order of one operation is no matter.
+    # The order of a single operation does not matter.
     children, _ = children_of(params, "random_order")
     return one_each([inner(child) for child in _operation_list(children)])
 
@@ -190,7 +190,7 @@ def _some_of(inner: Inner, params: Any) -> Steps:
     else:
         (count, children), options = params, {}
     parts = [inner(child) for child in _operation_list(children)]
-    # Without a number imgaug takes all of them, and so it does where the number is larger.
+    # Without a number, or with one that is too large, imgaug applies all of them.
     counts = [len(parts)] if count is None else list(count) if isinstance(count, list | tuple) else [count]
     if len(counts) == 2 and counts[1] is None:
         counts[1] = len(parts)
@@ -223,7 +223,7 @@ def _sometimes(inner: Inner, params: Any) -> Steps:
 
 
 def _operation_list(children: Any) -> list[Any]:
-    """Operations of which some are drawn, one by one."""
+    """Return the operations to draw from, one by one."""
     return [{name: value} for name, value in children.items()] if isinstance(children, Mapping) else list(children)
 
 
@@ -241,12 +241,12 @@ def _affine(params: Any) -> Steps:
         if key in read:
             values[key] = reading(read[key])
     if "rotate" in read:
-        # imgaug turns with the clock, albumentations against it.
+        # imgaug rotates clockwise, albumentations counterclockwise.
         values["rotate"] = [0.0 - bound for bound in reversed(range_of(read["rotate"]))]
     if "shear" in read:
         shear = axes_of(read["shear"])
         values["shear"] = {"x": [0.0, 0.0], "y": [0.0, 0.0]} | (shear if isinstance(shear, dict) else {"x": shear})
-        # Along y it goes the other way round, as rotations do.
+        # Along y the direction is reversed, as for rotations.
         values["shear"]["y"] = [0.0 - bound for bound in reversed(values["shear"]["y"])]
     if read.get("backend", "auto") not in ("auto", "cv2", "skimage"):
         raise WrongError("backend must be auto, cv2 or skimage")
@@ -266,7 +266,7 @@ def _rotate90(params: Any) -> Steps:
 
 
 def _quarter_turns(params: Any) -> Steps:
-    """Turns by a number of quarters with the clock."""
+    """Rotate clockwise by a number of quarter turns."""
     read = by_name(params, "k", "keep_size")
     turns = read.get("k", 1)
     low, high = (0, 3) if turns == "ALL" else map(int, range_of(turns))
@@ -386,7 +386,7 @@ def _elastic(params: Any) -> Steps:
     if min(*alpha, *sigma) < 0:
         raise WrongError("numbers >= 0 are needed")
     if sigma[0] < _SMOOTH:
-        # albumentations smooths displacements over a pixel at least, which makes them smaller: alpha makes up for it.
+        # albumentations smooths displacements over at least a pixel, which makes them smaller: alpha compensates for it.
         larger = _remaining_noise_share(sum(sigma) / 2) / _remaining_noise_share(_SMOOTH)
         alpha, sigma = [larger * bound for bound in alpha], [max(bound, _SMOOTH) for bound in sigma]
     drawn = {"alpha": alpha, "sigma": sigma, **({"fill": fill_of(read["cval"])} if "cval" in read else {})}
@@ -396,7 +396,7 @@ def _elastic(params: Any) -> Steps:
 
 
 def _remaining_noise_share(sigma: float) -> float:
-    """The share of the standard deviation of independent numbers in a plane that a Gaussian filter leaves."""
+    """Return the share of the standard deviation of white noise in a plane that remains after a Gaussian filter."""
     weights = [math.exp(-((place / max(sigma, 1e-3)) ** 2) / 2) for place in range(-4, 5)]
     return sum(weight**2 for weight in weights) / sum(weights) ** 2
 
@@ -442,7 +442,7 @@ def _crop(params: Any) -> Steps:
 
 
 def _sides(params: Any, sign: int, *of_padding: str) -> Steps:
-    """Pixels, or shares of them, added to all sides, or to top, right, bottom and left; a crop is a negative amount."""
+    """Add pixels, or shares of them, to all sides, or to top, right, bottom and left; negative amounts crop."""
     read = by_name(params, "px", "percent", *of_padding, "keep_size", "sample_independently")
     if {"px", "percent"} <= set(read):
         raise WrongError("px and percent say the same, keep one of them")
@@ -451,7 +451,7 @@ def _sides(params: Any, sign: int, *of_padding: str) -> Steps:
     is_each = isinstance(sides, list | tuple) and len(sides) == 4
     amounts = [sorted(number(sign * bound) for bound in range_of(side)) for side in (sides if is_each else [sides])]
     are_fixed = all(low == high for low, high in amounts)
-    # albumentations leaves the upper bound of whole numbers out.
+    # albumentations excludes the upper bound of integers.
     drawn = [amount[0] if are_fixed else [amount[0], amount[1] + (key == "px")] for amount in amounts]
     values = {key: drawn if is_each else drawn[0], "keep_size": whether(read.get("keep_size", True))}
     if not whether(read.get("sample_independently", True)):
@@ -460,7 +460,7 @@ def _sides(params: Any, sign: int, *of_padding: str) -> Steps:
 
 
 def _padded(name: str, read: Mapping[str, Any], **values: Any) -> Steps:
-    """A transform with what `pad_mode` and `pad_cval` say of what is added."""
+    """Return a transform with the fill mode and value in `pad_mode` and `pad_cval`."""
     fill = fill_of(read["pad_cval"]) if "pad_cval" in read else None
     borders = borders_of("pad_mode", read["pad_mode"]) if "pad_mode" in read else []
     ways = [{"border_mode": border} for border in borders] or [{}]
@@ -559,9 +559,9 @@ def _motion_blur(params: Any) -> Steps:
 
 
 def _line_of(angle: list[float], direction: list[float]) -> tuple[list[float], list[float]]:
-    """Angles from 0 to 360 of the line of a motion, and the direction along it.
+    """Return the angles from 0 to 360 of a motion's line, and the direction along it.
 
-    imgaug's line stands upright at an angle of 0, that of albumentations lies. Turned by a half it goes the other way.
+    imgaug's line is vertical at an angle of 0, that of albumentations horizontal. A half turn reverses the direction.
     """
     width = angle[1] - angle[0]
     if width >= 360:
@@ -588,7 +588,7 @@ def _equalize_channels(params: Any) -> Steps:
 
 
 def _resize(params: Any) -> Steps:
-    """Sides in pixels, or a share of both."""
+    """Resize to sides in pixels, or by a factor for both."""
     is_bare = isinstance(params, Mapping) and "size" not in params and {"height", "width"} & set(params)
     read = {"size": params} if is_bare else by_name(params, "size", "interpolation")
     size, name = read["size"], str(read.get("interpolation", "cubic"))

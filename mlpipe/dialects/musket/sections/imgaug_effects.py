@@ -1,4 +1,4 @@
-"""Operations of imgaug that albumentations has not: colour spaces, noise, pooling, weather, blends of two versions of images."""
+"""Operations of imgaug that albumentations lacks: colour spaces, noise, pooling, weather, blends of two versions of an image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OWN = "mlpipe.data.augment.pixel_changes"
 _CHOICES = "mlpipe.data.augment.random_choices"
 _GEOMETRY = "mlpipe.data.augment.geometry"
 _NOISE = "the noise is of the same kind and sizes, its values are drawn in another way"
-# Operations that are not quite imgaug's, and how they differ.
+# Operations that differ from imgaug's, and the differences.
 DIFFERING = {
     "RandAugment": "torchvision's augmentations, as many and as strong",
     **dict.fromkeys(("SimplexNoiseAlpha", "FrequencyNoiseAlpha", "Fog", "Clouds", "CloudLayer"), _NOISE),
@@ -58,7 +58,7 @@ def _change_space(params: Any) -> Steps:
     return _own("colour_space", to=spaces_of(read["to_colorspace"]), of=of, alpha=alpha)
 
 
-# imgaug's spaces with a channel of brightness, and which it is.
+# imgaug's colour spaces with a brightness channel, and its number.
 _BRIGHTNESS = {"YCrCb": 0, "HSV": 2, "HLS": 1, "Lab": 0, "Luv": 0, "YUV": 0}
 
 
@@ -81,7 +81,7 @@ def _even_lightness(params: Any) -> Steps:
 
 
 def _clahe(params: Any) -> Steps:
-    """The contrast of tiles of the lightness; imgaug gives OpenCV what it calls the size of tiles as their number."""
+    """Equalise the contrast of lightness in tiles; imgaug passes its tile size to OpenCV as the number of tiles."""
     read = by_name(
         params, "clip_limit", "tile_grid_size_px", "tile_grid_size_px_min", "from_colorspace", "to_colorspace"
     )
@@ -104,7 +104,7 @@ def _with_brightness(inner: Inner, params: Any) -> Steps:
 
 
 def _on_brightness(read: Mapping[str, Any], steps: Steps) -> Steps:
-    """Steps for the brightness of one of the colour spaces that a file names."""
+    """Apply steps to the brightness channel of one of the colour spaces in a file."""
     (of,) = spaces_of(read.get("from_colorspace", "RGB"))
     ways: list[Steps] = []
     for space in _brightness_spaces(read.get("to_colorspace")):
@@ -114,7 +114,7 @@ def _on_brightness(read: Mapping[str, Any], steps: Steps) -> Steps:
 
 
 def _brightness(*keys: str) -> Callable[[Inner, Any], Steps]:
-    """The brightness times a number, and another one added to it, as far as the operation has them."""
+    """Multiply the brightness by a number, and add another one, as far as the operation has them."""
     usual: dict[str, Any] = {"mul": [0.7, 1.3], "add": [-30, 30]}
     order = ("random_order",) if len(keys) > 1 else ()
 
@@ -207,7 +207,7 @@ def _times_hue(params: Any) -> Steps:
 
 
 def _one_of_both(name: str, key: str, default: list[float], step: str, *, less: bool = False) -> Callable[[Any], Steps]:
-    """Hue or saturation alone; `less` takes the factor from 1."""
+    """Change hue or saturation alone; with `less` the factor is 1 minus the value."""
 
     def read(params: Any) -> Steps:
         settings = by_name(params, key, "from_colorspace")
@@ -253,7 +253,7 @@ def _poisson(params: Any) -> Steps:
 
 
 def _replaced(by: str, *, coarse: bool = False, each: bool = False) -> Callable[[Any], Steps]:
-    """Pixels, or coarse cells, that become nearly white or black; `each`: of each channel by itself."""
+    """Make pixels, or coarse cells, nearly white or black; `each`: for each channel separately."""
 
     def read(params: Any) -> Steps:
         sizes = ("size_px", "size_percent", "min_size") if coarse else ()
@@ -331,13 +331,13 @@ def _canny(params: Any) -> Steps:
     if "colorizer" in read:
         raise WrongError("colorizer must be null: a file cannot hold one")
     thresholds = read.get("hysteresis_thresholds", [[60, 140], [160, 240]])
-    # Two numbers are bounds of both; two that are ranges themselves are one of each.
+    # Two numbers are the bounds of both thresholds; two ranges are one for each threshold.
     of_each = isinstance(thresholds, list) and len(thresholds) == 2 and not any(map(is_number, thresholds))
     low, high = thresholds if of_each else (thresholds, thresholds)
     return _own("outlines", alpha=range_of(read.get("alpha", [0.0, 1.0])), low=range_of(low), high=range_of(high))
 
 
-# What imgaug's layers of clouds are, beside the step's defaults.
+# Parameters of imgaug's cloud layers that differ from the step's defaults.
 _FOG: dict[str, Any] = {
     "brightness": [220.0, 255.0], "grain": [-2.0, -1.5], "unevenness": 2.0, "least": [0.7, 0.9], "more": [0.3, 0.3],
     "cells": [2, 8], "exponent": [-4.0, -2.0], "sparsity": [0.9, 0.9], "density": [0.4, 0.9],
@@ -387,7 +387,7 @@ _OF_FLAKES = {
 
 
 def _snowflakes(params: Any) -> Steps:
-    """Up to three layers."""
+    """Draw up to three layers."""
     read = by_name(params, *(key for key in _OF_FLAKES if not key.startswith("blur")))
     layer = _own(
         "snow_flakes", **{_OF_FLAKES[key]: range_of(value) for key, value in read.items() if key in _OF_FLAKES}
@@ -407,7 +407,7 @@ _OF_RAIN = {
     **{name: name for name in ("density", "angle", "speed")}, "density_uniformity": "evenness", "drop_size": "size",
     "drop_size_uniformity": "alike", "blur_sigma_fraction": "blur", "blur_sigma_limits": "sigma",
 }  # fmt: skip
-# What imgaug's rain is.
+# Parameters of imgaug's rain.
 _RAIN: dict[str, Any] = {
     "density": [0.03, 0.14], "evenness": [0.8, 1.0], "size": [0.01, 0.02], "alike": [0.2, 0.5], "angle": [-15.0, 15.0],
     "speed": [0.04, 0.20], "blur": [0.001, 0.001], "grey": [110.0, 240.0],
@@ -415,7 +415,7 @@ _RAIN: dict[str, Any] = {
 
 
 def _rain(params: Any) -> Steps:
-    """Up to three layers."""
+    """Draw up to three layers."""
     read = by_name(params, "nb_iterations", *(key for key in _OF_RAIN if not key.startswith("blur")))
     least, most = whole_range(read.pop("nb_iterations", [1, 3]))
     own = {_OF_RAIN[key]: range_of(value) for key, value in read.items() if key in _OF_RAIN}
@@ -446,7 +446,7 @@ def _relative_voronoi(params: Any) -> Steps:
 
 
 def _moved(axis: str, percent: str, px: str) -> Callable[[Any, Callable[[Any], Steps]], Steps]:
-    """An affine transform along one axis."""
+    """Return an affine transform along one axis."""
 
     def read(params: Any, affine: Callable[[Any], Steps]) -> Steps:
         settings = by_name(params, "percent", "px", "order", "cval", "mode", "fit_output", "backend")
@@ -470,7 +470,7 @@ def _turned(axis: str | None, target: str, key: str, default: Any) -> Callable[[
     return read
 
 
-# Parts of `Affine`, each given how that is read.
+# Single parameters of `Affine`; each function receives the reader of `Affine`.
 AFFINE: dict[str, Callable[[Any, Callable[[Any], Steps]], Steps]] = {
     "TranslateX": _moved("x", "translate_percent", "translate_px"),
     "TranslateY": _moved("y", "translate_percent", "translate_px"),
@@ -484,7 +484,7 @@ AFFINE: dict[str, Callable[[Any, Callable[[Any], Steps]], Steps]] = {
 
 
 def _blend(over: str, *keys: str, **usual: Any) -> Callable[[Inner, Any], Steps]:
-    """A blend of two versions of an image, written with imgaug's names of any of its versions."""
+    """Blend two versions of an image, with the parameter names of any version of imgaug."""
 
     def read(inner: Inner, params: Any) -> Steps:
         settings = by_name(params, *keys, "first", "second", "foreground", "background", "per_channel")
@@ -553,12 +553,12 @@ def _jigsaw(params: Any) -> Steps:
     return [{"_target_": f"{_GEOMETRY}.jigsaw", **values, **({} if padded else {"padded": False})}]
 
 
-# The largest magnitude of imgaug's RandAugment, and what its crops are shares of.
+# Maximum magnitude of imgaug's RandAugment, and the image side that its crops refer to.
 _MAGNITUDES, _SIDE = 30, 224
 
 
 def _random_augmentations(params: Any) -> Steps:
-    """A mirror image and a crop, and then as many of torchvision's augmentations, of a magnitude that is drawn."""
+    """Flip and crop, then apply a number of torchvision's augmentations with a random magnitude."""
     read = by_name(params, "n", "m", "cval")
     count, (low, high) = whole_range(read.get("n", 2), 0), whole_range(read.get("m", [6, 12]), 0)
     value = read.get("cval", 128)
@@ -583,7 +583,7 @@ def _random_augmentations(params: Any) -> Steps:
 
 
 def _fitted(way: str, to: str, *keys: str, centred: bool) -> Callable[[Any], Steps]:
-    """Sides that are cut or padded to multiples, powers or a ratio."""
+    """Crop or pad sides to multiples, powers or a ratio."""
 
     def read(params: Any) -> Steps:
         of_padding = ("pad_mode", "pad_cval") if way == "pad" else ()
@@ -613,7 +613,7 @@ def _fitted(way: str, to: str, *keys: str, centred: bool) -> Callable[[Any], Ste
 
 
 def _fitting() -> dict[str, Callable[[Any], Steps]]:
-    """imgaug's operations that cut or pad sides to what the sides themselves are."""
+    """Return imgaug's operations that crop or pad sides according to their own length."""
     rules: dict[str, tuple[str, ...]] = {
         "MultiplesOf": ("width_multiple", "height_multiple"),
         "PowersOf": ("width_base", "height_base"),

@@ -1,4 +1,4 @@
-"""Values of imgaug's operations as the file has them, and the steps that are made of them."""
+"""Parameter values of imgaug's operations in a file, and native steps made from them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mlpipe.errors import listing
 from mlpipe.names import path_of
 
 Steps = list[dict[str, Any]]
-# Reads operations inside of one.
+# Reads nested operations.
 Inner = Callable[[Any], Steps]
-# What says nothing about an operation of images and masks.
+# Parameters without effect on images and masks.
 NAMELESS = ("name", "random_state", "seed", "polygon_recoverer")
-# Parameters of imgaug that may be absent, and are then as if they were not there.
+# Parameters of imgaug that may be null, which is the same as absent.
 _MAY_BE_NULL = frozenset({
     "value", "value_hue", "value_saturation", "mul", "mul_hue", "mul_saturation", "translate_percent", "translate_px", "px",
     "percent", "size_px", "size_percent", "min_value", "max_value", "threshold", "upscale_method", "sigmoid_thresh",
     "colorizer",
 })  # fmt: skip
-# imgaug's colour spaces, by their names in lower case.
+# imgaug's colour spaces by name in lower case.
 _SPACES = {name.lower(): name for name in ("RGB", "BGR", "GRAY", "HSV", "HLS", "Lab", "Luv", "YCrCb", "YUV", "CIE")}
-# cv2's numbers of interpolations, by the order of their polynomials; imgaug draws from these.
+# cv2's numbers of interpolations by polynomial order; imgaug draws from these.
 ORDERS = {0: 0, 1: 1, 3: 2}
 # cv2's numbers of border modes.
 BORDERS = {"constant": 0, "edge": 1, "symmetric": 2, "wrap": 3, "reflect": 4}
-# OpenCV's and SciPy's word for `edge`, which some operations take.
+# OpenCV's and SciPy's names for `edge`, which some operations accept.
 _ALSO = {"nearest": "edge", "replicate": "edge"}
 
 
@@ -35,7 +35,7 @@ class WrongError(Exception):
 
 
 def one_each(pipelines: list[Steps]) -> Steps:
-    """One of several pipelines for each image; the only one as it is."""
+    """Apply one of several pipelines to each image; return a single pipeline unchanged."""
     return (
         pipelines[0]
         if len(pipelines) == 1
@@ -44,12 +44,12 @@ def one_each(pipelines: list[Steps]) -> Steps:
 
 
 def one_step(name: str, *, p: float = 1.0, **parameters: Any) -> Steps:
-    """A transform of albumentations with its parameters and its share of images."""
+    """Return a transform of albumentations with its parameters and probability."""
     return [{"_target_": f"albumentations.{name}", **parameters, "p": p}]
 
 
 def by_name(params: Any, *order: str) -> dict[str, Any]:
-    """Parameters by name; a bare value is the first one."""
+    """Return parameters by name; a bare value is the first one."""
     if isinstance(params, Mapping):
         unknown = set(map(str, params)) - set(order) - {*NAMELESS, "deterministic"}
         if unknown:
@@ -61,7 +61,7 @@ def by_name(params: Any, *order: str) -> dict[str, Any]:
 
 
 def spaces_of(value: Any) -> list[str]:
-    """The colour spaces that a name, or a list of them, means."""
+    """Return the colour spaces for a name, or a list of names."""
     names = value if isinstance(value, list) else [value]
     spaces = [_SPACES.get(str(space_name).lower()) for space_name in names]
     if not spaces or None in spaces:
@@ -70,7 +70,7 @@ def spaces_of(value: Any) -> list[str]:
 
 
 def as_rgb(read: Mapping[str, Any], steps: Steps) -> Steps:
-    """Steps for RGB, of images that are of another colour space where `from_colorspace` says so."""
+    """Apply steps in RGB to images that are in the colour space `from_colorspace`, if given."""
     (space,) = spaces_of(read.get("from_colorspace", "RGB"))
     if space == "RGB":
         return steps
@@ -85,7 +85,7 @@ def as_rgb(read: Mapping[str, Any], steps: Steps) -> Steps:
 
 
 def range_of(value: Any) -> list[float]:
-    """Two bounds from a number or a list of two."""
+    """Return two bounds from a number or a list of two."""
     ends = value if isinstance(value, list | tuple) and len(value) == 2 else [value, value]
     if not all(map(is_number, ends)):
         raise WrongError("a number or a list of two is needed")
@@ -93,12 +93,12 @@ def range_of(value: Any) -> list[float]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite number."""
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def whether(value: Any) -> bool:
-    """True or false; what imgaug takes for the chance of it is true where there is any."""
+    """Return true or false; a value that imgaug uses as a probability is true if it is positive."""
     if value is None or isinstance(value, bool):
         return bool(value)
     if not is_number(value) or not 0 <= value <= 1:
@@ -107,14 +107,14 @@ def whether(value: Any) -> bool:
 
 
 def whole_number(value: Any) -> int:
-    """A whole number from 1."""
+    """Return an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise WrongError("a whole number >= 1 is needed")
     return value
 
 
 def whole_range(value: Any, least: int = 1) -> list[int]:
-    """Two whole numbers from one or a list of two."""
+    """Return two integers from one or a list of two."""
     low, high = range_of(value)
     if low != int(low) or high != int(high) or low < least:
         raise WrongError(f"a whole number >= {least} or a list of two is needed")
@@ -122,7 +122,7 @@ def whole_range(value: Any, least: int = 1) -> list[int]:
 
 
 def probability(params: Any) -> float:
-    """The only parameter of an operation whose share of images it is."""
+    """Return the only parameter of an operation, which is its probability."""
     value = by_name(params, "p").get("p", 1.0 if params is None else 0.0)
     if not is_number(value) or not 0 <= value <= 1:
         raise WrongError("a probability from 0 to 1 is needed")
@@ -130,14 +130,14 @@ def probability(params: Any) -> float:
 
 
 def axes_of(value: Any) -> Any:
-    """A range, or one for x and y each."""
+    """Return a range, or one each for x and y."""
     if isinstance(value, Mapping):
         return {str(axis): range_of(item) for axis, item in value.items()}
     return range_of(value)
 
 
 def pixels_of(value: Any) -> Any:
-    """A range of whole numbers, or one for x and y each."""
+    """Return a range of integers, or one each for x and y."""
     bounds = axes_of(value)
     if isinstance(bounds, dict):
         return {axis: [int(low), int(high)] for axis, (low, high) in bounds.items()}
@@ -145,7 +145,7 @@ def pixels_of(value: Any) -> Any:
 
 
 def borders_of(key: str, value: Any) -> list[int]:
-    """OpenCV's number of each border mode that is drawn from."""
+    """Return OpenCV's numbers of the border modes to draw from."""
     modes = list(BORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
     modes = [_ALSO.get(str(mode), mode) for mode in modes]
     if not modes or not all(str(mode) in BORDERS for mode in modes):
@@ -154,7 +154,7 @@ def borders_of(key: str, value: Any) -> list[int]:
 
 
 def orders_of(value: Any) -> list[int]:
-    """OpenCV's number of each interpolation that is drawn from; a list of orders is none of a range."""
+    """Return OpenCV's numbers of the interpolations to draw from; a list of orders is not a range."""
     orders = list(ORDERS) if value == "ALL" else value if isinstance(value, list) else [value]
     if not orders or not all(type(order) is int and order in ORDERS for order in orders):
         raise WrongError(f"order must be ALL or one of {listing(ORDERS)}")
@@ -162,7 +162,7 @@ def orders_of(value: Any) -> list[int]:
 
 
 def ways_of(read: Mapping[str, Any]) -> list[dict[str, int]]:
-    """Every way to interpolate and to continue an image that `order` and `mode` name; without them the transform's own."""
+    """Return all combinations of the interpolations in `order` and the border modes in `mode`; missing keys are left out."""
     return [
         {**({} if order is None else {"interpolation": order}), **({} if border is None else {"border_mode": border})}
         for order in (orders_of(read["order"]) if "order" in read else [None])
@@ -171,17 +171,17 @@ def ways_of(read: Mapping[str, Any]) -> list[dict[str, int]]:
 
 
 def fill_of(value: Any) -> list[float]:
-    """Between which bounds what comes from outside is drawn."""
+    """Return the bounds of the fill value outside the image."""
     return [0.0, 255.0] if value == "ALL" else range_of(value)
 
 
 def filled(name: str, fill: list[float] | None, **values: Any) -> Steps:
-    """A transform that fills what comes from outside with a number that may be drawn."""
+    """Return a transform that fills the outside of the image with a number, which may be random."""
     return one_step(name, **values) if fill is None else with_ranges(name, {"fill": fill}, **values)
 
 
 def with_ranges(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> Steps:
-    """A transform that takes numbers where imgaug takes ranges."""
+    """Return a transform that takes numbers where imgaug takes ranges."""
     same = {key: low for key, (low, high) in ranges.items() if low == high}
     others = {key: value for key, value in ranges.items() if key not in same}
     (transform,) = one_step(name, **same, **fixed)
@@ -193,7 +193,7 @@ def with_ranges(name: str, ranges: Mapping[str, list[float]], **fixed: Any) -> S
 
 
 def by_chance(share: Any, channel_steps: Steps, shared: Steps) -> Steps:
-    """Steps of channels by themselves for a share of the images, which imgaug calls `per_channel`, and of all for the rest."""
+    """Apply steps per channel to a share of the images, imgaug's `per_channel`, and steps for all channels to the rest."""
     chance = chance_of(share)
     if chance in (0.0, 1.0):
         return channel_steps if chance else shared
@@ -202,12 +202,12 @@ def by_chance(share: Any, channel_steps: Steps, shared: Steps) -> Steps:
 
 
 def chance_of(value: Any) -> float:
-    """What imgaug takes for a chance: true or false, or a number."""
+    """Return a probability from true, false, or a number."""
     return float(value) if whether(value) else 0.0
 
 
 def children_of(params: Any, *options: str) -> tuple[Any, Mapping[str, Any]]:
-    """The operations inside of one, written as they are or as `children`, and what else it says."""
+    """Return the nested operations, given directly or as `children`, and the other parameters."""
     key = next((key for key in ("children", "then_list") if isinstance(params, Mapping) and key in params), None)
     if key is None:
         return params, {}

@@ -1,4 +1,4 @@
-"""Losses, composites of them and metrics, by Musket's names."""
+"""Losses, composite losses and metrics by their Musket names."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from mlpipe.names import path_of
 from mlpipe.post import metrics
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-# Splits at `+`, but not inside an exponent such as 1e+1.
+# Matches `+`, but not inside an exponent such as 1e+1.
 _TERMS = re.compile(r"(?<![\d.][eE])\+")
-# Keys of names of metrics.
+# Keys with names of metrics.
 _OF_METRICS = ("metrics", "primary_metric", "final_metrics", "experiment_result")
 _PLAIN = {"classification": "ce", "multilabel": "bce", "regression": "mse"}
 
 
 def component(state: State, key: str, loss: Any) -> dict[str, Any] | None:
-    """The native loss that a name or a composite such as `binary_crossentropy+0.1*dice_loss` means, or a list of them.
+    """Return the native loss for a name, a composite such as `binary_crossentropy+0.1*dice_loss`, or a list of these.
 
     Args:
-        state: Notes what is wrong.
-        key: Where it stands in the source.
-        loss: The name or composite; a list of one for each head; None: the usual one of the activation.
+        state: Collects problems.
+        key: The key in the source.
+        loss: The name or composite; a list with one for each head; None: the default of the activation.
     """
     if isinstance(loss, list) and len(loss) not in (1, len(state.heads)):
         fix = "give loss, classes and activation one length"
@@ -46,7 +46,7 @@ def component(state: State, key: str, loss: Any) -> dict[str, Any] | None:
     if state.is_of_masks:
         return masks.component(expression)
     if state.are_joined:
-        # A Keras network adds the losses of its heads.
+        # Keras sums the losses of the heads.
         return {"_target_": path_of("loss", "composite"), "expression": f"{len(state.heads)}*{expression}"}
     if any(state.is_own(term.rpartition("*")[2]) for term in expression.split("+")):
         return {"_target_": path_of("loss", "own"), "expression": expression, **state.code()}
@@ -56,7 +56,7 @@ def component(state: State, key: str, loss: Any) -> dict[str, Any] | None:
 
 
 def _head_losses(state: State, key: str, loss: Any) -> dict[str, Any] | None:
-    """A loss for each head; one that is given is that of all."""
+    """Return a loss for each head; a single one applies to all."""
     texts = loss if isinstance(loss, list) else [loss]
     texts = texts * len(state.heads) if len(texts) == 1 else texts
     expressions: list[str] = []
@@ -125,11 +125,11 @@ def _native_term(state: State, key: str, word: str, kind: str) -> str | None:
 
 
 def metric(state: State, key: str, name: str) -> str | None:
-    """The native name of a metric that is computed on validation images; notes a problem when there is none.
+    """Return the native name of a metric that is computed on validation images; note a problem if there is none.
 
     Args:
-        state: Notes what is wrong.
-        key: Where it stands in the source.
+        state: Collects problems.
+        key: The key in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
     if name == "loss":
@@ -163,14 +163,14 @@ def metric(state: State, key: str, name: str) -> str | None:
 
 
 def bare(state: State, key: str, name: str) -> str:
-    """A metric's name without its affixes; both together are a mistake."""
+    """Return a metric's name without its affixes; having both is a mistake."""
     if name.startswith("val_") and name.endswith("_holdout"):
         state.refuse(key, "has both val_ and _holdout", got=name, fix="keep one of them")
     return name.removeprefix("val_").removesuffix("_holdout")
 
 
 def translate_losses(state: State) -> None:
-    """The root's `loss`; where it is missing, the usual one of the activation."""
+    """Translate the root's `loss`; its default depends on the activation."""
     loss = state.source.get("loss")
     native_loss = component(state, "loss", loss)
     if native_loss is None:
@@ -197,7 +197,7 @@ def translate_losses(state: State) -> None:
 
 
 def translate_metrics(state: State) -> None:
-    """`metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
+    """Translate `metrics`, `final_metrics`, `primary_metric`, its mode, and `experiment_result`."""
     train = _listed_metrics(state, "metrics")
     if train and not state.is_of_masks and not state.source.get("noTrain"):
         state.set("metrics.while_training", True)
@@ -221,7 +221,7 @@ def translate_metrics(state: State) -> None:
             state.say("primary_metric_mode", "same", "metrics.direction")
         train += [monitored.removeprefix("val/")]
     if state.has_parts:
-        # Those of the heads are with their losses.
+        # Metrics of the heads are part of their losses.
         own = {
             *state.own_metrics,
             *(f"out{number}_{name}" for number in range(len(state.heads)) for name in state.own_metrics),
@@ -235,13 +235,13 @@ def translate_metrics(state: State) -> None:
 
 
 def direction(state: State, key: str, monitored: str, callback_mode: Any = None) -> str:
-    """`min` or `max` as the source says; `auto` is the metric's own, with lint where Keras would have gone by its name.
+    """Return `min` or `max` for a monitor; for `auto` the metric's own direction, with lint if Keras would have guessed another.
 
     Args:
-        state: The translation on its way.
-        key: The key of the mode; the root's is looked up.
+        state: The state of the translation.
+        key: The key of the mode; the root's value is looked up.
         monitored: The native monitor.
-        callback_mode: The mode as a callback says it.
+        callback_mode: The mode in a callback.
     """
     mode = str(callback_mode if callback_mode is not None else state.source.get(key, "auto")).lower()
     name = monitored.removeprefix("val/").removeprefix("train/")
@@ -263,7 +263,7 @@ def direction(state: State, key: str, monitored: str, callback_mode: Any = None)
 
 
 def _direction_of_own(state: State, key: str, name: str, mode: str) -> str:
-    """The way that is better for a function of the project's own: as the file says, else by its name, as Keras goes."""
+    """Return the direction of a function of the project's own: from the file, else by its name, as in Keras."""
     if mode in ("min", "max"):
         return mode
     if mode != "auto":
@@ -274,9 +274,9 @@ def _direction_of_own(state: State, key: str, name: str, mode: str) -> str:
 
 
 def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | None:
-    """The native monitor of a log key such as `val_loss`; one that nothing computes is a problem unless lenient.
+    """Return the native monitor for a log key such as `val_loss`; one that nothing computes is a problem unless lenient.
 
-    Callbacks may watch what training images reach (`loss`, `binary_accuracy`); the best epoch goes by validation.
+    Callbacks may monitor training images (`loss`, `binary_accuracy`); the best epoch is selected on validation images.
     """
     plain = bare(state, key, name)
     if name.endswith("_holdout") and key != "primary_metric" and not name.startswith("val_"):
@@ -296,14 +296,14 @@ def monitor(state: State, key: str, name: str, *, given: bool = True) -> str | N
     trained = _bare_names(state.source.get("metrics"))
     listed = [*trained, *_bare_names(state.source.get("final_metrics"))]
     if key != "primary_metric":
-        # What chooses the epoch is measured after each, and so can be watched.
+        # The metric that selects the epoch is computed after each one, so that it can be monitored.
         listed.append(bare(state, key, str(state.source.get("primary_metric"))))
     if native not in (None, "loss") and given and not {plain, heads.plain(plain)} & {*listed, "loss"}:
         if state.lenient:
             state.say(key, "lint", note=f"nothing computes {name}; it is computed here")
         else:
             fix = f"add {plain} to metrics (mode.lenient=true adds it)"
-            # A misspelt name among the metrics may be the one.
+            # A misspelt metric may be the one that is meant.
             if not any(sentence.startswith(("metrics: ", "final_metrics: ")) for sentence in state.wrong):
                 state.refuse(key, "nothing computes it", got=name, fix=fix)
             return None
@@ -328,19 +328,19 @@ def _names(value: Any) -> list[str]:
 
 
 def _bare_names(value: Any) -> list[str]:
-    """Names of metrics without `val_` and `_holdout`."""
+    """Return names of metrics without `val_` and `_holdout`."""
     return [name.removeprefix("val_").removesuffix("_holdout") for name in _names(value)]
 
 
 def _validation_metrics(section: Any) -> list[str]:
-    """The final metrics that are measured after every epoch too."""
+    """Return the final metrics that are also computed after every epoch."""
     entries = [entry for entry in section if isinstance(entry, dict)] if isinstance(section, list) else []
     pairs = [(str(name), options) for entry in entries for name, options in entry.items()]
     return [name for name, options in pairs if isinstance(options, dict) and options.get("for_validation") is True]
 
 
 def _monitors(tree: Any) -> list[str]:
-    """What callbacks watch, wherever they stand."""
+    """Return the monitors of all callbacks in a tree."""
     if isinstance(tree, list):
         return [name for item in tree for name in _monitors(item)]
     if not isinstance(tree, Mapping):
@@ -350,11 +350,11 @@ def _monitors(tree: Any) -> list[str]:
 
 
 def names_of(source: Mapping[str, Any], home: Home) -> dict[str, str]:
-    """Musket's name of each native metric that an experiment names, in its order.
+    """Return Musket's name of each native metric of an experiment, in order.
 
     Args:
-        source: The experiment's configuration, common.yaml merged in.
-        home: Where it lies.
+        source: The experiment's configuration, merged with common.yaml.
+        home: Its home.
     """
     state = State(source, home, lenient=True)
     table = {**(masks.metrics(state) if state.is_of_masks else names.METRICS[state.kind]), "loss": "loss"}

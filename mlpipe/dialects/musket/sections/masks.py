@@ -1,4 +1,4 @@
-"""Networks, losses and metrics of masks, by Musket's names."""
+"""Networks, losses and metrics for masks, by their Musket names."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from mlpipe.dialects.musket.state import State
 from mlpipe.errors import did_you_mean, listing
 from mlpipe.names import path_of
 
-# segmentation_models takes it where a file names no backbone.
+# Default backbone of segmentation_models.
 _BACKBONE = "vgg16"
-# What halves an image unevenly, and the decoders that it fits all the same.
+# Encoders that halve images unevenly, and the decoders that support them.
 _UNEVEN: dict[str, tuple[str, ...]] = {
     "inceptionv3": (),
     "inceptionresnetv2": (),
@@ -27,7 +27,7 @@ LOSSES: dict[str, str] = {
     "lovasz_loss": "lovasz",
     "focal_loss": "focal",
 }
-# Decoder by its option of arch -> Musket's keys of it, with the only value that there is here, which is Musket's own default.
+# Decoder by its option of arch -> its keys in Musket, with the only supported value, which is Musket's default.
 _DECODERS: dict[str, dict[str, Any]] = {
     "unet": {
         "decoder_block_type": "upsampling", "decoder_filters": [256, 128, 64, 32, 16], "n_upsample_blocks": 5,
@@ -53,7 +53,7 @@ _NOTES = {
     "focal": "the cross-entropy times (1 - p) squared (Lin et al. 2017), the mean over pixels",
 }
 _NATIVE = ("dice", "iou", "pixel_accuracy", "foreground_dice", "foreground_iou", "image_dice")
-# Means over images, which Musket measures in the end: its name -> ours without the classes that count.
+# Means over images, which Musket computes at the end: its name -> ours without the selected classes.
 _AT_THRESHOLDS = "with_custom_treshold_"
 _OF_IMAGES = {
     f"{measure}_{way}true_negative_is_{word}": f"image_{measure}_empty_{word}"
@@ -63,7 +63,7 @@ _OF_IMAGES = {
 }
 _ACCURACIES = ("binary_accuracy", "categorical_accuracy", "accuracy", "acc")
 _IOU = ("iou", "iou_coef", "iot", "jaccard")
-# What has no meaning for masks, or is not there, and what to do.
+# Keys without meaning for masks, or not supported, and what to do.
 _NOT_OF_MASKS = {
     "transforms": ("changes images only, before their resize", "use augmentation, which moves masks too"),
     "crops": ("cells of images are for classes", "use a smaller shape, or random crops in augmentation"),
@@ -73,7 +73,7 @@ _NOT_OF_MASKS = {
 
 
 def check(state: State) -> None:
-    """See that `classes` and `activation` are those of masks, and that no key has no meaning for them."""
+    """Check that `classes` and `activation` are valid for masks, and that no key without meaning for masks is used."""
     classes, activation = state.source.get("classes"), state.source.get("activation")
     if isinstance(classes, list) or isinstance(activation, list):
         fix = "give one number of classes and one activation"
@@ -99,11 +99,11 @@ def check(state: State) -> None:
 
 
 def architecture(state: State, key: str, value: Any) -> None:
-    """A decoder on one of Musket's backbones.
+    """Translate a decoder with one of Musket's backbones.
 
     Args:
-        state: The translation on its way.
-        key: Where it stands in the source.
+        state: The state of the translation.
+        key: The key in the source.
         value: The decoder, a name in `names.SEGMENTERS` in any case.
     """
     state.options["arch"] = names.SEGMENTERS[str(value).lower()]
@@ -133,13 +133,13 @@ def architecture(state: State, key: str, value: Any) -> None:
 
 
 def decoder_keys(state: State) -> tuple[str, ...]:
-    """Keys of the file that are parameters of its decoder."""
+    """Return the keys of the file that are parameters of its decoder."""
     option = names.SEGMENTERS.get(str(state.source.get("architecture")).lower(), "")
     return tuple(_DECODERS.get(option, {}))
 
 
 def _decoder(state: State) -> None:
-    """Parameters of the decoder, of which each has the value that Musket gives it where a file says nothing."""
+    """Check the parameters of the decoder, which must have Musket's default values."""
     for key, usual in _DECODERS[state.options["arch"]].items():
         if key in state.source and state.source[key] != usual:
             state.refuse(key, "this decoder has another one", got=state.source[key], fix=f"leave it out: it is {usual}")
@@ -148,7 +148,7 @@ def _decoder(state: State) -> None:
 
 
 def _wants_weights(state: State) -> bool:
-    """Whether the encoder starts from ImageNet's weights, as in segmentation_models where the file does not say."""
+    """Return whether the encoder starts from ImageNet weights, which is the default of segmentation_models."""
     weights = [state.source[key] for key in ("encoder_weights", "weights") if key in state.source]
     if not weights:
         state.say("encoder_weights", "same", "arch.pretrained", "missing, so imagenet")
@@ -156,11 +156,11 @@ def _wants_weights(state: State) -> bool:
 
 
 def native_term(state: State, key: str, word: str) -> str | None:
-    """The term of `loss=composite` that a loss means for masks; notes a problem when there is none.
+    """Return the term of `loss=composite` for a loss of masks; note a problem if there is none.
 
     Args:
-        state: The translation on its way.
-        key: Where it stands in the source.
+        state: The state of the translation.
+        key: The key in the source.
         word: Musket's name.
     """
     term = LOSSES.get(word.lower())
@@ -183,7 +183,7 @@ def native_term(state: State, key: str, word: str) -> str | None:
 
 
 def component(expression: str) -> dict[str, Any]:
-    """The native loss of an expression: one of its own where there is a single term.
+    """Return the native loss of an expression; a single term is a loss of its own.
 
     Args:
         expression: Terms of `loss=composite`.
@@ -194,7 +194,7 @@ def component(expression: str) -> dict[str, Any]:
 
 
 def metrics(state: State) -> dict[str, str]:
-    """Native metrics by Musket's names; with one class overlaps are those of the foreground."""
+    """Return native metrics by Musket's names; with one class overlaps are those of the foreground."""
     of_foreground = "foreground_" if state.activation == "sigmoid" else ""
     return {
         **{name: name for name in _NATIVE},
@@ -206,11 +206,11 @@ def metrics(state: State) -> dict[str, str]:
 
 
 def metric(state: State, key: str, name: str) -> str | None:
-    """The native name of a metric; notes a problem when there is none.
+    """Return the native name of a metric; note a problem if there is none.
 
     Args:
-        state: The translation on its way.
-        key: Where it stands in the source.
+        state: The state of the translation.
+        key: The key in the source.
         name: Musket's name, without `val_` and `_holdout`.
     """
     table = metrics(state)

@@ -1,4 +1,4 @@
-"""Section `stages`: the settings of each stage, and those that it keeps of the stage before."""
+"""Section `stages`: the settings of each stage, and those that it inherits from the previous stage."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _KEYS = (
     "epochs", "lr", "loss", "callbacks", "extra_callbacks", "initial_weights", "unfreeze_encoder", "freeze_encoder",
     "negatives", "validation_negatives", "logAll", "optimizer",
 )  # fmt: skip
-# The file of the best weights of a fold's stage.
+# File name of the best weights of a fold's stage.
 _OF_STAGE = re.compile(r"best-\d+\.(?P<stage>\d+)\.weights")
 
 
 def translate_stages(state: State, root: Callbacks) -> None:
-    """The list of stages.
+    """Translate the list of stages.
 
     Args:
-        state: The translation on its way.
-        root: What the root's callbacks mean.
+        state: The state of the translation.
+        root: The native equivalent of the root's callbacks.
     """
     stages = state.source.get("stages")
     if not isinstance(stages, list) or not stages:
@@ -102,7 +102,7 @@ def _stage(state: State, number: int, entry: Mapping[str, Any], root: Callbacks)
 
 
 def _callbacks(state: State, key: str, entry: Mapping[str, Any], root: Callbacks) -> Callbacks | None:
-    """The callbacks of a stage with some of its own; None where they are the root's."""
+    """Return the callbacks of a stage that has some of its own; None if they are the root's."""
     if "callbacks" not in entry and "extra_callbacks" not in entry:
         return None
     base = entry.get("callbacks", state.source.get("callbacks"))
@@ -135,7 +135,7 @@ def _negatives(state: State, key: str, entry: Mapping[str, Any], native: dict[st
 
 
 def _is_future_weights(state: State, path: Path) -> bool:
-    """Whether a file of weights is what another experiment of the project writes when it is trained."""
+    """Return whether another experiment of the project will write a weights file when it is trained."""
     folder = path.parent.parent
     is_other = folder != state.home.experiment.absolute() and (folder / state.home.config.name).is_file()
     return is_other and path.parent.name == "weights" and _OF_STAGE.fullmatch(path.name) is not None
@@ -149,7 +149,7 @@ def _translate_start(state: State, key: str, entry: Mapping[str, Any], native: d
     candidates = [Path(os.path.normpath(folder / str(weights))) for folder in below]
     number, place = int(key.partition("[")[2].rstrip("]")), f"{key}.initial_weights"
     for path in candidates:
-        # A stage of this very training, whose file will be there when the training has ended.
+        # The weights file of a stage of this training, which does not exist before the training has ended.
         match = _OF_STAGE.fullmatch(path.name)
         if match and path.parent == state.home.experiment.absolute() / "weights" and int(match["stage"]) < number:
             native["start_from"] = int(match["stage"])

@@ -1,6 +1,6 @@
 """Boxes around objects as targets (`--app=obj`): images with COCO JSON files, and the loss YOLOv3.
 
-The page names the loss and a network; how boxes are given, and what the loss compares, is decided here.
+The documentation page names only the loss and a network; the format of boxes and the details of the loss are defined here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from mlpipe.dialects.rmldnn.state import State
 
 
 def translate_boxes(state: State) -> None:
-    """Images and their boxes."""
+    """Translate images and their boxes."""
     data = state.section("data")
     state.options["task"] = "boxes"
     needed = [("target_path", "train")] if state.trains else []
@@ -38,7 +38,7 @@ def translate_boxes(state: State) -> None:
 
 
 def _files(state: State) -> None:
-    """The folder of images, and the files of boxes of training and of evaluation."""
+    """Translate the folder of images, and the box files for training and evaluation."""
     data = state.section("data")
     for key in ("input_path", "test_input_path"):
         place = "test_root" if key.startswith("test") and state.trains else "root"
@@ -61,7 +61,7 @@ def _is_used(state: State, key: str) -> bool:
 
 
 def translate_box_loss(state: State, kind: str) -> None:
-    """YOLOv3, and the mean average precision as the accuracy."""
+    """Translate YOLOv3, with the mean average precision as the accuracy."""
     if kind != "YOLOv3":
         state.refuse("loss.function", f"{kind} is no loss of boxes", got=kind, fix="use YOLOv3")
         return

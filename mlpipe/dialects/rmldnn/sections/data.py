@@ -16,7 +16,7 @@ from mlpipe.dialects.rmldnn.sections.slicing import translate_slices
 from mlpipe.dialects.rmldnn.sections.transforms import refuse_moves, translate_transforms
 from mlpipe.dialects.rmldnn.state import State
 
-# Keys that belong to what this version has not.
+# Keys of features that this version does not have.
 _LATER = {
     "hdf5_outfile": "assembling predictions of anything but slicers",
     "hdf5_layout": "assembling predictions of anything but slicers",
@@ -24,10 +24,10 @@ _LATER = {
 
 
 def translate_data(state: State) -> None:
-    """The task, its images, their steps and batches."""
-    # Equations and slicers have keys of their own and refuse the others' first; the rest differs in what inputs are times what
-    # targets are. Masks are asked for before target images: both are images, and only the loss or the network tells
-    # them apart (`state.is_of_masks`).
+    """Translate the task, its images, steps and batches."""
+    # Equations and slicers have keys of their own and refuse others first; all else depends on the types of inputs and
+    # targets. Masks are checked before target images: both are images, and only the loss or the network distinguishes
+    # them (`state.is_of_masks`).
     data = state.section("data")
     inputs, targets = _types(state)
     if inputs == "pde":
@@ -69,9 +69,9 @@ def translate_data(state: State) -> None:
 
 
 def _batches(state: State) -> None:
-    """Translate the batch sizes, and check the other keys about samples."""
+    """Translate the batch sizes, and check the other keys for samples."""
     data = state.section("data")
-    # rmldnn looks for no samples that are in both parts.
+    # rmldnn does not check for samples that are in both parts.
     state.set("task.allow_overlap", True)
     batch, test_batch = int(data.get("batch_size", 64)), int(data.get("test_batch_size", 64))
     state.set("sampling.batch_size", batch)
@@ -90,7 +90,7 @@ def _batches(state: State) -> None:
 
 
 def _types(state: State) -> tuple[str | None, str | None]:
-    """The types of inputs and targets in lower case."""
+    """Return the types of inputs and targets in lower case."""
     data = state.section("data")
     both, inputs, targets = (
         data[key].lower() if key in data else None for key in ("type", "input_type", "target_type")
@@ -141,7 +141,7 @@ def _images(state: State, targets: str | None) -> None:
 
 
 def _arrays(state: State, targets: str | None) -> None:
-    """NumPy and HDF5 files, with class numbers, folders or masks."""
+    """Translate NumPy and HDF5 files, with class numbers, folders or masks."""
     data = state.section("data")
     if targets not in ("labels", "numpy", "hdf5", None):
         state.missing("data.target_type", f"{targets} as targets of arrays", "use labels, numpy or hdf5")
@@ -179,7 +179,7 @@ def _mnist(state: State, targets: str | None) -> None:
 
 
 def _paths(state: State, *, train: str, test: str) -> None:
-    """The folders of what is used; a training set that nothing learns from is left out."""
+    """Translate the folders that are used; a training set is left out if nothing is trained."""
     data = state.section("data")
     if "input_path" in data and state.trains:
         state.same("data.input_path", train, data["input_path"])
@@ -190,7 +190,7 @@ def _paths(state: State, *, train: str, test: str) -> None:
 
 
 def _number_classes(state: State) -> None:
-    """Classes that have no names are as many as the network's outputs."""
+    """Set the number of unnamed classes to the number of the network's outputs."""
     units = state.network.units
     if units is not None:
         state.set("task.classes", [str(number) for number in range(2 if units == 1 else units)])

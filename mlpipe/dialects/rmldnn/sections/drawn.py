@@ -1,4 +1,4 @@
-"""Loss `Wasserstein` (`--app=gan`): two networks in `layers`, images without targets, and drawn images as outputs."""
+"""Loss `Wasserstein` (`--app=gan`): two networks in `layers`, images without targets, and generated images as outputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from mlpipe.dialects.rmldnn import network
 from mlpipe.dialects.rmldnn.state import State
 
-# The page has one key for one network; both ways to write two are decisions of this program.
+# The documentation page has one key for one network; both ways to give two are defined by this program.
 _WAYS = 'give two: [generator, critic], or {"generator": ..., "critic": ...}'
 
 
 def pair(layers: Any) -> tuple[Any, Any] | None:
-    """Generator and critic of `layers`, each a file or what it holds; None where it is one network.
+    """Return generator and critic in `layers`, each a file or its content; None for a single network.
 
     Args:
         layers: The key's value: a list of two networks, or a mapping of two.
@@ -28,7 +28,7 @@ def pair(layers: Any) -> tuple[Any, Any] | None:
 
 
 def _is_network(value: Any) -> bool:
-    """Whether something is a whole network, and not one layer of a list."""
+    """Return whether a value is a whole network rather than one layer of a list."""
     if isinstance(value, Mapping):
         config = value.get("config")
         return isinstance(config, Mapping) and "layers" in config
@@ -36,7 +36,7 @@ def _is_network(value: Any) -> bool:
 
 
 def translate_networks(state: State) -> None:
-    """The generator and the critic, and the values that they see: 0 to 1 after a sigmoid, else -1 to 1."""
+    """Translate generator and critic, with values from 0 to 1 for a final sigmoid, else from -1 to 1."""
     both = pair(state.source["layers"])
     if both is None:
         state.refuse("layers", "Wasserstein teaches a generator and a critic, this is one network", fix=_WAYS)
@@ -59,7 +59,7 @@ def translate_networks(state: State) -> None:
 
 
 def _ends_in_sigmoid(content: Any) -> bool:
-    """Whether the last layer that changes values ends in a sigmoid; one that only moves them may follow it."""
+    """Return whether the last layer that changes values has a sigmoid; layers that only move values may follow."""
     listed = content.get("config", {}).get("layers", []) if isinstance(content, Mapping) else content
     for layer in reversed(listed):
         kind, config = str(layer.get("class_name", "")), layer.get("config") or {}
@@ -69,7 +69,7 @@ def _ends_in_sigmoid(content: Any) -> bool:
 
 
 def translate_wasserstein(state: State) -> None:
-    """The critic's scores; nothing on the page says how often each learns, nor what holds the critic's slope."""
+    """Translate the loss of critic scores; the page specifies neither the update ratio nor the bound of the critic's slope."""
     state.options["loss"] = "wasserstein"
     state.set("metrics.train", [])
     note = (

@@ -1,4 +1,4 @@
-"""Images as targets: auto-encoders, inpainting, arrays of numbers; the losses between images."""
+"""Images as targets: auto-encoders, inpainting, arrays of numbers; and the losses between images."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _PATHS = (
     ("input_path", "train"), ("target_path", "train_targets"), ("test_input_path", "test"),
     ("test_target_path", "test_targets"),
 )  # fmt: skip
-# How many channels image files may have.
+# Possible numbers of channels of image files.
 _CHANNELS = (1, 3, 4)
 
 
 def translate_target_images(state: State) -> None:
-    """Images with images as targets."""
+    """Translate images with images as targets."""
     data = state.section("data")
     state.options["task"] = "image_folders"
     is_grey = bool(data.get("input_grayscale", data.get("grayscale", False)))
-    # A mask that is compared as numbers has one of them for each pixel, whatever the file's colours.
+    # A mask that is compared as numbers has one value per pixel, whatever the colours of its file.
     grey_target = bool(data.get("target_grayscale", data.get("grayscale")) or data.get("target_is_mask"))
     made_grey = any(makes_grey(transform) for transform in listed_of(state, "target"))
     _paths(state, may_be_own=is_grey == grey_target and not made_grey)
     for key, value in {"pairing": "order", "strict": True, "bits": 8}.items():
         state.set(f"task.{key}", value)
     state.set("task.channels", 1 if is_grey else 3)
-    # Targets that a transform makes grey are read grey, which is the same and known before.
+    # Targets that a transform converts to grey are read as grey, which is equivalent and known in advance.
     target = 1 if grey_target or made_grey else 3
     if not _has_any_targets(state):
         state.set("task.labelled", False)
@@ -47,10 +47,10 @@ def translate_target_images(state: State) -> None:
 
 
 def translate_target_arrays(state: State) -> None:
-    """NumPy and HDF5 files with arrays as targets."""
+    """Translate NumPy and HDF5 files with arrays as targets."""
     state.options["task"] = "samples"
     state.set("task.labels", "images")
-    # Initial values are rows of an image, for a network that takes them without a height, too.
+    # Initial values are rows of an image, also for a network that takes rows without a height.
     is_row = str(state.section("loss").get("function", "")).lower().startswith("burgers")
     if state.network.axes != 2 and not is_row:
         state.set("task.axes", state.network.axes)
@@ -64,12 +64,12 @@ def translate_target_arrays(state: State) -> None:
 
 
 def _has_any_targets(state: State) -> bool:
-    """Whether samples have targets."""
+    """Return whether samples have targets."""
     return state.trains or state.has_targets
 
 
 def _paths(state: State, *, may_be_own: bool) -> None:
-    """The folders; where inputs are the targets too, these are left out."""
+    """Translate the folders; targets are left out if the inputs are the targets, too."""
     data = state.section("data")
     names = [name for _, name, _ in listed_of(state, "input")]
     used = [(key, place) for key, place in _PATHS if state.trains or key.startswith("test")]
@@ -79,7 +79,7 @@ def _paths(state: State, *, may_be_own: bool) -> None:
         _has_any_targets(state) and may_be_own and all(data.get(target) == data.get(source) for source, target in pairs)
     )
     if state.solves or state.draws:
-        # The network's input is the diffusivity that its output is judged by, or what images are to be drawn like.
+        # The loss uses the network's input: the diffusivity of the equation, or the real images of a generator.
         makes_own = are_own = True
     if not makes_own:
         require_targets(state)
@@ -94,7 +94,7 @@ def _paths(state: State, *, may_be_own: bool) -> None:
 
 
 def translate_image_loss(state: State) -> None:
-    """MSE or BCE between images, and the signal-to-noise ratio in the place of an accuracy."""
+    """Translate MSE or BCE between images, with the signal-to-noise ratio as the accuracy."""
     loss = state.section("loss")
     kind, end = schema.named(str(loss["function"]), schema.LOSSES), state.network.end
     if kind == "Burgers_pde":
@@ -127,7 +127,7 @@ def translate_image_loss(state: State) -> None:
 
 
 def _poisson(state: State, kind: str) -> None:
-    """The energy of a solution, whose diffusivity the network's input is."""
+    """Translate the energy of a solution, with the network's input as the diffusivity."""
     axes, own = (3 if kind == "Poisson3D_pde" else 2), state.network.axes
     if own != axes:
         fix = f"use Poisson{own}D_pde" if own in (2, 3) else f"use a network of {axes} axes"

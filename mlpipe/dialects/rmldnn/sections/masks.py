@@ -1,4 +1,4 @@
-"""Masks as targets: the class of each pixel, moved with its image, and the losses between maps."""
+"""Masks as targets: a class for each pixel, transformed with its image, and the losses between maps."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mlpipe.dialects.rmldnn.sections.transforms import COLOURS, listed_of, trans
 from mlpipe.dialects.rmldnn.state import State
 from mlpipe.errors import counted
 
-# rmldnn's eps of overlaps where the file has none.
+# rmldnn's default eps of overlap losses.
 _EPS = 1e-7
-# How far a value may lie from a whole number to be meant as it: std 0.00392 is 1/255 in three digits only.
+# Maximum distance of a value from an integer to count as that integer: std 0.00392 is 1/255 to three digits only.
 _NEAR = 0.15
-# What makes numbers from 0 to 255 of the pixels of a mask.
+# Advice to convert the pixels of a mask to numbers from 0 to 255.
 _WHOLE = 'add {"normalize": {"std": 0.00392}} to the transforms of targets'
 
 
 def translate_mask_images(state: State) -> None:
-    """Images with images as masks."""
+    """Translate images with images as masks."""
     data = state.section("data")
     state.options["task"] = "mask_folders"
     for key, place in (
@@ -45,7 +45,7 @@ def translate_mask_images(state: State) -> None:
 
 
 def require_targets(state: State) -> None:
-    """Refuse a training without masks, and outputs of a training that has none to be compared with."""
+    """Refuse a training without masks, and outputs of a training that need masks for comparison."""
     data = state.section("data")
     if state.trains and "target_path" not in data:
         state.refuse("data.target_path", "is needed to train", fix="name the folder of the masks")
@@ -55,7 +55,7 @@ def require_targets(state: State) -> None:
 
 
 def note_masks(state: State) -> None:
-    """Note in the report what holds for masks."""
+    """Note in the report how masks are handled."""
     data = state.section("data")
     if "target_is_mask" in data:
         state.say("data.target_is_mask", "same", "task")
@@ -73,12 +73,12 @@ def note_masks(state: State) -> None:
 
 
 def classes_and_values(state: State, white: float, section: str = "task") -> None:
-    """The classes, as many as the network has maps (a single one has two), and the value of each in the masks.
+    """Set the number of classes to the network's number of maps (two for a single map), and the mask value of each class.
 
     Args:
-        state: The translation on its way.
-        white: What the masks' pixels are divided by before they are normalised.
-        section: Where that is said: `task`, or `mode`, where classes are as many as the network has.
+        state: The state of the translation.
+        white: Divisor of the masks' pixels before normalisation.
+        section: Section of these keys: `task`, or `mode`, where the network determines the number of classes.
     """
     units = state.network.units
     if units is None or not state.network.maps:
@@ -110,7 +110,7 @@ def classes_and_values(state: State, white: float, section: str = "task") -> Non
 
 
 def _value_of(state: State, number: int, white: float) -> int | None:
-    """The pixel whose normalised value is a class number; None: there is none."""
+    """Return the pixel whose normalised value is a class number; None if there is none."""
     candidates = []
     for pixel in range(256):
         value = pixel / white
@@ -123,10 +123,10 @@ def _value_of(state: State, number: int, white: float) -> int | None:
 
 
 def check_moves(state: State, *, sizes: bool = False) -> None:
-    """Demand that inputs and targets, where there are any, are moved by the same transforms: both go through one list.
+    """Require that inputs and targets, if any, have the same geometric transforms, because both go through one list.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
         sizes: Whether a resize may give targets another size.
     """
     if not (state.trains or state.has_targets):
@@ -143,12 +143,12 @@ def check_moves(state: State, *, sizes: bool = False) -> None:
 
 
 def translate_mask_loss(state: State) -> None:
-    """The loss between maps and masks, and Dice as the accuracy."""
+    """Translate the loss between maps and masks, with Dice as the accuracy."""
     loss = state.section("loss")
     kind, end, units = schema.named(str(loss["function"]), schema.LOSSES), state.network.end, state.network.units
     state.set("metrics.train", ["foreground_dice" if units == 1 else "dice"])
     state.say("loss", "same", "metrics.train", "the accuracy of masks is their Dice, over the pixels of all images")
-    # The hinge is of a logit: what ends linear gives it as it is, a sigmoid's is taken back.
+    # The hinge needs a logit: a linear output is one, a sigmoid is inverted.
     is_logit = kind == "Lovasz" and units == 1 and end == "linear"
     if not is_logit and (end == "linear" or (units == 1 and end != "sigmoid")):
         fix = "end it in softmax or log_softmax, with a single map in sigmoid"
@@ -187,7 +187,7 @@ def translate_mask_loss(state: State) -> None:
 
 
 def _source(state: State, source: str, kind: str) -> None:
-    """Check the loss's `source` against the network's end; sigmoid and softmax both mean probabilities."""
+    """Check the loss's `source` against the network's final activation; sigmoid and softmax both mean probabilities."""
     end = state.network.end
     if source and kind not in ("bce", "mse") and (source == "log_softmax") != (end == "log_softmax"):
         state.refuse("loss.source", f"the network ends in {end}", got=source, fix=f"write {end}")
@@ -202,7 +202,7 @@ def _source(state: State, source: str, kind: str) -> None:
 def _overlap(state: State, option: str, params: Mapping[str, Any]) -> None:
     eps = float(params.get("eps", _EPS))
     if eps == _EPS:
-        # Added or the least denominator: so small a number is the same.
+        # For such a small eps, adding it and using it as the minimum denominator are equivalent.
         state.options["loss"] = option
         state.set("loss.over", "all")
     else:
@@ -212,7 +212,7 @@ def _overlap(state: State, option: str, params: Mapping[str, Any]) -> None:
     state.set("loss.eps", eps)
     weight = [float(value) for value in params.get("weight", [])]
     if state.network.units == 1:
-        # The single map is the second class; the first one is nothing of its own.
+        # The single map is the second class; the first has no map of its own.
         state.set("loss.class_weights", [0.0, 1.0])
         if weight:
             state.say("loss.weight", "ignored", note="of one class")
@@ -235,12 +235,12 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
 
 
 def translate_focal_parameters(state: State, params: Mapping[str, Any], *, of_classes: bool) -> None:
-    """Focal's gamma, and its weights, which the file calls `weight` or `alpha`.
+    """Translate Focal's gamma, and its weights, which the file calls `weight` or `alpha`.
 
     Args:
-        state: The translation on its way.
-        params: Those of the loss.
-        of_classes: Whether outputs are shares of classes; else each is a sigmoid.
+        state: The state of the translation.
+        params: The parameters of the loss.
+        of_classes: Whether outputs are class probabilities that sum to 1; else each is a sigmoid.
     """
     if "gamma" in params:
         state.say("loss.gamma", "same", "loss.gamma")

@@ -5,30 +5,30 @@ from __future__ import annotations
 from mlpipe.dialects.rmldnn.sections.transforms import translate_transforms
 from mlpipe.dialects.rmldnn.state import State
 
-# The keys that generated data has, and where they go.
+# Keys of generated data -> native keys.
 _PLACES = {
     "domain_size": "size", "num_examples": "examples", "num_test_examples": "test_examples", "bc_frequency": "frequency",
     "bc_type": "sampling",
 }  # fmt: skip
 _SAMPLING = {"random_uniform": "random", "fixed_uniform": "uniform"}
-# What every data type has.
+# Keys of every data type.
 _COMMON = (
     "type", "input_type", "target_type", "batch_size", "test_batch_size", "test_output_path", "preload", "hdf5_precision",
 )  # fmt: skip
 
 
 def refuse_generated_keys(state: State) -> None:
-    """Refuse keys of generated data where data are of another type."""
+    """Refuse keys of generated data if data are of another type."""
     for key in state.section("data"):
         if key in _PLACES:
             state.refuse(f"data.{key}", "is for generated data", fix="leave it out, or use type: pde")
 
 
 def translate_generated(state: State, targets: str | None) -> None:
-    """Generated initial values, each its own target.
+    """Translate generated initial values, each its own target.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
         targets: The type of targets.
     """
     data = state.section("data")
@@ -49,14 +49,14 @@ def translate_generated(state: State, targets: str | None) -> None:
         state.refuse("data", "there is nothing to train on and nothing to evaluate", fix=fix)
     _translate_samples(state)
     if not state.has_targets and not state.trains:
-        # Without a loss a network that solves an equation is applied only.
+        # Without a loss the network is only applied.
         state.set("task.labelled", False)
         state.options["loss"] = "burgers"
     translate_transforms(state, is_colour=False, white=1.0, target_colour=False)
 
 
 def translate_burgers(state: State) -> None:
-    """The residual of Burgers' equation and its conditions, of the initial values that go in."""
+    """Translate the residual of Burgers' equation and its conditions, with the inputs as initial values."""
     loss = state.section("loss")
     state.options["loss"] = "burgers"
     state.set("metrics.train", [])
@@ -70,7 +70,7 @@ def translate_burgers(state: State) -> None:
 
 
 def _translate_samples(state: State) -> None:
-    """Translate the number of samples, and their frequencies."""
+    """Translate the number of samples and their frequencies."""
     data = state.section("data")
     for key, place in _PLACES.items():
         if key not in data:

@@ -1,4 +1,4 @@
-"""Section `data` with `slicers`: learning from slices of an array, or a network applied to them, predictions joined."""
+"""Section `data` with `slicers`: training on slices of an array, or prediction of slices that are joined again."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mlpipe.dialects.rmldnn.state import State
 _LISTS = ("sizes", "padding", "padded_sizes", "strides")
 _NOT_USED = ("batch_size", "preload", "grayscale", "input_grayscale", "target_grayscale")
 _WORDS = {"hdf5_precision": "precision", "hdf5_layout": "layout"}
-# What makes slices of another size, and what moves what predictions are of.
+# Transforms that change the size of slices, and transforms that move their content.
 _RESIZING, _MOVING = ("resize", "center_crop", "jitter_crop"), ("rotate",)
 
 
 def translate_slices(state: State, inputs: str | None, targets: str | None) -> None:
-    """Translate slices: the array, how it is cut, what is learned of it, and where predictions go.
+    """Translate slices: the array, the slicing, the training, and the output of predictions.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
         inputs: The type of inputs.
         targets: The type of targets.
     """
@@ -53,7 +53,7 @@ def translate_slices(state: State, inputs: str | None, targets: str | None) -> N
 
 
 def _translate_training(state: State) -> None:
-    """A training on the slices of an array."""
+    """Translate a training on the slices of an array."""
     data = state.section("data")
     state.options["task"] = "slices"
     paths = {"input_path": "train", "target_path": "train_targets", "test_input_path": "test",
@@ -83,7 +83,7 @@ def _translate_training(state: State) -> None:
 
 
 def _require_joinable(state: State) -> None:
-    """Demand what predictions of a training can be joined of."""
+    """Require settings with which the predictions of a training can be joined."""
     if not state.evaluates:
         state.refuse("data.hdf5_outfile", "holds predictions of test slices", fix="add test_input_path")
     for number, slicer in enumerate(state.section("data")["slicers"]):
@@ -96,7 +96,7 @@ def _require_joinable(state: State) -> None:
 
 
 def _translate_prediction(state: State) -> None:
-    """A network that is applied, and compared where there are targets."""
+    """Translate the application of a network, with a comparison if there are targets."""
     data = state.section("data")
     for key, fix in (("test_input_path", "name the array's file"), ("hdf5_outfile", "name the file of predictions")):
         if key not in data:
@@ -119,7 +119,7 @@ def _translate_prediction(state: State) -> None:
 
 
 def _translate_transforms(state: State) -> None:
-    """Transforms are for training, but for those that are not random; of these a change of values is what slices can have."""
+    """Translate transforms: random ones apply in training only; of the others slices support changes of values."""
     for place, name, value in listed_of(state, "input"):
         if name in RANDOM:
             state.say(place, "ignored", note="nothing is trained")
@@ -138,5 +138,5 @@ def _translate_transforms(state: State) -> None:
 
 
 def _native_slice_set(slicer: Mapping[str, Any]) -> dict[str, Any]:
-    """A slice set with whole numbers as such."""
+    """Return a slice set with integral numbers converted to integers."""
     return {key: [int(number) for number in value] if key in _LISTS else value for key, value in slicer.items()}

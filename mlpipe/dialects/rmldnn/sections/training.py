@@ -30,22 +30,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 _OPTIONS = {"Hessian": "lbfgs"}
-# rmldnn's keys that have another name natively.
+# Keys of rmldnn with another native name.
 _NAMES = {
     "learning_rate": "lr", "eta": "trust_coeff", "max_iterations": "max_iter", "max_func_eval": "max_eval",
     "absolute_tolerance": "tolerance", "relative_tolerance": "relative_tolerance",
 }  # fmt: skip
-# What is not rmldnn's to say, and must be set so that the formulas agree.
+# Native settings without a key in rmldnn that make the formulas agree.
 _ALSO: dict[str, dict[str, Any]] = {
     "LARS": {"always_adapt": True},
     "LAMB": {"always_adapt": True, "max_grad_norm": None},
 }
-# More images than any training set has: all of them make one step.
+# More images than any training set has, so that one step uses all of them.
 _WHOLE_SET = 2**31
 
 
 def translate_optimizer(state: State) -> None:
-    """The optimizer and its schedule."""
+    """Translate the optimizer and its schedule."""
     optimizer = state.section("optimizer")
     kind = schema.named(str(optimizer["type"]), DEFAULTS)
     state.options["optimizer"] = option = _OPTIONS.get(kind, kind.lower())
@@ -62,7 +62,7 @@ def translate_optimizer(state: State) -> None:
             place = "betas" if key in ("beta1", "beta2") else _NAMES.get(key, key)
             state.say(f"optimizer.{key}", "same", f"optimizer.{place}")
     if "weight_decay" in values:
-        # torch and rmldnn shrink every parameter; mlpipe leaves norms, biases and embeddings out by itself.
+        # torch and rmldnn decay every parameter; by default mlpipe excludes norms, biases and embeddings.
         state.set("optimizer.decay_all", True)
     if kind == "Hessian":
         _whole_batch(state)
@@ -70,7 +70,7 @@ def translate_optimizer(state: State) -> None:
 
 
 def _whole_batch(state: State) -> None:
-    """A line search needs the same loss for the same weights."""
+    """Use the whole training set as one batch, because a line search needs the same loss for the same weights."""
     if state.random:
         fix = "leave them out, or use a first-order optimizer"
         state.refuse("optimizer.type", f"Hessian needs images that stay the same ({', '.join(state.random)})", fix=fix)
@@ -107,7 +107,7 @@ def _schedule(state: State, params: Mapping[str, Any] | None) -> None:
 
 
 def translate_loss(state: State) -> None:
-    """The loss over class numbers, or over masks."""
+    """Translate the loss over class numbers or masks."""
     loss = state.section("loss")
     kind = schema.named(str(loss["function"]), schema.LOSSES)
     if state.is_generated and kind != "Burgers_pde":
@@ -164,7 +164,7 @@ def _nll(state: State, params: Mapping[str, Any]) -> None:
 
 
 def _class_weights(state: State, params: Mapping[str, Any]) -> list[float] | None:
-    """The weight of each class; a class that is ignored has none, which is what torch does with it."""
+    """Return the weight of each class; an ignored class has the weight 0, as in torch."""
     ignored, units = params.get("ignore_index"), state.network.units
     weights = [float(value) for value in params.get("weight", [])]
     if ignored is not None and not weights:
@@ -201,7 +201,7 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
 
 
 def _each_output(state: State, kind: str) -> None:
-    """BCE and MSE between every output and its class as 0 or 1."""
+    """Translate BCE and MSE between every output and its class as 0 or 1."""
     end = state.network.end
     if kind == "bce" and end not in ("softmax", "sigmoid"):
         wrong = f"BCE takes probabilities, the network ends in {end}"
@@ -217,7 +217,7 @@ def _each_output(state: State, kind: str) -> None:
 
 
 def _one_output(state: State, kind: str) -> None:
-    """BCE and MSE of a single sigmoid, which is the chance of the second of two classes."""
+    """Translate BCE and MSE of a single sigmoid, the probability of the second of two classes."""
     if state.network.end != "sigmoid":
         wrong = f"{kind} of a single output is one of a sigmoid, the network ends in {state.network.end}"
         state.refuse("loss.function", wrong, fix="end it in sigmoid, or give it an output for each class")

@@ -1,4 +1,4 @@
-"""The transforms of section `data`, in their order, as native steps of geometry and colour."""
+"""The transforms of section `data`, in order, as native geometric and colour steps."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from mlpipe.dialects.rmldnn.state import State
 from mlpipe.names import path_of
 
-# Transforms that draw at random, which happen in training only.
+# Random transforms, which apply in training only.
 RANDOM = (
     "jitter_crop", "random_horizontal_flip", "random_vertical_flip", "random_zoom", "random_rotate",
 )  # fmt: skip
-# Key, name and value of a transform.
+# A transform: its key, name and value.
 Listed = tuple[str, str, Any]
-# Transforms that change values and move nothing.
+# Transforms that change values only.
 COLOURS = ("convert_color", "normalize")
-# The native step of each transform, and what its number is called there.
+# The native step of each transform, and the native name of its number.
 _STEPS: dict[str, tuple[str, str]] = {
     "resize": ("resize", "size"),
     "center_crop": ("center_crop", "size"),
@@ -31,13 +31,13 @@ _STEPS: dict[str, tuple[str, str]] = {
 
 
 def translate_transforms(state: State, *, is_colour: bool, white: float, target_colour: bool | None = None) -> None:
-    """Preprocessing and steps of the inputs, and of targets that are images.
+    """Translate preprocessing and steps of the inputs, and of targets that are images.
 
     Args:
-        state: The translation on its way.
+        state: The state of the translation.
         is_colour: Whether the inputs are colour images, which rmldnn reads as BGR.
-        white: What the inputs have as white: 255 for images.
-        target_colour: Whether targets are colour images; None: they are no images.
+        white: The inputs' value of white: 255 for images.
+        target_colour: Whether targets are colour images; None: not images.
     """
     data = state.section("data")
     key = "input_transforms" if "input_transforms" in data else "transforms"
@@ -69,12 +69,12 @@ def translate_transforms(state: State, *, is_colour: bool, white: float, target_
 
 
 def refuse_moves(state: State, axes: int, noun: str) -> None:
-    """Refuse what resizes, crops, flips or turns images, where samples have other axes.
+    """Refuse resizes, crops, flips and rotations of images for samples with other axes.
 
     Args:
-        state: The translation on its way.
-        axes: How many spatial axes there are.
-        noun: What has them: slices or samples.
+        state: The state of the translation.
+        axes: Number of spatial axes.
+        noun: Noun for the samples in the error message: slices or samples.
     """
     if axes == 2:
         return
@@ -87,7 +87,7 @@ def refuse_moves(state: State, axes: int, noun: str) -> None:
 
 
 def _blue_first(state: State, listed: list[Listed], is_colour: bool, on: str) -> list[Listed]:
-    """The transforms of colour images in the order of colours that rmldnn reads them in; `on`: what of is said."""
+    """Return the transforms of colour images in rmldnn's channel order, BGR; `on` names the images in notes."""
     codes = [value for _, name, value in listed if name == "convert_color"]
     if is_colour and codes != ["BGR2RGB"]:
         state.steps.append(
@@ -103,7 +103,7 @@ def _blue_first(state: State, listed: list[Listed], is_colour: bool, on: str) ->
 
 
 def _joint_transforms(inputs: list[Listed], targets: list[Listed]) -> list[tuple[str, str, Any, str]]:
-    """One list of both: moves, which are the same in both, and changes of colours with what each is for."""
+    """Return one list for both: common geometric transforms, and colour changes with the images that they apply to."""
     transforms: list[tuple[str, str, Any, str]] = []
     own, others = _colours_by_move(inputs), _colours_by_move(targets)
     for place, (move, colours) in enumerate(own):
@@ -119,7 +119,7 @@ def _joint_transforms(inputs: list[Listed], targets: list[Listed]) -> list[tuple
 
 
 def _colours_by_move(listed: list[Listed]) -> list[tuple[Listed | None, list[Listed]]]:
-    """Each move with the changes of colours before it; at the end None with those behind the last one."""
+    """Return each geometric transform with the colour changes before it; the last entry, None, has those after the last one."""
     groups, colours = list[tuple[Listed | None, list[Listed]]](), list[Listed]()
     for transform in listed:
         if transform[1] in COLOURS:
@@ -131,7 +131,7 @@ def _colours_by_move(listed: list[Listed]) -> list[tuple[Listed | None, list[Lis
 
 
 def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
-    """The transforms of `input` or `target`: key, name and value of each."""
+    """Return key, name and value of each transform of `input` or `target`."""
     data = state.section("data")
     is_split = "input_transforms" in data or "target_transforms" in data
     key = f"{part}_transforms" if is_split else "transforms"
@@ -139,7 +139,7 @@ def listed_of(state: State, part: str) -> list[tuple[str, str, Any]]:
 
 
 def makes_grey(listed: Listed) -> bool:
-    """Whether a transform makes a grey image of a colour image."""
+    """Return whether a transform converts a colour image to grey."""
     return listed[1] == "convert_color" and str(listed[2]).upper().endswith("2GRAY")
 
 
@@ -149,13 +149,13 @@ def _name_and_value(item: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def _last_position(listed: list[tuple[str, str, Any, str]], names: tuple[str, ...]) -> int:
-    """Position of the last of some transforms; -1 counts from the end, so that without one all are behind it."""
+    """Return the position of the last of some transforms; -1 if there is none, so that all transforms come after it."""
     places = [place for place, (_, name, _, _) in enumerate(listed) if name in names]
     return places[-1] if places else 0
 
 
 def _preprocess(state: State, listed: list[tuple[str, str, Any, str]], resizes: bool) -> None:
-    """Choose the cached size: that of a resize that comes first, originals where one comes later."""
+    """Set the cached size: that of an initial resize, or the original size if a resize comes later."""
     if not resizes:
         state.options["preprocessing"] = "none"
         return
@@ -169,7 +169,7 @@ def _preprocess(state: State, listed: list[tuple[str, str, Any, str]], resizes: 
         return
     state.options["preprocessing"] = "original"
     state.set("preprocessing.max_side", None)
-    # rmldnn names the width first.
+    # rmldnn gives the width first.
     state.set("preprocessing.size", _size(listed)[::-1])
 
 
@@ -207,11 +207,11 @@ def _step(state: State, place: str, name: str, value: Any, white: float, on: str
 
 
 def normalize(value: Mapping[str, Any], white: float) -> dict[str, Any]:
-    """The native step of `normalize`.
+    """Return the native step for `normalize`.
 
     Args:
         value: Its mean and std.
-        white: What the inputs have as white.
+        white: The inputs' value of white.
     """
     mean, std = float(value.get("mean", 0)), float(value.get("std", 1))
     return {"_target_": path_of("augmentations", "normalize"), "mean": mean, "std": std, "white": white}

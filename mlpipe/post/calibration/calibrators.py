@@ -130,7 +130,7 @@ def _none(data: Prepared, strength: Strength = BARE, near: Calibration | None = 
 
 
 def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
-    """Return a fit of the affine family; without shrinkage it falls back to a simpler one, with a note, if a scale is not positive."""
+    """Return a fit of the affine family; unshrunk, it falls back to a simpler one, with a note, if a scale is not positive."""
 
     def run(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
         if strength != BARE:

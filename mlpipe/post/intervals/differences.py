@@ -145,16 +145,16 @@ def ends(
 
 
 def _bounded(value: float, variance: float, rare: int, level: float, most: float = 1.0) -> tuple[float, float]:
-    """The ends of a difference that lies between -most and most and rests on few rows of a class.
+    """Return the ends of a difference that lies between -most and most and depends on few rows of a class.
 
-    As in `exact`, it counts as the share of as many rows as have its variance, the largest possible one added once.
+    As in `exact`, it counts as the share of as many rows as have its variance, to which the largest possible one is added once.
 
     Args:
         value: The difference.
         variance: Its estimated variance.
-        rare: How many units have the rarest class.
-        level: Of the interval.
-        most: The largest difference that there can be.
+        rare: The number of units with the rarest class.
+        level: The confidence level.
+        most: The largest possible difference.
     """
     share = (value / most + 1) / 2
     room = max(share * (1 - share), 1e-12)
@@ -164,5 +164,5 @@ def _bounded(value: float, variance: float, rare: int, level: float, most: float
 
 
 def same(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> bool:
-    """Whether two models gave the same outputs: then their difference is exactly none."""
+    """Return whether two models gave the same outputs, so that their difference is exactly 0."""
     return bool(np.array_equal(first, second, equal_nan=True))

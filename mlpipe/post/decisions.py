@@ -186,7 +186,7 @@ def at_level(
         raise DataError(problem(key, wrong, fix=f"run mml post mode.alpha={alpha:g}, or leave it out"))
     if "halfwidths" in decided:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
-        # As stored intervals: with too few rows an interval is unbounded, and is left out.
+        # As in stored decisions, an interval that is unbounded because of too few rows is None.
         ends = [width if np.isfinite(width) else None for width in half.tolist()]
         return {**decided, "halfwidths": dict(zip(ensemble.classes, ends, strict=True)), "interval_alpha": alpha}
     values: Array = rows.calibrated

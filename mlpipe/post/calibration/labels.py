@@ -89,7 +89,7 @@ def calibrate_labels(
             of the labelled rows.
         method: As for `calibrate`.
         names: The labels' names, for the notes; numbers without them.
-        seed: Of the folds of `auto` and of the strength.
+        seed: Seed of the folds of `auto` and of the choice of the strength.
         shrinkage: As for `calibrate`, for each label by itself.
         base: With a prior, the shares that the log-odds are meant for already, shape (labels,); None: those of the
             labelled rows.

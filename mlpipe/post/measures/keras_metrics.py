@@ -29,7 +29,7 @@ def accuracy(p: Floats, t: Floats) -> float:
 
 
 def equal_values(p: Floats, t: Floats) -> float:
-    """How often outputs are exactly what targets are: the class `Accuracy`."""
+    """The share of outputs that equal their targets exactly: Keras's class `Accuracy`."""
     return float((p == t).mean())
 
 
@@ -57,7 +57,7 @@ def categorical_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0
 
 
 def sparse_categorical_crossentropy(p: Floats, t: Floats, *, ignore_class: int | None = None) -> float:
-    """The same of class numbers; a class that is ignored adds nothing to the mean."""
+    """`categorical_crossentropy` for class numbers; an ignored class adds nothing to the mean."""
     probabilities = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
     counts = np.ones(len(p)) if ignore_class is None else t.argmax(1) != ignore_class
     return float(-((t * np.log(probabilities)).sum(1) * counts).sum() / max(float(counts.sum()), 1.0))
@@ -130,7 +130,7 @@ def mean_squared_error(p: Floats, t: Floats) -> float:
 
 
 def root_mean_squared_error(p: Floats, t: Floats) -> float:
-    """The root of it."""
+    """The root of the mean squared difference."""
     return float(np.sqrt(((p - t) ** 2).mean()))
 
 
@@ -167,12 +167,12 @@ def huber(p: Floats, t: Floats, *, delta: Annotated[float, "> 0"] = 1.0) -> floa
 
 
 def cosine_similarity(p: Floats, t: Floats, *, axis: Literal[-1, 1] = -1) -> float:
-    """The mean cosine between outputs and targets of a row; the loss of this name is its opposite."""
+    """The mean cosine between outputs and targets of a row; the loss of this name is its negative."""
     return float((_unit(p) * _unit(t)).sum(1).mean())
 
 
 def negative_cosine_similarity(p: Floats, t: Floats, *, axis: Literal[-1, 1] = -1) -> float:
-    """The loss `CosineSimilarity`."""
+    """The loss `CosineSimilarity`: the negative of `cosine_similarity`."""
     return -cosine_similarity(p, t)
 
 
@@ -209,7 +209,7 @@ def r2_score(
     class_aggregation: Literal["uniform_average", "variance_weighted_average"] = "uniform_average",
     num_regressors: Annotated[int, ">= 0"] = 0,
 ) -> float:
-    """The share of the variance that is explained, over outputs by their mean or their variance; adjusted where asked."""
+    """The explained share of the variance, averaged over outputs, by their variance or equally; adjusted if requested."""
     total = (t**2).sum(0) - t.sum(0) * t.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = 1 - ((t - p) ** 2).sum(0) / total
@@ -324,7 +324,7 @@ def auc(
     num_labels: Annotated[int, ">= 1"] | None = None,
     label_weights: list[float] | None = None,
 ) -> float:
-    """The area under a curve through the given thresholds, or `num_thresholds` of them; of labels by themselves, or of all."""
+    """The area under a curve through the given thresholds, or `num_thresholds` of them; label by label, or for all together."""
     steps = _steps(num_thresholds, thresholds)
     if multi_label:
         areas = [

@@ -40,5 +40,5 @@ def damage(targets: npt.NDArray[Any], outputs: int) -> str:
 
 
 def unremovable(outputs: int) -> str:
-    """Return a sentence if there are only two classes, none of which can be removed."""
+    """Return a sentence if there are only two classes, neither of which can be removed."""
     return "a single class would be left" if outputs <= 2 else ""

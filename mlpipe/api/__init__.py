@@ -46,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class ReportPage:
-    """A project's report.
+    """The HTML report of a project, as a notebook shows it.
 
     Attributes:
         file: The page.
@@ -55,8 +55,8 @@ class ReportPage:
     file: Path
 
     def _repr_html_(self) -> str:
-        # A frame of its own, since the page's style and script are its own. A project may be from anybody, and what a page of
-        # theirs runs in a notebook without such a sandbox can run code of theirs in its kernel.
+        # The page goes into a frame of its own because it has its own style and script. The frame is sandboxed because a project
+        # may come from anybody, and a page without a sandbox can run its code in the notebook's kernel.
         page = html.escape(limits.text(self.file))
         style = "width: 100%; height: 40rem; border: 1px solid"
         return f'<iframe sandbox="allow-scripts" srcdoc="{page}" title="Report" style="{style}"></iframe>'
@@ -78,7 +78,7 @@ class ProjectFrames:
         return self._project.root
 
     def records(self, task: str | None = None) -> pd.DataFrame:
-        """One row for each record, in the order of creation; scores are columns such as `val/accuracy`.
+        """Return one row per record, in the order of creation; scores are columns such as `val/accuracy`.
 
         Args:
             task: Only records of this pivot task.
@@ -93,7 +93,7 @@ class ProjectFrames:
         return pd.DataFrame(rows)
 
     def metrics(self, record_id: str) -> pd.DataFrame:
-        """The history of one record, a row for each epoch.
+        """Return the history of one record, one row per epoch.
 
         Args:
             record_id: The record's id.
@@ -107,11 +107,11 @@ class ProjectFrames:
     def predictions(
         self, record_id: str | None = None, *, task: str | None = None, split: str | None = None
     ) -> pd.DataFrame:
-        """Predicted rows with their record's id; `logits` holds an array for each row.
+        """Return predictions with the id of their record, one row each; `logits` holds an array per row.
 
         Args:
-            record_id: Only this record's; None: those of all records.
-            task: Only rows of this task (nested ones are `name+nested?k`).
+            record_id: Only the predictions of this record; None: those of all records.
+            task: Only rows of this task (nested tasks are named `name+nested?k`).
             split: Only `val`, `test` or `unlabelled`.
 
         Raises:
@@ -129,10 +129,11 @@ class ProjectFrames:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def out_of_fold(self, task: str | None = None) -> pd.DataFrame:
-        """A row for each recipe, repeat and image, predicted by the model that did not learn from it.
+        """Return out-of-fold predictions, one row per recipe, repeat and image.
 
-        The columns are those of `mlpipe.reports.out_of_fold.rows`: where each row is from, the target, and predictions `raw` and
-        `calibrated`. Tasks with different outputs have different columns, which are empty in the others' rows.
+        Each image is predicted by the model that did not learn from it. The columns are those of
+        `mlpipe.reports.out_of_fold.rows`: the origin of the row, the target, and the predictions `raw` and `calibrated`.
+        Tasks with different outputs have different columns, which are empty in the rows of other tasks.
 
         Args:
             task: Only this task; None: all tasks of the project.
@@ -144,7 +145,7 @@ class ProjectFrames:
         return pd.DataFrame([row for name in names for row in out_of_fold.rows(self._project, name)])
 
     def leaderboard(self, task: str | None = None) -> pd.DataFrame:
-        """One row for each cross-validation, the best first, as `mml info` shows it.
+        """Return one row per cross-validation, the best first, as `mml info` shows them.
 
         Args:
             task: Only this task.
@@ -152,10 +153,10 @@ class ProjectFrames:
         return pd.DataFrame(tables.leaderboard(self._project, task))
 
     def report(self) -> ReportPage:
-        """The project's report as `mml post` wrote it last; a notebook shows it.
+        """Return the report that `mml post` wrote last; a notebook displays it.
 
         Raises:
-            ProjectError: When there is none yet.
+            ProjectError: When there is no report yet.
         """
         file = self._project.reports_dir() / "report.html"
         if not file.is_file():
@@ -178,7 +179,7 @@ def load_project(name: str = "default", out_dir: str | Path | None = None) -> Pr
 
     Args:
         name: The project's name, as in `proj=NAME`.
-        out_dir: The folder of all projects; None: MML_RESULTS_PATH, else ./results.
+        out_dir: The folder of all projects; None: MML_RESULTS_PATH if it is set, else ./results.
 
     Raises:
         ProjectError: When there is no such project.

@@ -1,4 +1,4 @@
-"""Barrage's Python interface, see `mlpipe.dialects.barrage.python`."""
+"""The Python interface of Barrage, see `mlpipe.dialects.barrage.python`."""
 
 from mlpipe.dialects.barrage.python import (
     BarrageModel,

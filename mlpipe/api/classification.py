@@ -1,4 +1,4 @@
-"""Musket's Python interface, see `mlpipe.dialects.musket.python`."""
+"""The Python interface of Musket, see `mlpipe.dialects.musket.python`."""
 
 from mlpipe.dialects.musket.python import (
     Batch,

@@ -1,4 +1,4 @@
-"""Any mode of the command line from Python."""
+"""Run any mode of the command line from Python."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlpipe.running.steps import Stop
 
 
 def run(mode: str, *words: str) -> dict[str, Any]:
-    """Do what `mml MODE WORDS...` does, and return its facts: one run, a sweep (`-m`), a search (`hpo=optuna`), a preset.
+    """Run `mml MODE WORDS...` and return its facts; sweeps (`-m`), searches (`hpo=optuna`) and presets work too.
 
     Args:
         mode: The mode's name, such as `train`.
-        words: Overrides as on the command line, `-m` and `--config-dir=DIR` among them.
+        words: Overrides as on the command line, including `-m` and `--config-dir=DIR`.
 
     Raises:
-        ConfigError: With a sentence for every mistake.
+        ConfigError: When words are wrong, with one sentence per mistake.
         MlpipeError: When a step fails.
     """
     started = time.monotonic()

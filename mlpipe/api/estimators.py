@@ -37,14 +37,14 @@ from mlpipe.running.loaded_model import Model, encoded, expanded, load, plain_in
 
 log = logging.getLogger("mlpipe")
 
-# Columns of a frame that the table of images has too, see `mlpipe.data.sources.csv`.
+# Columns that the table of images takes over from a frame, see `mlpipe.data.sources.csv`.
 _BESIDE = ("split", "fold", "group", "weight")
 _ALONE = (bytes, Image.Image)
 _ITEMS = "a folder, a list or column of paths, an array of shape (n, height, width[, channels]), or a list of pictures"
 
 
 class _Estimator(BaseEstimator):  # type: ignore[misc]
-    """What the estimators share: a project of their own, one call of the program for `fit`, a stored model afterwards."""
+    """Base class of the estimators: each has its own project, trains with one call of the program, and keeps a stored model."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.verbose = verbose
 
     def save(self, file: str | Path) -> Path:
-        """Write the trained model as one file, as `mml export` does, and check it on images of the training.
+        """Write the trained model as one file, as `mml export` does, and check the file on training images.
 
         Args:
-            file: Its name; the ending says the format: `.onnx`, or `.zip` for a bundle.
+            file: The file's name; its ending selects the format: `.onnx`, or `.zip` for a bundle.
 
         Raises:
-            ConfigError: When there is no such format, or the model cannot be said in it.
+            ConfigError: When there is no such format, or the model cannot be expressed in it.
             NotFittedError: Before `fit`.
         """
         path = Path(file).expanduser().absolute()
@@ -96,12 +96,12 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def home_(self) -> Path:
-        """The folder with the project (`results`), the packed images (`data`) and pictures that were given in memory."""
+        """The folder with the project (`results`), the packed images (`data`) and the pictures that were given in memory."""
         self._require_fit()
         return self._where
 
     def _train(self, words: Sequence[str], home: Path, *, mixes: bool = True) -> Self:
-        """Train what the words ask for, calibrate it where rows are mixed, and load it."""
+        """Train what the words ask for, calibrate it if `mixes`, and load the model."""
         choices = [word for key in ("preset", "arch", "time_limit") if (word := self._word(key)) is not None]
         if isinstance(self.overrides, str):
             fix = 'write overrides=["trainer.max_epochs=3"]'
@@ -127,7 +127,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return [override for override in self.overrides if override.startswith("proj=")]
 
     def _make_home(self) -> Path:
-        """The folder that everything of this fit lies in; a temporary one goes with the object."""
+        """Return the folder for all files of this fit; a temporary folder is deleted with the object."""
         self._forget()
         if self.out_dir is not None:
             home = Path(self.out_dir).expanduser().absolute()
@@ -149,7 +149,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return self.model_
 
     def _values(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
-        """Probabilities or numbers of images, shape (n, outputs)."""
+        """Return the probabilities or numbers predicted for images, shape (n, outputs)."""
         model, items = self._fitted_model(), images_of(X)
         with _log_output(self.verbose):
             values = model.predict_values(items)
@@ -160,7 +160,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return values
 
     def _repr_html_(self) -> str:
-        """The parameters, and the model's card once there is one."""
+        """Return the parameters as HTML, with the model's card after `fit`."""
         markup = f"<pre>{html.escape(repr(self))}</pre>"
         return markup + (self.model_._repr_html_() if hasattr(self, "model_") else "")
 
@@ -176,14 +176,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
 
 
 class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
-    """One class for each image: networks of a cross-validation, calibrated and mixed.
+    """Image classifier: networks of a cross-validation, calibrated and mixed.
 
     Args:
-        preset: `fast`, `good` or `best`; None: none (docs/presets.md).
-        arch: A network, any name of timm; None: the preset's, or the program's own.
-        time_limit: All of a training in this time, such as `90s` or `30m`; None: no limit.
+        preset: `fast`, `good` or `best`; None: no preset (docs/presets.md).
+        arch: Any network of timm by name; None: that of the preset, else the program's default.
+        time_limit: The time limit of the whole training, such as `90s` or `30m`; None: no limit.
         overrides: More words of the command line, such as `trainer.max_epochs=3`.
-        out_dir: Where the project is kept; None: in a temporary folder, which is deleted with the object.
+        out_dir: The folder in which the project is kept; None: a temporary folder, which is deleted with the object.
         verbose: Show what the command line shows.
 
     Attributes:
@@ -196,17 +196,17 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         """Train on images and their classes.
 
         Args:
-            X: A folder with a folder of images for each class; a list, array or column of paths; a frame with a column of
-                paths (and `split`, `fold`, `group`, `weight` where there are such); an array of uint8 or uint16 of shape
-                (n, height, width) or (n, height, width, channels); or a list of arrays or pictures of Pillow.
+            X: A folder that holds one folder of images per class; a list, array or column of paths; a frame with a column of
+                paths (and optionally `split`, `fold`, `group`, `weight`); an array of uint8 or uint16 of shape
+                (n, height, width) or (n, height, width, channels); or a list of arrays or Pillow images.
             y: The class of each image, shape (n,): texts, numbers or booleans; the name of a column of the frame; None for
                 a folder.
-            sample_weight: The weight of each image in the loss, shape (n,); None: that of the frame's column `weight`, without
-                one all the same.
+            sample_weight: The weight of each image in the loss, shape (n,); None: the frame's column `weight`, or equal weights
+                without such a column.
 
         Raises:
             ConfigError: When a parameter is wrong.
-            DataError: When images or classes are.
+            DataError: When images or classes are wrong.
         """
         if isinstance(X, str | Path) and expanded(X).is_dir():
             _refuse_targets(y, sample_weight)
@@ -236,10 +236,10 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
-        """Calibrated probabilities, shape (n, classes), in the order of `classes_`.
+        """Return calibrated probabilities, shape (n, classes), in the order of `classes_`.
 
         Args:
-            X: As of `fit`, or a folder of images (in the order of their paths).
+            X: As for `fit`, or a folder of images (in the order of their paths).
 
         Raises:
             DataError: When an image cannot be read.
@@ -249,20 +249,20 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         return values[:, getattr(self, "_order", range(values.shape[1]))]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
-        """The most probable class of each image, shape (n,).
+        """Return the most probable class of each image, shape (n,).
 
         Args:
-            X: As of `predict_proba`.
+            X: As for `predict_proba`.
         """
         return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)] if self._fitted_model() else [])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
-        """The share of images whose class is right.
+        """Return the accuracy: the share of images whose predicted class is right.
 
         Args:
-            X: As of `fit`.
-            y: Their classes; None where the folder of each image is named as its class.
-            sample_weight: The weight of each image, shape (n,); None: all the same.
+            X: As for `fit`.
+            y: The true classes; None where each image lies in a folder named after its class.
+            sample_weight: The weight of each image, shape (n,); None: equal weights.
         """
         items, targets = images_of(X), y
         if isinstance(X, pd.DataFrame) and isinstance(y, str):
@@ -274,14 +274,14 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 
 
 class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
-    """One number, or several, for each image: networks of a cross-validation, mixed.
+    """Regressor for one or several numbers per image: networks of a cross-validation, mixed.
 
     Args:
-        preset: As of `ImageClassifier`, as are the others.
+        preset: As for `ImageClassifier`, like all other parameters.
         arch: A network.
-        time_limit: All of a training in this time.
+        time_limit: The time limit of the whole training.
         overrides: More words of the command line.
-        out_dir: Where the project is kept.
+        out_dir: The folder in which the project is kept.
         verbose: Show what the command line shows.
 
     Attributes:
@@ -293,13 +293,13 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         """Train on images and their numbers.
 
         Args:
-            X: As of `ImageClassifier.fit`, but for folders of classes.
+            X: As for `ImageClassifier.fit`, except folders of classes.
             y: Numbers, shape (n,) or (n, outputs); or the name of a column of the frame.
-            sample_weight: As of `ImageClassifier.fit`.
+            sample_weight: As for `ImageClassifier.fit`.
 
         Raises:
             ConfigError: When a parameter is wrong.
-            DataError: When images or numbers are.
+            DataError: When images or numbers are wrong.
         """
         table, targets = table_of(X, y, several=True)
         _add_weights(table, sample_weight)
@@ -316,10 +316,10 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
-        """Numbers, shape (n,) or (n, outputs) as `y` had.
+        """Return predicted numbers, shape (n,) or (n, outputs) like `y` in `fit`.
 
         Args:
-            X: As of `fit`, or a folder of images (in the order of their paths).
+            X: As for `fit`, or a folder of images (in the order of their paths).
 
         Raises:
             DataError: When an image cannot be read.
@@ -329,12 +329,12 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
         return values[:, 0] if self._single else values
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """The coefficient of determination, 1 for perfect predictions.
+        """Return the coefficient of determination, 1 for perfect predictions.
 
         Args:
-            X: As of `fit`.
-            y: Their numbers.
-            sample_weight: The weight of each image, shape (n,); None: all the same.
+            X: As for `fit`.
+            y: The true numbers.
+            sample_weight: The weight of each image, shape (n,); None: equal weights.
         """
         targets = X[y] if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
@@ -343,14 +343,14 @@ class ImageRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
 
 
 class ImageSegmenter(_Estimator):
-    """A class for each pixel: networks of a cross-validation, whose probabilities are averaged (docs/segmentation.md).
+    """Semantic segmentation: networks of a cross-validation whose probabilities are averaged (docs/segmentation.md).
 
     Args:
-        preset: As of `ImageClassifier`, as are the others.
+        preset: As for `ImageClassifier`, like all other parameters.
         arch: A network for masks, such as `unet`; None: `unet`.
-        time_limit: All of a training in this time.
+        time_limit: The time limit of the whole training.
         overrides: More words of the command line.
-        out_dir: Where the project is kept.
+        out_dir: The folder in which the project is kept.
         verbose: Show what the command line shows.
 
     Attributes:
@@ -361,13 +361,14 @@ class ImageSegmenter(_Estimator):
         """Train on images and their masks.
 
         Args:
-            X: As of `ImageClassifier.fit`; or a folder that holds the folders `images` and `masks`.
-            y: A mask for each image: paths, arrays of shape (height, width), or pictures, whose pixels are the value of a class,
-                0 to 255 (False and True are 0 and 1); the name of a column of the frame; None for a folder.
+            X: As for `ImageClassifier.fit`; or a folder that holds the folders `images` and `masks`.
+            y: A mask for each image: paths, arrays of shape (height, width), or pictures, in which the value of a pixel
+                stands for a class, 0 to 255 (False and True are 0 and 1); the name of a column of the frame; None for a
+                folder.
 
         Raises:
             ConfigError: When a parameter is wrong.
-            DataError: When images or masks are.
+            DataError: When images or masks are wrong.
         """
         if isinstance(X, str | Path) and expanded(X).is_dir():
             _refuse_targets(y, None)
@@ -375,7 +376,7 @@ class ImageSegmenter(_Estimator):
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
             masks = [] if masks is None or isinstance(masks, str) else [_as_mask(mask) for mask in masks]
-            # A column that there is not, or no masks at all, are refused as `y` itself.
+            # A missing column and missing masks are reported as mistakes in `y`.
             table, _ = table_of(X, list(range(len(masks))) if masks else y)
             home = self._make_home()
             words = [_table_word(table, home, {"mask": masks}), "task.images=path", "task.masks=mask"]
@@ -383,10 +384,10 @@ class ImageSegmenter(_Estimator):
         return self._train(["task=masks", *words, *arch], home, mixes=False)
 
     def predict(self, X: Any) -> list[npt.NDArray[np.uint8]]:  # noqa: N803
-        """The mask of each image in its own size, shape (height, width), with the values that the training masks have.
+        """Return the mask of each image in the image's size, shape (height, width), with the values of the training masks.
 
         Args:
-            X: As of `ImageClassifier.predict`.
+            X: As for `ImageClassifier.predict`.
 
         Raises:
             DataError: When an image cannot be read.
@@ -401,11 +402,11 @@ class ImageSegmenter(_Estimator):
         return list(frame["mask"])
 
     def score(self, X: Any, y: Any) -> float:  # noqa: N803
-        """The mean over classes of intersection over union, of the pixels of all images together that `task.ignore_index` leaves.
+        """Return the mean intersection over union of the classes, over the pixels of all images except `task.ignore_index`.
 
         Args:
-            X: As of `predict`.
-            y: Their masks, as of `fit`.
+            X: As for `predict`.
+            y: The true masks, as for `fit`.
         """
         masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) else y
         items = images_of(X)
@@ -419,19 +420,19 @@ class ImageSegmenter(_Estimator):
         return float(jaccard_score(*(side[counting] for side in flat), labels=present, average="macro"))
 
     def _ignored_value(self) -> int | None:
-        """The value of pixels that count nowhere in the masks that were learned from; None: all count."""
+        """Return the mask value of ignored pixels in the training masks; None: all pixels count."""
         of = tasks.load(self._where / "data" / self.model_.task / "task.json")
         return mask_files.stored_values((of.bases or (of,))[0].source["masks"]).ignored
 
 
 def _as_mask(mask: Any) -> Any:
-    """A mask whose values fit 8 bit, as such; other things as they are."""
+    """Return a mask whose values fit 8 bits as uint8, anything else unchanged."""
     is_other = isinstance(mask, np.ndarray) and mask.dtype.kind in "biu" and mask.dtype != np.uint8 and mask.size
     return mask.astype(np.uint8) if is_other and mask.min() >= 0 and mask.max() <= 255 else mask
 
 
 def _values_of(mask: Any) -> npt.NDArray[Any]:
-    """The values of a mask, shape (height, width), as a task of masks reads them."""
+    """Return the values of a mask, shape (height, width), as segmentation tasks read them."""
     if isinstance(mask, str | Path):
         return images.stored_values(limits.content(expanded(mask), limits.IMAGE))
     return np.asarray(mask)
@@ -441,7 +442,7 @@ _FORMATS: dict[str, list[str]] = {".onnx": [], ".zip": ["mode.format=bundle"]}
 
 
 def images_of(x: Any) -> list[Any]:
-    """Images one by one: paths, arrays, bytes or pictures.
+    """Return a list of single images: paths, arrays, bytes or pictures.
 
     Args:
         x: A folder, a path, a list, array or column of these, or a frame with a column of paths.
@@ -468,15 +469,15 @@ def images_of(x: Any) -> list[Any]:
 
 
 def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, Any]:
-    """A table with the column `image` and what else is known of the images, and their targets.
+    """Return a table with the column `image` and other known columns, and the targets of the images.
 
     Args:
-        x: As of `images_of`.
-        y: A target for each, or the name of a column.
-        several: Whether there may be several targets for each.
+        x: As for `images_of`.
+        y: A target for each image, or the name of a column.
+        several: Whether an image may have several targets.
 
     Raises:
-        DataError: When they do not fit each other.
+        DataError: When images and targets do not match.
     """
     items = images_of(x)
     beside = {}
@@ -494,15 +495,15 @@ def table_of(x: Any, y: Any, *, several: bool = False) -> tuple[pd.DataFrame, An
 
 
 def targets_of(items: Sequence[Any], y: Any, *, several: bool = False) -> npt.NDArray[Any]:
-    """A target for each image, shape (n,), or (n, outputs).
+    """Return the target of each image, shape (n,) or (n, outputs).
 
     Args:
         items: The images.
-        y: Their targets: a list, an array or a column; one column of a table is a column.
-        several: Whether there may be several targets for each.
+        y: Their targets: a list, an array or a column; a table with one column counts as a column.
+        several: Whether an image may have several targets.
 
     Raises:
-        DataError: When there is not one for each, or one is missing.
+        DataError: When the numbers of targets and images differ, or a target is missing.
     """
     if y is None or isinstance(y, str):
         raise DataError(problem("y", "is missing", got=y, fix="give a target for each image"))
@@ -517,16 +518,16 @@ def targets_of(items: Sequence[Any], y: Any, *, several: bool = False) -> npt.ND
         raise DataError(problem("y", "must be one target for each image", got=f"shape {list(targets.shape)}"))
     if pd.isna(targets).any():
         raise DataError(problem("y", "has missing values", fix="leave these images out"))
-    # Columns of pandas that could have missing values (Int64, boolean) are arrays of objects so far.
+    # At this point, nullable pandas columns (Int64, boolean) are arrays of objects.
     dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
     return targets if dtype is None else targets.astype(dtype)
 
 
 def _add_weights(table: pd.DataFrame, sample_weight: Any) -> None:
-    """Put the weight of each image in the loss into the table.
+    """Add the weight of each image in the loss to the table.
 
     Raises:
-        DataError: When they are no weights, or the table has some already.
+        DataError: When the weights are invalid, or the table has weights already.
     """
     if sample_weight is None:
         return
@@ -545,7 +546,7 @@ def _add_weights(table: pd.DataFrame, sample_weight: Any) -> None:
 
 
 def _path_column(frame: pd.DataFrame) -> Any:
-    """The column of paths."""
+    """Return the column of paths."""
     for name in frame.columns:
         if str(name).lower() in PATHS:
             return name
@@ -557,7 +558,7 @@ def _path_column(frame: pd.DataFrame) -> Any:
 
 
 def _alike(targets: Any, known: npt.NDArray[Any]) -> tuple[list[str], list[str]]:
-    """Classes and predicted ones as texts that are equal where the classes are: 1, 1.0 and True are one number."""
+    """Return true and predicted classes as texts that are equal where the classes are: 1, 1.0 and True are one number."""
     both = [np.asarray(targets), known]
     if both[0].dtype != both[1].dtype and all(array.dtype.kind in "biuf" for array in both):
         both = [array.astype(np.float64) for array in both]
@@ -583,12 +584,12 @@ def _refuse_targets(y: Any, sample_weight: Any) -> None:
 
 
 def _task_words(table: pd.DataFrame, home: Path, target: str = "target") -> list[str]:
-    """Write the table, and pictures that are none of files, and say the task in words."""
+    """Write the table and the pictures that are not files, and return the task as words of the command line."""
     return ["task=csv", _table_word(table, home), "task.path=path", f"task.target={target}"]
 
 
 def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[Any]] | None = None) -> str:
-    """Write the table with the paths of its images, and of further columns of pictures."""
+    """Write the table with the paths of its images and of further columns of pictures; return the word that names it."""
     folder = Path(tempfile.mkdtemp(prefix="images-", dir=home))
     for name, several in {"path": table.pop("image").tolist(), **(beside or {})}.items():
         (folder / name).mkdir()
@@ -599,7 +600,7 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
 
 
 def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:
-    """The path of an image, which is written where it is none yet."""
+    """Return the path of an image; an image in memory is written to a file first."""
     if isinstance(image, str | Path):
         return str(expanded(image).absolute())
     path = folder / f"{place:06d}.png"
@@ -619,7 +620,7 @@ def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:
 
 
 def _write_array(array: Any, path: Path, key: str) -> None:
-    """Write an array of pixels, grey, or of 8 bit in colour."""
+    """Write an array of pixels as PNG: grey (8 or 16 bits), or colour (8 bits)."""
     if isinstance(array, np.ndarray) and array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if isinstance(array, np.ndarray) and array.size:
@@ -638,7 +639,7 @@ def _write_array(array: Any, path: Path, key: str) -> None:
 
 @contextmanager
 def _log_output(verbose: bool) -> Iterator[None]:
-    """What the program says, on the terminal or nowhere."""
+    """Log the program's messages to the terminal, or nowhere."""
     handler: logging.Handler = logging.StreamHandler() if verbose else logging.NullHandler()
     handler.setLevel(logging.INFO)
     level = log.level

@@ -1,8 +1,8 @@
-"""What a task predicts: each kind is a folder here, whose files have the same names in all of them.
+"""The kinds of tasks, by what they predict: each kind is a folder, and all folders hold files of the same names.
 
-Each folder states the facts of `Kind`, and `words` what an output is called; `data`, `post`, `learn`, `report` and `predict`
+Each folder states the facts of `Kind`, and `words` names the outputs; `data`, `post`, `learn`, `report` and `predict`
 implement the protocols of `mlpipe.data.kind`, `mlpipe.post.kind`, `mlpipe.learn.kind`, `mlpipe.reports.kind` and
-`mlpipe.predicting.kind`. Nothing asks for a kind's name: it takes the part and calls it.
+`mlpipe.predicting.kind`. No code compares a kind's name: it takes the part and calls it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ PARTS = ("words", "data", "post", "learn", "report", "predict")
 
 
 class Words(Protocol):
-    """What a kind's outputs and targets are called, for tables and sentences.
+    """What the outputs and targets of a kind are called, for tables and sentences.
 
     Attributes:
         OUTPUT: One output: `class`, `label`, `number` or `channel`.
-        OUTPUTS: Several of them.
-        VALUES: What is predicted, in a sentence on all of it: `probabilities`, `numbers`, `values of pixels`.
+        OUTPUTS: The plural.
+        VALUES: What is predicted, in a sentence about all of it: `probabilities`, `numbers`, `values of pixels`.
         TARGETS: What the targets of samples are: `classes`, `masks`, `target images`.
-        SAMPLE_OF: What is counted of an output, before its name: `image of class`, `image with`.
+        SAMPLE_OF: The unit that is counted for an output, before its name: `image of class`, `image with`.
         OF_OUTPUT: How a sample has an output, before its name: `of class`, `with label`.
     """
 
@@ -40,11 +40,11 @@ class Words(Protocol):
     OF_OUTPUT: str
 
     def predicted(self, outputs: int) -> str:
-        """What a task of so many outputs predicts, such as `one of 10 classes`."""
+        """Return a phrase for what a task with this number of outputs predicts, such as `one of 10 classes`."""
         ...
 
     def told(self, target: Any, classes: Sequence[str]) -> str | None:
-        """A sample's target in few words: a class's name, labels, numbers; None where there is nothing to tell.
+        """Describe a sample's target in few words: a class's name, labels, numbers; None where there is nothing to describe.
 
         `target` is a row of `mlpipe.data.task.Samples.targets`, `classes` has the names of the outputs.
         """
@@ -53,19 +53,20 @@ class Words(Protocol):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a task predicts: its name, and the few facts that stored files and all packages depend on.
+    """A kind of task: its name, and the few facts that stored files and all packages depend on.
 
-    Whatever else depends on the kind is asked of its parts.
+    Everything else that depends on the kind is implemented by its parts.
 
     Attributes:
-        name: As stored files and configurations spell it.
-        is_dense: Whether every pixel is predicted: targets are files, and predictions lie as maps beside a table that has
-            sums for each sample.
+        name: The name in stored files and configurations.
+        is_dense: Whether every pixel is predicted. Targets are then files, and predictions are stored as maps beside a table
+            with sums for each sample.
         has_classes: Whether the outputs are classes of which one is true (of a sample, or of a pixel where it is dense).
-        has_probabilities: Whether outputs are logits of probabilities, and not values that mean themselves.
-        draws: Whether new samples are drawn from noise, in place of something that is predicted of a sample.
-        rows_are_losses: Whether the row of a sample is its loss: what is predicted is one thing, such as a function.
-        columns: What the numbers of a row say, where a sample has as many rows as are found; empty where it has one, or places.
+        has_probabilities: Whether outputs are logits of probabilities rather than values in their own right.
+        draws: Whether new samples are drawn from noise instead of something being predicted for a sample.
+        rows_are_losses: Whether the row of a sample is its loss: the prediction is one object, such as a function.
+        columns: The names of the columns of one detection, where a sample has any number of them; empty where a sample has
+            one row or a map.
     """
 
     name: str
@@ -78,23 +79,23 @@ class Kind:
 
     @property
     def words(self) -> Words:
-        """What its outputs and targets are called."""
+        """The names of its outputs and targets."""
         return cast(Words, part(self.name, "words"))
 
 
 @cache
 def names() -> tuple[str, ...]:
-    """The names of all kinds, in alphabetical order."""
+    """Return the names of all kinds, in alphabetical order."""
     folder = Path(__file__).parent
     return tuple(sorted(entry.name for entry in folder.iterdir() if (entry / "__init__.py").is_file()))
 
 
 def of(name: str, key: str = "task.kind") -> Kind:
-    """A kind by its name.
+    """Return a kind by its name.
 
     Args:
         name: One of `names()`.
-        key: Where the name stands, for the error.
+        key: The key that holds the name, for the error message.
 
     Raises:
         DataError: When there is no such kind.
@@ -108,23 +109,23 @@ def of(name: str, key: str = "task.kind") -> Kind:
 
 
 class Loss(Protocol):
-    """What a configuration names as a loss, before it is built."""
+    """A loss as a configuration names it, before it is built."""
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """Names of the class that it builds and of its bases, as far as its source says."""
+        """Return the names of the class that it builds and of the base classes, as far as the source tells."""
 
 
 def decide(task_kind: str, loss: Loss) -> str:
-    """The kind of a run: its task's, or what its loss makes of it.
+    """Return the kind of a run: that of its task, unless its loss changes it.
 
-    That is `solutions` where what would be compared with images is an equation instead, and `generation` where a generator and
-    a critic learn from the images alone.
+    The kind is `solutions` where the loss is an equation in place of a comparison with target images, and `generation` where a
+    generator and a critic learn from the images alone.
 
     Args:
         task_kind: `task.kind`.
-        loss: The recipe's; the builder of an equation is annotated to return an `Equation`, that of a loss by which two
-            networks learn against each other an `Adversarial`.
+        loss: The recipe's loss. The builder of an equation is annotated to return an `Equation`, the builder of a loss with
+            which two networks learn against each other an `Adversarial`.
     """
     if "Adversarial" in loss.gives:
         return "generation"
@@ -133,9 +134,9 @@ def decide(task_kind: str, loss: Loss) -> str:
 
 @cache
 def part(name: str, part_name: str) -> ModuleType:
-    """A part of a kind, imported when it is asked for.
+    """Import and return a part of a kind.
 
-    Imports by name are here and where components are built, and nowhere else.
+    Only this function and the construction of components import modules by name.
 
     Args:
         name: One of `names()`.

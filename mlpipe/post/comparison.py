@@ -1,4 +1,4 @@
-"""Comparisons of two models: any two of a project's recipes, records and ensembles, on rows that both predicted."""
+"""Comparison of two models: any two recipes, records or ensembles of a project, on rows that both predicted."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is compared, with what it predicted.
+    """A model to compare, with its predictions.
 
     Attributes:
-        name: How the sentences call it.
-        held_out: Rows that its networks were not trained on, out of the training images; None without any.
+        name: Its name in sentences.
+        held_out: Rows of the training images that its networks were not trained on; None without any.
         test: Rows of the test images; None without any.
-        folds: For a recipe, its folds' held-out rows and records.
+        folds: For a recipe, the held-out rows and the record of each fold.
         chose: What the held-out rows decided besides being a score.
-        kind: What it predicts.
+        kind: The kind of its predictions.
         newest: A record of the recipe, with which its configuration is stored; None for an ensemble.
         unlabelled: Rows of the images without a target, moved as `held_out`; None without any.
     """
@@ -52,15 +52,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Compared:
-    """Two models on the same rows.
+    """The comparison of two models on the same rows.
 
     Attributes:
-        first: The one's name.
-        second: The other's.
+        first: The first model's name.
+        second: The second model's name.
         split: `test` or `held-out`.
-        rows: How many rows both predicted.
-        found: Each test's outcome, first minus second.
-        notes: What a person should know.
+        rows: The number of rows that both predicted.
+        found: The outcome of each test, first minus second.
+        notes: Notes for the reader.
     """
 
     first: str
@@ -71,28 +71,28 @@ class Compared:
     notes: Sequence[str]
 
     def sentences(self) -> list[str]:
-        """The outcome in words."""
+        """Return the outcome in words."""
         begun = f"{self.first} and {self.second} on {counted(self.rows, f'{self.split} row')} that both predicted:"
         return [begun, *(test.sentence for test in self.found), *self.notes]
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as a dict, ready for JSON."""
+        """Return the comparison as a dict, ready for JSON."""
         facts = {"first": self.first, "second": self.second, "split": self.split, "rows": self.rows}
         return {**facts, "tests": [test.as_plain() for test in self.found], "notes": list(self.notes)}
 
 
 def contender(project: Project, task: str, text: str, key: str = KEY) -> Contender:
-    """The model that a text means.
+    """Return the model that a text names.
 
     Args:
         project: The project.
         task: The task's name.
-        text: A recipe's hash, name in its preset or network as in the leaderboard, a record's number or id, an ensemble's id,
-            or `latest` for the newest ensemble.
-        key: The configuration key that says it.
+        text: A recipe's hash, its name in its preset, or its network as in the leaderboard; a record's number or id; an
+            ensemble's id, or `latest` for the newest ensemble.
+        key: The configuration key of the text, for the error message.
 
     Raises:
-        ProjectError: When nothing, or more than one recipe, has that name; the sentence lists what there is.
+        ProjectError: When nothing, or more than one recipe, has that name; the sentence lists the choices.
     """
     records.require_whole(project, task)
     stored, mixed = records.load_all(project, task), ensembles.load_all(project, task)
@@ -132,18 +132,18 @@ def contender(project: Project, task: str, text: str, key: str = KEY) -> Contend
 
 
 def compared(first: Contender, second: Contender, groups: Mapping[str, str] | None, seed: int = 0) -> Compared:
-    """Two models on test rows that both predicted, or without any on held-out rows.
+    """Compare two models on test rows that both predicted, or on held-out rows if there are none.
 
-    Over the folds of two recipes with the same splits the corrected resampled t-test is added.
+    For two recipes with the same splits the corrected resampled t-test over the folds is added.
 
     Args:
-        first: The one.
-        second: The other.
+        first: The first model.
+        second: The second model.
         groups: The group of each sample; None: every row by itself.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
-        ProjectError: When they predict different things, or there are no rows that both predicted and that have a target.
+        ProjectError: When they predict different things, or no row with a target was predicted by both.
     """
     kind = first.kind
     if second.kind != kind:
@@ -171,15 +171,15 @@ def paired(
     seed: int,
     names: tuple[str, str] = paired_tests.UNNAMED,
 ) -> list[Comparison]:
-    """Every test that two models on the same rows allow: bootstrap of the headline and of the likelihood, McNemar.
+    """Run every test that two models on the same rows allow: bootstrap of the headline and of the likelihood, McNemar.
 
     Args:
         first_rows: The first model's rows.
         other: The second's, in the same order.
         kind: The kind of the task.
-        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
-        seed: Of the bootstrap.
-        names: What sentences call the two.
+        groups: The group of each sample, whose rows are drawn together; None: every row by itself.
+        seed: Seed of the bootstrap.
+        names: The names of the two in sentences.
     """
     units = np.array([groups.get(name, name) for name in first_rows.ids]) if groups is not None else None
     part = post_kind.of(kind)
@@ -200,7 +200,7 @@ def paired(
         )
         for name in dict.fromkeys(measures)
     ]
-    # McNemar's test takes every row for a case of its own.
+    # McNemar's test assumes independent rows.
     known = metrics.labelled(first_rows.targets)
     right = [part.right(rows.calibrated[known], first_rows.targets[known]) for rows in (first_rows, other)]
     if right[0] is not None and right[1] is not None and units is None:
@@ -213,7 +213,7 @@ def paired(
 
 
 def _without_interval(first_rows: Rows, other: Rows, name: str, kind: str, names: tuple[str, str]) -> Comparison:
-    """The difference of a metric of which no resampling tells how far it may be off."""
+    """Return the difference of a metric whose uncertainty cannot be estimated by resampling."""
     first, second = (_score(rows, name, kind) for rows in (first_rows, other))
     figures = f"{number(first, len(first_rows))} of {names[0]}, {number(second, len(first_rows))} of {names[1]}"
     sentence = (
@@ -223,11 +223,11 @@ def _without_interval(first_rows: Rows, other: Rows, name: str, kind: str, names
 
 
 def fold_comparisons(first: Contender, second: Contender, kind: str) -> list[Comparison]:
-    """The corrected resampled t-test of two recipes that were trained on the same folds; nothing for others.
+    """Run the corrected resampled t-test on two recipes that were trained on the same folds; return nothing for others.
 
     Args:
-        first: The one.
-        second: The other.
+        first: The first model.
+        second: The second model.
         kind: The kind of the task.
     """
     both = sorted(first.folds.keys() & second.folds.keys())
@@ -257,10 +257,10 @@ def _ensemble_contender(project: Project, ensemble: EnsembleRecord) -> Contender
 
 
 def _moved_rows(rows: Rows | None, labelled: Rows | None, prior: Any) -> Rows | None:
-    """Rows without a target, moved from a prior to the prevalence of labelled ones."""
+    """Move rows without a target from a prior to the prevalence of the labelled rows."""
     if rows is None or labelled is None or prior is None:
         return rows
-    # Without a target they count nothing in the prevalence, whatever the file has.
+    # Targets of the file are ignored, so that these rows do not count in the prevalence.
     none = np.full_like(rows.targets, -1 if rows.targets.ndim == 1 else np.nan)
     calibrated = np.concatenate([labelled.calibrated, rows.calibrated])
     both = Rows([*labelled.ids, *rows.ids], np.concatenate([labelled.targets, none]), calibrated, calibrated)
@@ -275,7 +275,7 @@ def _recipe_contender(project: Project, of_recipe: list[ModelRecord]) -> Contend
         own = members.held_out(project, record)
         if own is not None:
             held_out[record.fold] = (own, record)
-    # Folds of random splits share rows: their mean would mix seen and unseen ones.
+    # Folds of random splits share rows, so their mean would mix seen and unseen rows.
     apart = repeats.are_whole([rows.ids for rows, _ in held_out.values()])
     joined = members.out_of_fold([rows for rows, _ in held_out.values()], kind) if held_out and apart else None
     refit = records.newest_refit(of_recipe, newest)
@@ -295,7 +295,7 @@ def _recipe_contender(project: Project, of_recipe: list[ModelRecord]) -> Contend
 
 
 def _shared_rows(rows: Rows | None, other: Rows | None) -> tuple[Rows, Rows] | None:
-    """The labelled rows that both predicted, in one order; None without any."""
+    """Return the labelled rows that both predicted, in one order; None without any."""
     if rows is None or other is None:
         return None
     other_names = set(other.ids)

@@ -1,7 +1,7 @@
-"""Prediction sets of classes and intervals of numbers that hold the truth as often as promised, whatever the model.
+"""Prediction sets of classes and prediction intervals of numbers with guaranteed coverage, whatever the model.
 
-Split-conformal prediction: the promise holds for rows exchangeable with the calibration rows, which must have fitted
-neither the model, nor its calibration, nor ensemble weights. Scores: `lac` (Sadinle, Lei and Wasserman 2019), `aps`
+Split-conformal prediction: the guarantee holds for rows exchangeable with the calibration rows, which must not have been
+used to fit the model, its calibration or ensemble weights. Scores: `lac` (Sadinle, Lei and Wasserman 2019), `aps`
 (Romano, Sesia and Candes 2020), `raps` (Angelopoulos et al. 2021).
 """
 
@@ -22,19 +22,19 @@ from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled, shar
 Score = Literal["lac", "aps", "raps"]
 Sets = npt.NDArray[np.bool_]
 
-# What the guarantee of sets made for each class by itself begins with.
+# The beginning of the guarantee of class-conditional sets.
 _OF_EACH_CLASS = "each class is in its rows' sets"
-# (n + 1) * (1 - alpha) is a whole number more often than its rounded product.
+# Guards against rounding: (n + 1) * (1 - alpha) is often a whole number when its rounded product is not.
 _ROUNDING = 1e-9
-# Log-probabilities below this are one to the noise.
+# Log-probabilities below this are treated as equal when the noise is drawn.
 _FARTHEST = 1e12
-# What SplitMix64 adds to a state and multiplies it by.
+# The increment and the multipliers of SplitMix64.
 _GOLDEN, _FIRST, _SECOND = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB], np.uint64)
 
 
 @dataclass(frozen=True)
 class ConformalSets:
-    """Cut-offs learned from calibration rows: a class is in the set where its score is at most `cuts[class]`.
+    """Cut-offs learned from calibration rows: a class is in the set if its score is at most `cuts[class]`.
 
     An infinite cut-off means that there are too few rows to leave the class out at all.
     """
@@ -48,31 +48,31 @@ class ConformalSets:
     rows: int
 
     def sets(self, logits: npt.ArrayLike, *, noise: npt.ArrayLike | None = None) -> Sets:
-        """Which classes are in each row's set, shape (n, classes).
+        """Return which classes are in each row's set, shape (n, classes).
 
         Args:
             logits: Shape (n, classes).
-            noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: drawn of each row from itself.
+            noise: For `aps` and `raps`, uniform numbers of the rows, shape (n,); None: derived from the rows themselves.
         """
         values = finite(logits)
         return np.asarray(_scores(values, self.score, noise, self) <= np.array(self.cuts))
 
     @property
     def by_class(self) -> bool:
-        """Whether the promise is made for each class by itself; it then holds at any prevalence."""
+        """Whether the guarantee holds for each class separately; it then holds at any prevalence."""
         return self.guarantee.startswith(_OF_EACH_CLASS)
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON; an infinite cut-off is None."""
+        """Return the cut-offs as numbers, lists and dicts, ready for JSON; an infinite cut-off is None."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**plain, "cuts": [cut if np.isfinite(cut) else None for cut in self.cuts]}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> ConformalSets:
-        """The cut-offs that `as_plain` wrote, exactly; other keys are passed over.
+        """Restore exactly the cut-offs that `as_plain` wrote; other keys are ignored.
 
         Args:
-            plain: What `as_plain` returned, possibly by way of JSON.
+            plain: What `as_plain` returned, possibly after a JSON round trip.
         """
         fields = {name: plain[name] for name in cls.__dataclass_fields__}
         return cls(**{**fields, "cuts": tuple(float("inf") if cut is None else cut for cut in plain["cuts"])})
@@ -96,22 +96,22 @@ def conformal(
     free_rank: int = 5,
     noise: npt.ArrayLike | None = None,
 ) -> ConformalSets:
-    """Learn cut-offs such that sets hold the true class with a chance of at least 1 - alpha.
+    """Learn cut-offs such that sets contain the true class with probability at least 1 - alpha.
 
     Args:
         logits: Calibration rows, shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        alpha: The chance of a miss, inside (0, 1).
-        score: `lac` (the smallest sets on average), `aps` (fair to hard rows), `raps` (the same without long tails).
-        class_conditional: Whether the promise is made for each class by itself.
-        prior: The prevalence where the sets are used, when it differs, shape (classes,): calibration rows are weighted
+        alpha: The probability of a miss, inside (0, 1).
+        score: `lac` (the smallest sets on average), `aps` (fair to hard rows), `raps` (`aps` without long tails).
+        class_conditional: Whether the guarantee holds for each class separately.
+        prior: The prevalence where the sets are used, if it differs, shape (classes,): calibration rows are weighted
             to it (Podkopaev and Ramdas 2021).
         penalty: For `raps`, what each rank above `free_rank` adds to the score.
-        free_rank: For `raps`, how many ranks are free.
-        noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: drawn of each from itself.
+        free_rank: For `raps`, the number of ranks without a penalty.
+        noise: For `aps` and `raps`, uniform numbers of the labelled rows; None: derived from the rows themselves.
 
     Raises:
-        ConfigError: The score is unknown, alpha is out of range, or both a prior and classes by themselves are asked for.
+        ConfigError: The score is unknown, alpha is out of range, or both a prior and class-conditional sets are requested.
         DataError: No row has a target, or a class of the prior has none.
     """
     _check(score, alpha, class_conditional, prior)
@@ -134,26 +134,26 @@ def conformal(
 
 
 def upper_quantile(scores: Floats, alpha: float) -> float:
-    """The k-th smallest score, k = ceil((n + 1)(1 - alpha)), not interpolated; infinite when k is above n.
+    """Return the k-th smallest score, k = ceil((n + 1)(1 - alpha)), not interpolated; infinite when k is above n.
 
     Args:
         scores: Shape (n,).
-        alpha: The chance of a miss.
+        alpha: The probability of a miss.
     """
     k = max(1, ceil((len(scores) + 1) * (1 - alpha) - _ROUNDING))
     return float(np.partition(scores, k - 1)[k - 1]) if k <= len(scores) else float("inf")
 
 
 def residual_halfwidths(predicted: npt.ArrayLike, targets: npt.ArrayLike, *, alpha: float = 0.1) -> Floats:
-    """Half the width of an interval around each predicted number that holds the truth, shape (outputs,).
+    """Return the half-width of an interval around each predicted number that covers the truth, shape (outputs,).
 
     The split-conformal quantile of absolute residuals (Lei et al. 2018): predicted - half to predicted + half covers a
-    new row with a chance of at least 1 - alpha. Infinite with too few rows.
+    new row with probability at least 1 - alpha. Infinite with too few rows.
 
     Args:
         predicted: Shape (n, outputs).
         targets: NaN where unknown, shape (n, outputs).
-        alpha: The chance of a miss, inside (0, 1).
+        alpha: The probability of a miss, inside (0, 1).
 
     Raises:
         ConfigError: alpha is out of range.
@@ -185,7 +185,7 @@ def _scores(logits: Floats, score: str, noise: npt.ArrayLike | None, shape: _Sha
 
 
 def _weighted_cuts(own: Floats, numbers: Integers, ratios: Floats, alpha: float) -> list[float]:
-    """For each class that a new row may have, the quantile with that row's own weight at infinity."""
+    """Return for each possible class of a new row the weighted quantile, with that row's own weight at infinity."""
     order = np.argsort(own, kind="stable")
     mass = ratios[numbers[order]].cumsum()
     levels = (1 - alpha) * (mass[-1] + ratios) * (1 - _ROUNDING)
@@ -203,15 +203,15 @@ def _ratios(prior: npt.ArrayLike, counts: Integers) -> Floats:
 
 
 def _noise(noise: npt.ArrayLike | None, logits: Floats) -> Floats:
-    """A uniform number of each row, shape (n,).
+    """Return a uniform number for each row, shape (n,).
 
-    Drawn from what the row itself says, so that its set is the same whatever other rows are beside it: drawn by its place,
-    samples that are predicted one by one would all have the same one, and the promise would hold for none of them. Nor of a
-    seed: rows that are alike would have one number where cut-offs are learned, and another one where they are used.
+    The number is derived from the row's logits, so that its set does not depend on other rows. Drawn by place, samples
+    predicted one by one would all get the same number, and the guarantee would fail. Drawn from a seed, identical rows would
+    get one number where cut-offs are learned and another where they are used.
     """
     if noise is not None:
         return np.asarray(noise, np.float64)
-    # Rounding that differs between machines and sizes of batches seldom changes hundredths.
+    # Rounded to hundredths, because those seldom change with rounding errors of machines and batch sizes.
     columns = np.rint(100 * np.maximum(log_softmax(logits), -_FARTHEST)).astype(np.int64).T.astype(np.uint64)
     state = np.zeros(len(logits), np.uint64)
     # The steps of SplitMix64 (Steele, Lea and Flood 2014), one class after the other.

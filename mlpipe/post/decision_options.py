@@ -1,4 +1,4 @@
-"""Options of decisions: costs, thresholds and prediction sets, and the refusal of those that do not fit a task."""
+"""Options of decisions (costs, thresholds and prediction sets), and errors for those that do not fit a task."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import numpy as np
 from mlpipe import kinds
 from mlpipe.errors import did_you_mean, listing, problem
 
-# Digits that were left off explain no more than this of a sum that is not one.
+# The largest deviation of a sum of shares from one that omitted digits can explain.
 _ROUNDED = 5e-3
-# Classes that a sentence tells of one by one.
+# The most classes that a sentence lists one by one.
 MOST_NAMED = 100
 
 
 @dataclass(frozen=True)
 class DecisionOptions:
-    """The options that decisions are made by, see `conf/mode/post.yaml`.
+    """The options of decisions, see `conf/mode/post.yaml`.
 
     Attributes:
-        alpha: The chance of a miss of prediction sets.
+        alpha: The probability of a miss of prediction sets.
         set_score: Their score.
-        set_coverage: Whether their promise is `marginal` (over all images) or to each `class` by itself.
-        threshold: What thresholds are chosen by; None: none.
+        set_coverage: Whether their guarantee is `marginal` (over all images) or holds for each `class` separately.
+        threshold: The criterion of thresholds; None: no thresholds.
         deploy_prior: Another prevalence; None: none.
-        costs: What each decision costs when each class is true; for labels [[0, false yes], [false no, 0]]; None: none.
+        costs: The cost of each decision for each true class; for labels [[0, false yes], [false no, 0]]; None: none.
     """
 
     alpha: float
@@ -38,19 +38,19 @@ class DecisionOptions:
     costs: list[list[float]] | None = None
 
     def threshold_options(self) -> dict[str, Any]:
-        """The arguments of `post.threshold`."""
+        """Return the arguments of `post.threshold`."""
         options: dict[str, Any] = {"criterion": self.threshold}
         if self.threshold == "cost" and self.costs is not None:
             options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
         return options
 
     def problems(self, kind: str, classes: Sequence[str], criteria: Collection[str]) -> list[str]:
-        """A sentence for each option that makes no sense for a task.
+        """Return a sentence for each option that makes no sense for a task.
 
         Args:
             kind: The task's kind.
             classes: The names of its outputs.
-            criteria: What thresholds of the kind can be chosen by.
+            criteria: The threshold criteria of the kind.
         """
         wrong = []
         if not _has_classes(kind) and self.deploy_prior is not None:
@@ -94,17 +94,17 @@ class DecisionOptions:
 
 
 def _has_classes(kind: str) -> bool:
-    """Whether a row has one of several classes."""
+    """Return whether a row has one of several classes."""
     return kinds.of(kind).has_classes and not kinds.of(kind).is_dense
 
 
 def _has_probabilities(kind: str) -> bool:
-    """Whether a row has probabilities, of classes or labels."""
+    """Return whether a row has probabilities, of classes or labels."""
     return kinds.of(kind).has_probabilities and not kinds.of(kind).is_dense
 
 
 def positive_problems(positive: str | int | None, kind: str, classes: Sequence[str]) -> list[str]:
-    """A sentence where the class or label that is looked for is none of a task's.
+    """Return a sentence if the positive class or label does not exist in a task.
 
     Args:
         positive: `mode.positive`; None: not given.
@@ -121,7 +121,7 @@ def positive_problems(positive: str | int | None, kind: str, classes: Sequence[s
 
 
 def prior_problems(prior: str | list[float], stage: str, kind: str, classes: Sequence[str]) -> list[str]:
-    """A sentence for each reason why probabilities cannot be meant for a prevalence.
+    """Return a sentence for each reason why probabilities cannot be moved to a prevalence.
 
     Args:
         prior: `mode.prior`.
@@ -161,7 +161,7 @@ def _share_problems(key: str, values: list[float], kind: str) -> list[str]:
 def scaling_notes(
     prior: str | list[float], deploy_prior: list[float] | None, kind: str, classes: Sequence[str]
 ) -> list[str]:
-    """A sentence for each prevalence of classes that does not sum to one and is scaled to do so.
+    """Return a sentence for each class prevalence that does not sum to one and is scaled to do so.
 
     Args:
         prior: `mode.prior`.

@@ -19,7 +19,7 @@ from mlpipe.post.rows import stratified_folds
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 
-# The parts of an ensemble's file that may hold the rows which chose it: out-of-fold ones, or some of the test rows.
+# The parts of an ensemble's file that may hold the rows which chose it: out-of-fold rows, or some of the test rows.
 CHOSE = ("val", "chose")
 _FOLDS = 5
 _WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cost": "cost"}
@@ -34,16 +34,16 @@ def thresholds(
     prior: Array | None,
     groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The cuts that are best on the rows that chose, and what deciding by them is worth on others, as plain data.
+    """Choose the best thresholds on some rows and measure them on others, as plain data.
 
     Args:
-        rows: The rows that chose.
-        evaluation: Rows on which the decisions are measured; None: those that chose, each by the cuts of rows of other folds.
-        options: What to decide by.
+        rows: The rows that choose the thresholds.
+        evaluation: Rows on which the decisions are measured; None: `rows`, by cross-validation.
+        options: The decision options.
         classes: The names of the outputs.
         prevalence: For classes, the shares that the probabilities are meant for, shape (classes,); None: for labels.
-        prior: The prevalence that cuts are to be best at, shape (outputs,); None: that of the rows that chose.
-        groups: The group of each sample, all of whose rows are in one fold; None: every row by itself.
+        prior: The prevalence at which thresholds should be best, shape (outputs,); None: that of `rows`.
+        groups: The group of each sample, whose rows are in one fold; None: every row by itself.
     """
     arguments = {**options.threshold_options(), "prior": prior}
     choose = threshold.label_thresholds if prevalence is None else threshold.class_thresholds
@@ -52,7 +52,7 @@ def thresholds(
         return [None if cut is None else cut.cut for cut in choose(values, targets, **arguments)]
 
     def decision_outputs(values: Array, cuts: Sequence[float | None]) -> Array:
-        """Outputs whose metrics are those of the decisions, shape (n, outputs)."""
+        """Return outputs whose metrics are those of the decisions, shape (n, outputs)."""
         if prevalence is not None:
             return class_metrics.one_hot(threshold.decide_by_cuts(values, cuts, prevalence), len(classes))
         return np.asarray(0.5 * (1 + np.tanh(values / 2)) - np.array([0.5 if cut is None else cut for cut in cuts]))
@@ -70,7 +70,7 @@ def thresholds(
         return facts
     outputs = decision_outputs(values, plain)
     for held in folds:
-        # Cuts are the best of those that these rows allow, and so flatter themselves on them.
+        # Thresholds are optimistic on the rows that chose them, so each fold is judged by those of the other folds.
         outputs[held] = decision_outputs(values[held], cuts_of(values[~held], targets[~held]))
     facts |= {"is_cross_validated": True} if folds else {}
     if prevalence is None:
@@ -83,10 +83,10 @@ def thresholds(
 
 
 def held_out_folds(targets: Array, ids: Sequence[str], groups: Mapping[str, str] | None) -> list[Array]:
-    """The rows of each fold of a cross-validation as masks, shape (n,); none where all rows are of one group.
+    """Return the rows of each fold of a cross-validation as masks, shape (n,); none if all rows are of one group.
 
     Args:
-        targets: Class numbers, shape (n,), which each fold has its share of; or those of other kinds, (n, ...).
+        targets: Class numbers, shape (n,), by which folds are stratified; or targets of other kinds, (n, ...).
         ids: The rows' sample ids.
         groups: The group of each sample; None: every row by itself.
     """
@@ -119,19 +119,19 @@ def _label_scores(decided: Array, values: Array, targets: Array, options: Decisi
 def deployment_decisions(
     ensemble: EnsembleRecord, path: Path, moved_to: Array, *, key: str = "mode.deploy_prior"
 ) -> dict[str, Any]:
-    """The decisions between classes at another prevalence: costs as they are, sets and thresholds made anew.
+    """Return the decisions between classes at another prevalence: costs unchanged, sets and thresholds learned again.
 
-    The rows that chose are moved to that prevalence as new ones are. Sets for each class by itself stay that (their promise
-    does not depend on the prevalence); others are weighted to it.
+    The rows that chose the ensemble are moved to that prevalence as new rows are. Class-conditional sets stay class-conditional
+    (their guarantee does not depend on the prevalence); others are weighted to it.
 
     Args:
         ensemble: The ensemble.
-        path: Its rows.
+        path: The file of its rows.
         moved_to: The prevalence, shape (classes,).
-        key: What says it, for sentences.
+        key: The key of the prevalence, for sentences.
 
     Raises:
-        DataError: When there is something to make anew and the rows that chose are not stored.
+        DataError: When something must be learned again and the rows that chose are not stored.
     """
     decided: dict[str, Any] = dict(ensemble.decide)
     if not _has_learned_decisions(ensemble):
@@ -159,20 +159,20 @@ def at_level(
     *,
     key: str = "alpha",
 ) -> dict[str, Any]:
-    """Decisions whose prediction sets, or intervals of numbers, miss as often as is asked for.
+    """Return decisions whose prediction sets, or intervals of numbers, have the requested probability of a miss.
 
-    They are made as `mml post mode.alpha=...` makes them, from the rows that chose.
+    They are learned from the rows that chose the ensemble, as `mml post mode.alpha=...` learns them.
 
     Args:
         ensemble: The ensemble.
-        path: Its rows.
-        alpha: The chance of a miss, inside (0, 1).
-        decided: The decisions otherwise.
-        moved_to: The prevalence that probabilities were moved to, shape (classes,); None: they were not.
-        key: What says `alpha`, for sentences.
+        path: The file of its rows.
+        alpha: The probability of a miss, inside (0, 1).
+        decided: The decisions so far.
+        moved_to: The prevalence that probabilities were moved to, shape (classes,); None: they were not moved.
+        key: The key of `alpha`, for sentences.
 
     Raises:
-        ConfigError: When alpha is none, or the ensemble has neither sets nor intervals.
+        ConfigError: When alpha is out of range, or the ensemble has neither sets nor intervals.
         DataError: When the rows that chose are not stored.
     """
     if not 0 < alpha < 1:
@@ -186,7 +186,7 @@ def at_level(
         raise DataError(problem(key, wrong, fix=f"run mml post mode.alpha={alpha:g}, or leave it out"))
     if "halfwidths" in decided:
         half = conformal.residual_halfwidths(rows.calibrated, rows.targets, alpha=alpha)
-        # As they are stored: too few rows leave an interval open, and it is none.
+        # As in stored decisions, an interval that is unbounded because of too few rows is None.
         ends = [width if np.isfinite(width) else None for width in half.tolist()]
         return {**decided, "halfwidths": dict(zip(ensemble.classes, ends, strict=True)), "interval_alpha": alpha}
     values: Array = rows.calibrated
@@ -199,7 +199,7 @@ def at_level(
 def _sets(
     like: conformal.ConformalSets, values: Array, targets: Array, alpha: float, prior: list[float] | None
 ) -> dict[str, Any]:
-    """Prediction sets of the same kind, as plain data with the prevalence that they are for."""
+    """Return prediction sets with the same options, as plain data with the prevalence that they are for."""
     promise: dict[str, Any] = {"class_conditional": True} if like.by_class else {"prior": prior}
     arguments: dict[str, Any] = {"alpha": alpha, "score": like.score, "free_rank": like.free_rank}
     if like.penalty:
@@ -217,17 +217,17 @@ def _rows_that_chose(ensemble: EnsembleRecord, path: Path) -> predictions.Predic
 
 
 def _has_learned_decisions(ensemble: EnsembleRecord) -> bool:
-    """Whether something that decides has to be learned again for another prevalence."""
+    """Return whether a decision has to be learned again for another prevalence."""
     return "sets" in ensemble.decide or "thresholds" in ensemble.decide
 
 
 def require_rows(ensemble: EnsembleRecord, path: Path, key: str = "mode.deploy_prior") -> predictions.Predictions:
-    """The labelled rows that set an ensemble's cut-offs; none where nothing is learned from them.
+    """Return the labelled rows that set an ensemble's cut-offs; none if nothing is learned from them.
 
     Args:
         ensemble: The ensemble.
-        path: Its rows.
-        key: What says the prevalence that needs them, for sentences.
+        path: The file of its rows.
+        key: The key of the prevalence that needs them, for sentences.
 
     Raises:
         DataError: When they are not stored.
@@ -241,11 +241,11 @@ def require_rows(ensemble: EnsembleRecord, path: Path, key: str = "mode.deploy_p
 
 
 def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | None:
-    """The class that is decided for each row: by costs, else by thresholds; None where neither was asked for.
+    """Return the class that is decided for each row: by costs, else by thresholds; None if neither was requested.
 
     Args:
         log_probabilities: Shape (n, classes).
-        decided: What decides, as plain data.
+        decided: The decisions as plain data.
     """
     costs = decided.get("costs", {}).get("table")
     if costs is not None:
@@ -254,16 +254,16 @@ def classes_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | 
         return None
     stored = decided["thresholds"]
     cuts = list(stored["cuts"].values())
-    # Thresholds of earlier versions do not tell the prevalence: then no cut is too small.
+    # Thresholds of earlier versions were stored without the prevalence: then no threshold is too small.
     return threshold.decide_by_cuts(log_probabilities, cuts, stored.get("prevalence"))
 
 
 def sets_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | None:
-    """Which classes are in each row's prediction set, shape (n, classes); None where there are no cut-offs.
+    """Return which classes are in each row's prediction set, shape (n, classes); None if there are no cut-offs.
 
     Args:
         log_probabilities: Shape (n, classes).
-        decided: What decides, as plain data.
+        decided: The decisions as plain data.
     """
     if "sets" not in decided:
         return None
@@ -271,10 +271,10 @@ def sets_of(log_probabilities: Array, decided: Mapping[str, Any]) -> Array | Non
 
 
 def column_meanings(decided: Mapping[str, Any]) -> list[str]:
-    """The meaning of a table's columns `decision` and `set`, in words.
+    """Describe the table columns `decision` and `set` in words.
 
     Args:
-        decided: What decides, as plain data.
+        decided: The decisions as plain data.
     """
     sentences = []
     if "table" in decided.get("costs", {}):
@@ -288,7 +288,7 @@ def column_meanings(decided: Mapping[str, Any]) -> list[str]:
 
 
 def in_words(sets: Mapping[str, Any]) -> str:
-    """The promise of prediction sets, with the prevalence where it matters."""
+    """Describe the guarantee of prediction sets, with the prevalence where it matters."""
     shares = sets.get("prior")
     at = (
         f" ({listing([f'{share:.3g}' for share in shares], most=MOST_NAMED)})"
@@ -299,11 +299,11 @@ def in_words(sets: Mapping[str, Any]) -> str:
 
 
 def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
-    """Thresholds in words, and what deciding by them is worth where that was measured.
+    """Describe thresholds in words, with the measured scores of deciding by them.
 
     Args:
         stored: The thresholds as plain data.
-        rows: How many rows they were measured on; None: it is not known.
+        rows: The number of rows they were measured on; None: unknown.
     """
     cuts = [f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items()]
     sentence = f"thresholds by {stored['criterion']}: {listing(cuts, most=MOST_NAMED)}"

@@ -1,6 +1,6 @@
-"""Yes-or-no answers as a clinician reads them: sensitivity, specificity, predictive values, net benefit.
+"""Diagnostic metrics of yes-or-no answers: sensitivity, specificity, predictive values, net benefit.
 
-Rows are n independent samples, or samples of groups that are taken together (several images of a patient).
+Rows are n independent samples, or samples in groups that are taken together (several images of a patient).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ NAMES = ("sensitivity", "specificity", "positive predictive value", "negative pr
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What yes-or-no answers are worth.
+    """The diagnostic accuracy of yes-or-no answers.
 
     Attributes:
         counts: True positives, false positives, true negatives and false negatives.
-        sensitivity: The share of the positive rows that are found; None without any.
-        specificity: The share of the negative rows that are cleared; None without any.
+        sensitivity: The share of the positive rows with answer yes; None without any.
+        specificity: The share of the negative rows with answer no; None without any.
         ppv: The share of the answers yes that are right, at the prevalence of these rows; None without any.
         npv: The share of the answers no that are right, likewise.
-        rows: How many independent rows sensitivity and specificity count as.
-        level: Of the intervals.
+        rows: The number of independent rows that sensitivity and specificity are worth.
+        level: The confidence level of the intervals.
     """
 
     counts: tuple[int, int, int, int]
@@ -53,7 +53,7 @@ class Diagnosis:
 def diagnosis(
     answers: Bools, true: Bools, groups: npt.NDArray[np.generic] | None = None, level: float = 0.95
 ) -> Diagnosis:
-    """Sensitivity, specificity and predictive values of answers, with intervals.
+    """Return sensitivity, specificity and predictive values of answers, with intervals.
 
     Ends are exact (Clopper and Pearson 1934) where few rows are on one side, Wilson's elsewhere; rows of a group count as
     the number of independent rows whose share would vary as much.
@@ -61,8 +61,8 @@ def diagnosis(
     Args:
         answers: Whether the answer is yes, shape (n,).
         true: Whether yes is right, shape (n,).
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        level: Of the intervals.
+        groups: The group of each row, shape (n,); None: every row by itself.
+        level: The confidence level of the intervals.
 
     Raises:
         DataError: There are no rows.
@@ -85,16 +85,16 @@ def diagnosis(
 def at_prevalence(
     result: Diagnosis, prevalence: float, low: float | None = None, high: float | None = None
 ) -> tuple[Interval | None, Interval | None]:
-    """The predictive values where another share of samples is positive, by Bayes' rule; None where nothing is answered so.
+    """Return the predictive values at another prevalence by Bayes' rule; None where no answer is of that kind.
 
-    Sensitivity and specificity are taken to stay as they are. The odds of a predictive value are a product of three
-    factors, whose intervals are put together on the logarithm (MOVER, Zou and Donner 2008); so the interval of an estimated
-    prevalence is carried on.
+    Sensitivity and specificity are assumed to stay the same. The odds of a predictive value are a product of three
+    factors, whose intervals are combined on the log scale (MOVER, Zou and Donner 2008); this also carries over the interval
+    of an estimated prevalence.
 
     Args:
-        result: What answers are worth.
+        result: The diagnostic accuracy of the answers.
         prevalence: The share of positive samples there, inside (0, 1).
-        low: The lower end of its interval; None: it is known.
+        low: The lower end of its interval; None: the prevalence is known.
         high: The upper end.
 
     Returns:
@@ -117,14 +117,14 @@ def at_prevalence(
 
 @dataclass(frozen=True)
 class NetBenefit:
-    """A decision curve: what acting on predictions is worth against acting on all or on nobody.
+    """A decision curve: the net benefit of acting on predictions, compared with acting on all samples or on none.
 
     Attributes:
         thresholds: Probabilities from which on one acts, shape (t,).
-        model: The net benefit of acting on predictions, true positives in a sample, shape (t,).
+        model: The net benefit of acting on predictions, in true positives per sample, shape (t,).
         low: The lower ends of its pointwise intervals, shape (t,); NaN where all rows are of one group.
         high: The upper ends.
-        everybody: The net benefit of acting on all, shape (t,); of acting on nobody it is 0.
+        everybody: The net benefit of acting on all samples, shape (t,); that of acting on none is 0.
     """
 
     thresholds: Floats
@@ -143,19 +143,19 @@ def net_benefit(
     groups: npt.NDArray[np.generic] | None = None,
     level: float = 0.95,
 ) -> NetBenefit:
-    """The decision curve of Vickers and Elkin 2006: true positives minus false ones at the odds of the threshold.
+    """Return the decision curve of Vickers and Elkin 2006: true positives minus false ones at the odds of the threshold.
 
     Args:
-        probabilities: Of yes, shape (n,); meant for `prevalence` where that is given.
+        probabilities: Probabilities of yes, shape (n,); meant for `prevalence` if that is given.
         true: Whether yes is right, shape (n,), some on either side.
         thresholds: Inside (0, 1), shape (t,).
         prevalence: The share of positive samples where one acts; None: that of these rows.
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        level: Of the pointwise intervals, which are normal ones.
+        groups: The group of each row, shape (n,); None: every row by itself.
+        level: The confidence level of the pointwise intervals, which are normal ones.
     """
     cuts = np.asarray(thresholds, np.float64)
     share = float(true.mean()) if prevalence is None else prevalence
-    # Of one row, by its side, so that the rows' mean is at the prevalence.
+    # The contribution of each row, weighted by its side so that the mean over rows is at the prevalence.
     worth = np.where(true, share / max(true.mean(), 1e-300), (1 - share) / max(1 - true.mean(), 1e-300))
     odds = cuts / (1 - cuts)
     acts = np.asarray(probabilities, np.float64)[:, None] >= cuts
@@ -164,12 +164,12 @@ def net_benefit(
     units, count = units_of(groups, len(true))
     inside = gains - model
     if prevalence is not None:
-        # The prevalence is given, so that only what happens within the sides is by chance.
+        # The prevalence is given, so only the variation within each side is random.
         for side in (true, ~true):
             inside[side] = gains[side] - gains[side].mean(axis=0)
     summed = np.zeros((count, len(cuts)))
     np.add.at(summed, units, inside)
-    # A single unit, whose deviations sum to zero, does not tell how much anything varies.
+    # The deviations of a single unit sum to zero and say nothing about the variance.
     spread = (summed**2).sum(axis=0) * count / (count - 1) if count > 1 else np.full(len(cuts), np.nan)
     half = exact.normal_quantile(level) * np.sqrt(spread) / len(true)
     return NetBenefit(cuts, model, model - half, model + half, share - (1 - share) * odds)
@@ -186,7 +186,7 @@ _Ends = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Shared:
-    """A share, its ends, and where its logarithm is measured from: half a row off 0 and 1."""
+    """A share, its ends, and the point from which its logarithm is measured: half a row off 0 and 1."""
 
     value: float
     centre: float
@@ -205,7 +205,7 @@ def _complement(rate: _Shared) -> _Shared:
 
 
 def _predictive(right: _Shared, wrong: _Shared, prior: _Ends, level: float) -> Interval | None:
-    """The share of right answers among those of a side: the side's right rate, the other's wrong rate, the side's share."""
+    """Return a predictive value from a side's rate of right answers, the other side's rate of wrong ones, and the prior."""
     together = right.value * prior[0] + wrong.value * (1 - prior[0])
     if together <= 0:
         return None

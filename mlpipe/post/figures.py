@@ -1,9 +1,9 @@
-"""Figures for people, with as many digits as their images can tell; files, CSV and `--json` keep all digits.
+"""Figures for people, with as many digits as the number of images supports; files, CSV and `--json` keep all digits.
 
-One image more or less changes a share of n images by 1 / n: figures have two decimals up to 100 images, three up to 1000,
-four beyond, and one or two more where a smaller value would have less than two digits. What has no upper bound, such as an
-error in a unit, has as many digits as a share close to 1: `12.3` of 24 images, `123`. Values below 0.0001 have two digits and
-a power of ten, so that 4.9e-06 and 3.2e-07 are told apart; what is less than the rounding of sums is 0.
+One image more or less changes a share of n images by 1 / n, so figures have two decimals up to 100 images, three up to 1000,
+four beyond, and one or two more if a smaller value would have less than two digits. Values without an upper bound, such as
+an error in a unit, have as many digits as a share close to 1: `12.3` of 24 images, `123`. Values below 0.0001 have two digits
+and a power of ten, so that 4.9e-06 and 3.2e-07 differ; values below the rounding of sums are 0.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ import math
 from typing import Any
 
 _FEWEST, _MOST = 2, 4
-# What is below the first is the rounding of sums; from the second on values have decimals, from the third on powers of ten.
+# Values below the first are rounding errors of sums; values from the second on have decimals, from the third on powers of ten.
 _NOTHING, _LEAST, _LARGEST = 1e-12, 1e-4, 1e6
 
 
 def decimals(rows: int | None) -> int:
-    """How many decimals a figure has.
+    """Return the number of decimals of a figure.
 
     Args:
-        rows: How many images it is of; None: it is of no number of images.
+        rows: The number of images behind it; None: not based on a number of images.
     """
     return _MOST if rows is None else min(_MOST, max(_FEWEST, len(str(max(rows, 1) - 1))))
 
 
 def number(value: float | None, rows: int | None = None) -> str:
-    """A figure: `0.86` and `12.3` of 24 images, `0.861` and `12.35` of 300, `12346` of any; empty for what is not there.
+    """Format a figure: `0.86` and `12.3` of 24 images, `0.861` and `12.35` of 300, `12346` of any; empty for a missing one.
 
     Args:
         value: The figure.
-        rows: How many images it is of; None: four decimals.
+        rows: The number of images behind it; None: four decimals.
     """
     if value is None or not math.isfinite(value):
         return ""
@@ -43,15 +43,15 @@ def number(value: float | None, rows: int | None = None) -> str:
 
 
 def _places(size: float, places: int) -> int:
-    """Decimals of a figure that is neither tiny nor large, where one around 1 has `places`."""
+    """Return the decimals of a figure that is neither tiny nor large, if one around 1 has `places`."""
     if size < 1:
         return max(places, 1 - math.floor(math.log10(size)))
-    # Of what it is once it is rounded: 9.996 is 10.0.
+    # The size after rounding counts: 9.996 is 10.0.
     return max(0, places - int(f"{size:.{places}e}".partition("e")[2]))
 
 
 def setting(value: Any) -> str:
-    """A value of a configuration, such as a learning rate that a search drew: `0.0004329`, texts as they are.
+    """Format a value of a configuration, such as a learning rate that a search drew: `0.0004329`; texts are unchanged.
 
     Args:
         value: The value.
@@ -60,7 +60,7 @@ def setting(value: Any) -> str:
 
 
 def parameters(count: int) -> str:
-    """How many parameters a network has: `11.18 M`, of small ones all digits.
+    """Format the number of parameters of a network: `11.18 M`; all digits for small ones.
 
     Args:
         count: The number.
@@ -69,7 +69,7 @@ def parameters(count: int) -> str:
 
 
 def rounded(value: float) -> float:
-    """A prediction for a file: six decimals, and of what is smaller six digits: numbers may be small in their unit.
+    """Round a prediction for a file to six decimals, smaller ones to six digits because numbers may be small in their unit.
 
     Args:
         value: The number.
@@ -78,17 +78,17 @@ def rounded(value: float) -> float:
 
 
 def percent(share: float, rows: int | None = None) -> str:
-    """A share: `86 %` of 24 images, `86.1 %` of more than 100.
+    """Format a share: `86 %` of 24 images, `86.1 %` of more than 100.
 
     Args:
         share: From 0 to 1.
-        rows: How many images it is of; None: one decimal.
+        rows: The number of images behind it; None: one decimal.
     """
     return f"{100 * share:.{min(1, decimals(rows) - 2)}f} %"
 
 
 def round_percent(share: float) -> str:
-    """A share that somebody chose, such as the level of an interval: `95 %`, `99.5 %`.
+    """Format a share that somebody chose, such as a confidence level: `95 %`, `99.5 %`.
 
     Args:
         share: From 0 to 1.
@@ -97,19 +97,19 @@ def round_percent(share: float) -> str:
 
 
 def interval(low: float | None, high: float | None, rows: int | None = None) -> str:
-    """`0.79 to 1.00`, empty for what is not there.
+    """Format an interval: `0.79 to 1.00`, empty for a missing one.
 
     Args:
         low: The lower end.
         high: The upper end.
-        rows: How many images it is of; None: four decimals.
+        rows: The number of images behind it; None: four decimals.
     """
     ends = number(low, rows), number(high, rows)
     if not all(ends) or low is None or high is None:
         return ""
     larger = max(abs(low), abs(high))
     if min(abs(low), abs(high)) >= 1 and larger < 1000:
-        # Ends on two sides of 10 are as fine as the larger one.
+        # If the ends are on two sides of 10, both have the decimals of the larger one.
         places = _places(larger, decimals(rows))
         ends = f"{low:.{places}f}", f"{high:.{places}f}"
     return " to ".join(ends)

@@ -1,6 +1,6 @@
-"""The protocol of `mlpipe.kinds.*.post`: metrics, calibration and decisions of predictions of a kind.
+"""The protocol of `mlpipe.kinds.*.post`: metrics, calibration and decisions for the predictions of a kind.
 
-Rows are n samples. Their outputs have the shape (n, outputs): logits of classes or labels, numbers, or of dense kinds sums
+Rows are n samples. Their outputs have the shape (n, outputs): logits of classes or labels, numbers, or for dense kinds sums
 for each sample. Targets are class numbers (n,), -1 for none; or (n, outputs) with NaN for unknown.
 """
 
@@ -26,37 +26,37 @@ Loss = Callable[[Floats, Floats], float]
 
 
 class Ensembling(Protocol):
-    """How the outputs of several models for the same rows are made into one, and what the result decides.
+    """How the outputs of several models for the same rows are mixed, and the decisions made from the mixture.
 
     Attributes:
         MIXES_COLUMNS: Whether a mixture is a weighted mean of columns, one for each output, whose weights are searched by
-            sums. Else rows are mixed as a whole (boxes): `combine` alone does it, and `loss` judges what it gives.
+            sums. Otherwise rows are mixed as a whole (boxes), by `combine` alone, and `loss` judges the result.
     """
 
     MIXES_COLUMNS: bool
 
     def combine(self, parts: Sequence[Floats], weights: Sequence[float], mixing: str) -> Floats:
-        """The weighted mean of `logits` or of `probabilities`, (n, outputs) each: log-probabilities, log-odds, or numbers."""
+        """Return the weighted mean of `logits` or `probabilities`, (n, outputs): log-probabilities, log-odds, or numbers."""
         ...
 
     def plain_mean(self, parts: Sequence[Floats]) -> Floats:
-        """The unweighted mean, as the leaderboard has it of folds: logits or numbers, (n, outputs)."""
+        """Return the unweighted mean, as for folds in the leaderboard: logits or numbers, (n, outputs)."""
         ...
 
     def loss(self, outputs: Floats, targets: Targets) -> float:
-        """The mean loss of labelled rows, which weights are to make small."""
+        """Return the mean loss of labelled rows, which the weights minimise."""
         ...
 
     def searched(self, parts: Sequence[Floats]) -> tuple[list[Floats], Loss]:
-        """The same outputs laid out as `loss` is quickest on them, and that loss."""
+        """Return the same outputs in the layout for which `loss` is fastest, and that loss."""
         ...
 
     def averaged(self, outputs: Floats) -> Floats:
-        """The values that the greedy way averages: probabilities or numbers, (n, outputs)."""
+        """Return the values that the greedy way averages: probabilities or numbers, (n, outputs)."""
         ...
 
     def averaged_loss(self, averaged: Floats, targets: Targets) -> float:
-        """The mean loss of what was averaged."""
+        """Return the mean loss of averaged values."""
         ...
 
     def decisions(
@@ -69,7 +69,7 @@ class Ensembling(Protocol):
         seed: int,
         groups: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Decisions, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data.
+        """Return decisions, learned from the `rows` that chose an ensemble and measured on the `estimate`, as plain data.
 
         Without an estimate thresholds are measured by cross-validation, in which `groups` of samples stay together.
         """
@@ -82,37 +82,37 @@ class Probabilities(Protocol):
     def learn(
         self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
     ) -> dict[str, Any]:
-        """A calibration as plain data; `how` as `mlpipe.post.calibration.calibrate.calibrate` takes it."""
+        """Return a calibration as plain data; `how` as `mlpipe.post.calibration.calibrate.calibrate` takes it."""
         ...
 
     def learned(self, plain: Any) -> Callable[[Floats], Floats]:
-        """Logits after a stored calibration, (n, outputs) to (n, outputs)."""
+        """Return a function that applies a stored calibration to logits, (n, outputs) to (n, outputs)."""
         ...
 
     def each_loss(self, logits: Floats, targets: Targets) -> tuple[Floats, Integers]:
-        """The loss in nats of every row, or of every known answer, and which row it is of."""
+        """Return the loss in nats of every row, or of every known answer, and the row of each."""
         ...
 
     def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
-        """The log-probability of what is true, one for each labelled row or known answer."""
+        """Return the log-probability of the truth, one for each labelled row or known answer."""
         ...
 
     def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Targets]:
-        """One yes-or-no question for each output: scores, and answers 1, 0 or NaN, (n, outputs) each."""
+        """Return a yes-or-no question for each output: scores, and answers 1, 0 or NaN, (n, outputs) each."""
         ...
 
 
 class StoredTargets(Protocol):
-    """Targets as they stand beside predictions."""
+    """Targets as they are stored with predictions."""
 
     def rows(self) -> Targets | None:
-        """Targets that were learned from as rows of predictions have them, (m, ...); None without any."""
+        """Return the training targets in the form of rows of predictions, (m, ...); None without any."""
         ...
 
     def images(self) -> tuple[Iterable[Outputs], Iterable[Outputs]] | None:
-        """Target images, (channels, *spatial) each: some that were learned from, and that of each judged row.
+        """Return target images, (channels, *spatial) each: some training targets, and that of each judged row.
 
-        None where they are not stored.
+        None if they are not stored.
         """
         ...
 
@@ -122,15 +122,15 @@ class Part(Protocol):
 
     Attributes:
         METRICS: Every metric by its name.
-        WITHOUT_INTERVAL: Those of them that have none.
-        TRAIN: What `metrics.train=auto` is.
-        FINAL: What `metrics.final=auto` is.
-        FURTHER: Metrics of an ensemble on test rows beside these.
-        HEADLINE: What tables are sorted by.
+        WITHOUT_INTERVAL: Metrics that have no interval.
+        TRAIN: The metrics of `metrics.train=auto`.
+        FINAL: The metrics of `metrics.final=auto`.
+        FURTHER: Additional metrics of an ensemble on test rows.
+        HEADLINE: The metric that tables are sorted by.
         ERROR: What `errors` are, in words.
-        ENSEMBLING: How rows are mixed and what they decide; None: they are sums over pixels, which have no mean.
-        PROBABILITIES: What rows of probabilities allow, such as a calibration; None: rows are no probabilities.
-        CRITERIA: What thresholds can be chosen by, `mode.threshold`; empty: there are none.
+        ENSEMBLING: How rows are mixed and decided on; None: they are sums over pixels, which have no mean.
+        PROBABILITIES: The methods for rows of probabilities, such as calibration; None: rows are no probabilities.
+        CRITERIA: The criteria for choosing thresholds, `mode.threshold`; empty: there are none.
     """
 
     METRICS: dict[str, Callable[[Any, Any], float]]
@@ -145,64 +145,64 @@ class Part(Protocol):
     CRITERIA: Collection[str]
 
     def details(self, outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-        """`classes`: one row of plain data for each output, of labelled rows; and what else a record keeps."""
+        """Return `classes`, one row of plain data for each output, from labelled rows, and anything else a record keeps."""
         ...
 
     def errors(self, outputs: Outputs, targets: Targets) -> Floats:
-        """The error of each labelled row, (n,), which a learning curve is of."""
+        """Return the error of each labelled row, (n,), for learning curves."""
         ...
 
     def right(self, outputs: Outputs, targets: Targets) -> Bools | None:
-        """Whether each labelled row is right, (n,); None where a row is not simply right or wrong."""
+        """Return whether each labelled row is right, (n,); None if rows are not simply right or wrong."""
         ...
 
     def constant(
         self, learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
     ) -> tuple[Outputs, str] | None:
-        """The outputs of the best prediction that is the same for every row, and what it says, in words after "always".
+        """Return the outputs of the best constant prediction, and what it says, in words after "always".
 
-        None where there is none to compare with.
+        None if there is nothing to compare with.
 
         Args:
-            learned: Targets that were learned from, as a task has them; all of them known.
-            judged: Targets of n labelled rows, which the prediction is judged on; the outputs are (n, outputs).
+            learned: Training targets as a task has them, all of them known.
+            judged: Targets of the n labelled rows on which the prediction is judged; the outputs are (n, outputs).
             classes: The names of the outputs.
             stored: The same targets as predictions hold them, where those of a task are a summary.
         """
         ...
 
     def sides(self, targets: Targets) -> Iterable[Bools]:
-        """The rows of each class or answer that metrics rest on, (n,) each; none where they rest on all rows alike."""
+        """Return the rows of each class or answer that metrics depend on, (n,) each; none if all rows count alike."""
         ...
 
     def statistic(self, name: str, outputs: Floats, targets: Targets) -> Statistic:
-        """A metric as a function of the weights of labelled rows."""
+        """Return a metric as a function of the weights of labelled rows."""
         ...
 
     def ends(self, name: str, value: float, measure: Statistic, known: Known) -> Ends:
-        """The interval around a metric's value."""
+        """Return the interval around a metric's value."""
         ...
 
 
 def neither_right_nor_wrong(outputs: Outputs, targets: Targets) -> Bools | None:
-    """None: a row is near or far, or right in parts; see `Part.right`."""
+    """Return None: rows are near or far, or partly right; see `Part.right`."""
     return None
 
 
 def no_constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """None: there is no prediction that is the same for every row; see `Part.constant`."""
+    """Return None: there is no constant prediction; see `Part.constant`."""
     return None
 
 
 def all_alike(targets: Targets) -> list[Bools]:
-    """None: all rows count alike; see `Part.sides`."""
+    """Return no rows: all of them count alike; see `Part.sides`."""
     return []
 
 
 def of(name: str) -> Part:
-    """The part of a kind.
+    """Return the part of a kind.
 
     Args:
         name: The kind's.
@@ -211,7 +211,7 @@ def of(name: str) -> Part:
 
 
 def weighted(name: str) -> str:
-    """The values that fitted weights mix: `probabilities`, or `logits` (the outputs themselves) where there are none.
+    """Return what fitted weights mix: `probabilities`, or `logits` (the outputs themselves) for kinds without probabilities.
 
     Args:
         name: The kind's.
@@ -220,7 +220,7 @@ def weighted(name: str) -> str:
 
 
 def ensembling(name: str) -> Ensembling:
-    """How rows of a kind are mixed, which must have a mean.
+    """Return how rows of a kind are mixed; the kind must have one.
 
     Args:
         name: The kind's.
@@ -231,7 +231,7 @@ def ensembling(name: str) -> Ensembling:
 
 
 def probabilities(name: str) -> Probabilities:
-    """What rows of a kind allow, which must be probabilities.
+    """Return the methods for probabilities of a kind; the kind must have them.
 
     Args:
         name: The kind's.

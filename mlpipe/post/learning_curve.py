@@ -1,7 +1,7 @@
 """Learning curves over training sizes: the error extrapolated to more data, with a band.
 
 Three families of curves are fitted by weighted least squares: `power` a + b m^-c, `log` a - b log(m + c), and `arctan`
-a + b (1 - 2/pi arctan(c m)), with a, b >= 0. The one that predicts the largest size best from the smaller ones is used
+a + b (1 - 2/pi arctan(c m)), with a, b >= 0. The family that best predicts the largest size from the smaller ones is used
 (Mahmood et al. 2022, arXiv:2207.01725; power laws: Hestness et al. 2017).
 """
 
@@ -24,7 +24,7 @@ _GRID = 241
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """A fitted curve: its family, a, b and c, the same of every bootstrap draw (draws, 3), and the held-out misses."""
+    """A fitted curve: its family, a, b and c, the same for every bootstrap draw (draws, 3), and the held-out misses."""
 
     family: str
     parameters: tuple[float, float, float]
@@ -34,7 +34,7 @@ class LearningCurve:
     notes: tuple[str, ...] = ()
 
     def predict(self, sizes: npt.ArrayLike) -> Floats:
-        """The error expected at training sizes, shape (sizes,), not below 0.
+        """Return the error expected at training sizes, shape (sizes,), not below 0.
 
         Args:
             sizes: Training sizes, shape (sizes,).
@@ -43,9 +43,9 @@ class LearningCurve:
         return np.asarray(_values(self.family, np.array([self.parameters]), training_sizes)[0])
 
     def band(self, sizes: npt.ArrayLike) -> tuple[Floats, Floats]:
-        """The low and the high end of the band at training sizes, shape (sizes,) each.
+        """Return the low and the high end of the band at training sizes, shape (sizes,) each.
 
-        It covers the chance in the test rows, not another draw of training rows.
+        The band covers the variation of test rows, not that of training rows.
 
         Args:
             sizes: Training sizes, shape (sizes,).
@@ -56,7 +56,7 @@ class LearningCurve:
         return low, high
 
     def as_plain(self) -> dict[str, Any]:
-        """The curve without its draws as plain data, ready for JSON."""
+        """Return the curve without its draws as plain data, ready for JSON."""
         plain = {name: getattr(self, name) for name in ("family", "level", "held_out_errors")}
         return {**plain, "parameters": list(self.parameters), "notes": list(self.notes)}
 
@@ -79,11 +79,11 @@ def fit_learning_curve(
         errors: The error of each test row at each size, shape (rows, sizes): draws resample rows jointly over sizes. Or
             the mean error at each size, shape (sizes,), with `variances`: draws are then normal and independent.
         variances: The variance of each mean error, shape (sizes,); needed without rows.
-        families: Out of which families to choose.
-        level: Of the band.
-        draws: Bootstrap draws for the band.
-        seed: Of the draws.
-        groups: What test rows belong together, shape (rows,), which are drawn together; None: every row by itself.
+        families: The families to choose from.
+        level: The confidence level of the band.
+        draws: The number of bootstrap draws for the band.
+        seed: Seed of the draws.
+        groups: The group of each test row, shape (rows,), drawn together; None: every row by itself.
 
     Raises:
         ConfigError: A family is unknown.
@@ -98,7 +98,7 @@ def fit_learning_curve(
     missed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
     if len(counts) > 3:
-        # The family is the one that foresees the largest size best from the others: what it is to be used for.
+        # Choose the family that best predicts the largest size from the others, because that is its use.
         for family in families:
             fitted = _fit(family, counts[:-1], means[None, :-1], weights[:-1])
             missed[family] = float(abs(_values(family, fitted, counts[-1:])[0, 0] - means[-1]))
@@ -106,7 +106,7 @@ def fit_learning_curve(
     else:
         family = families[0]
         notes = (f"three sizes are too few to choose a family: {family} is used",) if len(families) > 1 else ()
-    # Then all sizes are fitted, and each draw of them alike: the spread of those curves is the band.
+    # Then fit all sizes, and each draw of them likewise: the spread of those curves is the band.
     best = _fit(family, counts, means[None], weights)[0]
     band = _fit(family, counts, drawn, weights)
     return LearningCurve(family, (float(best[0]), float(best[1]), float(best[2])), band, level, missed, notes)
@@ -120,7 +120,7 @@ def _error_statistics(
     seed: int,
     groups: npt.ArrayLike | None,
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Ascending sizes, mean errors, their variances, and mean errors of draws (draws, sizes)."""
+    """Return ascending sizes, mean errors, their variances, and mean errors of draws (draws, sizes)."""
     counts, values = np.asarray(sizes, np.float64), np.asarray(errors, np.float64)
     if len(np.unique(counts)) < 3 or len(np.unique(counts)) != len(counts) or (counts <= 0).any():
         fix = "train on n/8, n/4, n/2, 3n/4 and n images"
@@ -137,11 +137,11 @@ def _error_statistics(
         rows, means = len(row_counts), values.mean(axis=0)
         sums = np.zeros((rows, len(counts)))
         np.add.at(sums, units, values)
-        # Without a single error (or with nothing else) the variance would be zero and the weight infinite: it is that of one
-        # error more or less, as large as the largest, in whatever unit errors are.
+        # Without any error (or with errors only) the variance would be zero and the weight infinite: use that of one
+        # error more or less, as large as the largest one, because errors may have any unit.
         largest = np.abs(values).max(axis=0)
         largest = np.where(largest > 0, largest, largest.max() or 1.0)
-        # What each row, or group, adds to the mean, as if it were the error of one of so many.
+        # The contribution of each row, or group, to the mean, scaled like an error of one of as many rows.
         share = rows / len(values)
         own = (sums * share + means * (1 - share * row_counts[:, None])) / largest
         spread = largest**2 * np.maximum(own.var(axis=0, ddof=1) if rows > 1 else 1.0, 1 / rows) / rows
@@ -160,7 +160,7 @@ def _error_statistics(
 
 
 def _basis(family: str, sizes: Floats, shapes: Floats) -> Floats:
-    """The curve without a and b for each shape c, (shapes, sizes)."""
+    """Return the curve without a and b for each shape c, (shapes, sizes)."""
     c = shapes[:, None]
     if family == "power":
         return np.asarray(sizes**-c)
@@ -170,7 +170,7 @@ def _basis(family: str, sizes: Floats, shapes: Floats) -> Floats:
 
 
 def _shapes(family: str, sizes: Floats) -> Floats:
-    """The values of c that are tried: c in (0, 2] for the power family."""
+    """Return the grid of c: c in (0, 2] for the power family."""
     if family == "power":
         return np.geomspace(0.01, 2, _GRID)
     if family == "log":
@@ -179,13 +179,13 @@ def _shapes(family: str, sizes: Floats) -> Floats:
 
 
 def _values(family: str, parameters: Floats, sizes: Floats) -> Floats:
-    """The curves of parameters (many, 3) at sizes, (many, sizes), not below 0."""
+    """Return the curves of parameters (many, 3) at sizes, (many, sizes), not below 0."""
     curves = parameters[:, :1] + parameters[:, 1:2] * _basis(family, sizes, parameters[:, 2])
     return np.maximum(curves, 0.0)
 
 
 def _fit(family: str, sizes: Floats, errors: Floats, weights: Floats) -> Floats:
-    """a, b and c of every row of `errors` (many, sizes), by least squares over a grid of c and then a finer one."""
+    """Return a, b and c of every row of `errors` (many, sizes), by least squares over a grid of c and then a finer one."""
     grid = _shapes(family, sizes)
     best = _best_shape(family, sizes, errors, weights, np.broadcast_to(grid, (len(errors), len(grid))))
     for width in (1.0, 0.05, 0.0025):
@@ -197,8 +197,8 @@ def _fit(family: str, sizes: Floats, errors: Floats, weights: Floats) -> Floats:
 
 
 def _best_shape(family: str, sizes: Floats, errors: Floats, weights: Floats, shapes: Floats) -> Floats:
-    """For every row of `errors` the least squares over its row of `shapes`; a, b >= 0 in closed form."""
-    # For one shape c the curve is a line in its basis, whose level and slope have a closed form. So c alone is searched,
+    """Return the least-squares fit of every row of `errors` over its row of `shapes`; a, b >= 0 in closed form."""
+    # For a given shape c the curve is linear in its basis, with level and slope in closed form. So only c is searched,
     # for all draws and all shapes at once.
     draw_count, tried = shapes.shape
     basis = _basis(family, sizes, shapes.ravel()).reshape(draw_count, tried, -1)

@@ -1,6 +1,6 @@
 """Metrics of predictions by name, exact over all rows, whatever the kind of the task.
 
-The formulas are in `mlpipe.post.measures`; which of them a kind has is in its part, see `mlpipe.post.kind`.
+The formulas are in `mlpipe.post.measures`; the part of a kind lists its metrics, see `mlpipe.post.kind`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNDEFINED = {
     "map_medium": "there are no such boxes",
     "map_large": "there are no such boxes",
 }
-# What a metric is, for whom its name says little.
+# Explanations of metrics whose names say little.
 MEANING = {
     "balanced_accuracy": "mean share that is right, over classes",
     "macro_f1": "mean F1 of the classes",
@@ -64,12 +64,12 @@ MEANING = {
     "mar100": "mean recall at overlaps from 0.5 to 0.95",
     "score_loss": "mean of -log of what a score gives to being right, less is better",
 }
-# What losses are compared by where they cannot be compared by their own values.
+# The values by which losses are compared if they cannot be compared directly.
 PROPER = ("nll", "elementwise_nll")
 LESS_IS_BETTER = frozenset({"loss", "nll", "elementwise_nll", "brier", "rmse", "mae", "mse", "frechet"})
-# Means over those classes that occur, or those labels that occur and are absent somewhere.
+# Means over the classes that occur, or the labels with rows on both sides.
 OVER_CLASSES = frozenset({"balanced_accuracy", "macro_f1", "auroc", "average_precision"})
-# What the names of metrics that are losses begin with.
+# The prefixes of metrics that are losses.
 OF_LOSS = "loss_"
 
 
@@ -80,22 +80,22 @@ def compute(
     kind: str,
     own: Mapping[str, Measure] | None = None,
 ) -> dict[str, float]:
-    """The named metrics; rows without a target are left out. Empty when no row has one.
+    """Compute the named metrics over the rows with a target; empty when no row has one.
 
     Args:
-        names: Names out of the kind's `METRICS`.
+        names: Names of the kind's `METRICS`.
         outputs: Shape (n, outputs).
         targets: As `mlpipe.data.task.Samples.targets`.
         kind: The kind of the task.
-        own: Further metrics by name, which go before those of the kind; of one that gives several numbers each is in the
-            result under its own name.
+        own: Further metrics by name, which take precedence over those of the kind; if one returns several numbers, each is in
+            the result under its own name.
     """
     has_target = labelled(targets)
     if not has_target.any():
         return {}
     table: dict[str, Measure] = {**post_kind.of(kind).METRICS, **(own or {})}
     scores: dict[str, float] = {}
-    # A metric of one's own may write into its arguments, which are then copies.
+    # A user's metric may write into its arguments, so it gets copies.
     every = bool(has_target.all()) and not own
     for name in names:
         value = table[name](outputs, targets) if every else table[name](outputs[has_target], targets[has_target])
@@ -104,7 +104,7 @@ def compute(
 
 
 def labelled(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Which rows have a target: a class, or some label, number or pixel that is known; shape (n,).
+    """Return which rows have a target: a class, or some known label, number or pixel; shape (n,).
 
     Args:
         targets: Class numbers (n,), -1 for none; or (n, outputs), NaN for unknown.
@@ -113,10 +113,10 @@ def labelled(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], kind: str) -> Statistic:
-    """A metric of weighted rows.
+    """Return a metric as a function of row weights.
 
     Args:
-        name: Out of the kind's `METRICS`.
+        name: One of the kind's `METRICS`.
         outputs: Shape (n, outputs).
         targets: As for `compute`, every row with some target.
         kind: The kind of the task.
@@ -134,7 +134,7 @@ def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], k
 
 
 def direction(name: str) -> Literal["min", "max"]:
-    """`min` or `max`, whichever is better for a metric."""
+    """Return `min` or `max`, whichever is better for a metric."""
     plain = name.rpartition("/")[2]
     return "min" if plain in LESS_IS_BETTER or plain.startswith(OF_LOSS) or plain.endswith("_loss") else "max"
 
@@ -142,7 +142,7 @@ def direction(name: str) -> Literal["min", "max"]:
 def details(
     outputs: npt.NDArray[np.floating], targets: npt.NDArray[Any], classes: Sequence[str], kind: str
 ) -> dict[str, Any]:
-    """The table of classes or labels, and the confusion matrix, as plain data for a record.
+    """Return the table of classes or labels, and the confusion matrix, as plain data for a record.
 
     Args:
         outputs: Shape (n, outputs).
@@ -159,9 +159,9 @@ def details(
 
 
 def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The classes without a row, or the labels without one on both sides, by the table that `details` gives.
+    """Return the classes without a row, or the labels without rows on both sides, from the table that `details` returns.
 
-    Means over classes (`OVER_CLASSES`) are over the others.
+    Means over classes (`OVER_CLASSES`) leave them out.
 
     Args:
         rows: Its `classes`.
@@ -170,24 +170,24 @@ def lacking(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _has_both(row: Mapping[str, Any]) -> bool:
-    """Whether a class has rows; whether a label has rows with and without it."""
+    """Return whether a class has rows, or a label has rows with and without it."""
     if "positive" not in row:
         return bool(row["images"])
     return bool(0 < row["positive"] < row["images"])
 
 
 def class_mean_notes(rows: Sequence[Mapping[str, Any]], scores: Iterable[str]) -> list[str]:
-    """A sentence where means over classes are not over all of them; none else.
+    """Return a sentence if means over classes leave some of them out, else nothing.
 
     Args:
-        rows: The table of classes that `details` gives.
-        scores: The names of the scores that are told with it.
+        rows: The table of classes that `details` returns.
+        scores: The names of the scores that are shown with it.
     """
     means = [name for name in scores if name in OVER_CLASSES]
     if not rows or not means:
         return []
     noun = "labels" if "positive" in rows[0] else "classes"
-    # A class without a row counts in F1 once it is predicted, a label that every row has counts always.
+    # A class without a row counts in F1 if it is predicted, a label that every row has always counts.
     without_f1 = [str(row["class"]) for row in rows if row.get("f1") is None or math.isnan(row["f1"])]
     left_out = {name: tuple(without_f1 if name == "macro_f1" else lacking(rows)) for name in means}
     sentences = []

@@ -1,4 +1,4 @@
-"""Paired tests of two models: a difference, an interval or p-value, and a plain sentence that says so."""
+"""Paired tests of two models: a difference, an interval or p-value, and a sentence for the reader."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mlpipe.post.intervals.forms import Known
 from mlpipe.post.metrics import compute, direction, statistic
 from mlpipe.post.sums import Statistic, leave_out
 
-# What sentences call the two models where nobody has names for them.
+# The names of the two models in sentences if none are given.
 UNNAMED = ("the first", "the second")
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """First minus second: the difference, the ends around it, the p-value where the test has one, and a sentence."""
+    """First minus second: the difference, the ends of its interval, the p-value if the test has one, and a sentence."""
 
     test: str
     difference: float
@@ -33,7 +33,7 @@ class Comparison:
     sentence: str
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as a dict, ready for JSON."""
+        """Return the comparison as a dict, ready for JSON."""
         return asdict(self)
 
 
@@ -50,22 +50,22 @@ def paired_bootstrap(
     seed: int = 0,
     names: tuple[str, str] = UNNAMED,
 ) -> Comparison:
-    """The difference of a metric between two models of the same rows, with its BCa interval.
+    """Return the difference of a metric between two models of the same rows, with its BCa interval.
 
-    Where rows or a class are few, where the bootstrap covers too seldom, its ends are those of
-    `mlpipe.post.intervals.differences`. Both models see the same draws, so what makes a draw easy for both drops out.
+    With few rows or a rare class, where the bootstrap covers too seldom, its ends are those of
+    `mlpipe.post.intervals.differences`. Both models see the same draws, so what makes a draw easy for both cancels out.
 
     Args:
-        name: A metric out of the kind's table.
-        first: Logits of the one model, shape (n, outputs).
-        second: Logits of the other, shape (n, outputs).
+        name: A metric of the kind's table.
+        first: Logits of the first model, shape (n, outputs).
+        second: Logits of the second model, shape (n, outputs).
         targets: As for `mlpipe.post.metrics.compute`.
         kind: The kind of the task.
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        resamples: How many draws.
-        level: Of the interval.
-        seed: Of the draws.
-        names: What the sentence calls the two.
+        groups: The group of each row, shape (n,); None: every row by itself.
+        resamples: The number of draws.
+        level: The confidence level.
+        seed: Seed of the draws.
+        names: The names of the two in the sentence.
 
     Raises:
         DataError: The shapes differ, or no row has a target.
@@ -78,7 +78,7 @@ def paired_bootstrap(
     both = [Known(np.asarray(logits, np.float64), truth, **options) for logits in (first_logits, other)]
     value = compute([name], first_logits, truth, kind)[name] - compute([name], other, truth, kind)[name]
     left_out = leave_out(pair[0], units, count, seed) - leave_out(pair[1], units, count, seed)
-    # Where no row makes a difference, the bootstrap takes it for certain that none would.
+    # If no row makes a difference, the bootstrap would be certain that none ever does.
     if (differences.has_few_rows(name, both[0]) or not np.ptp(left_out) > 0) and not differences.same(
         first_logits, other
     ):
@@ -100,9 +100,9 @@ def mcnemar(first_right: npt.ArrayLike, second_right: npt.ArrayLike, *, names: t
     p = min(1, 2 P[Bin(b + c, 1/2) <= min(b, c)]), and 1 when there are no such rows. McNemar 1947.
 
     Args:
-        first_right: Whether the one model is right, shape (n,).
-        second_right: Whether the other is, shape (n,).
-        names: What the sentence calls the two.
+        first_right: Whether the first model is right, shape (n,).
+        second_right: Whether the second model is right, shape (n,).
+        names: The names of the two in the sentence.
 
     Raises:
         DataError: The lengths differ, or there are no rows.
@@ -133,20 +133,20 @@ def corrected_t(
     level: float = 0.95,
     names: tuple[str, str] = UNNAMED,
 ) -> Comparison:
-    """The difference of two models' scores over the folds of one cross-validation, by the corrected resampled t-test.
+    """The corrected resampled t-test of two models' scores over the folds of one cross-validation.
 
     The variance of the mean is s^2 (1 / k + n_test / n_train), because the folds' training sets overlap. Nadeau and
-    Bengio 2003. Where every fold has the same difference, they do not tell how much it varies: there are no ends then, and no
-    p-value but 1 where the difference is none.
+    Bengio 2003. If every fold has the same difference, its variance cannot be estimated: there are no ends then, and no
+    p-value, except 1 if the difference is 0.
 
     Args:
-        first: The one model's score of each fold, shape (k,), two or more.
-        second: The other's, shape (k,).
-        n_train: How many images a fold's model was fitted on.
-        n_test: How many it was tested on.
-        name: The metric that the scores are of; it says whether less is better.
-        level: Of the interval.
-        names: What the sentence calls the two.
+        first: The first model's score of each fold, shape (k,), two or more.
+        second: The second model's, shape (k,).
+        n_train: The number of images that a fold's model was fitted on.
+        n_test: The number of images that it was tested on.
+        name: The metric of the scores, which determines whether less is better.
+        level: The confidence level.
+        names: The names of the two in the sentence.
 
     Raises:
         DataError: The lengths differ, there are fewer than two folds, or a score is not finite.
@@ -168,7 +168,7 @@ def corrected_t(
     off = first_scores - other
     k, value = len(off), float(off.mean())
     if not over_folds.is_spread(off, first_scores, other):
-        # Scores of few images come in steps, so that a few folds often differ by the same one: no spread is no certainty.
+        # Scores of few images come in steps, so a few folds often have the same difference: no spread does not mean certainty.
         difference = number(value, round(n_test * k))
         sentence = f"{_undecided(name, names, counted(k, 'fold'))} is {difference} in each of them."
         return Comparison("corrected resampled t", value, None, None, None if value else 1.0, sentence)
@@ -200,15 +200,15 @@ def _difference(pair: list[Statistic], weights: Any, units: Any) -> Any:
 def agreeing_comparison(
     comparison: Comparison, test: Comparison, name: str, level: float, rows: int, names: tuple[str, str] = UNNAMED
 ) -> Comparison:
-    """A comparison whose sentence agrees with a test of the same difference: it calls none better that the test does not.
+    """Return a comparison whose sentence agrees with a test of the same difference: no winner unless the test finds one too.
 
     Args:
         comparison: The difference with its interval.
         test: The test, with its p-value.
         name: The metric.
-        level: Of the interval.
-        rows: How many rows both are of.
-        names: What the sentence calls the two.
+        level: The confidence level.
+        rows: The number of rows of both.
+        names: The names of the two in the sentence.
     """
     if comparison.low is None or comparison.high is None or test.p is None or test.p < 1 - level:
         return comparison
@@ -232,7 +232,7 @@ def _sentence(
     p: float | None = None,
     folds: int | None = None,
 ) -> str:
-    """Who is better by how much, or that the rows, or the folds, do not tell."""
+    """Say which model is better by how much, or that the rows, or the folds, do not tell."""
     tail = "" if p is None else f", p = {p:.2g}"
     units = "" if folds is None else counted(folds, "fold")
     if not (low > 0 or high < 0):
@@ -246,7 +246,7 @@ def _sentence(
 
 
 def _undecided(name: str, names: tuple[str, str], units: str = "rows") -> str:
-    """The beginning of a sentence that goes on with `is` and the difference."""
+    """Begin a sentence that continues with `is` and the difference."""
     return f"The {units} do not tell {names[0]} and {names[1]} apart by {name}: {names[0]} minus {names[1]}"
 
 
@@ -255,5 +255,5 @@ def _ends_text(low: float, high: float, level: float, rows: int) -> str:
 
 
 def _capital(name: str) -> str:
-    """A name at the beginning of a sentence: words begin with a capital letter, identifiers stay as they are."""
+    """Capitalise a name at the beginning of a sentence; identifiers stay as they are."""
     return f"T{name[1:]}" if name.startswith("the ") else name

@@ -1,4 +1,4 @@
-"""Prevalence shift: the prevalence that probabilities are meant for, the move to another, and the scores there."""
+"""Prior shift: the prevalence that probabilities are meant for, the move to another, and the scores there."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mlpipe.post.quantify import quantify
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 _KINDS = ("val", "test", "quantify")
-# The least share of a class that a prior gives it: none would make its log-probabilities infinite.
+# The least share of a class in a prior: 0 would make its log-probabilities infinite.
 LEAST_SHARE = 1e-8
 
 
 @dataclass(frozen=True)
 class Prior:
-    """A prevalence of the classes and where it comes from.
+    """A prevalence of the classes and its origin.
 
-    `given` is what `calibrate` takes: None for `val`, whose rows keep their own weights. `low` and `high` are the ends
+    `given` is the argument for `calibrate`: None for `val`, whose rows keep their own weights. `low` and `high` are the ends
     of the interval of an estimate.
     """
 
@@ -36,11 +36,11 @@ class Prior:
 
     @property
     def given(self) -> tuple[float, ...] | None:
-        """The prior for a fit, or None where the fit's own rows are it."""
+        """The prior for a fit, or None for the prevalence of the fit's own rows."""
         return None if self.kind == "val" else self.values
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON."""
+        """Return the prior as numbers, lists and dicts, ready for JSON."""
         ends = {"low": self.low and list(self.low), "high": self.high and list(self.high)}
         return {"kind": self.kind, "values": list(self.values), **ends, "notes": list(self.notes)}
 
@@ -59,7 +59,7 @@ def prior(
     seed: int = 0,
     groups: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> Prior:
-    """The prevalence that `mode.prior` asks for.
+    """Return the prevalence that `mode.prior` asks for.
 
     Args:
         kind: `val`, `test`, `quantify` (corrected counts of predictions of the unlabelled rows), or one positive number
@@ -72,9 +72,9 @@ def prior(
         unlabelled_logits: For `quantify`, predictions of the unlabelled rows; None when there is no such split.
         method: For `quantify`, the quantifier, see `mlpipe.post.quantify.quantify`; `em` calibrates both by the labelled
             rows first, because it needs probabilities that are meant for their prevalence.
-        draws: For `quantify`, bootstrap draws of the interval.
-        seed: Of the draws.
-        groups: For `quantify`, what rows of its labelled and of its unlabelled ones belong together.
+        draws: For `quantify`, the number of bootstrap draws for the interval.
+        seed: Seed of the draws.
+        groups: For `quantify`, the groups of its labelled and of its unlabelled rows.
 
     Raises:
         ConfigError: The kind is unknown, or needs a split that is not there.
@@ -102,7 +102,7 @@ def prior(
         learned = calibrate(rates_logits, rates_targets)
         labelled_rows, others = learned.apply(rates_logits), learned.apply(unlabelled_logits)
     estimate = quantify(labelled_rows, rates_targets, others, method=method, draws=draws, seed=seed, groups=groups)
-    # The likelihood is as flat as counts are alike, whatever share it is largest at.
+    # An uninformative, flat likelihood has a maximum too, so for `em` the error rates of `pacc` decide.
     counts = quantify(rates_logits, rates_targets, unlabelled_logits, method="pacc") if method == "em" else estimate
     if not counts.means_something:
         wrong = f"predictions hardly depend on the class (condition number of the error rates {counts.condition:.3g})"
@@ -110,7 +110,7 @@ def prior(
             f"mode.prior=quantify: {wrong}, so that counting them means nothing; the prevalence of validation is kept"
         )
         return Prior("val", _observed_shares(val_targets, classes, 0.0, "validation"), notes=(note,))
-    # A share of exactly zero would leave the calibration's loss without a minimum.
+    # With a share of exactly zero the calibration's loss would have no minimum.
     least = 1 / (2 * len(np.asarray(unlabelled_logits)))
     values = np.maximum(estimate.values, least)
     values = values / values.sum()
@@ -121,7 +121,7 @@ def prior(
 
 
 def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
-    """Log-probabilities for another prevalence by Bayes' rule, shape (n, classes).
+    """Move log-probabilities to another prevalence by Bayes' rule, shape (n, classes).
 
     Args:
         log_probabilities: Calibrated for `old`, shape (n, classes).
@@ -137,7 +137,7 @@ def move_prior(log_probabilities: npt.ArrayLike, old: npt.ArrayLike, new: npt.Ar
 
 
 def move_labels(log_odds: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike) -> Floats:
-    """Log-odds of yes for other shares of yes by Bayes' rule, shape (n, labels).
+    """Move log-odds of yes to other shares of yes by Bayes' rule, shape (n, labels).
 
     Args:
         log_odds: Calibrated for `old`, shape (n, labels).
@@ -154,7 +154,7 @@ def move_labels(log_odds: npt.ArrayLike, old: npt.ArrayLike, new: npt.ArrayLike)
 def expected_performance(
     logits: npt.ArrayLike, targets: npt.ArrayLike, prevalence: npt.ArrayLike
 ) -> dict[str, float | list[float]]:
-    """The metrics to expect where the classes have another prevalence, without labels from there.
+    """Return the metrics to expect at another prevalence of the classes, without labels from there.
 
     Exact in expectation as long as rows of one class look the same in both places: each class's error rates and mean
     losses are those of the labelled rows, mixed by the new prevalence.
@@ -177,7 +177,7 @@ def expected_performance(
     log_probabilities = log_softmax(values)
     weights = mixed[numbers] / np.maximum(counts_of(numbers, classes), 1)[numbers]
     guess = values.argmax(axis=1)
-    # The diagonal and the margins of the confusion matrix, which has as many cells as classes squared.
+    # Only the diagonal and the margins of the confusion matrix, which has as many cells as classes squared.
     hits, predicted, true = (
         np.bincount(labels, weights=mass, minlength=classes)
         for labels, mass in ((numbers, weights * (guess == numbers)), (guess, weights), (numbers, weights))

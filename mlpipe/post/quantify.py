@@ -1,7 +1,7 @@
 """Quantification: the prevalence of each class among unlabelled rows, from their predictions, with intervals.
 
-Counting predictions is biased by the classifier's errors; the other estimators undo them with error rates measured on
-labelled rows. All assume that only the prevalence of the classes differs between the two.
+Counting predictions is biased by the classifier's errors; the other estimators correct for them with error rates measured
+on labelled rows. All assume that only the prevalence of the classes differs between the two.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from mlpipe.post.rows import Floats, Integers, counts_of, finite, labelled
 
 Quantifier = Literal["cc", "acc", "pacc", "bbse", "bbse_soft", "em"]
 
-# Condition of error rates beyond which they tell nothing, and a difference of two of them that is none.
+# The condition number beyond which error rates are uninformative, and a difference of two rates that counts as 0.
 _NEARLY_SINGULAR, _SAME = 1e3, 1e-12
 
 
 @dataclass(frozen=True)
 class Prevalence:
-    """Estimated shares of the classes, and the ends of their bootstrap intervals where they were asked for.
+    """Estimated shares of the classes, and the ends of their bootstrap intervals if requested.
 
-    `condition` is that of the error rates, infinite where predictions do not depend on the class.
+    `condition` is the condition number of the error rates, infinite where predictions do not depend on the class.
     """
 
     method: str
@@ -42,18 +42,18 @@ class Prevalence:
 
     @property
     def means_something(self) -> bool:
-        """Whether predictions tell the classes apart, so that the estimate is more than noise."""
+        """Whether predictions distinguish the classes, so that the estimate is more than noise."""
         return self.condition is None or self.condition <= _NEARLY_SINGULAR
 
 
 def error_rates(votes: Floats, targets: Integers) -> Floats:
-    """M[i, j], the mean vote of rows of class j for class i, shape (classes, classes).
+    """Return M[i, j], the mean vote of rows of class j for class i, shape (classes, classes).
 
-    Of predictions it is the chance that a row of class j is predicted as i. The column of a class without labelled rows is
-    that of a classifier without errors.
+    For predictions this is the probability that a row of class j is predicted as i. The column of a class without labelled rows
+    is that of a classifier without errors.
 
     Args:
-        votes: What each row counts for each class, shape (n, classes): 1 for its prediction, or its probabilities.
+        votes: The votes of each row for each class, shape (n, classes): 1 for its prediction, or its probabilities.
         targets: Class numbers, shape (n,).
     """
     rates = np.eye(votes.shape[1])
@@ -63,7 +63,7 @@ def error_rates(votes: Floats, targets: Integers) -> Floats:
 
 
 def condition_of(rates: Floats) -> float:
-    """The condition number of error rates; infinite where rounding alone keeps it from that.
+    """Return the condition number of error rates; infinite where only rounding makes it finite.
 
     Args:
         rates: Shape (classes, classes).
@@ -73,10 +73,10 @@ def condition_of(rates: Floats) -> float:
 
 
 def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, ...]]:
-    """The shares p nearest to M p = q, all in [0, 1], and what a report should say.
+    """Return the shares p nearest to M p = q, all in [0, 1], and notes for the report.
 
-    With two classes the closed form (q1 - fpr) / (tpr - fpr), cut off at 0 and 1, and q itself where the classifier
-    cannot tell the classes apart; otherwise the least-squares minimum over all shares. Forman 2008; Bunse 2022.
+    With two classes the closed form (q1 - fpr) / (tpr - fpr), clipped to 0 and 1, and q itself if the classifier
+    cannot distinguish the classes; otherwise the least-squares minimum over all shares. Forman 2008; Bunse 2022.
 
     Args:
         rates: M of `error_rates`, shape (classes, classes).
@@ -92,7 +92,7 @@ def correct_counts(rates: Floats, observed: Floats) -> tuple[Floats, tuple[str, 
 
 
 def _corrected(rates: Floats, observed: Floats, start: Floats | None = None) -> Floats:
-    """The shares of `correct_counts`; `start` is near them."""
+    """Return the shares of `correct_counts`; `start` is near them."""
     if len(observed) == 2:
         spread = rates[1, 1] - rates[1, 0]
         if abs(spread) < _SAME:
@@ -123,7 +123,7 @@ def importance_shares(joint: Floats, observed: Floats) -> tuple[Floats, tuple[st
 
 
 def _weighed(joint: Floats, observed: Floats) -> Floats | None:
-    """The shares of `importance_shares`; None where no class has a positive weight."""
+    """Return the shares of `importance_shares`; None if no class has a positive weight."""
     present, ratios = joint.sum(axis=0) > 0, np.zeros(len(observed))
     ratios[present] = np.linalg.lstsq(joint[:, present], observed)[0]
     values = np.maximum(ratios, 0) * joint.sum(axis=0)
@@ -131,7 +131,7 @@ def _weighed(joint: Floats, observed: Floats) -> Floats | None:
 
 
 def _likelihoods(log_probabilities: Floats, base: Floats) -> Floats:
-    """Of each row under each class, the largest of a row set to 1, shape (n, classes)."""
+    """Return the likelihood of each row under each class, scaled to a row maximum of 1, shape (n, classes)."""
     ratios = log_softmax(log_probabilities) - np.log(base)
     return np.asarray(np.exp(ratios - ratios.max(axis=1, keepdims=True)))
 
@@ -148,7 +148,7 @@ def quantify(
     seed: int = 0,
     groups: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> Prevalence:
-    """The prevalence of the classes among unlabelled rows.
+    """Estimate the prevalence of the classes among unlabelled rows.
 
     Args:
         logits: Predictions of labelled rows that did not train the model, shape (n, classes).
@@ -157,10 +157,10 @@ def quantify(
         method: `cc` counts predictions, `acc` corrects them (the reference's way), `pacc` the same with probabilities,
             `bbse` and `bbse_soft` by importance weights, `em` by maximum likelihood of calibrated probabilities.
         base: For `em`, the prevalence that the probabilities are calibrated for; None: that of the labelled rows.
-        draws: How many bootstrap draws (of labelled rows within their class, and of unlabelled rows) make the interval.
-        level: Of the interval.
-        seed: Of the draws.
-        groups: What labelled rows, shape (n,), and what unlabelled rows, shape (m,), belong together, which are drawn together;
+        draws: The number of bootstrap draws (of labelled rows within their class, and of unlabelled rows) for the interval.
+        level: The confidence level.
+        seed: Seed of the draws.
+        groups: The groups of labelled rows, shape (n,), and of unlabelled rows, shape (m,), which are drawn together;
             None: every row by itself.
 
     Raises:
@@ -205,7 +205,7 @@ def quantify(
 def _by_likelihood(
     unlabelled: Floats, base: Floats, draws: int, level: float, draw_weights: Callable[[], Floats]
 ) -> Prevalence:
-    """The fixed point of Saerens et al. 2002: the likelihood is concave in the shares, `gap` certifies its maximum."""
+    """The fixed point of Saerens et al. 2002: the likelihood is concave in the shares, and `gap` certifies its maximum."""
     likelihoods = _likelihoods(unlabelled, base)
     mixture = most_likely(likelihoods, start=base)
     drawn = np.empty((draws, len(base)))
@@ -216,7 +216,7 @@ def _by_likelihood(
 
 
 def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats:
-    """The prevalence given, or that of the labelled rows with one row of each class added, so that none is zero."""
+    """Return the given prevalence, or that of the labelled rows with one row of each class added, so that none is zero."""
     if base is not None:
         shares = np.asarray(base, np.float64)
         return np.asarray(shares / shares.sum())
@@ -226,12 +226,12 @@ def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats
 
 
 def _votes(logits: Floats, soft: bool) -> Floats:
-    """What each row counts for each class, shape (n, classes): its probabilities, or 1 for its prediction."""
+    """Return the votes of each row for each class, shape (n, classes): its probabilities, or 1 for its prediction."""
     return np.exp(log_softmax(logits)) if soft else np.eye(logits.shape[1])[logits.argmax(axis=1)]
 
 
 def _row_weights(n: int, groups: npt.NDArray[Any] | None) -> Callable[[np.random.Generator], Floats]:
-    """Draws how often each row is in a bootstrap sample of rows, or of groups, shape (n,)."""
+    """Return a function that draws how often each row is in a bootstrap sample of rows, or of groups, shape (n,)."""
     units = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     count = int(units.max(initial=-1)) + 1
     return lambda rng: np.bincount(rng.integers(0, count, count), minlength=count)[units].astype(np.float64)
@@ -240,7 +240,7 @@ def _row_weights(n: int, groups: npt.NDArray[Any] | None) -> Callable[[np.random
 def _resampler(
     votes: Floats, soft: bool, groups: npt.NDArray[Any] | None = None
 ) -> Callable[[np.random.Generator], Floats]:
-    """Draws the mean of a bootstrap sample of rows or groups; of single predictions it is enough to draw their counts."""
+    """Return a function that draws the mean of a bootstrap sample; for hard predictions it only draws their counts."""
     n, chances = len(votes), votes.mean(axis=0)
     if groups is not None:
         weights_of = _row_weights(n, groups)
@@ -256,7 +256,7 @@ def _resampler(
 
 
 def _ends(drawn: Floats, level: float, point: Floats) -> tuple[Floats, Floats] | tuple[None, None]:
-    """The ends of percentile intervals, moved out to the estimate where draws of a cut-off share lie on one side of it."""
+    """Return percentile intervals, extended to the estimate where draws of a clipped share all lie on one side of it."""
     if not len(drawn):
         return None, None
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -288,7 +288,7 @@ def _weighed_of(rates: Floats, targets: Integers, observed: Floats, point: Float
     return observed if estimate is None else estimate
 
 
-# What each method estimates of a draw, near what it estimates of all rows, without what a report should say.
+# Each method's estimate of a draw, started from the estimate of all rows, without notes.
 _SHARES: dict[str, Callable[[Floats, Integers, Floats, Floats], Floats]] = {
     "cc": _counted,
     "acc": _corrected_of,

@@ -1,4 +1,4 @@
-"""Checked arrays: the rows with a target in float64, or an error that names the rows that cannot be used."""
+"""Checked arrays: the rows with a target in float64, or an error that names the unusable rows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Integers = npt.NDArray[np.int64]
 
 
 def finite(logits: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str] | None = None) -> Floats:
-    """The same values in float64, shape (n, classes).
+    """Return the values in float64, shape (n, classes).
 
     Args:
         logits: Shape (n, classes).
-        key: What the sentence calls these rows.
+        key: The name of these rows in the error.
         ids: The rows' sample ids, shape (n,); row numbers are named without them.
 
     Raises:
@@ -39,12 +39,12 @@ def finite(logits: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str
 def labelled(
     logits: npt.ArrayLike, targets: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str] | None = None
 ) -> tuple[Floats, Integers]:
-    """The rows that have a target, as logits in float64 and class numbers.
+    """Return the rows that have a target, as logits in float64 and class numbers.
 
     Args:
         logits: Shape (n, classes), finite where there is a target.
         targets: Class numbers, shape (n,); -1 where there is none.
-        key: What the sentence calls these rows.
+        key: The name of these rows in the error.
         ids: The rows' sample ids, shape (n,).
 
     Raises:
@@ -69,12 +69,12 @@ def labelled(
 
 
 def shares(values: npt.ArrayLike, classes: int, *, key: str = "mode.prior") -> Floats:
-    """A prevalence that sums to one, shape (classes,).
+    """Return a prevalence that sums to one, shape (classes,).
 
     Args:
         values: Positive numbers, one for each class, in any unit.
-        classes: How many there must be.
-        key: The configuration key that gave them.
+        classes: The number of classes.
+        key: The configuration key of the values.
 
     Raises:
         DataError: The number of entries differs from the number of classes, or one is not a positive number.
@@ -90,7 +90,7 @@ def shares(values: npt.ArrayLike, classes: int, *, key: str = "mode.prior") -> F
 
 
 def counts_of(targets: Integers, classes: int) -> Integers:
-    """How many rows each class has, shape (classes,), classes without rows included.
+    """Count the rows of each class, shape (classes,), classes without rows included.
 
     Args:
         targets: Class numbers, shape (n,); negative ones are left out.
@@ -100,13 +100,13 @@ def counts_of(targets: Integers, classes: int) -> Integers:
 
 
 def stratified_folds(targets: Integers, folds: int, seed: int, groups: npt.ArrayLike | None = None) -> Integers:
-    """A fold number for each row, every class dealt out evenly, shape (n,).
+    """Return a fold number for each row, with every class spread evenly over the folds, shape (n,).
 
     Args:
         targets: Class numbers, shape (n,).
-        folds: How many folds.
-        seed: Of the order in which a class's rows are dealt.
-        groups: What rows belong together, shape (n,): a group is dealt out whole, as one of its most frequent class; None:
+        folds: The number of folds.
+        seed: Seed of the order in which a class's rows are dealt out.
+        groups: The group of each row, shape (n,): a group is dealt out whole, as one of its most frequent class; None:
             every row by itself.
     """
     if groups is not None:
@@ -120,7 +120,7 @@ def stratified_folds(targets: Integers, folds: int, seed: int, groups: npt.Array
 
 
 def _most_frequent(targets: Integers, units: Integers) -> Integers:
-    """The class that most rows of a unit have, the first one among equals, shape (units,)."""
+    """Return the most frequent class of each unit, the first one among equals, shape (units,)."""
     pairs, counts = np.unique(np.column_stack([units, targets]), axis=0, return_counts=True)
     order = np.lexsort((-counts, pairs[:, 0]))
     firsts = np.unique(pairs[order, 0], return_index=True)[1]

@@ -1,7 +1,7 @@
 """Metrics as functions of sums over rows, so that thousands of bootstrap draws are one matrix product.
 
-Most metrics need only a few sums: how many rows are right, predicted and true for each class, or the sum of a loss.
-A draw that takes row i w_i times has the sums `weights @ contributions`. Metrics of ranks take the weights themselves.
+Most metrics need only a few sums: the hits, predicted and true rows of each class, or the sum of a loss.
+A draw that takes row i w_i times has the sums `weights @ contributions`. Rank metrics take the weights themselves.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from mlpipe.post.rows import Floats, Integers
 
 Bools = npt.NDArray[np.bool_]
 
-# Entries of one block of weights, to bound memory.
+# The most entries of one block of weights, to bound memory.
 _BLOCK = 4_000_000
-# Scores of which the order of rows by every column is kept.
+# The largest number of scores for which the order of rows by every column is kept.
 _MOST_SORTED = 1_000_000
-# Leave-one-out values of metrics of ranks are taken over this many parts: enough for their spread and skewness.
+# The number of parts in the leave-one-out values of rank metrics: enough for their spread and skewness.
 _PARTS = 200
 
 
 @dataclass(frozen=True)
 class Statistic:
-    """A metric of weighted rows: either `contributions` (n, sums) with a function of their sums, or one of the weights.
+    """A metric of weighted rows: either `contributions` (n, sums) with a function of their sums, or a function of the weights.
 
-    Contributions of which most are 0 are a sparse array of SciPy.
+    Contributions that are mostly 0 are a sparse array of SciPy.
     """
 
     contributions: Any
     function: Callable[[Floats], Floats]
 
     def of_weights(self, weights: Floats, units: Integers) -> Floats:
-        """The metric of each draw, shape (draws,).
+        """Return the metric of each draw, shape (draws,).
 
         Args:
             weights: How often each unit (a row or a group of rows) is drawn, shape (draws, units).
@@ -48,11 +48,11 @@ class Statistic:
         return self.function(np.asarray(weights @ self.unit_contributions(units, weights.shape[1])))
 
     def unit_contributions(self, units: Integers, count: int) -> Any:
-        """The contributions of each unit, shape (units, sums).
+        """Return the contributions of each unit, shape (units, sums).
 
         Args:
             units: The unit of each row, shape (n,).
-            count: How many units there are.
+            count: The number of units.
         """
         assert self.contributions is not None
         if count == len(units):
@@ -70,13 +70,13 @@ class Statistic:
 
 
 def leave_out(metric: Statistic, units: Integers, count: int, seed: int = 0) -> Floats:
-    """The metric without each unit; for metrics of ranks without each of at most 200 random parts.
+    """Return the metric without each unit; for rank metrics without each of at most 200 random parts.
 
     Args:
         metric: The metric.
         units: The unit of each row, shape (n,).
-        count: How many units there are.
-        seed: Of the parts.
+        count: The number of units.
+        seed: Seed of the parts.
     """
     if metric.contributions is not None:
         by_unit = metric.unit_contributions(units, count)
@@ -96,12 +96,12 @@ def leave_out(metric: Statistic, units: Integers, count: int, seed: int = 0) -> 
 
 
 def cells(guess: Integers, true: Integers, classes: int) -> Any:
-    """Whether each row is a hit of each class, is called it, and is of it, as a sparse array of shape (n, 3 classes).
+    """Return hits, predicted and true rows of each class as a sparse indicator array of shape (n, 3 classes).
 
     Args:
         guess: Predicted class numbers, shape (n,).
         true: True ones, shape (n,).
-        classes: How many there are.
+        classes: The number of classes.
     """
     from scipy.sparse import csr_array
 
@@ -111,20 +111,20 @@ def cells(guess: Integers, true: Integers, classes: int) -> Any:
 
 
 def ratio(sums: Floats) -> Floats:
-    """The second of two sums in the first, such as a mean: shape (draws, 2) to (draws,).
+    """Return the second sum divided by the first, such as a mean: shape (draws, 2) to (draws,).
 
     Args:
-        sums: How many there are, and their sum.
+        sums: The number of values, and their sum.
     """
     return np.asarray(quotient_or_nan(sums[:, 1], sums[:, 0]))
 
 
 def quotient_or_nan(part: Floats, whole: Floats) -> Floats:
-    """A quotient, NaN where there is nothing to divide by.
+    """Return the quotient, NaN where the divisor is 0.
 
     Args:
-        part: What is divided.
-        whole: By what, of the same shape.
+        part: The dividend.
+        whole: The divisor, of the same shape.
     """
     out: Floats = np.full(np.broadcast(part, whole).shape, np.nan)
     np.divide(part, whole, out=out, where=whole > 0)
@@ -132,22 +132,22 @@ def quotient_or_nan(part: Floats, whole: Floats) -> Floats:
 
 
 def mean_of_defined(values: Floats) -> Floats:
-    """The mean over columns that are not NaN, NaN without any: shape (draws, columns) to (draws,).
+    """Return the mean over columns that are not NaN, NaN without any: shape (draws, columns) to (draws,).
 
     Args:
-        values: Of each draw and column.
+        values: Values of each draw and column.
     """
     is_defined = ~np.isnan(values)
     return quotient_or_nan(np.where(is_defined, values, 0).sum(axis=1), is_defined.sum(axis=1).astype(np.float64))
 
 
 def accuracy(hits: Floats, predicted: Floats, true: Floats) -> Floats:
-    """The share of hits, from counts of each class, shape (draws, classes) each.
+    """Return the share of hits, from counts of each class, shape (draws, classes) each.
 
     Args:
         hits: Rows that are right.
-        predicted: Rows that are called a class.
-        true: Rows that are of it.
+        predicted: Rows that are predicted as the class.
+        true: Rows that are of the class.
     """
     return quotient_or_nan(hits.sum(axis=1), true.sum(axis=1))
 
@@ -181,7 +181,7 @@ def _kappa(hits: Floats, predicted: Floats, true: Floats) -> Floats:
     return out
 
 
-# From hits, predicted and true rows of each class or label, shape (draws, classes) each.
+# Functions of hits, predicted and true rows of each class or label, shape (draws, classes) each.
 COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
     "accuracy": accuracy,
     "balanced_accuracy": _balanced_accuracy,
@@ -192,24 +192,24 @@ COUNTS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 }
 
 
-# Metrics without bounds, or of which the mean is no share.
+# Metrics that are unbounded, or whose mean is not a share.
 UNBOUNDED = frozenset(
     {"rmse", "mse", "mae", "r2", "pearson", "spearman", "psnr", "image_psnr", "equation_loss", "critic_gap"}
 )
-# Those that are 0 at least, and may be more than 1.
+# Metrics that are at least 0, and may be more than 1.
 LOSSES = frozenset({"nll", "elementwise_nll", "brier", "score_loss", "frechet"})
-# The ends of those unbounded metrics that have one: errors are at least 0, correlations between -1 and 1, R^2 at most 1.
+# The bounds of those of these metrics that have some: errors are at least 0, correlations between -1 and 1, R^2 at most 1.
 _ENDS = {
     **dict.fromkeys(("rmse", "mse", "mae", "equation_loss"), (0.0, math.inf)),
     **dict.fromkeys(("pearson", "spearman"), (-1.0, 1.0)),
     "r2": (-math.inf, 1.0),
 }
-# Measures of agreement, which grow with the hits.
+# Measures of agreement, which increase with the hits.
 AGREEMENT: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {"mcc": _mcc, "kappa": _kappa}
 
 
 def bounds(name: str) -> tuple[float, float]:
-    """The least and the largest value that a metric may have."""
+    """Return the least and the largest possible value of a metric."""
     if name in _ENDS:
         return _ENDS[name]
     if name in UNBOUNDED:
@@ -220,7 +220,7 @@ def bounds(name: str) -> tuple[float, float]:
 
 
 def rank_metric(name: str, scores: Floats, true: Bools, known: Bools) -> Callable[[Floats], Floats]:
-    """The mean over columns of a metric of ranks, as a function of the rows' weights.
+    """Return the mean over columns of a rank metric, as a function of the rows' weights.
 
     Args:
         name: `auroc` or `average_precision`.
@@ -238,11 +238,11 @@ def rank_metric(name: str, scores: Floats, true: Bools, known: Bools) -> Callabl
         return prepare(order, true[order, column], starts)
 
     columns = range(scores.shape[1])
-    # The order of rows by every column takes more memory than the scores: of many it is made anew for each block of weights.
+    # The order of rows by every column takes more memory than the scores: if large, it is recomputed for each block of weights.
     prepared = [of_column(column) for column in columns] if scores.size <= _MOST_SORTED else None
 
     def function(weights: Floats) -> Floats:
-        # Rows first: sorting them then moves whole lines of memory.
+        # The row axis comes first so that sorting moves contiguous memory.
         turned = np.ascontiguousarray(weights.T)
         areas = (of_column(column) for column in columns) if prepared is None else prepared
         return mean_of_defined(np.column_stack([area(turned) for area in areas]))
@@ -251,7 +251,7 @@ def rank_metric(name: str, scores: Floats, true: Bools, known: Bools) -> Callabl
 
 
 def _auroc_of(order: Integers, yes: Bools, starts: Integers) -> Callable[[Floats], Floats]:
-    """The area, from weights (n, draws): `order` sorts rows from the highest score, levels begin at `starts`."""
+    """Return the area by weights (n, draws): `order` sorts rows from the highest score, levels begin at `starts`."""
 
     def area(weights: Floats) -> Floats:
         both = np.take(weights, order, axis=0)
@@ -267,7 +267,7 @@ def _auroc_of(order: Integers, yes: Bools, starts: Integers) -> Callable[[Floats
 
 
 def _precision_of(order: Integers, yes: Bools, starts: Integers) -> Callable[[Floats], Floats]:
-    """Average precision, from weights (n, draws); sums are taken only where a level with a positive row ends."""
+    """Return the average precision as a function of weights (n, draws), summed only at the ends of levels with a positive row."""
     if not yes.any():
         return lambda weights: np.full(weights.shape[1], np.nan)
     level = np.repeat(np.arange(len(starts)), np.diff([*starts, len(order)]))

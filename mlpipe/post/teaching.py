@@ -1,4 +1,4 @@
-"""What a student learns from: a teacher's calibrated predictions of images that its models did not learn from."""
+"""Distillation targets: a teacher's calibrated predictions of images that its models did not learn from."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Teaching:
     Attributes:
         teacher: The ensemble's id, the recipe's hash or the record's id.
         outputs: For each sample of the task calibrated log-probabilities, logits of labels, or numbers, float32, shape
-            (n, outputs); NaN where the teacher has no prediction by models that did not learn from the sample.
-        temperature: What log-probabilities and logits of teacher and student are divided by.
+            (n, outputs); NaN where no model of the teacher that did not learn from the sample predicted it.
+        temperature: The divisor of log-probabilities and logits of teacher and student.
         hard_weight: The share of the loss of the true targets, 0 to 1.
     """
 
@@ -34,20 +34,20 @@ class Teaching:
 
     @property
     def known(self) -> Array:
-        """A mask of the samples that the teacher has predictions of, shape (n,)."""
+        """A mask of the samples that the teacher has predictions for, shape (n,)."""
         return np.asarray(~np.isnan(self.outputs).any(axis=1))
 
 
 def outputs(teacher: Contender, ids: Sequence[str], classes: int) -> Array:
-    """A teacher's predictions of a task's samples, as `Teaching.outputs`.
+    """Return a teacher's predictions of a task's samples, as `Teaching.outputs`.
 
-    Samples of the training images have the rows of the models that held them out, at the prevalence of these rows, samples
-    without a target those of all models; test images have none.
+    Training samples have the rows of the models that held them out, at the prevalence of these rows; samples
+    without a target have those of all models; test images have none.
 
     Args:
-        teacher: The teacher, as `mlpipe.post.comparison.contender` gives it.
+        teacher: The teacher, as `mlpipe.post.comparison.contender` returns it.
         ids: The samples' names.
-        classes: How many outputs the task has.
+        classes: The number of outputs of the task.
 
     Raises:
         ProjectError: When the teacher predicts for every pixel, or held nothing out.

@@ -1,6 +1,6 @@
-"""Decision thresholds: where to cut a probability, which decision costs least, and the costs that result.
+"""Decision thresholds: where to cut a probability, which decision costs least, and the resulting costs.
 
-Cut points are searched exactly: between any two neighbouring scores, so no grid can miss the best.
+Thresholds are searched exactly: one between any two neighbouring scores, so unlike a grid the search cannot miss the best.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
 Criterion = Literal["f1", "balanced_accuracy", "youden", "cost"]
 
-# A cut of nothing, or below it, has no multiple.
+# Thresholds are at least this, because a ratio to 0 is not defined.
 _LEAST_CUT = 1e-12
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Yes where the score is above `cut`; `value` is the criterion there, on the rows that chose it."""
+    """Yes if the score is above `cut`; `value` is the criterion at that cut, on the rows that chose it."""
 
     cut: float
     value: float
@@ -41,16 +41,16 @@ def best_threshold(
     false_negative: float = 1.0,
     weights: npt.ArrayLike | None = None,
 ) -> Threshold:
-    """The best of all cut points of one score, the one nearest to one half among equals.
+    """Return the best of all thresholds of one score, the one nearest to one half among equals.
 
     Args:
         scores: Probabilities of yes, shape (n,).
         positive: 1 for yes, 0 for no, NaN for unknown (left out), shape (n,).
         criterion: `f1`, `balanced_accuracy`, `youden` (sensitivity + specificity - 1), or `cost` (the mean cost of a row,
             less is better).
-        false_positive: For `cost`, what a yes costs that should be a no.
-        false_negative: For `cost`, what a no costs that should be a yes.
-        weights: How much each row counts, positive, shape (n,); None: all alike.
+        false_positive: For `cost`, the cost of a wrong yes.
+        false_negative: For `cost`, the cost of a wrong no.
+        weights: The weight of each row, positive, shape (n,); None: equal weights.
 
     Raises:
         ConfigError: The criterion is unknown or a cost is negative.
@@ -71,8 +71,8 @@ def best_threshold(
         fix = "choose thresholds on rows that hold both"
         raise DataError(problem("threshold", "rows with yes and with no are needed", got=int(yes.sum()), fix=fix))
     counts = np.ones(len(yes)) if weights is None else np.asarray(weights, np.float64)[known]
-    # No two cuts between the same neighbouring scores differ in anything: one cut for each gap, and one outside of either
-    # end, are all that there are.
+    # All thresholds between the same neighbouring scores are equivalent: one for each gap, and one beyond either
+    # end, are enough.
     cuts, hits, alarms = _all_cuts(values, yes, counts)
     n_yes, n_no = float(counts @ yes), float(counts @ ~yes)
     with np.errstate(invalid="ignore"):
@@ -86,13 +86,13 @@ def best_threshold(
 
 
 def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_], counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """Cuts from the highest to the lowest, and how many true and false yes are above each."""
+    """Return thresholds from the highest to the lowest, and the numbers of true and false yes above each."""
     levels, place = np.unique(values, return_inverse=True)
     hits = np.bincount(place, weights=counts * yes, minlength=len(levels))[::-1].cumsum()
     alarms = np.bincount(place, weights=counts * ~yes, minlength=len(levels))[::-1].cumsum()
     falling = levels[::-1]
     middles = falling[1:] + (falling[:-1] - falling[1:]) / 2
-    # Two neighbouring floats have no number between them: the lower one separates them just as well.
+    # Two adjacent floats have no number between them: the lower one separates them just as well.
     middles = np.where(middles >= falling[:-1], falling[1:], middles)
     above, below = max(1.0, float(falling[0])), min(0.0, np.nextafter(falling[-1], -np.inf))
     cuts = np.concatenate([[above], middles, [below]])
@@ -128,7 +128,7 @@ def class_thresholds(
     false_negative: float = 1.0,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
-    """For each class, the best cut of its probability against the rest; None for a class without rows on both sides.
+    """Return the best threshold of each class's probability against the rest; None for a class without rows on both sides.
 
     Args:
         logits: Shape (n, classes).
@@ -136,7 +136,7 @@ def class_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
-        prior: The prevalence that the criterion is to be best at, shape (classes,): rows are weighted to it; None: that
+        prior: The prevalence at which the criterion should be best, shape (classes,): rows are weighted to it; None: that
             of the rows.
     """
     values, numbers = labelled(logits, targets)
@@ -159,7 +159,7 @@ def label_thresholds(
     false_negative: float = 1.0,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
-    """For each label, the best cut of its probability; None for a label with one answer only.
+    """Return the best threshold of each label's probability; None for a label with one answer only.
 
     Args:
         logits: Log-odds, shape (n, labels).
@@ -167,7 +167,7 @@ def label_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
-        prior: The share of yes of each label that cuts are to be best at, shape (labels,); None: that of the rows.
+        prior: The share of yes of each label at which thresholds should be best, shape (labels,); None: that of the rows.
     """
     probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
     options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
@@ -196,17 +196,17 @@ def _column_thresholds(
 def decide_by_cuts(
     log_probabilities: npt.ArrayLike, cuts: Sequence[float | None], prevalence: npt.ArrayLike | None
 ) -> npt.NDArray[np.int64]:
-    """The class whose probability is the largest multiple of its cut, the first among equals, shape (n,).
+    """Return the class whose probability is the largest multiple of its threshold, the first among equals, shape (n,).
 
-    Where one class only is above its cut, it is that one; with two classes whose cuts add up to one it is the class above
-    its cut. With each class's share as its cut this is the best rule for the mean of the recalls.
+    If only one class is above its threshold, it is that one; with two classes whose thresholds add up to one it is the class
+    above its threshold. With each class's share as its threshold this is the best rule for the mean of the recalls.
 
     Args:
         log_probabilities: Shape (n, classes).
         cuts: For each class the probability above which it is a yes; None counts as one half.
-        prevalence: The shares of the classes that the probabilities are meant for, shape (classes,). A cut below half of
-            a class's share, as where everything is best called yes, counts as that half: such a class would win always.
-            None: it is not known, and no cut is too small.
+        prevalence: The shares of the classes that the probabilities are meant for, shape (classes,). A threshold below half
+            of a class's share (where calling everything yes is best) is raised to that half, because such a class would
+            always win. None: unknown, and no threshold is too small.
     """
     probabilities = np.exp(log_softmax(np.asarray(log_probabilities)))
     least = np.asarray(_LEAST_CUT) if prevalence is None else shares(prevalence, probabilities.shape[1]) / 2
@@ -215,11 +215,11 @@ def decide_by_cuts(
 
 
 def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """The decision with the least expected cost for each row, the first among equals, shape (n,).
+    """Return the decision with the least expected cost for each row, the first among equals, shape (n,).
 
     Args:
         log_probabilities: Calibrated for the place of use, shape (n, classes).
-        costs: What each decision costs when each class is true, shape (classes, decisions).
+        costs: The cost of each decision for each true class, shape (classes, decisions).
 
     Raises:
         ConfigError: The costs have another number of classes or are not finite.
@@ -229,7 +229,7 @@ def decide(log_probabilities: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArra
 
 
 def expected_cost(log_probabilities: npt.ArrayLike, targets: npt.ArrayLike, costs: npt.ArrayLike) -> float:
-    """The mean cost of a row under `decide`.
+    """Return the mean cost of a row under `decide`.
 
     Args:
         log_probabilities: Shape (n, classes).

@@ -1,1 +1,1 @@
-"""Trained models applied to images: from weights to stored or returned predictions."""
+"""Prediction with trained models: from weights and images to stored or returned predictions."""

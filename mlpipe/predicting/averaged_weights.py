@@ -1,4 +1,4 @@
-"""One network whose weights are the mean of those of several trained ones."""
+"""A network whose weights are the mean of those of several trained networks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlpipe.predicting import model
 from mlpipe.predicting.batches import TaskBatches
 from mlpipe.predicting.through import through
 
-# Images that batch statistics are computed from, where there are more.
+# The most images that batch statistics are computed from.
 _MOST = 2048
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -39,18 +39,18 @@ def write(
 ) -> str:
     """Write the mean of stored weights, with batch statistics that belong to it.
 
-    Weights that differ make other activations than each network's own statistics are of. So those of every batch
-    normalisation in which the networks differ become the means over batches of training images, as they are predicted
-    (Izmailov et al. 2018, section 3); statistics in which they agree did not learn, and stay.
+    Averaged weights produce other activations than those that each network's own statistics describe. So the statistics of every
+    batch normalisation in which the networks differ are replaced by means over batches of training images, preprocessed as for
+    prediction (Izmailov et al. 2018, section 3); statistics in which they agree were frozen, and stay.
 
     Args:
         recipe: A recipe that the weights were trained with.
         task: The task.
         pack: Its cached images.
-        rows: The training images; of more than 2048 so many are drawn, from the recipe's seed.
+        rows: The training images; if there are more than 2048, that many are drawn with the recipe's seed.
         files: The weights of each network.
-        out: Where the mean goes.
-        stop: Asked after every batch whether to stop.
+        out: The file to write.
+        stop: Called after every batch; returns whether to stop.
 
     Returns:
         The hash of the file.
@@ -74,7 +74,7 @@ def write(
     layers = [part for name, part in network.named_modules() if name in moved and isinstance(part, _BatchNorm)]
     for layer in layers:
         layer.train()
-    # Every batch counts the same, so that none is smaller.
+    # Every batch has the same weight, so none may be smaller.
     most = TaskBatches(recipe, task, pack, drawn, 0).most
     drawn = drawn[: len(drawn) // most * most or len(drawn)]
     with from_batches(layers):
@@ -84,11 +84,11 @@ def write(
 
 
 def is_mean(stored: Path, files: Sequence[Path]) -> bool:
-    """Whether stored weights are, but for batch statistics, the mean of others, bit by bit.
+    """Return whether stored weights are, except for batch statistics, bit by bit the mean of others.
 
     Args:
         stored: Their file.
-        files: Those of the others.
+        files: The files of the others.
     """
     weights, mean = (
         _learned_tensors(state)
@@ -102,6 +102,6 @@ def _learned_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _has_same_statistics(states: Sequence[Mapping[str, Tensor]], layer: str) -> bool:
-    """Whether networks have the same statistics in a layer."""
+    """Return whether networks have the same statistics in a layer."""
     names = [f"{layer}.{statistic}" for statistic in _STATISTICS[:2]]
     return all(torch.equal(state[name], states[0][name]) for state in states[1:] for name in names if name in states[0])

@@ -1,4 +1,4 @@
-"""Batches of samples: the iterator that a task, a folder and a volume have in common."""
+"""Batches of samples: the common iterator of tasks, folders and volumes."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loaders import fold_data
 
-# Width and height of each of some samples, shape (n, 2).
+# Width and height of each sample, shape (n, 2).
 Sizes = npt.NDArray[np.int64]
-# From row numbers to where a network sees points of the samples' files, x' = a x + b, shape (n, 2, 2): for x and y each a, b.
+# A function from row numbers to affine maps from pixels of the samples' files to pixels of the network's input, x' = a x + b,
+# shape (n, 2, 2): a and b for x and for y.
 Places = Callable[[Rows], npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some samples.
+    """A batch of samples.
 
     Attributes:
         ids: Their names, n of them.
-        inputs: What a network is given, shape (n, channels, *spatial) or (n, features).
-        target: What it is to give, as the task's kind has it; None: nothing is known of it.
-        places: Where points of the samples' files lie in `inputs`, shape (n, 2, 2), see `Places`; None: nobody asks.
-        raw: What a loss is of, where a network that finds objects was given the targets too; None: it was not.
+        inputs: The network's inputs, shape (n, channels, *spatial) or (n, features).
+        target: The targets, as the task's kind has them; None: unknown.
+        places: The maps from pixels of the samples' files to those of `inputs`, shape (n, 2, 2), see `Places`; None: not needed.
+        raw: The raw rows for the loss, if a detector was given the targets too; None: it was not.
     """
 
     ids: Sequence[str]
@@ -51,7 +52,7 @@ class Batch:
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
-    """Several batches as one."""
+    """Join several batches into one."""
     if len(parts) == 1:
         return parts[0]
     targets = [part.target for part in parts if part.target is not None]
@@ -68,15 +69,15 @@ class TaskBatches:
     """Rows of a task in their order, as a recipe evaluates them.
 
     Attributes:
-        most: How many a batch has.
+        most: The batch size.
 
     Args:
-        recipe: The steps that every image goes through, and the size of batches.
+        recipe: The recipe with the transforms of images and the batch size.
         task: The task.
         pack: Its cached images.
         rows: Row numbers.
         num_workers: Loader processes.
-        places: Where what is cached shows points of the samples' files; None: batches do not say.
+        places: The maps from pixels of the samples' files to cached pixels; None: batches have no `places`.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class TaskBatches:
             yield Batch(ids, batch["images"], batch["target"], self._seen(batch["row"].numpy(), batch["images"]))
 
     def _seen(self, rows: Rows, inputs: Tensor) -> npt.NDArray[np.float64] | None:
-        """Where points of files lie in what a network is given, which steps may have resized."""
+        """Return the maps from pixels of files to the network's input, which transforms may have resized."""
         if self._places is None:
             return None
         scale = np.array(inputs.shape[:-3:-1]) / np.maximum(self._shape[::-1], 1) if all(self._shape) else np.ones(2)

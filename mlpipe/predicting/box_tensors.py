@@ -1,6 +1,6 @@
-"""Boxes as tensors: calibration, fusion and comparison, for files that are applied without this program.
+"""Boxes as tensors: calibration, fusion and comparison, for exported files.
 
-The same as `mlpipe.post.ensembling.box_fusion` and `mlpipe.kinds.detection.post`, which are for arrays.
+The same as `mlpipe.post.ensembling.box_fusion` and `mlpipe.kinds.detection.post`, which work on arrays.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from mlpipe.post.measures.box_metrics import LEAST_SCORE
 from mlpipe.predicting.output_tensors import Change, Classes
 from mlpipe.predicting.parity import Array, Difference
 
-# So many boxes of an image may be all that a network gives, since those that lie outside of the image are gone.
+# An image with at least this many boxes may have had the most that a network returns, as boxes outside of it are dropped.
 _MANY = boxes.MOST // 2
 
 
 def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float) -> Any:
-    """`mlpipe.arch.boxes.survivors` as operators of ONNX, whose suppression takes the scores of each class."""
+    """`mlpipe.arch.boxes.survivors` in operators of ONNX, whose non-maximum suppression takes the scores of each class."""
     import onnxscript
 
-    # Lists stand for tensors where it is traced.
+    # While a graph is traced, lists may stand for tensors.
     op: Any = onnxscript.opset18
     numbers = op.Constant(value_ints=list(range(classes)))
     is_own = op.Equal(op.Unsqueeze(labels, [1]), op.Reshape(numbers, [1, classes, 1]))
@@ -42,7 +42,7 @@ def _survivors(corners: Any, scores: Any, labels: Any, classes: int, iou: float)
 
 
 def _survivors_in_steps(places: Tensor, scores: Tensor, labels: Tensor, classes: int, iou: float) -> Tensor:
-    """`mlpipe.arch.boxes.survivors` in operators of PyTorch's own: box by box, as scores fall."""
+    """`mlpipe.arch.boxes.survivors` in PyTorch's own operators: box by box, by falling score."""
     from torch._higher_order_ops.scan import scan
 
     corners, is_box = places.double(), scores >= 0
@@ -59,16 +59,16 @@ def _survivors_in_steps(places: Tensor, scores: Tensor, labels: Tensor, classes:
 
 
 def _add_kept_box(survivors: Tensor, of_box: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The boxes that are kept, (n, rows), with one more that clashes with none of them."""
+    """Add one more box to the kept boxes, (n, rows), if it clashes with none of them."""
     clashes, is_there, place = of_box
     is_kept = is_there & ~(survivors & clashes).any(1)
     return survivors | (is_kept[:, None] & place), is_kept.clone()
 
 
 class Boxes:
-    """Outputs are detections, shape (n, boxes, 6): corners, score and class number; what has no score above 0 is none.
+    """Outputs are detections, shape (n, boxes, 6): corners, score and class number; a score of 0 marks an empty place.
 
-    Those of several networks are fused as `mlpipe.post.ensembling.box_fusion` does it, which says how.
+    Detections of several networks are fused as in `mlpipe.post.ensembling.box_fusion`.
     """
 
     OUTPUTS: tuple[str, ...] = ("values",)
@@ -76,11 +76,11 @@ class Boxes:
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType(
         {boxes.survivors._opoverload: _survivors_in_steps}
     )
-    # A box is as wide as the exponential of what such a layer gives, beside scores of far larger numbers.
+    # The width of a box is the exponential of an output of such a layer, which also returns scores of a far larger range.
     EXACT_END = True
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
-        """Boxes in pixels of the samples, zeros where there is none, in double precision."""
+        """Return boxes in pixels of the samples, zeros where there is none, in double precision."""
         detections = outputs.double()
         (height, width), (high, wide) = size, input_size
         corners = [detections[..., place] * (width, height)[place % 2] / (wide, high)[place % 2] for place in range(4)]
@@ -88,7 +88,7 @@ class Boxes:
         return torch.where(detections[..., 4:5] > 0, moved, 0.0)
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Boxes whose scores went through a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
+        """Return a function that calibrates the scores by a stored `mlpipe.post.calibration.labels.LabelCalibration`."""
         of_classes = Classes()
         changes = [
             None if calibration is None else of_classes.calibrated(calibration) for calibration in plain["labels"]
@@ -108,7 +108,7 @@ class Boxes:
         return change
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Fused boxes; those of one network stay as they are."""
+        """Return fused boxes; those of a single network are unchanged."""
         from torch._higher_order_ops.scan import scan
 
         used = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
@@ -119,41 +119,41 @@ class Boxes:
         images, box_count = together.shape[:2]
         none = together.new_zeros(images, box_count)
         begun = (together.new_zeros(images, box_count, 4), none, none - 1, none.clone())
-        # Each box begins the fused box of its own place, or joins one of an earlier place.
+        # Each box starts a fused box in its own place, or joins one in an earlier place.
         steps = (together.movedim(1, 0), torch.eye(box_count, dtype=torch.bool))
         (corners, sums, label, size), _ = scan(_fuse_box, begun, steps)
-        # More boxes than models, where a model draws several around one object, make it no more certain.
+        # More boxes than models, where a model predicts several around one object, do not raise the score.
         score = sums / size.clamp(min=1) * size.clamp(max=len(used))
         fused = torch.cat([corners, score[..., None], label.clamp(min=0)[..., None]], -1)
         return _by_score(fused, max(part.shape[1] for part in parts))
 
     def values(self, rows: Tensor) -> Tensor:
-        """The boxes, of which those without an area are none."""
+        """Return the boxes; those without an area are emptied."""
         has_area = (rows[..., 2:3] > rows[..., 0:1]) & (rows[..., 3:4] > rows[..., 1:2])
         return torch.where(has_area, rows, 0.0)
 
     def difference(
         self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
-        """Box by box, see `difference` of this module."""
+        """Compare box by box, see `difference` of this module."""
         return difference(references, outputs, sides, least, limit)
 
 
 def difference(
     references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
 ) -> Difference:
-    """Over all images: a box is there twice where both have one of its class within the limit.
+    """Compare the boxes of all images: a box is in both outputs if both have one of its class within the limit.
 
-    One that only one of the two has is none to speak of where its score is nearer than twice the limit to the smallest of all
-    images, below which networks leave boxes out; of an image with many boxes to that of its last one, beyond which they do
-    (`mlpipe.predicting.parity` says why).
+    A box in only one of the two is ignored if its score is nearer than twice the limit to the smallest score of all
+    images, below which networks drop boxes, or, in an image with many boxes, to the score of its last box, after which they
+    are cut off (`mlpipe.predicting.parity` says why).
 
     Args:
         references: The models' boxes of each image: corners, score and class number, shape (k, 6).
-        outputs: The file's, those without a score included.
+        outputs: The file's boxes, including those without a score.
         sides: The longer side of each image in pixels.
-        least: The score of each class that keeps a box.
-        limit: How far boxes may lie apart.
+        least: The score threshold of each class.
+        limit: The largest distance of equal boxes.
     """
     largest, decided, alone, box_count = 0.0, 0, 0, 0
     found = [output[output[:, 4] > 0].astype(np.float64) for output in outputs]
@@ -161,7 +161,7 @@ def difference(
     for reference, other, side in zip(references, found, sides, strict=True):
         apart = np.abs(reference[:, None, :5] - other[None, :, :5]) / np.array([side, side, side, side, 1.0])
         far = np.where(reference[:, None, 5] == other[None, :, 5], apart.max(axis=2), np.inf)
-        # A box with a number that is NaN is near to none.
+        # A box with a NaN is near to no other.
         far = np.where(np.isnan(far), np.inf, far)
         last = smallest
         if max(len(reference), len(other)) >= _MANY:
@@ -183,27 +183,27 @@ def _with_scores(detections: Tensor, scores: Tensor) -> Tensor:
 
 
 def _by_score(detections: Tensor, most: int | None = None) -> Tensor:
-    """Detections of each image, the highest scores first, and no more than `most`."""
+    """Return the detections of each image, the highest scores first, and no more than `most`."""
     order = detections[..., 4].topk(detections.shape[1] if most is None else most, 1).indices
     return detections.gather(1, order[..., None].expand(-1, -1, detections.shape[2]))
 
 
-# Of each image, for all places: corners, sums of scores, class and number of parts.
+# The state for each image and place: corners, summed scores, class and number of parts.
 Fused = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def _fuse_box(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]:
-    """Fused boxes with one more box of each image.
+    """Fuse one more box of each image.
 
     Args:
         fused: Shapes (n, places, 4) and three times (n, places).
-        step: The boxes, shape (n, 6), and a mask of the place that is theirs where they begin one, shape (places,).
+        step: The boxes, shape (n, 6), and a mask of the place in which they start a fused box, shape (places,).
     """
     (corners, sums, label, size), (own, at) = fused, step
     share = _overlaps(own[:, None, :4], corners).where(label == own[:, 5:6], -1)
     places = torch.arange(share.shape[1])
     joins = share.amax(1, keepdim=True) > LEAST_OVERLAP
-    # ONNX Runtime chooses between no truths.
+    # ONNX Runtime has no `where` for booleans.
     place = ((joins & (places == share.argmax(1, keepdim=True))) | (~joins & at)) & (own[:, 4:5] > 0)
     score = own[:, 4:5].where(place, 0)
     total = sums + score
@@ -218,7 +218,7 @@ def _fuse_box(fused: Fused, step: tuple[Tensor, Tensor]) -> tuple[Fused, Tensor]
 
 
 def _overlaps(box: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of broadcast boxes, shape (..., 4) each; 0 of boxes without an area."""
+    """Return the intersection over union of broadcast boxes, shape (..., 4) each; 0 for boxes without an area."""
     sides = torch.minimum(box[..., 2:], others[..., 2:]) - torch.maximum(box[..., :2], others[..., :2])
     inside = sides.clamp(min=0).prod(-1)
     union = (box[..., 2:] - box[..., :2]).prod(-1) + (others[..., 2:] - others[..., :2]).prod(-1) - inside

@@ -1,4 +1,4 @@
-"""What a network costs on this machine: operations, memory and milliseconds of an image."""
+"""The cost of a network on this machine: operations, memory and milliseconds per image."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BATCH, _MOST_SECONDS = 32, 4.0
 
 
 def measured(model: Model, shape: tuple[int, ...], weights_bytes: int) -> Cost:
-    """The cost of a model of one network, on random pixels.
+    """Measure the cost of a model of one network, on random pixels.
 
     Args:
         model: The model, on the device that it predicts on.
-        shape: Channels and spatial shape of a sample, as the network is given it.
+        shape: Channels and spatial shape of the network's input.
         weights_bytes: The size of its stored weights.
     """
     network = model.networks[0]
@@ -50,11 +50,11 @@ def measured(model: Model, shape: tuple[int, ...], weights_bytes: int) -> Cost:
 
 
 def flops(network: nn.Module, images: Tensor) -> int:
-    """Floating-point operations of matrix products, convolutions and attention, as PyTorch counts them.
+    """Count floating-point operations of matrix products, convolutions and attention, as PyTorch counts them.
 
     Args:
         network: Images to outputs.
-        images: The images that it is given.
+        images: The network's input.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(images)
@@ -62,13 +62,13 @@ def flops(network: nn.Module, images: Tensor) -> int:
 
 
 def peak_bytes(network: nn.Module, images: Tensor) -> int:
-    """The most memory that tensors take at once while images are predicted: weights, images and what lies between layers.
+    """Return the peak memory of tensors during prediction: weights, images and activations.
 
-    What operations take for themselves is not in it.
+    Workspaces of operators are not included.
 
     Args:
         network: Images to outputs.
-        images: The images that it is given.
+        images: The network's input.
     """
     fixed = {
         tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes()
@@ -81,7 +81,7 @@ def peak_bytes(network: nn.Module, images: Tensor) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows which storages are alive.
+    """Tracks which storages are alive.
 
     Attributes:
         peak: The most bytes at once.
@@ -99,7 +99,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         }
         outputs = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(outputs):
-            # A view, or what was changed in place, has the storage of what it is of.
+            # A view, or a tensor changed in place, shares the storage of the original.
             if isinstance(leaf, Tensor) and leaf.untyped_storage()._cdata not in known:
                 self._follow(leaf)
         return outputs

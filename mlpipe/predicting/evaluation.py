@@ -1,4 +1,4 @@
-"""Evaluation of a network on a task: outputs of every sample, and loss and metrics where there are targets."""
+"""Evaluation of a network on a task: outputs of every sample, and loss and metrics if there are targets."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Evaluation:
     """The scores of a network on a task.
 
     Attributes:
-        rows: The rows of the task that can be read.
-        scores: The loss and the metrics where samples have targets; else empty.
+        rows: The readable rows of the task.
+        scores: The loss and the metrics if samples have targets; else empty.
     """
 
     rows: Rows
@@ -49,19 +49,19 @@ def evaluate(
     take: Callable[[Predicted], None] = lambda predicted: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
-    """Give every sample of a task to a network.
+    """Evaluate a network on every sample of a task.
 
-    Maps may be many: only what metrics are made of is kept of them, and their loss is the mean of the batches' losses, each
-    with as much weight as it has samples; so is that of boxes. That of rows is one over all of them.
+    Maps may be large, so only the sums for their metrics are kept, and their loss is the mean of the batches' losses, weighted by
+    the number of samples, as for boxes. The loss of rows is computed over all of them.
 
     Args:
-        recipe: How samples are prepared, and the loss and metrics.
+        recipe: The preparation of samples, and the loss and metrics.
         task: The task.
         pack: Its cached images.
         network: The network, with its weights.
         num_workers: Loader processes.
-        take: Gets what the network gives for each batch, as it gives it.
-        should_stop: Asked after every batch.
+        take: Called with the outputs of each batch.
+        should_stop: Called after every batch; returns whether to stop.
 
     Raises:
         TrainingError: When memory runs out with a single sample.
@@ -86,7 +86,7 @@ def evaluate(
 
 
 class _Judge:
-    """Measures what a network gives for the samples of a task.
+    """Computes loss and metrics of a network's outputs on a task.
 
     Args:
         recipe: The loss and metrics.
@@ -106,7 +106,7 @@ class _Judge:
         """Measure maps; keep rows, which are measured all at once."""
         if not kinds.of(self._kind).is_dense:
             self._outputs.append(outputs)
-            # Targets of several rows for each sample (boxes) are in batches alone, the task has sums of them.
+            # Targets with several rows per sample (boxes) are only in batches; the task has sums of them.
             if batch.target is not None and batch.target.ndim > 2:
                 target = batch.target.cpu()
                 self._targets.append(target)
@@ -119,7 +119,7 @@ class _Judge:
         self._sums.add(outputs, batch.target.cpu())
 
     def scores(self, rows: Rows) -> dict[str, float]:
-        """The loss and the metrics of what was given for rows; empty where no target counts."""
+        """Return the loss and the metrics of the outputs of rows; empty where no target counts."""
         if kinds.of(self._kind).is_dense:
             return self._sums.scores()
         if not self._outputs:
@@ -138,12 +138,12 @@ class _Judge:
 
 
 class MapSums:
-    """What metrics of maps are made of, a few numbers for each sample; the maps are not kept.
+    """Sums for the metrics of maps, a few numbers per sample; the maps are not kept.
 
-    The loss is the mean of the batches', each with as much weight as it has samples.
+    The loss is the mean of the batches' losses, weighted by the number of samples.
 
     Args:
-        name: The kind of what is predicted.
+        name: The kind of the task.
         loss: The loss.
         names: The metrics.
     """
@@ -167,7 +167,7 @@ class MapSums:
             self._losses.append(float(measured[2]) * int(known.sum()))
 
     def scores(self) -> dict[str, float]:
-        """The loss and the metrics; empty where no target counts."""
+        """Return the loss and the metrics; empty where no target counts."""
         if not self._outputs:
             return {}
         outputs, targets = torch.cat(self._outputs), torch.cat(self._targets)
@@ -181,7 +181,7 @@ def _scores(names: Sequence[str], name: str, outputs: Tensor, targets: Tensor, l
 
 
 def _known_samples(target: Tensor) -> Tensor:
-    """Which samples of a batch have a mask, or a target image, shape (n,)."""
+    """Return which samples of a batch have a mask, or a target image, shape (n,)."""
     if target.dtype == torch.uint8:
         return (target != IGNORED).flatten(1).any(1)
     if target.ndim > 2:

@@ -1,4 +1,4 @@
-"""One network from pixels to calibrated probabilities, and its files, which need nothing of this program."""
+"""One network from pixels to calibrated probabilities, and its exported files, which run without this program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlpipe.predicting.output_tensors import Change, Tensors
 OPSET = 18
 INPUT = "pixels"
 FEATURES = "features"
-# The file in an archive of torch.export that holds the facts.
+# The name of the file with the facts in an archive of torch.export.
 FACTS = "mml.json"
 _MOST = {"images": 65_536, "side": 65_536}
 
@@ -34,9 +34,9 @@ class Part:
     """One network of the mixture.
 
     Attributes:
-        network: Samples (n, channels, *spatial), to a mapping whose `target` are rows.
-        calibration: What its rows go through, as it is stored; None: nothing.
-        preprocessing: What happens to samples before it sees them.
+        network: Samples (n, channels, *spatial) to a mapping with rows as `target`.
+        calibration: The stored calibration of its rows; None: none.
+        preprocessing: The preprocessing of samples for the network.
     """
 
     network: nn.Module
@@ -46,15 +46,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How rows of several networks become those of the whole.
+    """How the rows of several networks are mixed.
 
     Attributes:
-        members: For each member its networks, whose mean it is.
+        members: The networks of each member, which are averaged.
         weights: The weight of each member, summing to one.
-        of_folds: What the mean over a member's networks is of, `logits` or `probabilities`.
-        of_members: What the mean over members is of.
-        calibration: What the mixture goes through, as it is stored; None: nothing.
-        from_raw: Whether the mixture's calibration is of uncalibrated rows.
+        of_folds: What is averaged over a member's networks, `logits` or `probabilities`.
+        of_members: What is averaged over members.
+        calibration: The stored calibration of the mixture; None: none.
+        from_raw: Whether the mixture's calibration takes uncalibrated rows.
     """
 
     members: Sequence[Sequence[Part]]
@@ -66,16 +66,16 @@ class Mixture:
 
 
 class Whole(nn.Module):
-    """Pixels, shape (n, height, width, channels) or as samples of other axes lie, to values and logits, (n, outputs) each.
+    """Pixels, shape (n, height, width, channels) or samples with other axes, to values and logits, (n, outputs) each.
 
-    Of kinds with values for every place it gives these alone, shape (n, height, width, outputs).
+    For dense kinds it returns values only, shape (n, height, width, outputs).
 
     Args:
         mixture: The networks and how they are mixed.
-        rows: What happens to what networks of the kind give.
-        resizes: Whether pixels of any size are taken and resized; else of the size that the networks see.
+        rows: The operations on the outputs of networks of the kind.
+        resizes: Whether pixels of any size are accepted and resized; else only the size of the networks' input.
         half: Whether the networks compute in half precision.
-        features: Whether it also gives what the heads of its networks are given, side by side, shape (n, features).
+        features: Whether the inputs of the networks' heads are returned too, side by side, shape (n, features).
     """
 
     def __init__(
@@ -94,21 +94,21 @@ class Whole(nn.Module):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it gives."""
+        """The names of the outputs."""
         return (*self._rows.OUTPUTS, *[FEATURES] * self._features)
 
     @property
     def operators(self) -> Mapping[Any, Callable[..., Any]]:
-        """Operators that are not ONNX's, and what writes each in these."""
+        """Operators that ONNX lacks, and the function that writes each in operators of ONNX."""
         return self._rows.OPERATORS
 
     @property
     def decompositions(self) -> Mapping[Any, Callable[..., Any]]:
-        """Operators that PyTorch does not have by itself, and each as a function of what it has."""
+        """Operators that PyTorch lacks, and each as a function of PyTorch's own operators."""
         return self._rows.DECOMPOSITIONS
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Probabilities or numbers, and calibrated logits where there are some, float32."""
+        """Return probabilities or numbers, and calibrated logits if there are some, float32."""
         whole, images = self._mixture, pixels.movedim(-1, 1)
         members: list[Tensor] = []
         features: list[Tensor] = []
@@ -128,7 +128,7 @@ class Whole(nn.Module):
         return tuple(outputs[name].float() for name in self.names)
 
     def _inputs(self, images: Tensor) -> dict[Hashable, Tensor]:
-        """What networks are given, once for all that see the same."""
+        """Return the inputs of the networks, computed once for all networks with the same preprocessing."""
         all_of = {
             _input_key(part.preprocessing): part.preprocessing for parts in self._mixture.members for part in parts
         }
@@ -156,7 +156,7 @@ class Whole(nn.Module):
 
 
 def is_resizable(preprocessing: Preprocessing) -> bool:
-    """Whether a file can hold the resize itself: to one size, whatever the shape, by a filter that weighs pixels."""
+    """Return whether a file can include the resize: to a fixed size, whatever the shape, by a filter that weighs pixels."""
     return (
         preprocessing.sides is not None
         and preprocessing.resize == "squash"
@@ -167,7 +167,7 @@ def is_resizable(preprocessing: Preprocessing) -> bool:
 
 
 def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Pixels as the pipeline resizes them, see `resizing`.
+    """Return pixels as the pipeline resizes them, see `resizing`.
 
     Args:
         pixels: Shape (n, channels, height, width), uint8 or uint16.
@@ -178,12 +178,12 @@ def resized(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """
     assert preprocessing.sides is not None
     values = resizing.resized(pixels, *preprocessing.sides, preprocessing.interpolation)
-    # Of 16 bits Pillow keeps fractions, and sharp filters overshoot.
+    # With 16 bits Pillow keeps fractions, and sharp filters overshoot.
     return torch.round(values).clamp(0, 65535) if pixels.dtype == torch.uint16 else values
 
 
 def _input_key(preprocessing: Preprocessing) -> Hashable:
-    """What two networks must have in common to be given the same."""
+    """Return a key that is equal for networks with the same input."""
     return preprocessing.sides, preprocessing.interpolation
 
 
@@ -192,10 +192,10 @@ def save(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, Any], *,
 
     Args:
         whole: The network.
-        example: Two samples such as it is given.
+        example: An input of two samples.
         path: The file.
-        facts: What is kept in its metadata, see `mlpipe.predicting.onnx_files`.
-        any_size: Whether height and width may be any.
+        facts: The content of its metadata, see `mlpipe.predicting.onnx_files`.
+        any_size: Whether height and width may vary.
 
     Raises:
         MlpipeError: When the exporter cannot write it.
@@ -227,10 +227,10 @@ def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, 
 
     Args:
         whole: The network.
-        example: Two samples such as it is given.
+        example: An input of two samples.
         path: The file; `torch.export.load` reads it.
-        facts: What is kept in it, as the JSON file `FACTS`.
-        any_size: Whether height and width may be any.
+        facts: The content of its JSON file `FACTS`.
+        any_size: Whether height and width may vary.
 
     Raises:
         MlpipeError: When the exporter cannot write it.
@@ -248,7 +248,7 @@ def save_program(whole: Whole, example: Tensor, path: Path, facts: Mapping[str, 
 
 
 def loaded(path: Path) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """The program of a file that `save_program` wrote just now."""
+    """Load the program of a file that `save_program` has just written."""
     module = _quietly(lambda: torch.export.load(path).module())
 
     def call(pixels: Tensor) -> tuple[Tensor, ...]:
@@ -266,17 +266,17 @@ def _dims(any_size: bool) -> dict[int, Any]:
 
 
 def _export(call: Callable[[], Any]) -> Any:
-    """What an exporter makes of a network.
+    """Run an exporter and return its result.
 
     Raises:
-        MlpipeError: When it cannot, whatever it raises then.
+        MlpipeError: When it fails, whatever error it raises.
     """
     try:
         return _quietly(call)
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # The exporter's own sentence tells of its steps; what it was raised from says why.
+        # The exporter's own message describes its steps; the cause of the exception says why it failed.
         raise _export_error(first_line(error.__cause__ or error)) from error
 
 
@@ -286,7 +286,7 @@ def _export_error(why: str) -> MlpipeError:
 
 
 def _quietly(call: Callable[[], Any]) -> Any:
-    """The exporter tells each of its steps, and warns of its own parts."""
+    """Silence the exporter, which logs each of its steps and warns about its own code."""
     with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")
         return call()

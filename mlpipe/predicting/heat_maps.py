@@ -1,10 +1,10 @@
 """Heat maps: the places of an image that raised a network's answer, by class activation maps of pytorch-grad-cam.
 
-A map is made of the last layer whose outputs still lie on the image, and on which the answer depends: the last feature maps of a
-convolutional network, the tokens before the last attention of a transformer whose head reads a class token. What that layer
-gives, times the gradient of the answer there, summed over channels and cut off below zero, is the map: place by place with
-`hires_cam` (Draelos & Carin 2020), with the gradient's mean over all places in `grad_cam` (Selvaraju et al. 2017). Of a linear
-head on globally averaged feature maps both are the class activation map of Zhou et al. (2016).
+A map is computed from the last layer that has outputs by place on which the answer depends: the last feature maps of a
+convolutional network, or the tokens before the last attention of a transformer whose head reads a class token. The outputs of
+that layer times the gradient of the answer, summed over channels and clipped at zero, are the map: place by place with
+`hires_cam` (Draelos & Carin 2020), with the gradient's mean over all places in `grad_cam` (Selvaraju et al. 2017). For a linear
+head on globally averaged feature maps both equal the class activation map of Zhou et al. (2016).
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ METHODS: tuple[str, ...] = get_args(Method)
 Map = npt.NDArray[np.float32]
 
 _AT_ONCE = 32
-# Tokens that lie nowhere on the image stand before those that do; no network has more of them.
+# Tokens without a place in the image come first; no network has more of them.
 _MOST_PREFIX = 16
-# What attention gives inside of a layer, which mixes places.
+# Intermediate outputs of attention, which mix places.
 _ATTENTION = ("attn", "attention", "self_att", "cross_att")
 
 
 def problems(names: Sequence[str], recipes: Sequence[Recipe], kind: str, axes: int) -> list[str]:
-    """A sentence for everything that keeps models from having heat maps.
+    """Return a sentence for each reason why models have no heat maps.
 
     Args:
-        names: The models'.
-        recipes: How they were trained.
-        kind: What they predict.
-        axes: How many spatial axes a sample has.
+        names: The models' names.
+        recipes: Their recipes.
+        kind: The kind of the task.
+        axes: The number of spatial axes of a sample.
     """
     if find_spec("pytorch_grad_cam") is None:
         return [not_installed("heat maps", "pytorch_grad_cam")]
@@ -67,20 +67,20 @@ def problems(names: Sequence[str], recipes: Sequence[Recipe], kind: str, axes: i
 
 
 def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: str, method: Method) -> Map:
-    """The map of each image, from 0 to 1, shape (n, height, width); zero everywhere where nothing raised the answer.
+    """Return the map of each image, from 0 to 1, shape (n, height, width); all zero if nothing raised the answer.
 
     Args:
         network: Samples to outputs by head, with its weights, on its device.
-        images: Shape (n, channels, height, width), as the network is given them.
-        chosen: The number of the class, label or number of each image that is asked for.
-        kind: What is predicted.
-        method: How the map is made.
+        images: The network's input, shape (n, channels, height, width).
+        chosen: The number of the class, label or number of each image to explain.
+        kind: The kind of the task.
+        method: The method of the map.
 
     Raises:
         ConfigError: When the network has no layer with places on which the answer depends.
     """
     high, wide = images.shape[2:]
-    # What a network adds at the edges is seen, and cut off again.
+    # Padding that the network adds at the edges is part of the map, and is cropped.
     images, top, left = network.padded(images) if isinstance(network, Segmenter) else (images, 0, 0)
     parts = [slice(start, start + _AT_ONCE) for start in range(0, len(images), _AT_ONCE)]
     numbers = torch.as_tensor(list(chosen), dtype=torch.int64, device=images.device)
@@ -102,11 +102,11 @@ def of_images(network: nn.Module, images: Tensor, chosen: Sequence[int], kind: s
 
 
 def restored(maps: Map, before: Preprocessing, sizes: Sequence[tuple[int, int]]) -> list[Map]:
-    """Maps of what a network saw at the places, and in the sizes, of the images themselves; zero where it saw nothing.
+    """Map the heat maps back to the places and sizes of the original images; zero where the network saw nothing.
 
     Args:
         maps: Shape (n, height, width).
-        before: What happened to the images.
+        before: The preprocessing of the images.
         sizes: Height and width of each image.
     """
     image_maps = []
@@ -120,7 +120,7 @@ def restored(maps: Map, before: Preprocessing, sizes: Sequence[tuple[int, int]])
 
 
 def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
-    """The weighted mean of several models' maps of the same images, the largest value of each image 1 again.
+    """Return the weighted mean of several models' maps of the same images, scaled to a maximum of 1 per image.
 
     Args:
         parts: The maps of each model.
@@ -134,11 +134,11 @@ def mean(parts: Sequence[Sequence[Map]], weights: Sequence[float]) -> list[Map]:
 
 
 class _Scores(nn.Module):
-    """Images and which output of each is asked for, to the number whose gradient a map is made of, shape (n,)."""
+    """Images and the output to explain of each, to the number whose gradient is taken, shape (n,)."""
 
     def __init__(self, network: nn.Module, kind: str, window: tuple[slice, slice]) -> None:
         super().__init__()
-        # Where the image lies in what the network is given, of which there is an answer for every pixel.
+        # The part of the network's input that is the image, for answers with a value for every pixel.
         self._window = window
         score = predict_kind.of(kind).SCORE
         assert score is not None, kind
@@ -146,7 +146,7 @@ class _Scores(nn.Module):
         self.asked = torch.zeros(0, dtype=torch.int64)
         self.is_mirrored = isinstance(network, Classifier) and network.mirrored
         head = network.heads[TARGET] if isinstance(network, Classifier) else None
-        # Votes of the nearest images are steps: what lies near the class asked for tells more.
+        # Votes of the nearest images are discrete: the similarity to the class has a useful gradient.
         self._nearest = head if isinstance(head, Neighbours) and head.has_evidence else None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ class _Scores(nn.Module):
 
     @property
     def body(self) -> nn.Module:
-        """The part in which the layer of the map lies; what a decoder adds for every pixel, or cell, is the answer itself.
+        """The part that contains the layer of the map; what a decoder adds for every pixel, or cell, is the answer itself.
 
         Raises:
             ConfigError: When a network for boxes has no such part.
@@ -169,11 +169,11 @@ class _Scores(nn.Module):
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer whose outputs lie on the image.
+    """A layer whose outputs have places in the image.
 
     Attributes:
         module: The layer.
-        planes: Its outputs to feature maps, shape (n, channels, height, width).
+        planes: From its outputs to feature maps, shape (n, channels, height, width).
     """
 
     module: nn.Module
@@ -181,15 +181,15 @@ class _Layer:
 
 
 def _layer(scores: _Scores, images: Tensor, asked: Tensor) -> _Layer | None:
-    """The last layer whose outputs lie on the image, and at more than one place of which the answer has a gradient.
+    """Return the last layer with outputs by place, if the answer has a gradient at more than one place of it.
 
     Args:
         scores: The answer.
-        images: Of which the first that has an answer says it.
-        asked: The output of each.
+        images: The images, of which the first one with an answer decides.
+        asked: The output of each to explain.
 
     Returns:
-        None where no image has an answer, such as an object.
+        None if no image has an answer, such as an object.
 
     Raises:
         ConfigError: When there is no such layer.
@@ -205,7 +205,7 @@ def _layer(scores: _Scores, images: Tensor, asked: Tensor) -> _Layer | None:
 
 
 def _layer_of(scores: _Scores, image: Tensor, numbers: Tensor) -> tuple[_Layer | None, bool]:
-    """The layer of one image, and whether the answer depends on the image at all."""
+    """Return the layer for one image, and whether the answer depends on the image at all."""
     calls: dict[nn.Module, int] = {}
     reached: list[tuple[_Layer, list[bool]]] = []
 
@@ -222,14 +222,14 @@ def _layer_of(scores: _Scores, image: Tensor, numbers: Tensor) -> tuple[_Layer |
         scores.asked = numbers
         pixels = image.clone().requires_grad_()
         scores(pixels).sum().backward()
-    # A layer that is called at several depths stands for none of them.
+    # A layer that is called at several depths cannot be used.
     once = 2 if scores.is_mirrored else 1
     layers = [layer for layer, depends in reached if any(depends) and calls[layer.module] <= once]
     return (layers[-1] if layers else None), pixels.grad is not None and bool(pixels.grad.any())
 
 
 def _is_layer(name: str) -> bool:
-    """Whether a part is a layer of its own, and no step inside of an attention."""
+    """Return whether a module is a layer of its own, not an intermediate step of an attention."""
     return bool(name) and not any(part.startswith(_ATTENTION) for part in name.split("."))
 
 
@@ -238,7 +238,7 @@ def _is_spread(gradient: Tensor) -> bool:
 
 
 def _planes(output: Tensor, image: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """What makes feature maps of a layer's outputs for one image; None where they do not lie on it."""
+    """Return the function from a layer's outputs to feature maps of one image; None if they have no places."""
     high, wide = image.shape[2:]
     if len(output) != 1:
         return None
@@ -263,7 +263,7 @@ def _token_planes(values: Tensor, prefix: int, sides: tuple[int, int]) -> Tensor
 
 
 def _is_grid(down: int, across: int, high: int, wide: int) -> bool:
-    """Whether so many rows and columns of places lie on an image of a height and width, up to a rounded row."""
+    """Return whether a grid of this many rows and columns fits an image's height and width, up to rounding."""
     step = high / down if down else 0
     return down * across > 1 and step >= 1 and abs(wide / step - across) < 1.01
 
@@ -274,7 +274,7 @@ def _maps(scores: _Scores, layer: _Layer, images: Tensor, numbers: Tensor, metho
     method_class = {"hires_cam": pytorch_grad_cam.HiResCAM, "grad_cam": pytorch_grad_cam.GradCAM}[method]
 
     def begin_here(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        """Nothing below this layer is differentiated; a copy, since a later layer may change it in place."""
+        """Stop gradients below this layer; the outputs are copied because a later layer may change them in place."""
         return output.detach().requires_grad_().clone()
 
     scores.asked = numbers
@@ -305,7 +305,7 @@ def _hooks(handles: Any) -> Iterator[None]:
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """No gradient of weights is computed or kept."""
+    """Disable gradients of weights."""
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     was_training = network.training
     network.eval()
@@ -320,14 +320,14 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 
 def check_method(method: str, key: str) -> Method:
-    """A method by its name.
+    """Return a method by its name.
 
     Args:
         method: The name.
-        key: Where it stands, for the sentence.
+        key: The key that holds it, for the sentence.
 
     Raises:
-        ConfigError: When there is no such one.
+        ConfigError: When there is no such method.
     """
     if method not in METHODS:
         raise ConfigError(problem(key, "is no way to make heat maps", got=method, fix=f"use {listing(METHODS)}"))

@@ -1,4 +1,4 @@
-"""Predictions of samples that are at hand, as they are given back to whoever asked: nothing is written."""
+"""Predictions of samples in memory, which are returned to the caller: nothing is written."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class InHand:
-    """What models give for samples at hand.
+    """The predictions of models for samples in memory.
 
     Attributes:
         pivot: The task that the models were trained on.
         models: The models.
         rows: Their rows, in the order of the samples.
-        maps: Of dense kinds what each gives for every place of each sample, by its record's id, shape (outputs, *spatial).
+        maps: For dense kinds each model's map of each sample, by its record's id, shape (outputs, *spatial).
         sizes: The spatial shape of each sample as it was given.
-        deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
-        only_values: Whether values alone are asked for, and nothing is decided; else cells alone.
+        deploy_prior: The prevalence of the samples; `estimate`: estimated from them; None: nothing is moved.
+        only_values: Whether only values are returned, without decisions; else only cells.
     """
 
     pivot: Task
@@ -41,13 +41,13 @@ class InHand:
 
 @dataclass(frozen=True)
 class Shown:
-    """Predictions as a person has them, in the order of the samples.
+    """Predictions to return, in the order of the samples.
 
     Attributes:
-        cells: For each sample the cells of a row of a table, or of several (boxes) or none.
+        cells: For each sample the cells of its table row, of several rows (boxes) or of none.
         values: For each sample its calibrated probabilities or numbers, shape (outputs,) or (*spatial, outputs), or its boxes,
             shape (k, 6).
-        calibrated: Calibrated logits of rows, shape (n, outputs), of which something else can be decided; None: there are none.
+        calibrated: Calibrated logits of rows, shape (n, outputs), from which other decisions can be made; None: there are none.
     """
 
     cells: Sequence[Sequence[Cells]]

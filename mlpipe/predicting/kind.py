@@ -1,4 +1,4 @@
-"""The protocol of `mlpipe.kinds.*.predict`: rows and maps of stored samples, columns or files of new ones."""
+"""The protocol of `mlpipe.kinds.*.predict`: rows and maps of stored samples, and columns or files of new ones."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from mlpipe.predicting.output_tensors import Tensors
 from mlpipe.predicting.tables import Table
 from mlpipe.runs.sinks import Predicted
 
-# Of outputs, shape (n, outputs) or (n, outputs, *spatial), and the number of the output that is asked for of each sample, shape
-# (n,): the number of each sample, shape (n,), that rises where places of it speak for that output.
+# From outputs, shape (n, outputs) or (n, outputs, *spatial), and the number of the output to explain in each sample, shape
+# (n,), to a score of each sample, shape (n,), which rises with the evidence for that output.
 Score = Callable[[Tensor, Tensor], Tensor]
 
 
 class Part(Protocol):
-    """The part of a kind that this package calls.
+    """The prediction part of a kind.
 
     Attributes:
-        NEW: What new samples get, in a word, which is the name of the step that writes it.
+        NEW: What is written for new samples, in a word, which is also the name of the step that writes it.
         SCORE: What a heat map explains; None: no single answer.
-        TABLE: What a table says of new samples; None: there is a file for each, or a row for each box.
-        TENSORS: What happens to a network's outputs in a file that is applied without this program; None: nothing is exported.
-        NOT_EXPORTED: Why networks of the kind are not written as one file; empty: they are.
-        NOT_IN_HAND: Why samples at hand are not predicted; empty: they are.
+        TABLE: The table of new samples; None: there is a file for each sample, or a row for each box.
+        TENSORS: The operations on a network's outputs in an exported file; None: nothing is exported.
+        NOT_EXPORTED: Why networks of the kind cannot be exported as one file; empty: they can.
+        NOT_IN_HAND: Why samples in memory cannot be predicted; empty: they can.
     """
 
     NEW: str
@@ -42,69 +42,69 @@ class Part(Protocol):
     NOT_IN_HAND: str
 
     def places(self, task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
-        """Where the cached samples of a task show points of their files, for `Batch.places`; None: nobody asks.
+        """Return the maps from pixels of the files to pixels of the cached samples, for `Batch.places`; None: not needed.
 
         Args:
             task: The task.
             pack: Its cached samples.
-            sizes: Width and height of each sample's file, shape (n, 2); None: the files say.
+            sizes: Width and height of each sample's file, shape (n, 2); None: read from the files.
         """
 
     def kept(self, outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-        """The stored part of a batch.
+        """Return the part of a batch's predictions that is stored.
 
         Args:
-            outputs: What a model gives, shape (n, outputs) or (n, outputs, *spatial), on its device.
+            outputs: The model's outputs, shape (n, outputs) or (n, outputs, *spatial), on its device.
             batch: The samples, on the same device.
             loss: The loss, where rows are losses; else None.
         """
 
     def measured(self, outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """The values that metrics are computed of, for samples whose targets are known.
+        """Return the values for metrics, for samples with known targets.
 
         Args:
             outputs: As for `kept`.
-            target: As a batch has it.
+            target: As in a batch.
             loss: The loss.
 
         Returns:
-            A row of outputs and a row of targets for each sample, and the mean loss; NaN where outputs do not tell it.
+            A row of outputs and a row of targets for each sample, and the mean loss; NaN if it cannot be computed from outputs.
         """
 
     def mean(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """The weighted mean of what several models give for the same samples.
+        """Return the weighted mean of the outputs of several models for the same samples.
 
         Args:
             parts: Each of shape (n, outputs) or (n, outputs, *spatial).
             weights: One number for each, summing to one.
-            mixing: Of what the mean is, `logits` or `probabilities`; for numbers both are the same.
+            mixing: What is averaged, `logits` or `probabilities`; for numbers both are the same.
         """
 
     def shown(self, new: InHand) -> Shown:
-        """Mix what several models predict for samples at hand, and decide.
+        """Mix the predictions of several models for samples in memory, and decide.
 
         Args:
             new: The samples and the models.
         """
 
     def write_new(self, new: NewSamples) -> dict[str, Any]:
-        """Mix what several models predict for new samples, and write a table, or a file for each sample.
+        """Mix the predictions of several models for new samples, and write a table, or a file for each sample.
 
         Args:
             new: The samples and the models.
 
         Returns:
-            What was done, for machines.
+            The facts for machine-readable output.
         """
 
 
 def no_places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
-    """None: what is predicted is no place in a file, or has the sample's own places."""
+    """Return None: predictions have no places in a file, or have the sample's own places."""
     return None
 
 
 def of(name: str) -> Part:
-    """The predictions part of a kind.
+    """Return the prediction part of a kind.
 
     Args:
         name: The kind's.

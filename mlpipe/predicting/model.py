@@ -1,4 +1,4 @@
-"""A trained model that predicts, wherever it came from: a record, a file of weights, or several models with weights."""
+"""A trained model that predicts: from a record, a file of weights, or a weighted mean of several models."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Inputs:
     """The inputs of a model.
 
     Attributes:
-        channels: How many channels a sample has.
+        channels: The number of channels of a sample.
         shape: Its spatial shape; empty for features.
         peak: The value of white.
     """
@@ -44,24 +44,24 @@ class Inputs:
 
     @property
     def axes(self) -> int:
-        """How many spatial axes a sample has."""
+        """The number of spatial axes of a sample."""
         return len(self.shape)
 
 
 @dataclass(frozen=True)
 class Model:
-    """Something trained that predicts.
+    """A trained model that predicts.
 
     Attributes:
-        kinds: What each head predicts.
+        kinds: The kind of each head.
         classes: The names of each head's outputs.
-        inputs: What it is given.
-        outputs: Samples, shape (n, channels, *shape), to what each head gives for them, float32, shape (n, outputs) or
-            (n, outputs, *spatial): logits of classes and labels, or numbers. A network that finds objects may be given
-            targets beside them, and then gives raw rows too, see `mlpipe.arch.detector.Detector`.
-        device: Where it computes.
-        computing: The context in which its precision holds, for what is computed of its outputs.
-        networks: The networks that it is made of.
+        inputs: The format of its inputs.
+        outputs: From samples, shape (n, channels, *shape), to the outputs of each head, float32, shape (n, outputs) or
+            (n, outputs, *spatial): logits of classes and labels, or numbers. A detector may be given
+            targets too, and then also returns raw rows, see `mlpipe.arch.detector.Detector`.
+        device: The device that it computes on.
+        computing: A context with its precision, for computations on its outputs.
+        networks: The networks that it consists of.
     """
 
     kinds: Mapping[str, str]
@@ -74,12 +74,12 @@ class Model:
 
     @property
     def channels(self) -> int:
-        """How many channels a sample has."""
+        """The number of channels of a sample."""
         return self.inputs.channels
 
     @property
     def axes(self) -> int:
-        """How many spatial axes a sample has."""
+        """The number of spatial axes of a sample."""
         return self.inputs.axes
 
     @staticmethod
@@ -93,16 +93,16 @@ class Model:
         precision: Any = "32-true",
         layout: torch.memory_format | None = None,
     ) -> Model:
-        """A network that has its weights.
+        """Return a model of a network that has its weights.
 
         Args:
             network: Samples to outputs by head.
-            kinds: As of `Model`.
-            classes: As of `Model`.
-            inputs: As of `Model`.
-            accelerator: Lightning's word for where it computes.
-            precision: Lightning's word for how.
-            layout: How images lie in memory; None: as they are given.
+            kinds: As for `Model`.
+            classes: As for `Model`.
+            inputs: As for `Model`.
+            accelerator: Lightning's name of the accelerator.
+            precision: Lightning's name of the precision.
+            layout: The memory layout of images; None: as they are given.
         """
         with quiet():
             fabric = Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
@@ -122,11 +122,11 @@ class Model:
 
     @staticmethod
     def of_weights(network: nn.Module, recipe: Recipe, task: Task, pack: Pack) -> Model:
-        """A recipe's network that has its weights, for the samples of a task.
+        """Return a model of a recipe's network that has its weights, for the samples of a task.
 
         Args:
             network: Samples to outputs by head.
-            recipe: Says which device and precision, unless this machine decides.
+            recipe: The recipe with the device and precision, unless this machine decides.
             task: The task.
             pack: Its cached images.
         """
@@ -147,14 +147,14 @@ class Model:
     def of_record(
         recipe: Recipe, weights: Path, task: Task, pack: Pack, co_tasks: Sequence[Mapping[str, Any]] = ()
     ) -> Model:
-        """A trained fold.
+        """Return the model of a trained fold.
 
         Args:
             recipe: The recipe that it was trained with.
             weights: The file of its weights.
             task: A task whose samples it predicts.
             pack: The task's cached images.
-            co_tasks: What its record says of tasks that were learned with it; each has a head of its own.
+            co_tasks: The co-tasks in its record; each has a head of its own.
 
         Raises:
             ProjectError: When the weights are missing or do not fit the recipe.
@@ -171,12 +171,12 @@ class Model:
 
     @staticmethod
     def of_ensemble(models: Sequence[Model], weights: Sequence[float], mixing: str = "probabilities") -> Model:
-        """The weighted mean of models that predict the same.
+        """Return the weighted mean of models with the same outputs.
 
         Args:
-            models: With the same heads, inputs and device.
+            models: Models with the same heads, inputs and device.
             weights: One number for each, summing to one.
-            mixing: What the mean of classes and labels is of, `probabilities` or `logits`; of numbers both are the same.
+            mixing: What is averaged for classes and labels, `probabilities` or `logits`; for numbers both are the same.
         """
         first = models[0]
 
@@ -192,13 +192,13 @@ class Model:
 
 
 def require_weights(weights: Path) -> None:
-    """Demand that a record's weights are there.
+    """Raise an error if a record's weights are missing.
 
     Args:
         weights: Their file.
 
     Raises:
-        ProjectError: When it is not.
+        ProjectError: When the file is missing.
     """
     if not weights.is_file():
         fix = "train with mode.store_parameters=true"
@@ -213,7 +213,7 @@ def load(network: nn.Module, weights: Path) -> None:
         weights: Their file.
 
     Raises:
-        ProjectError: When one is missing, too much, or of another shape.
+        ProjectError: When a weight is missing, superfluous, or of another shape.
     """
     match = weight_files.load(network, weight_files.read(weights))
     if match.missing or match.unexpected or match.misshapen:

@@ -1,4 +1,4 @@
-"""The training images that a network takes for most alike: by the cosine of its features."""
+"""The most similar training images, by the cosine similarity of a network's features."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mlpipe.predicting.model import Model
 
 
 def has_features(network: nn.Module) -> bool:
-    """Whether a network gives an image one vector of features."""
+    """Return whether a network computes one feature vector per image."""
     return isinstance(network, Classifier)
 
 
 def features(
     model: Model, batches: Iterable[Batch], check: Callable[[], None] = lambda: None
 ) -> npt.NDArray[np.float32]:
-    """What the heads of a model are given of samples, scaled to length 1, shape (n, features).
+    """Return the inputs of a model's heads for samples, scaled to length 1, shape (n, features).
 
     Args:
-        model: Of one network that `has_features`.
+        model: A model of one network that `has_features`.
         batches: The samples, or their features.
         check: Called after every batch; raises to stop.
     """
@@ -43,15 +43,15 @@ def features(
 def nearest(
     queries: npt.NDArray[np.float32], known: npt.NDArray[np.float32], count: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The nearest of some vectors of length 1, the nearest first, of equal ones the first.
+    """Return the nearest of some vectors of length 1, the nearest first; among equals the first one comes first.
 
     Args:
         queries: Shape (m, features).
         known: Shape (n, features).
-        count: How many of each at most.
+        count: The largest number of neighbours of each.
 
     Returns:
-        Their places among `known` and their distances, one less the cosine, shape (m, min(count, n)) each.
+        Their places among `known` and their distances, one minus the cosine, shape (m, min(count, n)) each.
     """
     cosines = queries @ known.T
     order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]

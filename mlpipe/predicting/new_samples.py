@@ -21,8 +21,8 @@ class Used:
     Attributes:
         record: Its record.
         weight: Its weight, all weights summing to one.
-        recipe: How it was trained.
-        preprocessing: What happened to the samples before it saw them.
+        recipe: The recipe that it was trained with.
+        preprocessing: The preprocessing of its samples.
     """
 
     record: ModelRecord
@@ -36,15 +36,15 @@ class NewSamples:
     """The files of new samples, and their places.
 
     Attributes:
-        source: Where they were said to be.
+        source: Their location as the user gave it.
         pivot: The task that the models were trained on.
         task: The new samples.
         models: The models.
         rows: Their rows.
         unreadable: Reasons by sample.
-        deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
-        data_dir: Where it is remembered how large images are.
-        after: Told the number of a sample, counted from 1, before it is written; raising in it ends all.
+        deploy_prior: The prevalence of the samples; `estimate`: estimated from them; None: nothing is moved.
+        data_dir: The folder in which the sizes of images are cached.
+        after: Called with the number of a sample, counted from 1, before it is written; raising in it stops.
     """
 
     source: str
@@ -70,9 +70,9 @@ class NewSamples:
 
     @property
     def are_arrays(self) -> bool:
-        """Whether they are arrays in files, one by one."""
+        """Whether the samples are arrays, one per file."""
         return sources.open(self.task).has_arrays
 
     def sample_title(self, name: str) -> str:
-        """A sample's name as a person knows it."""
+        """Return a sample's name as it is shown to the user."""
         return sources.open(self.task).title(name)

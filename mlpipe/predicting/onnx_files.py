@@ -1,4 +1,4 @@
-"""What an exported ONNX file holds: facts about itself, sealed with a checksum of the whole file, and no way to other files."""
+"""The content of an exported ONNX file: facts about itself, sealed with a checksum of the whole file, and no external files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mlpipe import files, limits, stored
 from mlpipe.data.preprocessing import Interpolation, Resize
 from mlpipe.errors import ProjectError, problem
 
-# The name in the file's metadata under which its facts lie as JSON.
+# The metadata key of the facts, as JSON.
 METADATA = "mlpipe"
 FORMAT = 1
-# What stands in place of the checksum while it is computed.
+# The placeholder of the checksum while it is computed.
 _NONE = "0" * 32
 _PLACE = re.compile(rb'"checksum": "([0-9a-f]{32})"')
-# Messages within messages by the numbers of their fields, as far as operators and tensors lie in them
+# Nested messages by their field numbers, as far as they can contain operators and tensors
 # (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto).
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -30,27 +30,27 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-# The fields of a tensor that say where else its numbers lie, the name of a node's operator, and those that repeat a part until it
-# says itself that it is done; a Scan ends with the rows that it is given.
+# The fields of a tensor that refer to external data, the name of a node's operator, and the operators that repeat a subgraph
+# until it ends the loop itself; a Scan ends with its input rows.
 _ELSEWHERE = {("tensor", 13), ("tensor", 14)}
 _OPERATOR = ("node", 4)
 _LOOPS = {b"Loop", b"BeamSearch", b"GreedySearch", b"Sampling", b"WhisperBeamSearch"}
-# The fields of a node and of a function that say which operator it is: its domain, its name and which of several of the name.
+# The fields of a node and of a function that identify an operator: its domain, its name and its overload.
 _NAMES: Mapping[str, tuple[int, ...]] = {"node": (7, 4, 8), "function": (10, 1, 13)}
 _Name = tuple[bytes, ...]
-# Bytes of the kinds of fields that have a fixed size.
+# Bytes of the field types of fixed size.
 _FIXED = {1: 8, 5: 4}
 
 
 class _Named(TypedDict):
-    """What every format says."""
+    """Facts that every format has."""
 
     format: int
     version: str
 
 
 class Facts(TypedDict):
-    """What a file says of itself, see `mlpipe.running.exported_facts`."""
+    """Facts of a file about itself, see `mlpipe.running.exported_facts`."""
 
     format: int
     version: str
@@ -85,15 +85,15 @@ class Facts(TypedDict):
 
 
 def text(facts: Mapping[str, Any]) -> str:
-    """Facts as they go into a file's metadata, with a place for the checksum."""
+    """Return facts as text for a file's metadata, with a placeholder for the checksum."""
     return files.json_text({**facts, "checksum": _NONE}).strip()
 
 
 def seal(path: Path) -> None:
-    """Put the checksum of a file, which holds facts as `text` wrote them, into its place.
+    """Replace the placeholder in a file, whose facts `text` wrote, by the file's checksum.
 
     Raises:
-        ValueError: When it has no such place, or several.
+        ValueError: When it has no placeholder, or several.
     """
     content = path.read_bytes()
     with path.open("r+b") as handle:
@@ -102,7 +102,7 @@ def seal(path: Path) -> None:
 
 
 def read(path: Path) -> bytes:
-    """The content of a sealed file.
+    """Return the content of a sealed file.
 
     Raises:
         ProjectError: When it cannot be read, was not sealed, or was changed since.
@@ -122,10 +122,10 @@ def read(path: Path) -> bytes:
 
 
 def checked(plain: str, path: Path) -> dict[str, Any]:
-    """The facts of a file from their text.
+    """Parse the facts of a file.
 
     Args:
-        plain: What its metadata hold.
+        plain: The text in its metadata.
         path: The file, for the sentence.
 
     Raises:
@@ -146,16 +146,16 @@ def checked(plain: str, path: Path) -> dict[str, Any]:
 
 
 def require_bounded(content: bytes, path: Path) -> None:
-    """Refuse a model that reads other files or repeats parts of itself, before anything of it is loaded.
+    """Refuse a model that reads other files or contains loops, before any of it is loaded.
 
     Args:
-        content: The file's, as `read` gives it.
+        content: The content of the file, as `read` returns it.
         path: The file, for the sentence.
 
     Raises:
-        ProjectError: When it names data in other files, has an operator that loops, or is damaged.
+        ProjectError: When it refers to external data, has an operator that loops, or is damaged.
     """
-    # Of the graph, and of each function of the file, how often each operator stands in it.
+    # How often each operator occurs in the graph, and in each function of the file.
     calls, names = [Counter[_Name]()], dict[_Name, int]()
     waiting: list[tuple[str, memoryview, int]] = [("model", memoryview(content), 0)]
     try:
@@ -189,10 +189,10 @@ def require_bounded(content: bytes, path: Path) -> None:
 
 
 def _nodes(owner: int, calls: Sequence[Mapping[_Name, int]], names: Mapping[_Name, int], known: dict[int, int]) -> int:
-    """How many operators a graph or function has when its functions are written out, as whoever opens it does.
+    """Return the number of operators of a graph or function with all functions inlined, as a runtime inlines them.
 
     Raises:
-        RecursionError: When they are nested without end.
+        RecursionError: When functions call themselves.
     """
     if owner not in known:
         inner = {name: _nodes(names[name], calls, names, known) if name in names else 1 for name in calls[owner]}
@@ -201,11 +201,11 @@ def _nodes(owner: int, calls: Sequence[Mapping[_Name, int]], names: Mapping[_Nam
 
 
 def _fields(part: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Number and value of each field of a message (https://protobuf.dev/programming-guides/encoding).
+    """Yield number and value of each field of a message (https://protobuf.dev/programming-guides/encoding).
 
     Raises:
-        ValueError: When a field leads beyond the message, or is of a kind that ONNX does not use.
-        IndexError: When it ends in the middle of a field.
+        ValueError: When a field extends beyond the message, or is of a type that ONNX does not use.
+        IndexError: When the message ends in the middle of a field.
     """
     place = 0
     while place < len(part):
@@ -228,7 +228,7 @@ def _fields(part: memoryview) -> Iterator[tuple[int, memoryview | int]]:
 
 
 def _number(part: memoryview, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, and the place behind it."""
+    """Return a varint (7 bits per byte), and the place after it."""
     number = 0
     for shift in range(0, 70, 7):
         byte = part[place]
@@ -247,7 +247,7 @@ def _place(content: bytes) -> tuple[int, int]:
 
 
 def _digest(content: bytes) -> str:
-    """The hash of a file with zeros in place of the checksum."""
+    """Return the hash of a file with zeros in place of the checksum."""
     start, end = _place(content)
     state = hashlib.blake2b(content[:start], digest_size=16)
     state.update(_NONE.encode("ascii"))

@@ -1,7 +1,7 @@
-"""Calibration and mixture of what networks give as tensors, for files that are applied without this program.
+"""Calibration and mixture of networks' outputs as tensors, for exported files.
 
-The same as `mlpipe.post.calibration.values` and `combine` of `mlpipe.kinds.*.post`, which are for arrays; in double precision.
-Only operations are used that ONNX has too.
+The same as `mlpipe.post.calibration.values` and `combine` of `mlpipe.kinds.*.post`, which work on arrays; in double precision.
+Only operations that ONNX has are used.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch.nn import functional
 from mlpipe.predicting import parity, resizing
 from mlpipe.predicting.parity import Array, Difference
 
-# Logits, shape (n, outputs), to logits alike.
+# A function from logits to logits, shape (n, outputs).
 Change = Callable[[Tensor], Tensor]
 
 
 class Tensors(Protocol):
-    """What happens to the outputs of networks of a kind.
+    """The operations on the outputs of networks of a kind.
 
     Attributes:
-        OUTPUTS: The names of what a file gives: `values`, and `logits` where there are some.
-        OPERATORS: Operators of PyTorch that are not ONNX's, and what writes each in these.
-        DECOMPOSITIONS: Operators that PyTorch does not have by itself, and each as a function of what it has.
-        EXACT_END: Whether the last layers of a network compute with floats where the others do with whole numbers.
+        OUTPUTS: The names of a file's outputs: `values`, and `logits` if there are some.
+        OPERATORS: Operators of PyTorch that ONNX lacks, and the function that writes each in operators of ONNX.
+        DECOMPOSITIONS: Operators that PyTorch lacks, and each as a function of PyTorch's own operators.
+        EXACT_END: Whether the last layers stay in floating point when the other layers are quantized.
     """
 
     OUTPUTS: tuple[str, ...]
@@ -37,38 +37,38 @@ class Tensors(Protocol):
     EXACT_END: bool
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
-        """A network's outputs for samples of a size, which it was shown in another: rows stay, places are moved."""
+        """Return outputs for samples of a size from those for the network's input size: rows stay, places are mapped."""
         ...
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Outputs after a stored calibration."""
+        """Return a function that applies a stored calibration."""
         ...
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """The weighted mean of `logits` or of `probabilities`, of one shape each."""
+        """Return the weighted mean of `logits` or of `probabilities`, of one shape each."""
         ...
 
     def values(self, rows: Tensor) -> Tensor:
-        """Probabilities or numbers."""
+        """Return probabilities or numbers."""
         ...
 
     def difference(
         self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
-        """How far the values of a file lie from those of the models.
+        """Compare the values of a file with those of the models.
 
         Args:
-            references: The models' of each sample.
-            outputs: The file's.
+            references: The models' values of each sample.
+            outputs: The file's values.
             sides: The longest side of each sample in pixels.
-            least: The score of each class that keeps a row, where a sample has several.
-            limit: How far they may lie apart.
+            least: The score threshold of each class, where a sample has several rows.
+            limit: The largest allowed difference.
         """
         ...
 
 
 class _Values:
-    """A sample has one row, or places: values are compared by numbers."""
+    """Samples have one row, or maps: values are compared number by number."""
 
     OPERATORS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
     DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = MappingProxyType({})
@@ -77,38 +77,38 @@ class _Values:
     def difference(
         self, references: Sequence[Array], outputs: Sequence[Array], sides: Sequence[int], least: Array, limit: float
     ) -> Difference:
-        """By numbers, see `mlpipe.predicting.parity.values_difference`."""
+        """Compare number by number, see `mlpipe.predicting.parity.values_difference`."""
         return parity.values_difference(references, outputs, limit)
 
 
 class _Rows(_Values):
-    """Outputs are rows, which have no places."""
+    """Outputs are rows, without places."""
 
     OUTPUTS: tuple[str, ...] = ("values", "logits")
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
-        """Rows in double precision."""
+        """Return rows in double precision."""
         return outputs.double()
 
 
 class Classes(_Rows):
-    """Rows are logits of classes of which one is true."""
+    """Rows are logits of classes, of which one is true."""
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Log-probabilities after a calibration that `mlpipe.post.calibration.values.Calibration` stored."""
+        """Return log-probabilities after a stored `mlpipe.post.calibration.values.Calibration`."""
         known = plain["parameters"]
         unit = float(known.get("unit", 1.0))
         change = _change(known, int(plain["rows"]))
         return lambda rows: change(functional.log_softmax(rows * unit, 1))
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Log-probabilities."""
+        """Return mixed log-probabilities."""
         if mixing == "logits":
             return functional.log_softmax(_sum(parts, weights), 1)
         return _log_mean([functional.log_softmax(logits, 1) for logits in parts], weights)
 
     def values(self, rows: Tensor) -> Tensor:
-        """Probabilities of classes."""
+        """Return the probabilities of classes."""
         return functional.softmax(rows, 1)
 
 
@@ -116,7 +116,7 @@ class Labels(_Rows):
     """Rows are log-odds of labels that hold or not."""
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Log-odds after a calibration that `mlpipe.post.calibration.labels.LabelCalibration` stored."""
+        """Return log-odds after a stored `mlpipe.post.calibration.labels.LabelCalibration`."""
         of_classes = Classes()
         changes = [
             None if calibration is None else of_classes.calibrated(calibration) for calibration in plain["labels"]
@@ -135,14 +135,14 @@ class Labels(_Rows):
         return change
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Log-odds."""
+        """Return mixed log-odds."""
         if mixing == "logits":
             return _sum(parts, weights)
         yes = _log_mean([functional.logsigmoid(logits) for logits in parts], weights)
         return yes - _log_mean([functional.logsigmoid(-logits) for logits in parts], weights)
 
     def values(self, rows: Tensor) -> Tensor:
-        """Probabilities of labels."""
+        """Return the probabilities of labels."""
         return torch.sigmoid(rows)
 
 
@@ -154,19 +154,19 @@ class Numbers(_Rows):
         return lambda rows: rows
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Their mean."""
+        """Return their mean."""
         return _sum(parts, weights)
 
     def values(self, rows: Tensor) -> Tensor:
-        """The numbers."""
+        """Return the numbers."""
         return rows
 
 
 class Maps(_Values):
-    """Outputs are values of every place, shape (n, outputs, height, width), of which means are taken in the samples' size.
+    """Outputs are maps, shape (n, outputs, height, width), which are averaged in the samples' size.
 
     Args:
-        activation: The outputs to what they mean: probabilities or numbers.
+        activation: From outputs to probabilities or numbers.
     """
 
     OUTPUTS: tuple[str, ...] = ("values",)
@@ -175,32 +175,32 @@ class Maps(_Values):
         self._meaning = activation
 
     def placed(self, outputs: Tensor, size: tuple[Any, ...], input_size: tuple[Any, ...]) -> Tensor:
-        """Probabilities or numbers in the size of the samples."""
+        """Return probabilities or numbers in the size of the samples."""
         values = self._meaning(outputs.float())
         if size == input_size:
             return values
         return resizing.resized(values, *size)
 
     def calibrated(self, plain: Mapping[str, Any]) -> Change:
-        """Values of places are not calibrated."""
+        """Maps are not calibrated."""
         return lambda values: values
 
     def combine(self, parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-        """Their mean."""
+        """Return their mean."""
         return _sum(parts, weights)
 
     def values(self, rows: Tensor) -> Tensor:
-        """The values of each place, outputs last."""
+        """Return the values of each place, outputs last."""
         return rows.movedim(1, -1)
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Probabilities of the classes of every place."""
+    """Return the class probabilities of every place."""
     return functional.softmax(logits, 1)
 
 
 def numbers(values: Tensor) -> Tensor:
-    """Numbers, which mean themselves."""
+    """Return numbers unchanged."""
     return values
 
 
@@ -212,7 +212,7 @@ def _sum(parts: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def _log_mean(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """The logarithm of the weighted mean of what `logs` are logarithms of."""
+    """Return the logarithm of the weighted mean of exp(logs)."""
     used = [
         values + torch.log(torch.tensor(weight, dtype=values.dtype))
         for values, weight in zip(logs, weights, strict=True)
@@ -222,7 +222,7 @@ def _log_mean(logs: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def _change(known: Mapping[str, Any], rows: int) -> Change:
-    """Log-probabilities after one of the calibrations, by its parameters."""
+    """Return a function that applies a calibration to log-probabilities, by its parameters."""
     if "curves" in known:
         return _beta(known)
     if "knots" in known:
@@ -252,7 +252,7 @@ def _beta(known: Mapping[str, Any]) -> Change:
 
 
 def _normalised(curves: Sequence[Change], rows: int) -> Change:
-    """One curve for each class; no share is below half a row's, since less cannot be told from zero."""
+    """Apply one curve per class and normalise; shares below half a row count as half a row, being no different from zero."""
 
     def change(scores: Tensor) -> Tensor:
         chances = scores.exp()
@@ -263,7 +263,7 @@ def _normalised(curves: Sequence[Change], rows: int) -> Change:
 
 
 def _isotonic(knots: Tensor, values: Tensor) -> Change:
-    """Linear between knots, constant outside of them."""
+    """Return a curve that is linear between knots and constant outside of them."""
 
     def change(scores: Tensor) -> Tensor:
         if len(knots) == 1:
@@ -277,7 +277,7 @@ def _isotonic(knots: Tensor, values: Tensor) -> Change:
 
 
 def _histogram(edges: Tensor, values: Tensor) -> Change:
-    """The value of the bin; a score on an edge belongs to the bin below."""
+    """Return a curve with the value of the bin; a score on an edge belongs to the bin below."""
     return lambda scores: values[(scores[:, None] > edges[None]).sum(1)]
 
 

@@ -1,9 +1,9 @@
-"""How far what a file gives for some images lies from what the models give that it was made of.
+"""The difference between the outputs of an exported file and those of the models that it was made from.
 
-One rule says which decisions may differ, whatever is predicted: each predicted value of a comparison may move by the limit.
-So two of them, such as the probabilities of two classes, may change places where they are nearer than twice the limit; a
-predicted value and a fixed number, such as the score of a box and its threshold, where they are nearer than the limit. Where
-all values lie within the limit no other decision differs.
+One rule determines which decisions may differ, for all kinds: each predicted value of a comparison may move by the limit.
+So two predicted values, such as the probabilities of two classes, may swap if they are nearer than twice the limit; a
+predicted value and a fixed number, such as the score of a box and its threshold, if they are nearer than the limit. If
+all values lie within the limit, no other decision differs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the file's values lie from this program's.
+    """The difference between the file's values and this program's.
 
     Attributes:
-        largest: The largest difference of a probability, or of a number as a share of the spread of numbers; of boxes that are
-            there twice that of a score, or of a corner as a share of the longer side of the image.
-        decided: Images, or pixels, whose likeliest class is another one, though its probability leads by more than twice the
-            limit; or boxes with a score that keeps them, by more than the limit, which only one of the two has.
-        images: How many images were compared.
-        alone: The share of boxes that only one of the two has.
+        largest: The largest difference of a probability, or of a number as a share of the spread of numbers; for boxes
+            in both outputs that of a score, or of a corner as a share of the longer side of the image.
+        decided: Images, or pixels, whose most probable class differs although its probability leads by more than twice the
+            limit; or boxes in only one of the outputs whose score exceeds the threshold by more than the limit.
+        images: The number of compared images.
+        alone: The share of boxes that are in only one of the outputs.
     """
 
     largest: float
@@ -38,18 +38,18 @@ class Difference:
 
 
 def values_difference(references: Sequence[Array], outputs: Sequence[Array], limit: float) -> Difference:
-    """Over all images; what is predicted for places of images has a row for each place.
+    """Compare all images; maps have a row for each place.
 
     Args:
         references: The models' values of each image, shape (outputs,) or (height, width, outputs).
-        outputs: The file's.
-        limit: How far values may lie apart.
+        outputs: The file's values.
+        limit: The largest allowed difference.
     """
     spread = max(1.0, *(float(np.nanmax(np.abs(values), initial=0.0)) for values in references))
     largest, decided = 0.0, 0
     for reference, other in zip(references, outputs, strict=True):
         first, second = (part.reshape(-1, part.shape[-1]).astype(np.float64) for part in (reference, other))
-        # What no network saw is NaN in both; NaN in one alone is a difference, which the maximum of Python would leave out.
+        # Places that no network saw are NaN in both; NaN in one only is a difference, which Python's `max` would miss.
         apart = np.where(np.isnan(first) & np.isnan(second), 0.0, np.abs(first - second) / spread)
         largest = float(np.maximum(largest, apart.max()))
         if first.shape[1] > 1:

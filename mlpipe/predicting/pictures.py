@@ -1,4 +1,4 @@
-"""Prediction files of new samples, one for each: the mean over models of every place, in the samples' own sizes."""
+"""Prediction files of new samples, one per sample: the mean over models of every place, in the samples' own sizes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger("mlpipe")
 
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
-# What says how high and wide what is written of an image is; None: as high and wide as the network gave it.
+# The size of a written image by its sample; None: the size of the network's output.
 Scaled = target_files.Scale | None
 
 
@@ -44,13 +44,13 @@ class Drawing:
         noun: What a file holds: `mask`, `image`.
         column: The column of the table that names it.
         columns: The further columns of the table.
-        ending: What files end in.
-        read: What a record predicts for a sample of a task and split, shape (*spatial, outputs).
-        draw: The mean over models, and where all of them saw the sample, to what is written and what the table says of it.
-        encode: What is written to the content of a file.
-        scale: The size of what is written in that of the samples; None: as the networks gave it.
-        meant: What a network gives for a sample, shape (outputs, *spatial), to what it means, shape (*spatial, outputs).
-        plain: What is written as an array for whoever asked; None: as it is.
+        ending: The ending of the files.
+        read: Reads a record's prediction of a sample of a task and split, shape (*spatial, outputs).
+        draw: From the mean over models, and where all of them saw the sample, to the file's content and its table cells.
+        encode: From what `draw` returned to the bytes of the file.
+        scale: The size of the output by that of the sample; None: the size of the network's output.
+        meant: From a network's outputs for a sample, shape (outputs, *spatial), to their meaning, shape (*spatial, outputs).
+        plain: Converts the output to the array that is returned to the caller; None: unchanged.
     """
 
     noun: str
@@ -66,14 +66,14 @@ class Drawing:
 
 
 def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
-    """Write a file for each sample and a table of what is in them.
+    """Write a file for each sample, and a table of them.
 
     Args:
         new: The samples and the models.
         drawing: How predictions become files.
 
     Returns:
-        What was done, for machines.
+        The facts for machine-readable output.
 
     Raises:
         ProjectError: When a record's maps are missing or damaged, or no model saw a pixel of a sample.
@@ -101,11 +101,11 @@ def write(new: NewSamples, drawing: Drawing) -> dict[str, Any]:
 
 
 def shown(new: InHand, drawing: Drawing) -> Shown:
-    """What models give for every place of samples at hand, in the samples' own sizes.
+    """Return the mixed maps of samples in memory, in the samples' own sizes.
 
     Args:
         new: The samples and the models.
-        drawing: What is drawn of it, and what is told.
+        drawing: How predictions become arrays and cells.
 
     Raises:
         ProjectError: When no model saw a pixel of a sample.
@@ -135,7 +135,7 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
 
 
 def no_level(key: str) -> str:
-    """The sentence that refuses another chance of a miss for what has a value in every place."""
+    """Return the sentence that refuses another probability of a miss for dense predictions."""
     return problem(key, "is for sets of classes and intervals of numbers, not for pixels", fix="leave it out")
 
 
@@ -157,24 +157,24 @@ def write_values(new: NewSamples) -> dict[str, Any]:
 
 
 def values_drawing(pivot: Task, models: Sequence[Used], *, as_array: bool, channels_first: bool = False) -> Drawing:
-    """How predicted values become arrays, or images of the targets' depth.
+    """Return how predicted values become arrays, or images of the targets' depth.
 
     Args:
         pivot: The task.
         models: The models.
-        as_array: Values as they are; else pixels.
-        channels_first: Of arrays: whether the channels come first.
+        as_array: Whether values stay as they are; else they become pixels.
+        channels_first: Whether the channels of arrays come first.
     """
     scale = scale_of(pivot, [model.recipe for model in models])
     columns, peak = ["mean", "unseen"], 65535 if _target_type(pivot) == "uint16" else 255
 
     def array(mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-        """In the layout of its sample; NaN where no model saw it."""
+        """Return the values in the layout of the sample; NaN where no model saw it."""
         values = np.where(mask[..., np.newaxis], mean, np.float32(np.nan))
         return np.moveaxis(values, -1, 0) if channels_first else values, _picture_cells(mean, mask)
 
     def image(mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-        """Black where no model saw it."""
+        """Return an image, black where no model saw the sample."""
         pixels = np.rint(np.clip(mean, 0, 1) * peak).astype(np.uint16 if peak > 255 else np.uint8)
         pixels[~mask] = 0
         return pixels, _picture_cells(mean, mask)
@@ -189,17 +189,17 @@ def _target_type(pivot: Task) -> str:
 
 
 def scale_of(pivot: Task, recipes: Iterable[Recipe]) -> Scaled:
-    """The size of predicted images in that of images; None where steps make images or targets of sizes of their own."""
+    """Return the size of predicted images by that of images; None if transforms change the sizes of images or targets."""
     steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
     is_apart = any(step.target == RESIZE and step.params.get("on", "both") != "both" for step in steps)
     return None if is_apart else target_files.scale_of(pivot)
 
 
 def step_problems(recipes: Iterable[Recipe]) -> list[str]:
-    """A sentence for each step after which a map's places, or values, are not those of the image.
+    """Return a sentence for each transform after which a map's places, or values, are not those of the image.
 
     Args:
-        recipes: How the models were trained.
+        recipes: The recipes of the models.
     """
     of_steps = [step for recipe in recipes for step in recipe.augmentations.cpu]
     steps = {step.target.rpartition(".")[2] for step in of_steps}
@@ -226,15 +226,15 @@ def _maps_file(new: NewSamples, model: Used) -> Path:
 def _restored_values(
     before: Preprocessing, values: Floats, size: tuple[int, ...], scale: Scaled
 ) -> tuple[Floats, Seen]:
-    """What a model gave for a sample of a size in the size that is written, and where it saw the sample."""
-    # Samples of other axes are never resized.
+    """Return a model's output for a sample of a size in the written size, and where the model saw the sample."""
+    # Samples with other axes are never resized.
     if scale is None or len(size) != 2:
         return values, np.ones(values.shape[:-1], np.bool_)
     return before.restored(values, round(size[0] * scale[0]), round(size[1] * scale[1]))
 
 
 def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
-    """A function from row to height and width of new images, or the spatial shape of arrays."""
+    """Return a function from row to height and width of new images, or the spatial shape of arrays."""
     base = sources.root(new.task)
     if base is None:
         pixels = sources.reader(new.task, new.task.channels)
@@ -245,7 +245,7 @@ def _sizes(new: NewSamples) -> Callable[[int], tuple[int, ...]]:
 
 
 def _mean(parts: Sequence[tuple[Floats, Seen, float]], file: str) -> tuple[Floats, Seen]:
-    """The mean of what several models give for a sample, and where all of them saw it.
+    """Return the mean of several models' outputs for a sample, and where all of them saw it.
 
     Raises:
         ProjectError: When no model saw a pixel of it.
@@ -267,7 +267,7 @@ def _picture_cells(mean: Floats, mask: Seen) -> dict[str, Any]:
 
 
 def _finish(new: NewSamples, drawing: Drawing, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Write the table, and say what was done."""
+    """Write the table, and return what was done."""
     file_count, models = sum(drawing.column in row for row in rows), len(new.models)
     files.write_text(new.table, files.csv_text(rows, ["image", drawing.column, *drawing.columns, "problem"]))
     failed = f"; {len(rows) - file_count} unreadable" if file_count < len(rows) else ""

@@ -1,4 +1,4 @@
-"""An ONNX file whose networks compute with whole numbers of 8 bit: onnxruntime's static quantization."""
+"""ONNX files whose networks compute with 8-bit integers, by onnxruntime's static quantization."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from mlpipe import files
 from mlpipe.data.decoding.images import Pixels
 from mlpipe.predicting import onnx_files
 
-# What is computed with whole numbers; calibration, mixture and resize are not.
+# The operators that are quantized; calibration, mixture and resize are not.
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
 def write_quantized(
     source: Path, target: Path, images: Sequence[Pixels], facts: dict[str, Any], *, exact_end: bool = False
 ) -> None:
-    """Write a file that computes with 8 bit, durably, with a checksum.
+    """Write a quantized (8-bit) file, durably, with a checksum.
 
-    Weights are quantized for each channel, what lies between layers by the range that it has for some images.
+    Weights are quantized per channel, activations by their range over some images.
 
     Args:
         source: The file that computes with floats.
         target: The new file.
-        images: Images as the file is given them.
-        facts: What the new file says of itself, see `onnx_files`.
-        exact_end: Whether layers after which no other layer comes compute with floats as before.
+        images: Images in the format of the file's input.
+        facts: The facts of the new file, see `onnx_files`.
+        exact_end: Whether layers without a later layer stay in floating point.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """Gives one image after another."""
+        """Yields one image after another."""
 
         def __init__(self) -> None:
             self._left: Iterator[Pixels] = iter(images)
 
         def get_next(self) -> dict[str, Any] | None:
-            """The next one; None after the last."""
+            """Return the next image; None after the last one."""
             image = next(self._left, None)
             return None if image is None else {"pixels": np.ascontiguousarray(image[np.newaxis])}
 
@@ -78,7 +78,7 @@ def write_quantized(
 
 
 def _in_double(model: Any) -> list[str]:
-    """Names of nodes that compute in double precision, as calibrations do."""
+    """Return the names of nodes that compute in double precision, as calibrations do."""
     import onnx
 
     double = {
@@ -91,10 +91,10 @@ def _in_double(model: Any) -> list[str]:
 
 
 def _last(model: Any) -> list[str]:
-    """Names of the layers whose outputs no other layer is given."""
+    """Return the names of the layers whose outputs reach no other layer."""
     double = set(_in_double(model))
     layers = [node for node in model.graph.node if node.op_type in _QUANTIZED and node.name not in double]
-    # Walked from the end, a node leads to a layer where something that it gives does.
+    # Walking back from the end, a node leads to a layer if one of its outputs does.
     leading = set[str]()
     names = []
     own = {node.name for node in layers}

@@ -1,4 +1,4 @@
-"""Predict with a stored fold: logits of any rows, written batch by batch."""
+"""Prediction with a stored fold: logits of any rows, written batch by batch."""
 
 from __future__ import annotations
 
@@ -55,20 +55,20 @@ def predict(
     should_stop: Callable[[], bool] = lambda: False,
     co_tasks: Sequence[Mapping[str, Any]] = (),
 ) -> int:
-    """Write the logits of all wanted rows to one Parquet file; never more than a few thousand rows in memory.
+    """Write the logits of all requested rows to one Parquet file, with at most a few thousand rows in memory.
 
     Args:
-        recipe: The recipe that the weights were trained with; its `tta` says what each image is predicted from.
+        recipe: The recipe that the weights were trained with; its `tta` gives the augmented views of each image.
         weights: The file of weights.
         fold: The fold's number, for the rows.
         requests: What to predict; empty row sets are skipped.
         out: The file to write.
         num_workers: Loader processes.
-        should_stop: Asked after every batch.
-        co_tasks: What the record says of tasks that were learned with it.
+        should_stop: Called after every batch; returns whether to stop.
+        co_tasks: The co-tasks in the record.
 
     Returns:
-        How many rows were written.
+        The number of rows that were written.
 
     Raises:
         ProjectError: When the weights are missing or do not fit the recipe.
@@ -106,7 +106,7 @@ def predict(
 
 
 class _ModelOfTask:
-    """A record's model for the task that was asked for last: validation and test rows of one task have the same."""
+    """Caches a record's model for the last task, because validation and test rows of one task use the same model."""
 
     def __init__(self, recipe: Recipe, weights: Path, co_tasks: Sequence[Mapping[str, Any]]) -> None:
         self._recipe, self._weights, self._co_tasks = recipe, weights, co_tasks
@@ -114,7 +114,7 @@ class _ModelOfTask:
         self._model: Model | None = None
 
     def model(self, task: Task, pack: Pack) -> Model:
-        """The model for the samples of a task."""
+        """Return the model for the samples of a task."""
         if (
             self._model is None
             or self._task_and_pack is None
@@ -127,7 +127,7 @@ class _ModelOfTask:
 
 
 def _inputs(recipe: Recipe, model: Model, rows: RowsToPredict, should_stop: Callable[[], bool]) -> Pack:
-    """The images of some rows, or their features: a frozen backbone has seen most of them when the head was fitted."""
+    """Return the images of some rows, or their features, mostly cached since a frozen backbone's head was fitted."""
 
     def stop() -> None:
         if should_stop():

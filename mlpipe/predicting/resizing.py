@@ -1,10 +1,10 @@
-"""Pillow's antialiased resize, and OpenCV's linear one, as operations of tensors, for files that take images of any size.
+"""Pillow's antialiased resize, and OpenCV's linear one, as tensor operations, for files that take images of any size.
 
-A resize is two passes, across and down, each a product with a matrix of weights (Pillow's `src/libImaging/Resample.c` says
-which). Of 8 bit a weight is a whole number of 2^-22, so that sums are exact in double precision, and each pass gives whole
-numbers again; of floats each pass gives single precision. OpenCV's weighs the four nearest pixels with whole numbers of 2^-11
-(its `modules/imgproc/src/resize.cpp`). Both are equal in every bit of 8-bit images. Only operations are used that ONNX has, and
-none asks how large an image is while a graph is exported.
+A resize is two passes, across and down, each a product with a matrix of weights (see Pillow's
+`src/libImaging/Resample.c`). For 8 bits a weight is a whole number of 2^-22, so that sums are exact in double precision, and
+each pass returns whole numbers again; for floats each pass returns single precision. OpenCV weighs the four nearest pixels with
+whole numbers of 2^-11 (its `modules/imgproc/src/resize.cpp`). Both are bit-exact for 8-bit images. Only operations that ONNX
+has are used, and none depends on the size of an image while a graph is exported.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import PIL
 import torch
 from torch import Tensor
 
-# Weights of images of 8 bit have so many bits behind the point.
+# Fractional bits of the weights for 8-bit images.
 _ONE = 2.0**22
-# Pillow changes the height first where that leaves much less, from version 13 on.
+# From version 13 on, Pillow resizes the height first if that reduces the data much more.
 _PILLOW, _DOWN_FIRST = int(PIL.__version__.partition(".")[0]), 13
 
 
@@ -32,7 +32,7 @@ def _triangle(places: Tensor) -> Tensor:
 
 
 def _cubic(places: Tensor) -> Tensor:
-    """Keys 1981, with -0.5 for its parameter."""
+    """Keys 1981, with the parameter -0.5."""
     far = places.abs()
     inner = (1.5 * far - 2.5) * far * far + 1
     outer = (((far - 5) * far + 8) * far - 4) * -0.5
@@ -48,7 +48,7 @@ def _sinc(places: Tensor) -> Tensor:
     return torch.where(places == 0, 1.0, turned.sin() / turned)
 
 
-# Each filter, and how far it reaches in pixels of the larger of both images.
+# Each filter, and its support in pixels of the larger of both images.
 FILTERS: Mapping[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "box": (_box, 0.5),
     "bilinear": (_triangle, 1.0),
@@ -59,16 +59,16 @@ FILTERS: Mapping[str, tuple[Callable[[Tensor], Tensor], float]] = {
 
 # OpenCV's filter, whose support does not grow with the reduction.
 LINEAR = "linear"
-# Its weights of images of 8 bit have so many bits behind the point, and what is summed across loses so many.
+# Fractional bits of its weights for 8-bit images, and the bits that are dropped after summing across.
 _OF_LINEAR, _LOST = 2.0**11, 2.0**4
 
 
 def weights(before: Any, after: Any, name: str) -> Tensor:
-    """What each old pixel counts in each new one, along one side.
+    """Return the weight of each old pixel in each new one, along one side.
 
     Args:
-        before: How many pixels there are.
-        after: How many there are to be.
+        before: The number of old pixels.
+        after: The number of new pixels.
         name: One of `FILTERS`.
 
     Returns:
@@ -81,12 +81,12 @@ def weights(before: Any, after: Any, name: str) -> Tensor:
     centre, reach = (new[:, None] + 0.5) * scale, support * reduction
     inside = (old >= torch.floor(centre - reach + 0.5)) & (old < torch.floor(centre + reach + 0.5))
     matrix = torch.where(inside, shape((old - centre + 0.5) * (1 / reduction)), 0.0)
-    # Summed from the first to the last, as Pillow does it.
+    # Summed from the first to the last, as in Pillow.
     return matrix / matrix.cumsum(1)[:, -1:]
 
 
 def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Tensor:
-    """Images as Pillow resizes them: whole numbers of those of 8 bit, of others what it makes of floats.
+    """Return images as Pillow resizes them: whole numbers for 8-bit images, floats for others.
 
     Args:
         images: Shape (n, channels, height, width), uint8, or else numbers of any type.
@@ -105,7 +105,7 @@ def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Ten
     if images.dtype == torch.uint8:
         across, down, ended = _as_whole(across), _as_whole(down), _as_byte
 
-    # Values are in double precision only while they are summed, for large images take much memory.
+    # Values are in double precision only while they are summed, because large images take much memory.
     def across_first(values: Tensor, across: Tensor, down: Tensor) -> Tensor:
         return ended(torch.matmul(down, ended(torch.matmul(values.double(), across.mT)).double()))
 
@@ -117,13 +117,13 @@ def resized(images: Tensor, high: Any, wide: Any, name: str = "bilinear") -> Ten
         is_first = height - high > torch.sym_max(0, 2 * (width - wide))
     if isinstance(is_first, bool):
         return (down_first if is_first else across_first)(images, across, down)
-    # An exported graph is for images of all sizes.
+    # An exported graph must work for images of all sizes.
     chosen: Tensor = torch.cond(is_first, down_first, across_first, (images, across, down))
     return chosen
 
 
 def _as_whole(weights: Tensor) -> Tensor:
-    """Weights as whole numbers of 2^-22, halves away from zero."""
+    """Round weights to whole numbers of 2^-22, halves away from zero."""
     parts = weights * _ONE
     return torch.where(parts < 0, torch.ceil(parts - 0.5), torch.floor(parts + 0.5))
 
@@ -137,7 +137,7 @@ def _as_float(sums: Tensor) -> Tensor:
 
 
 class _Neighbours(NamedTuple):
-    """The two old pixels on whose middles a new one lies between, along one side, and what each counts; shape (after,) each."""
+    """The two old pixels whose centres enclose a new one, along one side, and their weights; shape (after,) each."""
 
     first: Tensor
     second: Tensor
@@ -156,7 +156,7 @@ def _neighbours(before: Any, after: Any) -> _Neighbours:
 
 
 def _linear(images: Tensor, down: _Neighbours, across: _Neighbours) -> Tensor:
-    """OpenCV's linear resize: sums of 8 bit are whole numbers that lose their last bits twice, others single precision."""
+    """OpenCV's linear resize: 8-bit sums are whole numbers whose last bits are dropped twice, other sums single precision."""
     is_byte = images.dtype == torch.uint8
     values = images.double() if is_byte else images.float()
     if is_byte:

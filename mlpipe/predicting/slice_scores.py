@@ -1,4 +1,4 @@
-"""Loss and metrics of slices against class numbers, measured while predictions are made: no map is kept."""
+"""Loss and metrics of slices against class numbers, computed during prediction so that no map is kept."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from mlpipe.learn import monitoring
 from mlpipe.learn.losses.labels import Labels
 from mlpipe.predicting.evaluation import MapSums
 
-# What a probability is at least, so that it has a logarithm.
+# The least probability, so that it has a logarithm.
 _LEAST = torch.finfo(torch.float32).tiny
 
 
 class Judge:
-    """Compares predictions of slices with class numbers of the same places, a few numbers for each slice being kept.
+    """Compares predictions of slices with class numbers of the same places, and keeps a few numbers per slice.
 
-    As in the evaluation of a task, the loss is the mean of the batches', each with as much weight as it has slices, and
-    a place that several slices are of counts in each of them; padding counts nowhere.
+    As in the evaluation of a task, the loss is the mean of the batches' losses, weighted by the number of slices. A place
+    that several slices cover counts in each of them; padding never counts.
 
     Args:
-        recipe: Its loss and metrics.
+        recipe: The recipe with the loss and metrics.
         targets: The class numbers.
         values: Which value is which class.
-        masks: What is known of the class numbers of each slice.
-        activation: What the network ends in: `softmax`, `logsoftmax`, `sigmoid` with a single map, or nothing of these.
+        masks: The known class numbers of each slice.
+        activation: The network's last activation: `softmax`, `logsoftmax`, `sigmoid` with a single map, or none of these.
     """
 
     def __init__(self, recipe: Recipe, targets: Volume, values: Values, masks: Sequence[Mask], activation: str) -> None:
@@ -50,20 +50,20 @@ class Judge:
         self._sums = MapSums(sliced_volumes.KIND, loss, names)
 
     def add(self, grid: Grid, first: int, outputs: npt.NDArray[np.float32]) -> None:
-        """Compare slices that follow each other.
+        """Compare consecutive slices.
 
         Args:
             grid: All slices of their set.
             first: The first of them.
-            outputs: What the network gives, shape (slices, maps, *seen).
+            outputs: The network's outputs, shape (slices, maps, *seen).
         """
         target = torch.from_numpy(np.stack([self._classes(grid, first + place) for place in range(len(outputs))]))
         logits = as_logits(torch.from_numpy(outputs), self._activation)
-        # Losses are of planes; a volume's are as good as one long plane.
+        # Losses take planes; a volume is equivalent to one long plane.
         self._sums.add(logits.reshape(*logits.shape[:3], -1), target.reshape(*target.shape[:2], -1))
 
     def scores(self) -> dict[str, float]:
-        """The loss and the metrics; empty where no place counts."""
+        """Return the loss and the metrics; empty where no place counts."""
         return self._sums.scores()
 
     def _classes(self, grid: Grid, index: int) -> npt.NDArray[np.uint8]:
@@ -84,19 +84,19 @@ def judge(
     values: Sequence[int] | None = None,
     ignore_index: int | None = None,
 ) -> Judge:
-    """A judge that compares predictions of slices with class numbers of a file.
+    """Return a judge that compares predictions of slices with class numbers of a file.
 
     Args:
-        place: Where the class numbers lie.
+        place: The location of the class numbers.
         recipe: The loss and the metrics.
         grids: The slices of each set.
         classes: The names of the classes.
-        activation: What the network ends in.
+        activation: The network's last activation.
         values: The value of each class; None: 0, 1, 2, ...
-        ignore_index: The value of places that count nowhere.
+        ignore_index: The value of ignored places.
 
     Raises:
-        DataError: When they have another shape than the volume, or hold what is no class.
+        DataError: When they have another shape than the volume, or contain a value that is no class.
     """
     shape, volume = grids[0].shape, place.open()
     if wrong := sliced_volumes.shape_problems(volume, len(shape), place.key, shape):
@@ -111,11 +111,11 @@ def judge(
 
 
 def as_logits(outputs: Tensor, activation: str) -> Tensor:
-    """Logits of the same probabilities; of a single sigmoid those of two classes.
+    """Return logits of the same probabilities; for a single sigmoid those of two classes.
 
     Args:
         outputs: Shape (n, maps, ...).
-        activation: As of `Judge`.
+        activation: As for `Judge`.
     """
     outputs = outputs.float()
     if activation == "sigmoid":
@@ -124,14 +124,14 @@ def as_logits(outputs: Tensor, activation: str) -> Tensor:
 
 
 def classes_given(maps: int, activation: str) -> int:
-    """How many classes a network tells apart.
+    """Return the number of classes of a network.
 
     Args:
-        maps: How many maps it gives.
-        activation: As of `Judge`.
+        maps: The number of its output maps.
+        activation: As for `Judge`.
 
     Raises:
-        ConfigError: When its maps are not of classes of which a place has one.
+        ConfigError: When its maps are not mutually exclusive classes.
     """
     if activation == "sigmoid" and maps == 1:
         return 2

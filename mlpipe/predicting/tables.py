@@ -19,18 +19,18 @@ from mlpipe.predicting.new_samples import NewSamples
 
 log = logging.getLogger("mlpipe")
 
-# The names of outputs, calibrated outputs (n, outputs) and what was decided to the cells of each sample.
+# From names of outputs, calibrated outputs (n, outputs) and decisions to the cells of each sample.
 Columns = Callable[[Sequence[str], Array, Mapping[str, Any]], list[Cells]]
 
 
-# What tables and answers of a server say of each sample beside its numbers.
+# The columns of each sample beside its numbers, in tables and in answers of a server.
 _BESIDE_NUMBERS = ("image", "problem", "heat_map", "explained")
 
 
 def number_columns(names: Sequence[str]) -> list[tuple[str, str, str]]:
-    """The columns of each number: its value, and the ends of its interval.
+    """Return the columns of each number: its value, and the ends of its interval.
 
-    They bear its name, as `age`, `age low` and `age high`, or `value(image)`, ... where another column has such a name.
+    They are named `age`, `age low` and `age high`, or `value(image)`, ... if another column has such a name.
 
     Args:
         names: The names of the numbers.
@@ -47,13 +47,13 @@ def number_columns(names: Sequence[str]) -> list[tuple[str, str, str]]:
 
 @dataclass(frozen=True)
 class Table:
-    """The table of a kind whose samples have a row each.
+    """The table of a kind with one row per sample.
 
     Attributes:
         columns: The cells of each sample, numbers with all their digits.
-        values: Calibrated outputs, shape (n, outputs), to what they mean: probabilities or numbers.
-        summary: What is said of readable rows in the log.
-        mixing: What the mean over models is of; None: as an ensemble says, else `probabilities`.
+        values: From calibrated outputs, shape (n, outputs), to probabilities or numbers.
+        summary: A summary of readable rows for the log.
+        mixing: What is averaged over models; None: as an ensemble says, else `probabilities`.
         of_classes: Whether outputs are classes, whose prevalence can be moved.
     """
 
@@ -66,15 +66,15 @@ class Table:
     def made(
         self, rows: NewRows, deploy_prior: str | list[float] | None, found: dict[str, Any]
     ) -> tuple[Rows, list[Cells]]:
-        """The mixture of what models predict, moved to a prevalence and decided, and its cells.
+        """Mix the models' predictions, move them to a prevalence and decide; return the rows and their cells.
 
         Args:
-            rows: What the models predict.
-            deploy_prior: The prevalence; `estimate`: by the samples themselves; None: nothing is moved.
-            found: Gets the prevalence, for machines.
+            rows: The models' predictions.
+            deploy_prior: The prevalence; `estimate`: estimated from the samples; None: nothing is moved.
+            found: Gets the prevalence, for machine-readable output.
 
         Raises:
-            ConfigError: When a prevalence was asked for and outputs are no classes.
+            ConfigError: When a prevalence was requested and outputs are no classes.
         """
         mixed, moved_to = rows.mixed(self.mixing), None
         if deploy_prior is not None:
@@ -86,14 +86,14 @@ class Table:
 
 
 def shown(new: InHand, table: Table) -> Shown:
-    """Mix, move to the prevalence that was asked for, and decide.
+    """Mix, move to the requested prevalence, and decide.
 
     Args:
         new: The samples and the models.
-        table: What it says of each sample.
+        table: The table of the kind.
 
     Raises:
-        ConfigError: When a prevalence was asked for and outputs are no classes.
+        ConfigError: When a prevalence was requested and outputs are no classes.
     """
     if new.only_values and new.deploy_prior is None:
         rows = new.rows.mixed(table.mixing)
@@ -103,17 +103,17 @@ def shown(new: InHand, table: Table) -> Shown:
 
 
 def write(new: NewSamples, table: Table) -> dict[str, Any]:
-    """Mix, move to the prevalence that was asked for, decide, and write the table.
+    """Mix, move to the requested prevalence, decide, and write the table.
 
     Args:
         new: The samples and the models.
-        table: What it says of each sample.
+        table: The table of the kind.
 
     Returns:
-        What was done, for machines.
+        The facts for machine-readable output.
 
     Raises:
-        ConfigError: When a prevalence was asked for and outputs are no classes.
+        ConfigError: When a prevalence was requested and outputs are no classes.
     """
     facts: dict[str, Any] = {"source": new.source, "task": new.task.name}
     rows, cells = table.made(new.rows, new.deploy_prior, facts)
@@ -131,7 +131,7 @@ def write(new: NewSamples, table: Table) -> dict[str, Any]:
 
 
 def _table(new: NewSamples, ids: Sequence[str], cells: Sequence[Cells]) -> list[Cells]:
-    """One row for each sample, unreadable ones with the reason, in the order of their names."""
+    """Return one row per sample, unreadable ones with the reason, in the order of their names."""
     table = [{"image": name, **_rounded(row_cells)} for name, row_cells in zip(ids, cells, strict=True)]
     columns = list(table[0])
     table += [{"image": name, **dict.fromkeys(columns[1:], ""), "problem": why} for name, why in new.unreadable.items()]

@@ -1,4 +1,4 @@
-"""Push batches of samples through a model: half as many at a time from where memory runs out."""
+"""Run batches of samples through a model, halving the batch size whenever memory runs out."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from mlpipe.runs.sinks import Predicted
 log = logging.getLogger("mlpipe")
 
 
-# What is kept of a batch: the outputs of the head that is predicted, and the batch, both on the model's device.
+# From the outputs of the predicted head and the batch, both on the model's device, to what is kept.
 Keep = Callable[[Tensor, Batch], Predicted]
 
 
 def keep_outputs(outputs: Tensor, batch: Batch) -> Predicted:
-    """Outputs as rows, or as arrays where there is one for every place of a sample, and nothing of the targets.
+    """Keep outputs as rows, or as maps if there is a value for every place of a sample, without targets.
 
     Args:
         outputs: Shape (n, outputs) or (n, outputs, *spatial).
@@ -51,26 +51,26 @@ def through(
     where: str = "samples",
     with_targets: bool = False,
 ) -> Iterator[Predicted]:
-    """A model's predictions for samples, batch by batch.
+    """Yield a model's predictions for samples, batch by batch.
 
     Args:
         model: The model.
         batches: The samples; a task, a folder and a volume are each an iterator of batches.
-        head: Which of the model's heads is predicted.
-        views: What each sample is predicted from; None: itself alone.
-        keep: What is kept of a batch.
-        most: How many samples a batch has at most. From where memory runs out there are half as many, and so on: batches
-            are joined and cut anew. None: they are never cut.
-        stop: Asked after every batch whether to stop.
+        head: The head of the model that is predicted.
+        views: The augmented views of each sample; None: only the sample itself.
+        keep: Selects what is kept of a batch.
+        most: The largest batch size, which is halved each time memory runs out: batches
+            are then joined and split again. None: batches are never split.
+        stop: Called after every batch; returns whether to stop.
         where: What is predicted, for sentences.
-        with_targets: Give the model the targets of batches too, so that they have `raw`; goes without `views`.
+        with_targets: Give the model the targets of batches too, so that batches have `raw`; only without `views`.
 
     Yields:
         What is kept of each batch, in the order of the samples.
 
     Raises:
         Interrupted: When `stop` says so.
-        TrainingError: When memory runs out with a single sample, or with a batch that is not cut.
+        TrainingError: When memory runs out with a single sample, or with a batch that is not split.
     """
     waiting = _Waiting(iter(batches))
     while (batch := waiting.next()) is not None:
@@ -104,10 +104,10 @@ def _predicted(model: Model, batch: Batch, head: str, views: Views | None, keep:
 
 
 def _smaller_size(most: int | None, sentence: str, size: int, where: str) -> int:
-    """How many samples to go on with.
+    """Return the next smaller batch size.
 
     Raises:
-        TrainingError: When there cannot be fewer.
+        TrainingError: When it cannot be smaller.
     """
     if most is None:
         fix = "use fewer at a time (mode.batch_size), or smaller ones"
@@ -123,14 +123,14 @@ def _smaller_size(most: int | None, sentence: str, size: int, where: str) -> int
 
 @dataclass
 class _Waiting:
-    """Batches as they come, or joined and cut to a size once one was put back."""
+    """Batches as they come, or joined and split to a size after one was put back."""
 
     batches: Iterator[Batch]
     _put_back_batch: Batch | None = None
     _size: int | None = None
 
     def next(self) -> Batch | None:
-        """The next batch; None after the last one."""
+        """Return the next batch; None after the last one."""
         if self._size is None:
             return next(self.batches, None)
         parts = [] if self._put_back_batch is None else [self._put_back_batch]
@@ -145,6 +145,6 @@ class _Waiting:
         return whole[: self._size]
 
     def back(self, batch: Batch, size: int) -> None:
-        """Put a batch back, of which and of all others so many samples are taken at a time."""
+        """Put a batch back; from then on batches have this size."""
         self._put_back_batch = batch if self._put_back_batch is None else joined([batch, self._put_back_batch])
         self._size = size

@@ -1,4 +1,4 @@
-"""A network applied to the slices of a volume: read ahead by one thread, computed, written by another."""
+"""A network applied to the slices of a volume: one thread reads ahead, another writes."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ Change = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Place:
-    """The place of slices that go through the network together, all of one set.
+    """Slices of one set that go through the network together.
 
     Attributes:
         which: The set's position.
-        first: The first of them.
-        stop: The first after them.
+        first: The first slice.
+        stop: The first slice after them.
     """
 
     which: int
@@ -54,7 +54,7 @@ class Place:
 
 
 def places(grids: Sequence[Grid], size: int) -> Iterator[Place]:
-    """All slices of all sets in their order."""
+    """Yield all slices of all sets in their order."""
     for which, grid in enumerate(grids):
         for first in range(0, len(grid), size):
             yield Place(which, first, min(first + size, len(grid)))
@@ -71,23 +71,23 @@ def apply(
     change: Change = lambda pixels: pixels,
     judge: Judge | None = None,
 ) -> None:
-    """Give every slice to a model, and hand on what it gives.
+    """Run every slice through a model, and hand on the predictions.
 
     Args:
         model: Slices of shape (n, channels, *seen) to predictions of the same spatial shape.
-        volume: What is cut.
+        volume: The volume that is sliced.
         grids: The slices of each set.
-        joined: What takes the predictions.
-        size: How many slices there are at a time.
-        after: Told every batch when it is computed; raising in it ends all.
-        change: What slices of shape (n, channels, *seen) go through first; it changes values, and no shape.
-        judge: Compares predictions with class numbers; None: nobody does.
+        joined: Takes the predictions.
+        size: The number of slices in a batch.
+        after: Called with every computed batch; raising in it stops.
+        change: A transform of slices of shape (n, channels, *seen), which changes values, and no shape.
+        judge: Compares predictions with class numbers; None: no comparison.
 
     Raises:
         ConfigError: When predictions have another spatial shape than slices.
         TrainingError: When memory runs out.
     """
-    # Closed before the volume is, which its thread reads.
+    # Closed before the volume, which its thread reads.
     with closing(_batches(volume, grids, size, change)) as batches:
         predictions = through(model, batches, keep=_keep_same_shape, where="slices")
         for place, predicted in zip(places(grids, size), predictions, strict=True):
@@ -99,7 +99,7 @@ def apply(
 
 
 def _batches(volume: Volume, grids: Sequence[Grid], size: int, change: Change) -> Generator[Batch]:
-    """Slices, the next ones being read while some are computed."""
+    """Yield slices, reading the next ones while some are computed."""
     upcoming, read = places(grids, size), 0
     with ThreadPoolExecutor(1, "reader") as reader:
         place = next(upcoming, None)
@@ -117,11 +117,11 @@ def _batches(volume: Volume, grids: Sequence[Grid], size: int, change: Change) -
 
 
 def _read(volume: Volume, grids: Sequence[Grid], place: Place, change: Change) -> npt.NDArray[np.float32]:
-    """The slices of a batch, shape (slices, channels, *seen)."""
+    """Read the slices of a batch, shape (slices, channels, *seen)."""
     grid = grids[place.which]
     channels = volume.shape[0] if len(volume.shape) > len(grid.shape) else 1
     slice_shape = grid.cut.seen
-    # Rows of transposed slices stay as they lie in the volume: the network gets a view, which is quicker than a copy.
+    # Transposed slices keep their memory layout: the network gets a view, which is faster than a copy.
     stored = (*slice_shape[:-2], slice_shape[-1], slice_shape[-2]) if grid.cut.transpose else slice_shape
     pixels = np.empty((place.stop - place.first, channels, *stored), np.float32)
     pixels = pixels.swapaxes(-1, -2) if grid.cut.transpose else pixels
@@ -141,10 +141,10 @@ def _keep_same_shape(outputs: Tensor, batch: Batch) -> Predicted:
 
 
 def change_of(recipe: Recipe) -> Change:
-    """The steps of a recipe's pipeline for every slice: those that are not only for training.
+    """Return the transforms of a recipe's pipeline for every slice: those that are not only for training.
 
     Raises:
-        ConfigError: For steps that move what they change, so that predictions would not lie where they belong.
+        ConfigError: For geometric transforms, after which predictions would lie in the wrong places.
     """
     steps, problems = list[Any](), list[str]()
     for component in recipe.augmentations.cpu:
@@ -169,12 +169,12 @@ def change_of(recipe: Recipe) -> Change:
 
 
 def model_of(recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module], channels: int) -> Model:
-    """Networks for slices as one model, on the device and in the precision that a recipe's `trainer` says.
+    """Return networks for slices as one model, on the device and in the precision of a recipe's `trainer`.
 
     Args:
         recipe: The recipe.
-        networks: The network as it was made for slices of each spatial shape.
-        channels: How many channels slices have.
+        networks: The network built for slices of each spatial shape.
+        channels: The number of channels of slices.
     """
     prepare_torch(recipe.threads)
     accelerator = recipe.trainer.get("accelerator", "auto")
@@ -199,7 +199,7 @@ def model_of(recipe: Recipe, networks: Mapping[tuple[int, ...], nn.Module], chan
 
 
 class _Headed(nn.Module):
-    """A network of one output as one of heads.
+    """A network of one output as one with heads.
 
     Args:
         network: Samples to outputs.
@@ -210,7 +210,7 @@ class _Headed(nn.Module):
         self.network = network
 
     def forward(self, samples: Tensor) -> dict[str, Tensor]:
-        """Outputs by head."""
+        """Return outputs by head."""
         return {TARGET: self.network(samples)}
 
 
@@ -226,7 +226,7 @@ class Probabilities(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape (n, channels, *spatial) to (n, classes, *spatial)."""
+        """Map shape (n, channels, *spatial) to (n, classes, *spatial)."""
         logits: Tensor = self.network(images)[TARGET]
         return logits.float().softmax(1)
 
@@ -234,17 +234,17 @@ class Probabilities(nn.Module):
 def of_record(
     recipe: Recipe, weights: Path, classes: int, channels: int, slice_shape: tuple[int, ...]
 ) -> Probabilities:
-    """The network of a record that was trained on masks, for slices.
+    """Return the network of a record that was trained on masks, for slices.
 
     Args:
-        recipe: What it was trained with.
+        recipe: The recipe that it was trained with.
         weights: Its weights.
-        classes: How many classes it has.
-        channels: How many channels slices have.
+        classes: The number of its classes.
+        channels: The number of channels of slices.
         slice_shape: Their spatial shape.
 
     Raises:
-        ConfigError: When slices have other axes or channels than what it was trained on.
+        ConfigError: When slices have other axes or channels than its training samples.
         ProjectError: When weights do not fit the recipe.
     """
     state = weight_files.read(weights)

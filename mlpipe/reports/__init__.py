@@ -1,1 +1,1 @@
-"""Tables and pictures for people, written from records; needs no torch."""
+"""Tables and pictures for people, made from records; needs no torch."""

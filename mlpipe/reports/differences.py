@@ -1,4 +1,4 @@
-"""What the stored configurations of recipes differ in."""
+"""The differences between stored configurations of recipes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# Keys that say where things are and how a run is done, not what is learned.
+# Keys for locations and for how a run is executed, which do not affect what is learned.
 _ELSEWHERE = ("out_dir", "data_dir", "proj", "mode", "mode_name", "recommend", "logging", "hydra", "given")
 _MOST, _LONGEST = 60, 200
 
 
 def configuration(project: Project, record: ModelRecord) -> tuple[dict[str, Any], str]:
-    """The values of a record's stored configuration, and what is wrong where it cannot be read.
+    """Return the values of a record's stored configuration, and the error if it cannot be read.
 
     Args:
         project: The project.
@@ -33,7 +33,7 @@ def configuration(project: Project, record: ModelRecord) -> tuple[dict[str, Any]
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """The keys whose values are not the same in all configurations, with the values as text; empty where one lacks it.
+    """Return the keys whose values differ between configurations, with the values as text; empty where a key is missing.
 
     Args:
         configs: Configurations as read.
@@ -45,18 +45,18 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[st
 
 
 def hash_without_seed(tree: Mapping[str, Any], task: str) -> str:
-    """A hash that stored configurations share which differ in nothing of what is learned but their `seed`.
+    """Return a hash that is equal for stored configurations that learn the same except for their `seed`.
 
     Args:
         tree: A configuration as read.
         task: The task.
 
     Returns:
-        The hash; empty where the configuration does not say all that it is made of.
+        The hash; empty if the configuration lacks a part that it depends on.
     """
     try:
         own = schema.recipe_hash(tree, task, None)
-        # What models start from, and what of the mode a recipe's own hash has from records.
+        # The initial weights of models, and the keys of the mode that a recipe's own hash takes from records.
         rest = {key: value for key, value in tree["mode"].items() if key not in ("subroutines", "folds")}
         return files.digest([own, rest, tree.get("reuse")])
     except (KeyError, TypeError, AttributeError):

@@ -1,4 +1,4 @@
-"""Heat maps on pictures: an image, the same under its map, and images that are like it, side by side."""
+"""Heat maps on pictures: an image, the image under its map, and similar images, side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mlpipe import files
 from mlpipe.reports.gallery import picture
 
-# From nothing to most: dark to bright, so that it reads without colours too.
+# From low to high: dark to bright, so that it is readable without colours too.
 _COLOURS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
 _SHARE = 0.6
 _SIDE, _SMALL, _GAP, _LINE = 256, 96, 8, 16
@@ -21,7 +21,7 @@ _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
 
 def image_under_map(pixels: npt.NDArray[Any], heat_map: npt.NDArray[np.float32]) -> Image.Image:
-    """An image in greys under the colours of its heat map.
+    """Return an image in greys under the colours of its heat map.
 
     Args:
         pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.
@@ -40,14 +40,14 @@ def write(
     title: Sequence[str],
     alike: Sequence[tuple[npt.NDArray[Any], str]] = (),
 ) -> None:
-    """Durably write a PNG: lines of text, the image and the map on it, and below them images that are like it.
+    """Durably write a PNG: lines of text, the image and its map, and below them similar images.
 
     Args:
         path: The file.
-        pixels: As of `image_under_map`.
-        heat_map: As of `image_under_map`.
+        pixels: As for `image_under_map`.
+        heat_map: As for `image_under_map`.
         title: The lines.
-        alike: Images that are like it, with a few words under each.
+        alike: Similar images, with a few words under each.
     """
     pair = [_resized_image(image, _SIDE) for image in (picture(pixels), image_under_map(pixels, heat_map))]
     small = [(_resized_image(picture(values), _SMALL), words) for values, words in alike]
@@ -71,7 +71,7 @@ def write(
 
 
 def _resized_image(image: Image.Image, side: int) -> Image.Image:
-    """As large as fits; small images keep whole pixels."""
+    """Resize an image to fit; small images are enlarged by a whole factor."""
     share = side / max(image.size)
     method = Image.Resampling.NEAREST if share > 1 else Image.Resampling.BILINEAR
     return image.resize((max(1, round(image.width * share)), max(1, round(image.height * share))), method)

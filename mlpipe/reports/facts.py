@@ -1,4 +1,4 @@
-"""Facts of a task for its report, gathered from its records, predictions and ensembles; needs no torch."""
+"""The facts of a task for its report, collected from its records, predictions and ensembles; needs no torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mlpipe.stored import tell_left_out
 
 Array = npt.NDArray[Any]
 
-# Numbers that are compared at a time, 32 MB of them.
+# The most numbers that are compared at a time, 32 MB.
 _CELLS = 2**22
 
 
@@ -40,8 +40,8 @@ class Rows(member_rows.Rows):
 
     Attributes:
         is_calibrated: Whether `calibrated` differs from `raw`.
-        at_prior: Of an ensemble's held-out rows what `calibrated` is at the prevalence that thresholds are for, where that is not
-            the rows' own, shape (n, outputs); None elsewhere.
+        at_prior: For held-out rows of an ensemble, `calibrated` at the prevalence that thresholds are for, if that is not
+            the rows' own, shape (n, outputs); else None.
     """
 
     is_calibrated: bool = False
@@ -49,7 +49,7 @@ class Rows(member_rows.Rows):
 
     @property
     def decided_by(self) -> Array:
-        """The outputs that thresholds are for, shape (n, outputs)."""
+        """The outputs to which thresholds are applied, shape (n, outputs)."""
         return self.calibrated if self.at_prior is None else self.at_prior
 
 
@@ -58,10 +58,10 @@ class Shown:
     """The subject of a task's plots: the newest ensemble, or the best recipe.
 
     Attributes:
-        name: In words.
+        name: The name in words.
         ensemble: The ensemble; None for a recipe.
         recipe: The recipe's hash; empty for an ensemble.
-        held_out: Rows that no network trained on them predicted; None without any.
+        held_out: Rows predicted by networks that were not trained on them; None without any.
         test: Test rows; None without any.
     """
 
@@ -73,7 +73,7 @@ class Shown:
 
     @property
     def rows(self) -> Rows | None:
-        """Test rows where there are any, else the held-out ones."""
+        """Test rows if there are any, else the held-out rows."""
         return self.test if self.test is not None else self.held_out
 
     @property
@@ -88,18 +88,18 @@ class TaskFacts:
 
     Attributes:
         name: The task.
-        kind: What is predicted.
+        kind: The kind of the task.
         classes: The names of the outputs.
         recipes: The newest record of each fold, by recipe, the newest recipe first.
-        refits: The models of all folds that predict in their place, by recipe.
-        ensembles: The oldest first.
+        refits: The refits (models of all folds), by recipe.
+        ensembles: The ensembles, the oldest first.
         board: The task's rows of the leaderboard.
-        shown: What the plots show; None without predictions.
-        task: The task's description; None where it cannot be read.
+        shown: The subject of the plots; None without predictions.
+        task: The task's description; None if it cannot be read.
         missing: Why it cannot be read.
         project: The project.
         data_dir: The folder of all tasks.
-        positive: The class or label that is looked for, such as an illness; empty where there is none.
+        positive: The positive class or label, such as an illness; empty if there is none.
     """
 
     name: str
@@ -118,18 +118,18 @@ class TaskFacts:
     positive: str = ""
 
     def called(self, recipe: str) -> str:
-        """A recipe for a person: its hash, before it the name that a preset has for it.
+        """Return a recipe's name for people: its hash, with the preset's name for it in front.
 
         Args:
-            recipe: The hash, more words may follow it.
+            recipe: The hash, may be followed by more words.
         """
         return _recipe_name(self.board, recipe)
 
     def members(self, subject: Shown) -> list[ModelRecord]:
-        """The records of folds that what is shown is made of; none where they are gone.
+        """Return the records of folds behind the subject of the plots; none if they are gone.
 
         Args:
-            subject: What is shown.
+            subject: The subject.
         """
         if subject.ensemble is None:
             return self.recipes[subject.recipe]
@@ -148,12 +148,12 @@ class TaskFacts:
 
 
 def gather(project: Project, data_dir: Path, positive: str | None = None) -> list[TaskFacts]:
-    """Every task that has records, the one trained most recently first.
+    """Return the facts of every task that has records, the one trained most recently first.
 
     Args:
         project: The project.
         data_dir: The folder of all tasks.
-        positive: The class or label that is looked for, of tasks that have it; None: the one that was stored, else the
+        positive: The positive class or label, for tasks that have it; None: the stored one, else the
             second of two classes.
 
     Raises:
@@ -169,13 +169,13 @@ def gather(project: Project, data_dir: Path, positive: str | None = None) -> lis
 def of_task(
     project: Project, data_dir: Path, name: str, board: Sequence[dict[str, Any]] | None = None
 ) -> TaskFacts | None:
-    """One task; None where it has no records.
+    """Return the facts of one task; None if it has no records.
 
     Args:
         project: The project.
         data_dir: The folder of all tasks.
         name: The task.
-        board: Its rows of the leaderboard, where they are known; None: they are made.
+        board: Its rows of the leaderboard; None: they are computed.
 
     Raises:
         ProjectError: When a record or predictions are damaged.
@@ -193,7 +193,7 @@ def _facts(
     board: Sequence[dict[str, Any]] | None = None,
 ) -> TaskFacts:
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
-    # Images and solutions of one task have no score in common: the newest kind is what is told of.
+    # Images and solutions of one task have no common score, so only the newest kind is reported.
     kind = models[-1].kind
     for record in reversed(models):
         if record.kind == kind:
@@ -231,7 +231,7 @@ def _facts(
 
 
 def _calibrations(project: Project, known: Sequence[ModelRecord]) -> list[Mapping[str, Any]]:
-    """What was learned of records; a file that cannot be read is told of once in the log."""
+    """Return the calibrations of records; an unreadable file is logged once."""
     entries = list[Mapping[str, Any]]()
     for record in known:
         try:
@@ -244,7 +244,7 @@ def _calibrations(project: Project, known: Sequence[ModelRecord]) -> list[Mappin
 
 
 def _positive(kind: str, classes: Sequence[str], positive: str | None, subject: Shown | None) -> str:
-    """The class or label that is looked for: as asked, as stored, or the second of two classes, the one of one label."""
+    """Return the positive class or label: as requested, as stored, or the second of two classes, or the only label."""
     stored = (subject.ensemble.decide if subject and subject.ensemble else {}).get("positive")
     for name in (positive, stored):
         if name in classes:
@@ -261,7 +261,7 @@ def _with_interval(
     groups: dict[str, str],
     stored: Sequence[EnsembleRecord],
 ) -> dict[str, Any]:
-    """A recipe's row of the leaderboard with the interval of its test score; the same predictions have one interval."""
+    """Add the interval of the test score to a recipe's row of the leaderboard; equal predictions have equal intervals."""
     if row["ensemble"] or row["test"] is None:
         return row
     folds, name = recipes[row["recipe"]], row["metric"]
@@ -277,12 +277,12 @@ def _with_interval(
     units = np.array([groups.get(sample, sample) for sample in test.ids]) if groups else None
     intervals = by_metric.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = intervals[name].low, intervals[name].high
-    # Where rows do not tell the width there are no ends.
+    # The ends are NaN if the rows do not determine the width.
     return {**row, "test_low": low, "test_high": high} if low < high else row
 
 
 def _has_same_outputs(project: Project, ensemble: EnsembleRecord, test: Rows) -> bool:
-    """Whether an ensemble's predictions of the test images are these, as the networks gave them."""
+    """Return whether an ensemble's uncalibrated predictions of the test images are these."""
     path = project.ensembles_dir(ensemble.task) / f"{ensemble.id}.parquet"
     own = _labelled_rows(_read(path, ensemble.task, "test", ensemble.kind)) if path.is_file() else None
     if own is None or own.ids != test.ids or own.raw.shape != test.raw.shape:
@@ -295,13 +295,13 @@ def _has_same_outputs(project: Project, ensemble: EnsembleRecord, test: Rows) ->
 
 
 def _blocks(values: Array) -> Iterator[slice]:
-    """Some rows of a table at a time: what is compared of many classes at once takes gigabytes."""
+    """Yield blocks of rows, because comparing all rows of many classes at once takes gigabytes."""
     step = max(1, _CELLS // max(1, values.shape[1]))
     return (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def _comparable_outputs(outputs: Array, kind: str) -> Array:
-    """Outputs that mean the same only where they are the same: logits of classes may all be larger by one number."""
+    """Return outputs that are equal only if they mean the same: a constant added to all logits of classes changes nothing."""
     of = kinds.of(kind)
     return log_softmax(outputs) if of.has_classes and not of.is_dense else outputs
 
@@ -341,7 +341,7 @@ def _shown_model(
 
 
 def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None, Rows | None]:
-    """The held-out and the test rows of an ensemble, None where it has none.
+    """Return the held-out and the test rows of an ensemble, None where it has none.
 
     Held-out rows are at their own prevalence, as their scores are.
 
@@ -363,12 +363,12 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> tuple[Rows | None
 def recipe_rows(
     project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None = None
 ) -> tuple[Rows | None, Rows | None]:
-    """The held-out and the test rows of a recipe, None where not all folds have them.
+    """Return the held-out and the test rows of a recipe, None where not all folds have them.
 
     Args:
         project: The project.
         folds: A record for each fold.
-        refit: The model of all folds, whose test rows are in place of the folds' mean.
+        refit: The refit, whose test rows replace the folds' mean.
     """
     held_out = [_rows_of_model(project, fold, fold.task, fold.held_out) for fold in folds]
     return _labelled_rows(_pooled_rows(held_out, folds[0].kind)), _test_rows(project, folds, refit)
@@ -397,7 +397,7 @@ def _read(path: Path, task: str, split: str, kind: str) -> Rows | None:
 
 
 def _differ(raw: Array, calibrated: Array, kind: str) -> bool:
-    """Whether a calibration changed outputs by more than rounding."""
+    """Return whether a calibration changed outputs by more than rounding."""
     return not all(
         np.allclose(_comparable_outputs(raw[rows], kind), calibrated[rows], rtol=1e-5, atol=1e-5, equal_nan=True)
         for rows in _blocks(raw)
@@ -405,7 +405,7 @@ def _differ(raw: Array, calibrated: Array, kind: str) -> bool:
 
 
 def _pooled_rows(parts: Sequence[Rows | None], kind: str) -> Rows | None:
-    """The rows of all folds, of each image once: of a repeated cross-validation the mean over repeats."""
+    """Return the rows of all folds, each image once: for a repeated cross-validation the mean over repeats."""
     filled = [part for part in parts if part is not None]
     if not filled or len(filled) < len(parts):
         return None

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mlpipe import files
 
 _CELL, _CAPTION, _GAP = 96, 16, 6
-# How many times longer than high a line is drawn.
+# The aspect ratio at which a line is drawn.
 _STRIP = 8
 _PAPER, _INK = (255, 255, 255), (40, 40, 40)
 
@@ -26,7 +26,7 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
         images: Pixels, grey or colour.
         captions: One for each image.
         path: The PNG or JPEG to write.
-        columns: Images in a row; 0: as many as make the grid about square.
+        columns: Images in a row; 0: chosen so that the grid is about square.
     """
     columns = columns or max(1, math.ceil(math.sqrt(len(images))))
     rows = math.ceil(len(images) / columns)
@@ -46,7 +46,7 @@ def grid(images: Sequence[npt.NDArray[np.uint8]], captions: Sequence[str], path:
 
 
 def plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The drawn plane of a sample: an image as it is, of a volume the middle plane, of a line a strip.
+    """Return the plane of a sample to draw: an image as it is, the middle plane of a volume, a strip for a line.
 
     Args:
         pixels: Shape (*spatial, channels).
@@ -60,7 +60,7 @@ def plane(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Pixels of 8 or 16 bit, or from 0 to 1, as 8 bit.
+    """Convert pixels of 8 or 16 bit, or from 0 to 1, to 8 bit.
 
     Args:
         pixels: Of any shape.
@@ -72,7 +72,7 @@ def eight_bit(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def picture(pixels: npt.NDArray[Any]) -> Image.Image:
-    """An image in colours.
+    """Return pixels as a colour image.
 
     Args:
         pixels: Shape (height, width, channels), 8 or 16 bit, or from 0 to 1.

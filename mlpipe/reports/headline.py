@@ -1,6 +1,6 @@
-"""The one result of a task: the predictor in the end, its score with its interval, and everything that was left out.
+"""The headline result of a task: the final predictor, its score with its interval, and everything that was left out.
 
-The terminal, the report and `--json` all take it from here.
+The terminal, the report and `--json` all use it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mlpipe.runs.ensembles import EnsembleRecord
 
 @dataclass(frozen=True)
 class Words:
-    """How a score is told.
+    """How a score is phrased.
 
     Attributes:
-        noun: What stands before `of 0.91`.
-        unit: What stands behind the figure.
-        more: What the noun is of, where there is no figure in between.
+        noun: The words before `of 0.91`.
+        unit: The unit after the figure.
+        more: The rest of the noun phrase, where no figure comes in between.
     """
 
     noun: str
@@ -39,25 +39,25 @@ class Words:
 
     @property
     def whole(self) -> str:
-        """The noun with all that is to say of it."""
+        """The whole noun phrase."""
         return f"{self.noun} {self.more}".strip()
 
     def figure(self, value: float, count: int | None) -> str:
-        """A figure with its unit.
+        """Format a figure with its unit.
 
         Args:
             value: The figure.
-            count: How many images it is of; None: it is not known.
+            count: The number of images behind it; None: unknown.
         """
         return f"{number(value, count)} {self.unit}".strip()
 
     def ends(self, low: float | None, high: float | None, count: int | None) -> str:
-        """An interval with its unit; empty for what is not there.
+        """Format an interval with its unit; empty for a missing one.
 
         Args:
             low: The lower end.
             high: The upper end.
-            count: How many images it is of; None: it is not known.
+            count: The number of images behind it; None: unknown.
         """
         ends = interval(low, high, count)
         return f"{ends} {self.unit}".strip() if ends else ""
@@ -81,20 +81,20 @@ class Headline:
 
     Attributes:
         task: The task.
-        predictor: What predicts, in words.
-        ensemble: The ensemble's id; empty where a recipe is all there is.
+        predictor: The predictor in words.
+        ensemble: The ensemble's id; empty if there is only a recipe.
         recipe: The recipe's hash; empty for an ensemble.
         calibrated: Whether its probabilities were calibrated.
         metric: The score's name.
-        value: The score; None where there is none.
-        low: The lower end of its 95 % interval; None where there is none.
+        value: The score; None if there is none.
+        low: The lower end of its 95 % interval; None if there is none.
         high: The upper end.
-        images: How many images it is of; None where a part of them chose the ensemble.
+        images: The number of images behind it; None if a part of them chose the ensemble.
         where: `test` or `out-of-fold`.
-        left_out: What the final predictor does without, a sentence each.
-        sentence: The whole in words.
-        baseline: The score of the best prediction that is the same for every image; None where there is none.
-        against: The comparison with it in words; empty where there is none.
+        left_out: What the final predictor leaves out, one sentence each.
+        sentence: The headline in words.
+        baseline: The score of the best constant prediction; None if there is none.
+        against: The comparison with it in words; empty if there is none.
     """
 
     task: str
@@ -119,12 +119,12 @@ class Headline:
         return "" if self.value is None else f"{self.where} {self.metric} {number(self.value, self.images)}"
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as a dict, ready for JSON."""
+        """Return the headline as a dict, ready for JSON."""
         return {**asdict(self), "left_out": list(self.left_out)}
 
 
 def headline(facts: TaskFacts) -> Headline | None:
-    """The result of a task; None without predictions of labelled images.
+    """Return the headline of a task; None without predictions of labelled images.
 
     Args:
         facts: The task.
@@ -157,7 +157,7 @@ def headline(facts: TaskFacts) -> Headline | None:
 
 
 def _score(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None, float | None, float | None, int | None]:
-    """The stored score with its interval, and the number of images where all of them count."""
+    """Return the stored score with its interval, and the number of images if all of them count."""
     rows = subject.rows
     assert rows is not None
     if subject.ensemble is not None:
@@ -172,13 +172,13 @@ def _score(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None, f
 
 
 def _baseline(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None, str]:
-    """The score of the best constant prediction on the rows of the score, and what it says."""
+    """Return the score of the best constant prediction on the rows of the score, and what it says."""
     rows = subject.rows
     assert rows is not None
     if facts.task is not None:
         judged = set(rows.ids)
         others = np.array([sample not in judged for sample in facts.task.samples.ids], bool)
-        # Out-of-fold images are all of the training images.
+        # The out-of-fold images are all training images.
         learned = facts.task.samples.targets[others if subject.test is not None else ~others]
     else:
         learned = rows.targets if subject.held_out is None else subject.held_out.targets
@@ -195,14 +195,14 @@ def _baseline(facts: TaskFacts, subject: Shown, name: str) -> tuple[float | None
 
 @dataclass(frozen=True)
 class _StoredTargets:
-    """Targets of a task as they stand beside its predictions, see `mlpipe.post.kind.StoredTargets`."""
+    """Targets of a task as stored with its predictions, see `mlpipe.post.kind.StoredTargets`."""
 
     facts: TaskFacts
     shown: Shown
     stack: ExitStack
 
     def rows(self) -> npt.NDArray[Any] | None:
-        """Targets of the images that folds held out, which are those learned from."""
+        """Return the targets of held-out images of all folds, which together are the training targets."""
         used = self.facts.members(self.shown)
         learned = self.shown.held_out
         if learned is None and used:
@@ -210,14 +210,14 @@ class _StoredTargets:
         return None if learned is None else learned.targets[has_target(learned.targets)]
 
     def images(self) -> tuple[Iterable[npt.NDArray[Any]], Iterable[npt.NDArray[Any]]] | None:
-        """Target images beside the maps of predictions."""
+        """Return the target images stored with the maps of predictions."""
         return stored_maps.targets(self.facts, self.shown, self.stack)
 
 
 def _baseline_comparison(
     always: str, name: str, baseline: float, score: tuple[float, float | None, float | None], count: int | None
 ) -> str:
-    """How the score compares with that of the best constant prediction."""
+    """Compare the score with that of the best constant prediction."""
     value, low, high = score
     sign = -1 if metrics.direction(name) == "min" else 1
     worse_end = low if sign > 0 else high
@@ -258,7 +258,7 @@ def _sentence(
 
 
 def _omission_notes(facts: TaskFacts, ensemble: EnsembleRecord | None) -> list[str]:
-    """Members without a weight, calibrations that gained nothing, and what was trained later."""
+    """Mention members without a weight, calibrations without a gain, and what was trained later."""
     if ensemble is None:
         return []
     used = {member["name"] for member in ensemble.members}

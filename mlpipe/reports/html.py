@@ -1,6 +1,6 @@
-"""The report: one HTML file of everything in a project, readable without a network, on paper or on a phone.
+"""The report: one HTML file about everything in a project, readable offline, on paper or on a phone.
 
-It lies at `reports/report.html`; each of its plots also lies beside it, as `plots/TASK_NAME.png` and `.csv`.
+It is written to `reports/report.html`; each of its plots is also written beside it, as `plots/TASK_NAME.png` and `.csv`.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import ensembles, records
 from mlpipe.runs.project import Project
 
-# Columns of a screen, as the style has them.
+# The most columns of a screen, as in the style sheet.
 _MOST_COLUMNS = 4
 _STYLE, _SCRIPT = Path(__file__).with_name("report.css"), Path(__file__).with_name("report.js")
-# Sections on results, which a kind adds, stand between these.
+# The sections on results, which a kind adds, come between these.
 _FIRST: tuple[Callable[[TaskFacts], Section], ...] = (
     overview.summary,
     overview.leaderboard,
@@ -71,7 +71,7 @@ def write(project: Project, data_dir: Path, positive: str | None = None) -> Path
     Args:
         project: The project.
         data_dir: The folder of all tasks, for the descriptions and images of the tasks.
-        positive: The class or label that is looked for; None: the one that was stored, else the second of two classes.
+        positive: The positive class or label; None: the stored one, else the second of two classes.
 
     Returns:
         The page.
@@ -97,7 +97,7 @@ def _sections(task: TaskFacts) -> list[Section]:
 
 
 def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Sequence[str] = ()) -> str:
-    """The whole page.
+    """Return the whole page.
 
     Args:
         name: The project's name.
@@ -121,7 +121,7 @@ def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Seque
         ),
     ]
     script = _SCRIPT.read_text("utf-8")
-    # Nothing is to be fetched, and nothing but this script is to be run, whatever a class or file is called.
+    # The policy forbids all requests and all scripts but this one, whatever a class or file is called.
     allowed = f"script-src '{_digest(script)}'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -134,12 +134,12 @@ def page(name: str, tasks: Sequence[tuple[str, Sequence[Section]]], wrong: Seque
 
 
 def _digest(script: str) -> str:
-    """The name under which a policy allows a script (CSP level 2)."""
+    """Return the hash with which a content security policy allows a script (CSP level 2)."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode('ascii')}"
 
 
 def _contents(tasks: Sequence[tuple[str, Sequence[Section]]]) -> Markup | None:
-    """Links to every section of every task; folded where a screen is narrow."""
+    """Return links to every section of every task, which are folded on a narrow screen."""
     entries = []
     for place, (name, sections) in enumerate(tasks, 1):
         links = bullets(
@@ -147,7 +147,7 @@ def _contents(tasks: Sequence[tuple[str, Sequence[Section]]]) -> Markup | None:
         )
         entries.append(joined([element("a", name, href=f"#task-{place}", class_="task"), links]))
     inside = joined([element("summary", "Contents"), *entries])
-    # Open where no script runs; the page's own folds it on a small screen.
+    # Open if scripts are disabled; the page's own script folds it on a small screen.
     return (
         element("nav", element("details", inside, open="open"), class_="contents", aria_label="Contents")
         if entries
@@ -174,9 +174,9 @@ def _task(place: int, name: str, sections: Sequence[Section]) -> Markup:
 
 
 def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterator[Markup]:
-    """Sections that stand beside each other go into columns together, between those that are wide.
+    """Group sections that stand side by side into columns, between the wide ones.
 
-    One alone is as wide as those, and its own tables and plots stand beside each other.
+    A single one is as wide as those, and its own tables and plots stand side by side.
     """
     for is_wide, run in groupby(zip(sections, bodies, strict=True), key=lambda pair: pair[0].is_wide):
         pairs = list(run)
@@ -191,11 +191,11 @@ def _in_columns(sections: Sequence[Section], bodies: Sequence[Markup]) -> Iterat
 
 
 def filled_columns(heights: Sequence[float], most: int = _MOST_COLUMNS) -> int:
-    """The most columns of which none stays empty, as a browser fills them: in order, as evenly high as sections allow.
+    """Return the largest number of columns without an empty one, as a browser balances them: in order, of similar heights.
 
     Args:
-        heights: Of the sections, in any unit; none is broken.
-        most: No more columns than these.
+        heights: Heights of the sections, in any unit; sections are not broken.
+        most: The largest number of columns.
     """
     for count in range(min(most, len(heights)), 1, -1):
         whole = sorted({sum(heights[first:last]) for last in range(len(heights) + 1) for first in range(last)})
@@ -205,7 +205,7 @@ def filled_columns(heights: Sequence[float], most: int = _MOST_COLUMNS) -> int:
 
 
 def _columns_of_height(heights: Sequence[float], most: float) -> float:
-    """How many columns of a height sections need; infinite where one is higher."""
+    """Return how many columns of a height sections need; infinite if one is higher."""
     columns, left = 1.0, most
     for height in heights:
         columns, left = (columns, left - height) if height <= left else (columns + 1, most - height)
@@ -215,7 +215,7 @@ def _columns_of_height(heights: Sequence[float], most: float) -> float:
 
 
 def _height(section: Section, body: Markup) -> float:
-    """About how high a section is in a column, in pixels: its drawings with their captions, rows of tables, and the rest."""
+    """Estimate the height of a section in a column, in pixels: its plots with captions, rows of tables, and the rest."""
     drawings = sum(96 * plot.figure.get_size_inches()[1] + 90 for plot in section.plots)
     return float(drawings) + 30 * body.html.count("<tr") + 30 * body.html.count("<p") + 60
 

@@ -13,7 +13,7 @@ from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Choose
 
-# Pixels, and what stands where on them, to pixels that show both.
+# A function that draws the objects of a sample on its pixels.
 Draw = Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[np.uint8]]
 
 
@@ -21,10 +21,10 @@ class Part(Protocol):
     """The report of a kind.
 
     Attributes:
-        SECTIONS: What makes the sections on results, between those on the training and those on ensembles.
-        MISTAKES: What chooses the rows to look at first; None: rows are not right or wrong as a whole.
-        DRAW: Draws targets that stand at places of an image on its pixels, see `mlpipe.data.sources.source.Source.objects`; None:
-            targets stand at none.
+        SECTIONS: Functions that make the sections on results, between those on training and on ensembles.
+        MISTAKES: Chooses the rows to look at first; None: rows are not right or wrong as a whole.
+        DRAW: Draws targets with places in an image on its pixels, see `mlpipe.data.sources.source.Source.objects`; None:
+            targets have no places.
     """
 
     SECTIONS: Sequence[Callable[[TaskFacts], Section]]
@@ -33,7 +33,7 @@ class Part(Protocol):
 
 
 def of(name: str) -> Part:
-    """The part of a kind.
+    """Return the report part of a kind.
 
     Args:
         name: The kind's.

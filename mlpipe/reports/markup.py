@@ -1,4 +1,4 @@
-"""Pieces of a page of HTML, everything in them escaped: tables with captions, figures, folded blocks.
+"""Pieces of an HTML page with escaped contents: tables with captions, figures, folded blocks.
 
 A `Markup` is text that is HTML already; anything else that is put into a piece is escaped.
 """
@@ -22,23 +22,23 @@ class Markup:
 
 
 Content = Markup | str
-# Letters of a word that a row's name is broken within, so that its figures have a place beside it.
+# The word length from which a row's name may be broken inside the word, so that its figures fit beside it.
 _LONG = 24
 # All columns but the first.
 _ALL = range(1, 1000)
 
 
 def joined(parts: Iterable[Content | None]) -> Markup:
-    """Pieces one after another; None is left out."""
+    """Concatenate pieces; None is left out."""
     return Markup("\n".join(_html(part) for part in parts if part is not None))
 
 
 def element(tag: str, content: Content = "", **attributes: str) -> Markup:
-    """An element with attributes; an underscore in a name is a hyphen, one at its end is dropped.
+    """Return an element with attributes; an underscore in a name becomes a hyphen, a trailing one is dropped.
 
     Args:
         tag: Its name.
-        content: What is inside.
+        content: Its content.
         attributes: Its attributes; empty ones are left out.
     """
     text = "".join(
@@ -48,17 +48,17 @@ def element(tag: str, content: Content = "", **attributes: str) -> Markup:
 
 
 def paragraph(*sentences: Content, class_: str = "") -> Markup:
-    """Sentences in a paragraph."""
+    """Return sentences in a paragraph."""
     return element("p", Markup(" ".join(_html(sentence) for sentence in sentences)), class_=class_)
 
 
 def heading(level: int, text: str, *, anchor: str = "") -> Markup:
-    """A heading of a level from 1 to 6."""
+    """Return a heading of a level from 1 to 6."""
     return element(f"h{level}", text, id=anchor)
 
 
 def bullets(items: Iterable[Content]) -> Markup | None:
-    """A list; None when it is empty."""
+    """Return a list; None when it is empty."""
     entries = [element("li", item) for item in items]
     return element("ul", joined(entries)) if entries else None
 
@@ -66,7 +66,7 @@ def bullets(items: Iterable[Content]) -> Markup | None:
 def table(
     caption: str, header: Sequence[str], rows: Iterable[Sequence[Content]], *, numbers: range = _ALL
 ) -> Markup | None:
-    """A table that scrolls by itself where it is too wide; None without rows.
+    """Return a table that scrolls separately if it is too wide; None without rows.
 
     Args:
         caption: What it shows.
@@ -85,15 +85,15 @@ def table(
     inside = joined(
         [element("caption", element("span", caption)), element("thead", element("tr", head)), element("tbody", body)]
     )
-    # A region that scrolls must be reachable by keyboard.
+    # A scrollable region must be reachable by keyboard.
     return element("div", element("table", inside), class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def tiles(figures: Iterable[tuple[str, str, str]]) -> Markup | None:
-    """Figures in large type beside each other; None without any.
+    """Return figures in large type side by side; None without any.
 
     Args:
-        figures: What each is of, the figure, and what is to say under it; those without a figure are left out.
+        figures: The label of each, the figure, and the text under it; those without a figure are left out.
     """
     cells = [
         element("div", joined([element("dt", name), element("dd", value), element("dd", more) if more else None]))
@@ -104,23 +104,23 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> Markup | None:
 
 
 def details_block(summary: str, content: Content) -> Markup:
-    """Content behind a line that opens it."""
+    """Return content that is folded behind a summary."""
     return element("details", joined([element("summary", summary), content]))
 
 
 def figure(content: Content, caption: Content) -> Markup:
-    """A figure with its caption."""
+    """Return a figure with its caption."""
     return element("figure", joined([content, element("figcaption", caption)]))
 
 
 def grid(figures: Iterable[Markup | None]) -> Markup | None:
-    """Figures beside each other where there is room; None when there is none."""
+    """Return figures side by side where there is room; None when there is none."""
     items = [item for item in figures if item is not None]
     return element("div", joined(items), class_="figures") if items else None
 
 
 def image(source: str, alt: str, *, class_: str = "") -> Markup:
-    """A picture.
+    """Return a picture.
 
     Args:
         source: A data URI.

@@ -1,7 +1,7 @@
 """The benefit of more images: the error of models trained on parts of a task, extrapolated to more of it.
 
-A part is a variant such as `digits+subset?0.25` or `digits+shrink?200`, trained as the task itself was: all of them are
-tested on the same images.
+A part is a variant such as `digits+subset?0.25` or `digits+shrink?200`, trained with the same recipe as the task itself:
+all of them are tested on the same images.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# What a part may differ in from the whole, and what says where and how a run was done.
+# Keys in which a part may differ from the whole, and keys for locations and execution of a run.
 _MAY_DIFFER = (
     "task",
     "tags",
@@ -50,11 +50,11 @@ class MoreData:
     Attributes:
         recipe: The recipe's hash on the most images.
         arch: Its network.
-        kind: The kind of the task; its post part says what is measured (`ERROR`).
-        sizes: Images trained on (the mean over folds), ascending.
+        kind: The kind of the task; its post part describes the error (`ERROR`).
+        sizes: Numbers of training images (the mean over folds), ascending.
         errors: The mean error of one fold's model on the test images, at each size.
-        test_images: How many there are.
-        curve: What was fitted.
+        test_images: The number of test images.
+        curve: The fitted curve.
     """
 
     recipe: str
@@ -66,13 +66,13 @@ class MoreData:
     curve: LearningCurve
 
     def expected(self) -> list[tuple[float, float, float, float]]:
-        """(images, error, its low and its high end) at 1.5, 2 and 4 times the most images there are."""
+        """(images, error, its low and its high end) at 1.5, 2 and 4 times the largest number of images."""
         sizes = [factor * self.sizes[-1] for factor in _FACTORS]
         low, high = self.curve.band(sizes)
         return [tuple(map(float, row)) for row in zip(sizes, self.curve.predict(sizes), low, high, strict=True)]  # type: ignore[misc]
 
     def sentences(self) -> list[str]:
-        """The outlook in words."""
+        """Return the outlook in words."""
         measure = post_kind.of(self.kind).ERROR
         first = f"{measure} of {self.arch} on {self.test_images} test images: " + ", ".join(
             f"{error:.4f} with {size:.0f} images" for size, error in zip(self.sizes, self.errors, strict=True)
@@ -85,7 +85,7 @@ class MoreData:
         return [first, *outlook, *self.curve.notes]
 
     def as_plain(self) -> dict[str, Any]:
-        """Everything as plain data, ready for JSON."""
+        """Return the outlook as plain data, ready for JSON."""
         names = ("recipe", "arch", "kind", "sizes", "errors", "test_images")
         keys = ("images", "error", "low", "high")
         expected = [dict(zip(keys, row, strict=True)) for row in self.expected()]
@@ -95,16 +95,16 @@ class MoreData:
 def more_data(
     project: Project, task: str, seed: int = 0, groups: Mapping[str, str] | None = None
 ) -> tuple[list[MoreData], list[str]]:
-    """An outlook for each recipe that a task and parts of it were trained with, at three sizes or more.
+    """Return an outlook for each recipe that a task and its parts were trained with, at three sizes or more.
 
     Args:
         project: The project.
         task: The task, without tags.
-        seed: Of the band's draws.
-        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
+        seed: Seed of the band's draws.
+        groups: The group of each sample, whose rows are drawn together; None: every row by itself.
 
     Returns:
-        One for each recipe, and a sentence for each that has too few sizes or no test images.
+        The outlooks, and a sentence for each recipe that has too few sizes or no test images.
 
     Raises:
         ProjectError: When predictions or configurations are damaged.
@@ -129,13 +129,13 @@ def more_data(
 
 
 def is_part(pivot: str, task: str) -> bool:
-    """Whether a name is a task's or that of a part of its training images."""
+    """Return whether a name is a task's or that of a part of its training images."""
     base, _, text = pivot.partition("+")
     return base == task and (not text or all(tag.name in _PARTS for tag in tags.parse(text)))
 
 
 def _recipe_key(project: Project, record: ModelRecord) -> str:
-    """What records of one recipe share, on whichever part they were trained; a record whose configuration is gone is alone."""
+    """Return a key shared by records of one recipe on all parts; a record without its configuration has its own key."""
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     if not path.is_file():
         return record.id
@@ -154,7 +154,7 @@ def _fitted_curve(
     seed: int,
     groups: Mapping[str, str] | None,
 ) -> MoreData:
-    """The curve through the errors of some cross-validations.
+    """Fit the curve through the errors of some cross-validations.
 
     Raises:
         DataError: When there are too few sizes, or no test images that all of them predicted.
@@ -182,7 +182,7 @@ def _fitted_curve(
 
 
 def _errors(project: Project, record: ModelRecord) -> dict[str, float]:
-    """The error of each labelled test image."""
+    """Return the error of each labelled test image."""
     path = project.predictions_file(record.pivot, record.id)
     if not path.is_file():
         return {}

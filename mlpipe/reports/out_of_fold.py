@@ -1,6 +1,6 @@
 """One table of all out-of-fold predictions of a task: each image by the models that did not learn from it.
 
-Which images these are follows from the split: of a nested fold those that were set aside, of a plain one those that validated.
+These images are the test images of a nested fold, and the validation images of a plain one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Row = dict[str, Any]
 
 
 def rows(project: Project, task: str) -> list[Row]:
-    """A row for each recipe, repeat and image, of the newest record of each fold.
+    """Return one row per recipe, repeat and image, of the newest record of each fold.
 
     The columns are `task`, `recipe`, `arch`, `record`, `fold`, `repeat` and `image`; `target`, the name of the class, or
-    `target NAME` for each label or number (empty where it is unknown); and `raw ...` as the network gave it and `calibrated
+    `target NAME` for each label or number (empty where it is unknown); and `raw ...` from the network and `calibrated
     ...` after `mml post` (empty before): `p(NAME)`, the probability of each class or label, or the number NAME. Masks, images
-    and solutions have the metrics of each image in place of these.
+    and solutions have the metrics of each image instead.
 
     Args:
         project: The project.
@@ -54,14 +54,14 @@ def rows(project: Project, task: str) -> list[Row]:
 
 
 def write(project: Project, task: str) -> tuple[list[Path], int]:
-    """Durably write the table of a task as CSV and as Parquet, without any row as neither.
+    """Durably write the table of a task as CSV and as Parquet; write nothing if there are no rows.
 
     Args:
         project: The project.
         task: The task.
 
     Returns:
-        The files, and how many rows they have.
+        The files, and the number of their rows.
     """
     table = rows(project, task)
     if not table:
@@ -94,7 +94,7 @@ def _recipe_rows(project: Project, folds: Sequence[ModelRecord]) -> Iterator[Row
 
 
 def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
-    """What a record predicted of the images that it did not learn from; None where it has predicted none."""
+    """Return a record's predictions of images that it did not learn from; None if there are none."""
     path = project.predictions_file(record.pivot, record.id)
     if not path.is_file():
         return None
@@ -103,7 +103,7 @@ def _held_out(project: Project, record: ModelRecord) -> Predictions | None:
 
 
 def _cells(outputs: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
-    """Targets and predictions of each row."""
+    """Return the targets and predictions of each row."""
     how = post_kind.of(kind).ENSEMBLING
     if how is None or not how.MIXES_COLUMNS:
         return [_image_metrics(outputs, kind, row) for row in range(len(outputs))]
@@ -129,7 +129,7 @@ def _targets(target: Any, kind: str, names: Sequence[str]) -> Row:
 
 
 def _image_metrics(outputs: Predictions, kind: str, row: int) -> Row:
-    """The metrics of a single image, whose row holds sums over its pixels; empty where it has none."""
+    """Return the metrics of a single image, whose row holds sums over its pixels; empty where it has none."""
     part = slice(row, row + 1)
     values = metrics.compute(post_kind.of(kind).FINAL, outputs.logits[part], outputs.targets[part], kind)
     return {f"raw {name}": None if value is None or not np.isfinite(value) else value for name, value in values.items()}

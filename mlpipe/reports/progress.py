@@ -1,4 +1,4 @@
-"""Progress for a person: live lines at the lower end of a terminal, a plain line every so often anywhere else."""
+"""Progress display: live lines at the bottom of a terminal, or a plain line at intervals anywhere else."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-# Seconds between two plain lines, within an epoch so many times more; and the share of the time that a run has taken so far,
+# Seconds between two plain lines, the factor for lines within an epoch, and the least interval as a share of the elapsed time,
 # so that the log of a day is not a hundred times longer than that of an hour.
 _EVERY_SECONDS, _WITHIN_EPOCHS, _SHARE = 10.0, 6, 0.01
-# Seconds between two pictures of the live lines; in a notebook, whose pages travel further.
+# Seconds between two updates of the live lines, in a terminal and in a notebook, whose updates are more expensive.
 _REDRAW, _REDRAW_NOTEBOOK = 0.15, 0.5
-# Columns that stay free at the right: a terminal writes ^C there.
+# Columns that stay free at the right, where a terminal prints ^C.
 _MARGIN = 3
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _HEADING_RANK = 3
@@ -32,11 +32,11 @@ _UNIT = re.compile(r"(?<=\d) (?=%|(?:s|ms|min|h|[kMG]?B|dB)\b)")
 
 
 class Fact(NamedTuple):
-    """One of the facts of a line.
+    """A fact in a line.
 
     Attributes:
         text: In words, such as `loss 0.5312`.
-        rank: Facts of the highest rank are left out first where a line is too long.
+        rank: Facts of the highest rank are left out first if a line is too long.
     """
 
     text: str
@@ -45,14 +45,14 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Line:
-    """Something that is going on.
+    """A running activity.
 
     Attributes:
-        title: What it is.
-        share: How much of it is done, 0 to 1.
-        facts: What is known of it, in the order in which it is shown.
-        left: Seconds until it ends; None: it is not known.
-        heading: What it is a part of.
+        title: Its title.
+        share: The share that is done, 0 to 1.
+        facts: Its facts in the order of display.
+        left: Seconds until it ends; None: unknown.
+        heading: The larger activity that it is a part of.
     """
 
     title: str
@@ -62,20 +62,20 @@ class Line:
     heading: str = ""
 
     def called(self, *, whole: bool = True) -> str:
-        """Its title, with what it is a part of where there is space."""
+        """Return its title, with the heading if there is space."""
         return f"{self.heading}, {self.title}" if self.heading and whole else self.title
 
 
 class Display:
-    """Shows how far a run is.
+    """Shows the progress of a run.
 
     Args:
-        stream: Where to; a terminal gets live lines, anything else plain ones. None: standard error, or the output of a
+        stream: The output; a terminal gets live lines, anything else plain ones. None: standard error, or the output of a
             notebook's cell.
         every: Seconds between two plain lines.
 
     Attributes:
-        heading: What all that is shown is a part of, such as `job 2 of 6`.
+        heading: The larger activity around everything shown, such as `job 2 of 6`.
         ends_at: When the whole run has to be over, on the clock of `time.monotonic`; None: there is no limit.
     """
 
@@ -96,19 +96,19 @@ class Display:
         self._started = self._last = time.perf_counter()
 
     def start(self, label: str, total: int, done: int = 0) -> None:
-        """Begin something of `total` units, of which `done` are done."""
+        """Begin an activity of `total` units, of which `done` are done."""
         self.close()
         self._title, self._total, self._first = label, max(total, 1), done
         self._started = self._last = time.perf_counter()
         if self._kind is not None:
-            # A notebook's cell has one text for all that follows each other: an empty one of each would push the rest down.
+            # A notebook's cell has one text for consecutive activities: an empty text for each would push the rest down.
             if self._kind is _Cell:
                 self._cell = self._cell or _Cell(self._stream)
             self._screen = self._cell or _Screen(self._stream)
             self._screen.draw([self._line(done, label, ())])
 
     def is_due(self, *, is_milestone: bool = True) -> bool:
-        """Whether `update` would show anything by now, so that facts need be gathered.
+        """Return whether `update` would show anything now, so that facts need to be collected.
 
         Args:
             is_milestone: Whether an epoch has just ended, or there are none.
@@ -133,10 +133,10 @@ class Display:
 
         Args:
             done: The number.
-            what: In place of what `start` was given.
-            facts: What is known of it.
-            left: Seconds until the part that is under way ends, where that is not all of it.
-            beside: What goes on side by side, each with a line of its own.
+            what: Replaces the label of `start`.
+            facts: Its facts.
+            left: Seconds until the current part ends, if that is not the whole activity.
+            beside: Parallel activities, each with a line of its own.
             is_milestone: Whether an epoch has just ended, or there are none.
         """
         if not self.is_due(is_milestone=is_milestone):
@@ -159,10 +159,10 @@ class Display:
 
     @contextmanager
     def during(self, label: str) -> Iterator[None]:
-        """Show that something is under way of which nobody knows how far it is; anything but a terminal is told nothing.
+        """Show an activity of unknown length; nothing is printed outside a terminal.
 
         Args:
-            label: What it is.
+            label: Its title.
         """
         self.start(label, 1)
         try:
@@ -172,7 +172,7 @@ class Display:
 
     @contextmanager
     def within(self, heading: str) -> Iterator[None]:
-        """Show all that is done inside as a part of something more, such as `job 2 of 6`."""
+        """Show everything done inside as a part of a larger activity, such as `job 2 of 6`."""
         before = self.heading
         self.heading = ", ".join(part for part in (before, heading) if part)
         try:
@@ -193,7 +193,7 @@ class Display:
 
 
 class LogLines(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints what is logged: above the live lines, and in a terminal folded between words.
+    """Prints log messages above the live lines, and in a terminal wrapped between words.
 
     Lines with a command stay whole, so that they can be copied, and so do those of tables.
     """
@@ -204,19 +204,19 @@ class LogLines(logging.StreamHandler):  # type: ignore[type-arg]
             super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message as it is printed."""
+        """Return the message as it is printed."""
         text = super().format(record)
         width = columns(self.stream)
         return text if width is None else "\n".join(_wrapped_line(line, width) for line in text.split("\n"))
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal that can move its cursor."""
+    """Return whether a stream is a terminal that can move its cursor."""
     return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM", "") != "dumb"
 
 
 def columns(stream: Any = None) -> int | None:
-    """The width of a terminal; None for anything else, where lines may be as long as they are.
+    """Return the width of a terminal; None for anything else, where lines may have any length.
 
     Args:
         stream: None: standard output.
@@ -227,7 +227,7 @@ def columns(stream: Any = None) -> int | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Print warnings alone: of what is one of many runs, the log of each has the rest."""
+    """Print only warnings, for one of many runs, each of which has its own log."""
     before = [
         (log_handler, log_handler.level)
         for log_handler in logging.getLogger("mlpipe").handlers
@@ -244,21 +244,21 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def without_live_lines() -> Iterator[None]:
-    """Take the live lines away while something else is printed."""
+    """Hide the live lines while something else is printed."""
     screen = _Screen.shown
     with nullcontext() if screen is None else screen.hidden_lines():
         yield
 
 
 def fitted(lines: Sequence[Line], width: int) -> list[list[str]]:
-    """The texts of live lines, in columns, as many of them as fit: the title, a bar (its share as text), facts, the time left.
+    """Return the texts of as many live lines as fit, in columns: the title, a bar (its share as text), facts, the time left.
 
     Args:
         lines: The lines.
-        width: How many characters a line may have.
+        width: The most characters of a line.
 
     Returns:
-        For each line: its title, its bar (empty where there is none), its facts and its time.
+        For each line: its title, its bar (empty if there is none), its facts and its time.
     """
     cut = max((_HEADING_RANK, *(fact.rank for line in lines for fact in line.facts)))
     while True:
@@ -267,7 +267,7 @@ def fitted(lines: Sequence[Line], width: int) -> list[list[str]]:
         if longest <= width or cut == 0:
             break
         cut -= 1
-    # Where there is none beside the longest line, one without facts has space for its own.
+    # If the longest line leaves no space for a bar, a line without facts still has space for its own.
     spaces = [
         width - 2 - (len("  ".join(row)) if longest + _SHORTEST_BAR + 2 > width and not line.facts else longest)
         for row, line in zip(texts, lines, strict=True)
@@ -277,7 +277,7 @@ def fitted(lines: Sequence[Line], width: int) -> list[list[str]]:
 
 
 class _Screen:
-    """Lines at the lower end of a terminal, drawn anew in place; only one is shown at a time.
+    """Lines at the bottom of a terminal, redrawn in place; only one instance is shown at a time.
 
     Args:
         stream: The terminal.
@@ -286,7 +286,7 @@ class _Screen:
     shown: _Screen | None = None
 
     def __init__(self, stream: IO[str]) -> None:
-        # Imported only here, for it takes time that only a terminal pays.
+        # Imported here so that only a terminal pays for the import time.
         from rich.console import Console
 
         self._stream = stream
@@ -297,7 +297,7 @@ class _Screen:
         _Screen.shown = self
 
     def draw(self, lines: Sequence[Line]) -> None:
-        """Show lines in place of those of before."""
+        """Replace the shown lines."""
         from rich.text import Text
 
         size = _size(self._stream)
@@ -319,7 +319,7 @@ class _Screen:
     def _start(self) -> None:
         from rich.live import Live
 
-        # A new one each time: one that starts again would erase as many lines as it had shown before it was stopped.
+        # A new instance each time, because a restarted one would erase as many lines as it had shown before it was stopped.
         self._live = Live(
             self._text,
             console=self._console,
@@ -330,7 +330,7 @@ class _Screen:
             vertical_overflow="crop",
         )
         self._live.start(refresh=True)
-        # It stays visible, so that one who kills this process finds it there.
+        # The cursor stays visible in case this process is killed.
         self._console.show_cursor(True)
 
     def _stop(self) -> None:
@@ -339,7 +339,7 @@ class _Screen:
             self._live = None
 
     def _erase_folds(self, width: int) -> None:
-        """Erase what a narrower terminal has folded to more lines than were drawn."""
+        """Erase the extra lines that a narrowed terminal made by wrapping."""
         from rich.control import Control
         from rich.segment import ControlType
 
@@ -350,8 +350,8 @@ class _Screen:
 
     @contextmanager
     def hidden_lines(self) -> Iterator[None]:
-        """Take the lines away for a while."""
-        # A signal's message may come while they are drawn: then it stands among them.
+        """Hide the lines for a while."""
+        # A message from a signal handler may come while the lines are drawn: then it is printed among them.
         if self._is_drawing or self._live is None:
             yield
             return
@@ -363,7 +363,7 @@ class _Screen:
                 self._start()
 
     def close(self) -> None:
-        """Take the lines away for good."""
+        """Remove the lines for good."""
         if _Screen.shown is self:
             _Screen.shown = None
         self._stop()
@@ -373,18 +373,18 @@ class _Cell:
     """The output of a notebook's cell, whose text is replaced.
 
     Args:
-        stream: Not used: the notebook shows it.
+        stream: Unused: the notebook shows it.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self._handle: Any = None
 
     def draw(self, lines: Sequence[Line]) -> None:
-        """Show lines in place of those of before."""
+        """Replace the shown lines."""
         self._show("\n".join("  ".join(filter(None, row)).rstrip() for row in fitted(lines, 110)))
 
     def close(self) -> None:
-        """Take the lines away."""
+        """Remove the lines."""
         if self._handle is not None:
             self._show("")
 
@@ -411,7 +411,7 @@ def _size(stream: Any) -> os.terminal_size:
 
 
 def _styled(row: Sequence[str], ascii_only: bool) -> Text:
-    """The texts of a line in colours, which are left out where nobody wants any."""
+    """Return the texts of a line in colours, unless colours are disabled."""
     from rich.text import Text
 
     title, bar, *facts, left = row
@@ -430,7 +430,7 @@ def _styled(row: Sequence[str], ascii_only: bool) -> Text:
 
 
 def _bar(share: float, width: int) -> str:
-    """Empty before anything is known to be done."""
+    """Return the bar, which is empty until some progress is known."""
     if share <= 0:
         return ""
     length = round(min(share, 1.0) * width)
@@ -438,13 +438,13 @@ def _bar(share: float, width: int) -> str:
 
 
 def _texts(line: Line, cut: int) -> list[str]:
-    """The title, the facts up to a rank, and the time."""
+    """Return the title, the facts up to a rank, and the time."""
     facts = [fact.text for fact in line.facts if fact.rank <= cut]
     return [line.called(whole=cut >= _HEADING_RANK), *facts, _remaining_text(line)]
 
 
 def _in_columns(texts: list[list[str]]) -> list[list[str]]:
-    """Rows of several texts, each as wide as the longest in its place; those of another number of texts stay as they are."""
+    """Align rows of texts in columns; rows with another number of texts stay as they are."""
     most = max(map(len, texts))
     widths = [max(map(len, column)) for column in zip(*(row for row in texts if len(row) == most), strict=True)]
     return [
@@ -457,7 +457,7 @@ def _remaining_text(line: Line) -> str:
 
 
 def _wrapped_line(line: str, width: int) -> str:
-    """A line that is too long for a terminal in several, broken between words."""
+    """Wrap a line that is too long for a terminal between words."""
     if len(line) <= width or "mml " in line or "  " in line.strip():
         return line
     # A unit stays with its number.

@@ -1,4 +1,4 @@
-"""Maps of predictions and of targets that were kept beside the rows of a task: those shown, and those learned from."""
+"""Maps of predictions and of targets that are stored with the rows of a task: those shown, and those learned from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlpipe.runs.records import ModelRecord
 Bytes = npt.NDArray[np.uint8]
 Images = Iterator[npt.NDArray[Any]]
 
-# Target images that are read at most: values of all that are judged, and images that a mean is of.
+# The largest amounts of target images that are read: values of all judged images, and images behind a mean.
 _MOST_VALUES, _MOST_IMAGES = 100_000_000, 200
 
 
@@ -29,34 +29,34 @@ class Stored:
     files: list[tuple[Maps, str, str]]
 
     def values(self, sample: str) -> tuple[maps.Values, maps.Values | None] | None:
-        """Predicted and true values of a sample, shape (channels, height, width); None where nothing is stored."""
+        """Return predicted and true values of a sample, shape (channels, height, width); None if nothing is stored."""
         place = self._place(sample)
         return None if place is None else (place[0].values(*place[1]), place[0].true_values(*place[1]))
 
     def target(self, sample: str) -> maps.Values | None:
-        """True values of a sample alone; None where it has none."""
+        """Return only the true values of a sample; None if it has none."""
         place = self._place(sample)
         return None if place is None else place[0].true_values(*place[1])
 
     def of(self, sample: str) -> tuple[Bytes, Bytes | None] | None:
-        """Predicted and true class numbers of a sample; None where nothing is stored."""
+        """Return predicted and true class numbers of a sample; None if nothing is stored."""
         place = self._place(sample)
         if place is None:
             return None
         return place[0].chances(*place[1]).argmax(axis=0).astype(np.uint8), place[0].true(*place[1])
 
     def _place(self, sample: str) -> tuple[Maps, tuple[str, str, str]] | None:
-        """The file that has a sample, and what it calls it."""
+        """Return the file that has a sample, and the sample's key in it."""
         rows = ((file, (task, split, sample)) for file, task, split in self.files)
         return next(((file, row) for file, row in rows if file.has(*row)), None)
 
 
 def of_shown(facts: TaskFacts, subject: Shown, stack: ExitStack) -> Stored | None:
-    """The maps of what is shown, opened; None where they are gone.
+    """Open the maps of the subject of the plots; None if they are gone.
 
     Args:
         facts: The task.
-        subject: What is shown of it.
+        subject: The subject of the plots.
         stack: Closes them.
     """
     if subject.ensemble is None:
@@ -67,14 +67,13 @@ def of_shown(facts: TaskFacts, subject: Shown, stack: ExitStack) -> Stored | Non
 
 
 def targets(facts: TaskFacts, subject: Shown, stack: ExitStack) -> tuple[Images, Images] | None:
-    """Target images that were learned from, and those of the rows that are shown, in their order.
+    """Return target images of training samples, and those of the subject's rows, in their order.
 
-    Of the first some are taken that are spread over all of them. None where a file is gone, or there is more than is read in
-    passing.
+    Of the former an evenly spread sample is taken. None if a file is gone, or there is too much to read.
 
     Args:
         facts: The task.
-        subject: What is shown of it.
+        subject: The subject of the plots.
         stack: Closes the files.
     """
     rows, used = subject.rows, facts.members(subject)
@@ -92,7 +91,7 @@ def _there(stored: Stored, ids: Sequence[str]) -> Images:
 
 
 def _held_out(facts: TaskFacts, of: Sequence[ModelRecord], stack: ExitStack) -> Stored | None:
-    """The maps of what each fold held out; None where one is gone."""
+    """Return the maps that each fold held out; None if one is gone."""
     paths = [facts.project.predictions_file(facts.name, record.id).with_suffix(maps.SUFFIX) for record in of]
     if not paths or not all(path.is_file() for path in paths):
         return None

@@ -1,4 +1,4 @@
-"""Studies for people: trials, the best one, what mattered, and pictures of the search; as text, CSV and PNG."""
+"""Studies for people: trials, the best one, the importance of parameters, and plots of the search; as text, CSV and PNG."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _FEWEST = 4
-# Of more trials some are taken for what grows faster than their number, or is drawn as a line each.
+# With more trials a sample is used for superlinear computations, and for plots with a line per trial.
 _MOST = 1000
 
 
 def facts(study: Study, address: str) -> dict[str, Any]:
-    """The facts of a study, as plain data.
+    """Return the facts of a study, as plain data.
 
     Args:
         study: The study.
-        address: Its storage as a person may see it.
+        address: Its storage address for display.
     """
     trials = [_trial(trial) for trial in study.get_trials(deepcopy=False)]
     finished_trials = studies.finished(study)
@@ -57,7 +57,7 @@ def facts(study: Study, address: str) -> dict[str, Any]:
 
 
 def mixed_losses(study: Study) -> str:
-    """Why the values of a study's trials cannot be compared; empty where they can."""
+    """Return why the values of a study's trials cannot be compared; empty if they can."""
     trials = studies.finished(study)
     names = [name for name in studies.metrics_of(study) if objectives.is_by_the_loss(name)]
     varied = objectives.of_loss(_varied(trials))
@@ -69,9 +69,9 @@ def mixed_losses(study: Study) -> str:
 
 
 def importance(study: Study) -> dict[str, float]:
-    """How much of the first metric's variance each parameter explains (fANOVA, Hutter et al. 2014); {} for few trials.
+    """Return how much of the first metric's variance each parameter explains (fANOVA, Hutter et al. 2014); {} for few trials.
 
-    Of more than a thousand trials a thousand count, in equal steps from the first to the last.
+    If there are more than a thousand trials, a thousand of them count, in equal steps from the first to the last.
     """
     import optuna
 
@@ -87,20 +87,20 @@ def importance(study: Study) -> dict[str, float]:
 
 
 def _varied(trials: Sequence[FrozenTrial]) -> list[str]:
-    """The parameters that are not the same in all trials."""
+    """Return the parameters that are not the same in all trials."""
     keys = dict.fromkeys(key for trial in trials for key in trial.params)
     return [key for key in keys if len({str(trial.params.get(key)) for trial in trials}) > 1]
 
 
 def drawn(trials: Sequence[Any]) -> list[Any]:
-    """The trials that are drawn: all, or of more than a thousand a thousand in equal steps."""
+    """Return the trials to draw: all, or if there are more than a thousand, a thousand in equal steps."""
     if len(trials) <= _MOST:
         return list(trials)
     return [trials[round(place * (len(trials) - 1) / (_MOST - 1))] for place in range(_MOST)]
 
 
 def as_text(study_facts: Mapping[str, Any]) -> str:
-    """A study for a terminal: its counts, the best trials, what failed, what mattered."""
+    """Format a study for a terminal: its counts, the best trials, failures, and the importance of parameters."""
     less = study_facts["directions"][0] == "minimize"
     trials = [row for row in study_facts["trials"] if row["state"] == "complete"]
     trials.sort(key=lambda row: row["values"][0], reverse=not less)
@@ -132,7 +132,7 @@ def as_text(study_facts: Mapping[str, Any]) -> str:
 
 
 def write(told: Mapping[str, Any], project: Project) -> list[Path]:
-    """Write the trials as CSV, and pictures of the history and of all trials side by side where one is finished."""
+    """Write the trials as CSV, and plots of the history and of all trials in parallel if one is finished."""
     name = files.safe_name(str(told["study"]))
     base = project.plots_dir() / f"study_{name}"
     table = base.with_name(f"{base.name}.csv")
@@ -167,7 +167,7 @@ def _as_csv(study_facts: Mapping[str, Any]) -> str:
 
 
 def _history(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """The value of every trial, and the best one so far."""
+    """Plot the value of every trial, and the best one so far."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3 * len(study_facts["metrics"])), layout="constrained")
@@ -185,7 +185,7 @@ def _history(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
 
 
 def _parallel(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], base: Path) -> Path:
-    """One line for each trial (a thousand at most) over all parameters and the first metric, coloured by it."""
+    """Plot one line per trial (a thousand at most) over all parameters and the first metric, coloured by it."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -209,7 +209,7 @@ def _parallel(study_facts: Mapping[str, Any], trials: Sequence[Mapping[str, Any]
 
 
 def _axis_scale(column: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Values between 0 and 1, and labels for the axis; numbers over decades on a logarithm."""
+    """Return values between 0 and 1, and labels for the axis; numbers over decades on a logarithmic scale."""
     numbers = [value for value in column if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(column):
         names = sorted({str(value) for value in column})

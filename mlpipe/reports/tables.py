@@ -29,7 +29,7 @@ from mlpipe.runs.predictions import Predictions
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# What chose an ensemble that is the plain mean of all folds, and what images did for one that is so but calibrated.
+# What chose an ensemble that is the plain mean of all folds, and what the images did for one that is only calibrated besides.
 NOTHING, CALIBRATION = "nothing", "calibration"
 _SHORT = {
     "recipe": "recipe",
@@ -47,25 +47,25 @@ _SHORT = {
     "images_per_s": "images/s",
     "note": "",
 }
-# Columns that a narrow terminal has no space for, the least wanted first.
+# Columns that a narrow terminal has no space for, the least important first.
 _LEFT_OUT_FIRST = (
     "images_per_s", "seconds", "parameters", "test_nll", "folds_interval", "note", "folds", "fold_test", "val", "arch", "called",
 )  # fmt: skip
-# The narrowest last column whose texts are folded.
+# The narrowest last column whose texts are wrapped.
 _FOLDED = 24
 
 
 def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any]]:
-    """One row for each task and recipe, and for each ensemble, the best out-of-fold score first.
+    """Return one row for each task and recipe, and for each ensemble, the best out-of-fold score first.
 
     The score is `metric`: accuracy, for labels the area under the ROC curve, for numbers the root mean squared error.
-    `val` and `fold_test` are the mean over folds with the standard deviation between folds, `folds_low` and `folds_high` the
-    95 % interval of the one that is of images which a fold held out: `fold_test` of nested folds, else `val`
-    (`mlpipe.post.intervals.over_folds`). `out_of_fold` pools each image's prediction by the fold that did not train on it; of a
+    `val` and `fold_test` are the mean over folds with the standard deviation between folds; `folds_low` and `folds_high` are the
+    95 % interval of the one that is computed on held-out images: `fold_test` of nested folds, else `val`
+    (`mlpipe.post.intervals.over_folds`). `out_of_fold` pools each image's prediction by the fold that did not train on it; for a
     repeated cross-validation it is the mean over repeats, with the standard deviation between them. `test` averages the
-    folds' probabilities of each test image, or is that of their `refit`, of which `out_of_fold` is what to expect. Values
-    that cannot be had (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images that chose it,
-    its `test` that of images which had no part in it, with its 95 % interval; all are stored with it. `called` is the name that a
+    folds' probabilities of each test image, or is the score of their `refit`, whose expected score is `out_of_fold`. Values
+    that are not available (no predictions yet) are None. An ensemble's `out_of_fold` is its score on the images that chose it,
+    its `test` that on images not used to choose it, with its 95 % interval; all are stored with it. `called` is the name that a
     preset has for a recipe, empty for any other.
     """
     groups: dict[tuple[str, str], list[ModelRecord]] = defaultdict(list)
@@ -83,26 +83,26 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
 
 
 def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[dict[str, Any]]:
-    """The leaderboard with one row for recipes that differ in nothing but their `seed`.
+    """Return the leaderboard with one row for recipes that differ only in their `seed`.
 
-    Scores of such a row are means over seeds, and what stands beside them (`val_sd`, `test_sd`, ...) is the standard
-    deviation between seeds, not between folds; `seeds` has the seeds in their order. `seconds` is the mean of a seed's. Rows of
+    Scores of such a row are means over seeds, and the deviations (`val_sd`, `test_sd`, ...) are standard
+    deviations between seeds, not between folds; `seeds` has the seeds in their order. `seconds` is the mean over seeds. Rows of
     other recipes and of ensembles stay as they are.
 
     Args:
-        board: What `leaderboard` gave.
+        board: What `leaderboard` returned.
         project: The project.
     """
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for row in board:
         alike[tuple(row[key] for key in ("ensemble", "task", "arch", "parameters", "folds", "nested"))].append(row)
     families: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
-    # Configurations are read where there may be something in common.
+    # Configurations are read only for rows that may belong together.
     for row in (entry for rows in alike.values() if len(rows) > 1 for entry in rows if not entry["ensemble"]):
         seed, shared = _seed_and_rest(project, row)
         if shared:
             families[shared].append((seed, row))
-    # Where a seed comes twice, something else differs that the configurations do not say.
+    # If a seed occurs twice, the recipes differ in something that the configurations do not contain.
     whole = [family for family in families.values() if len({seed for seed, _ in family}) == len(family) > 1]
     joined = [_mean_over_seeds(members) for members in whole]
     recipes = {recipe for row in joined for recipe in row["of_recipes"]}
@@ -111,9 +111,9 @@ def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[di
 
 
 def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
-    """The seed of a row's recipe, and a hash of all else of its configuration; empty where that is not known.
+    """Return the seed of a row's recipe, and a hash of the rest of its configuration; empty if that is unknown.
 
-    A mean of weights has the configuration of one of those that it is of, and is none of its seeds.
+    A mean of weights has the configuration of one of its models, but is not one of the seeds.
     """
     folder = project.model_dir(row["task"], row["records"].split()[0])
     try:
@@ -126,13 +126,13 @@ def _seed_and_rest(project: Project, row: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _mean_over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """One row for those of several seeds."""
+    """Return one row for those of several seeds."""
     rows = [row for _, row in sorted(members, key=lambda member: (member[0], member[1]["number"]))]
     newest = max(rows, key=lambda row: row["number"])
     means: dict[str, Any] = {}
     for key in ("val", "out_of_fold", "fold_test", "test", "test_nll"):
         known = [row[key] for row in rows if row[key] is not None]
-        # A mean of some of them would be of other seeds than the rest of the row.
+        # A mean over some of them would be over other seeds than the rest of the row.
         means |= _mean_and_deviation(key, known if len(known) == len(rows) else [])
     for key in ("seconds", "images_per_s"):
         known = [row[key] for row in rows if row[key] is not None]
@@ -140,7 +140,7 @@ def _mean_over_seeds(members: Sequence[tuple[int, dict[str, Any]]]) -> dict[str,
     return {
         **newest,
         **means,
-        # An interval is of one seed's score, and not of the mean over seeds.
+        # An interval belongs to one seed's score, not to the mean over seeds.
         **dict.fromkeys(("folds_low", "folds_high", "test_low", "test_high")),
         "records": " ".join(row["records"] for row in rows),
         "uneven": next((row["uneven"] for row in rows if row["uneven"]), ""),
@@ -162,10 +162,10 @@ def write_csv(board: Sequence[dict[str, Any]], project: Project) -> Path:
 
 @dataclass(frozen=True)
 class Digits:
-    """The images that the columns of a leaderboard are of, by which figures get their digits.
+    """The numbers of images behind the columns of a leaderboard, which determine the digits of figures.
 
     Attributes:
-        val: Images that were validated in the folds of a recipe, the most of all rows; None: it is not known.
+        val: Validation images in the folds of a recipe, the largest number of all rows; None: unknown.
         test: Test images, likewise.
     """
 
@@ -173,23 +173,23 @@ class Digits:
     test: int | None
 
     def of(self, key: str) -> int | None:
-        """The images that a column is of."""
+        """Return the number of images behind a column."""
         return self.test if "test" in key else self.val
 
 
 def digits(board: Sequence[dict[str, Any]]) -> Digits:
-    """The images that the figures of one task's rows are of."""
+    """Return the numbers of images behind the figures of one task's rows."""
     val, test = (max((row[key] or 0 for row in board), default=0) or None for key in ("val_images", "test_images"))
     return Digits(val, test or val)
 
 
 def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
-    """The leaderboard for a person; a task's name stands above its rows.
+    """Format the leaderboard for people; a task's name stands above its rows.
 
     Args:
         board: The rows.
-        width: The width that it has to fit, for which columns are left out, with a word on which; None: it has all, and in a
-            terminal that is too narrow they stand in several blocks.
+        width: The width that it has to fit, for which columns are left out, with a note on which; None: all columns, which in
+            a too narrow terminal stand in several blocks.
     """
     blocks = []
     for (task, metric), rows in _by_task(board):
@@ -208,7 +208,7 @@ def as_text(board: Sequence[dict[str, Any]], width: int | None = None) -> str:
 
 
 def as_html(board: Sequence[dict[str, Any]]) -> str:
-    """The leaderboard for a notebook, a table for each task.
+    """Return the leaderboard for a notebook, a table for each task.
 
     Args:
         board: The rows.
@@ -224,13 +224,13 @@ def as_html(board: Sequence[dict[str, Any]]) -> str:
 
 
 def _by_task(board: Sequence[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
-    """The rows of each task and metric."""
+    """Yield the rows of each task and metric."""
     for key in dict.fromkeys((row["task"], row["metric"]) for row in board):
         yield key, [row for row in board if (row["task"], row["metric"]) == key]
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
-    """The texts of each column of one task's rows that has any."""
+    """Return the texts of each non-empty column of one task's rows."""
     counts = digits(rows)
     columns = {key: [_cell(row, key, counts) for row in rows] for key in _SHORT}
     return {key: cells for key, cells in columns.items() if any(cells)}
@@ -241,7 +241,7 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 
 def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
-    """Notes on the order of a leaderboard for a person: which scores are values of different losses."""
+    """Return notes on the order of a leaderboard for people: which scores are values of different losses."""
     sentences = []
     for task, metric in dict.fromkeys((row["task"], row["metric"]) for row in board):
         rows = [row for row in board if (row["task"], row["metric"]) == (task, metric) and not row["ensemble"]]
@@ -254,7 +254,7 @@ def notes(board: Sequence[dict[str, Any]], project: Project) -> list[str]:
 
 
 def _row_counts(rows: Sequence[dict[str, Any]]) -> str:
-    """How many recipes and ensembles there are, in words."""
+    """Count recipes and ensembles in words."""
     together = sum(1 for row in rows if row["ensemble"])
     alone = len(rows) - together
     phrases = [counted(count, noun) for count, noun in ((alone, "recipe"), (together, "ensemble")) if count]
@@ -262,7 +262,7 @@ def _row_counts(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def headline(board: Sequence[dict[str, Any]]) -> str:
-    """`test accuracy 0.xxx` of the newest row with a test score; empty when there is none."""
+    """Return `test accuracy 0.xxx` of the newest row with a test score; empty when there is none."""
     recipes = [row for row in board if not row["ensemble"]]
     tested = [row for row in recipes if _first_score(row, "test", "fold_test") is not None]
     if not tested:
@@ -272,17 +272,17 @@ def headline(board: Sequence[dict[str, Any]]) -> str:
 
 
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]], width: int | None = None) -> str:
-    """Aligned columns; empty columns are left out.
+    """Return aligned columns without empty ones.
 
-    Where they are wider than the terminal, the texts of the last column are folded, or columns stand in several blocks that
+    If they are wider than the terminal, the texts of the last column are wrapped, or columns stand in several blocks that
     begin with the first one.
 
     Args:
         header: The columns' names.
         rows: A text for each column.
-        width: What they have to fit; None: the terminal, where standard output is one.
+        width: The available width; None: that of the terminal, if standard output is one.
     """
-    # Names in stored files may be anything.
+    # Names in stored files may contain anything.
     table = [[in_one_line(cell) for cell in row] for row in (header, *rows)]
     columns = [column for column in range(len(header)) if any(row[column] for row in table[1:])]
     table = [[row[column] for column in columns] for row in table]
@@ -304,7 +304,7 @@ def _total_width(widths: Sequence[int]) -> int:
 
 
 def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
-    """The columns of each block, which all have the first one and fit a width as far as they can."""
+    """Return the columns of each block, which start with the first column and fit a width as far as possible."""
     blocks = [[0]]
     for column in range(1, len(widths)):
         if len(blocks[-1]) > 1 and _total_width([widths[member] for member in (*blocks[-1], column)]) > width:
@@ -314,7 +314,7 @@ def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def _table_text(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int | None = None) -> str:
-    """A table with a rule below its header, the last column folded to some width."""
+    """Return a table with a rule below its header, the last column wrapped to a width."""
     wide = [*widths[:-1], widths[-1] if fold is None else fold]
     lines = []
     for row in table:
@@ -326,11 +326,11 @@ def _table_text(table: Sequence[Sequence[str]], widths: Sequence[int], fold: int
 
 
 def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> str:
-    """Metrics with their intervals as aligned columns: a dash where there is none, what each is, and what has to be said of it.
+    """Format metrics with their intervals as aligned columns: a dash for a missing one, its explanation, and its note.
 
     Args:
         values: By name, what `mlpipe.post.intervals.by_metric.Interval.as_plain` returned.
-        rows: How many images they are of; None: it is not known.
+        rows: The number of images behind them; None: unknown.
     """
     cells = [
         [
@@ -345,7 +345,7 @@ def scores(values: Mapping[str, Mapping[str, Any]], rows: int | None = None) -> 
 
 
 def _score_note(name: str, score: Mapping[str, Any]) -> str:
-    """What a score is in words, what has to be said of it, and why it is none where nobody said so."""
+    """Return a score's explanation, its note, and the reason if it is missing without a note."""
     has_value = number(score["value"]) != ""
     undefined = "" if has_value else metrics.UNDEFINED.get(name, "it is not defined on these rows")
     return "; ".join(
@@ -354,7 +354,7 @@ def _score_note(name: str, score: Mapping[str, Any]) -> str:
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions | None:
-    """Rows of several folds after another; None when there is none."""
+    """Concatenate the rows of several folds; None when there are none."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return None
@@ -366,9 +366,9 @@ def pooled(parts: Sequence[Predictions]) -> Predictions | None:
 
 
 def mean_of_folds(parts: Sequence[Predictions], kind: str) -> Predictions | None:
-    """The folds' mean probabilities (or numbers) for the images that all of them predicted, as logits.
+    """Return the folds' mean probabilities (or numbers) for the images that all of them predicted, as logits.
 
-    Counts of pixels and sums of errors have no such mean: `mml post` averages what they are of.
+    Counts of pixels and sums of errors have no such mean: `mml post` averages the maps that they are computed from.
     """
     how = post_kind.of(kind).ENSEMBLING
     if how is None:
@@ -425,7 +425,7 @@ def _row(project: Project, folds: list[ModelRecord], refit: ModelRecord | None) 
 
 
 def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[float]:
-    """The score of the held-out rows of each repeat; of folds that share rows without being repeats, of all together."""
+    """Return the score of the held-out rows of each repeat; one score for folds that share rows without being repeats."""
     parts = repeats.groups_by_repeat(held_out, [part.sample_ids for part in held_out])
     repeat_scores = [None if (joined := pooled(part)) is None else _score(joined, name, kind) for part in parts]
     known = [value for score in repeat_scores if (value := _defined(score)) is not None]
@@ -433,12 +433,12 @@ def _by_repeat(held_out: Sequence[Predictions], name: str, kind: str) -> list[fl
 
 
 def _defined(value: float | None) -> float | None:
-    """None for a score that its rows do not define, as where all of them are of one class."""
+    """Return None for a score that its rows do not define, for example if all of them are of one class."""
     return None if value is None or math.isnan(value) else value
 
 
 def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float | None, float | None]:
-    """The corrected interval of the mean over folds of what each held out."""
+    """Return the corrected interval of the mean over folds of their held-out scores."""
     split = folds[0].held_out
     values = [record.scores.get(split, {}).get(name) for record in folds]
     known = [value for value in values if value is not None]
@@ -449,7 +449,7 @@ def _interval_over_folds(folds: Sequence[ModelRecord], name: str) -> tuple[float
 
 
 def _uneven_note(folds: Sequence[ModelRecord], name: str) -> str:
-    """A note where a mean over folds is one of scores over different classes."""
+    """Return a note if a mean over folds averages scores over different classes."""
     for split in ("val", "test") if name in metrics.OVER_CLASSES else ():
         tables = [record.details.get(split, {}).get("classes", []) for record in folds]
         if len({tuple(metrics.lacking(table)) for table in tables if table}) > 1:
@@ -458,7 +458,7 @@ def _uneven_note(folds: Sequence[ModelRecord], name: str) -> str:
 
 
 def images_per_s(folds: Sequence[ModelRecord]) -> float | None:
-    """The median speed of training over folds; None for those that have no epochs."""
+    """Return the median training speed over folds; None without epochs."""
     speeds = [record.timings["train_images_per_s"] for record in folds if "train_images_per_s" in record.timings]
     return round(statistics.median(speeds), 1) if speeds else None
 
@@ -536,18 +536,18 @@ def _rows(project: Project, record: ModelRecord, task: str, split: str) -> Predi
 
 
 def cell(row: dict[str, Any], key: str, counts: Digits) -> str:
-    """A score of a leaderboard's row, with its deviation between folds where it has one; empty where there is none.
+    """Format a score of a leaderboard's row, with its deviation between folds if it has one; empty if there is none.
 
     Args:
         row: The row.
         key: The column.
-        counts: The images that the columns are of.
+        counts: The numbers of images behind the columns.
     """
     value, spread = row[key], row.get(f"{key}_sd")
     text = number(value, counts.of(key))
     if not text or spread is None:
         return text
-    # To as many decimals as the mean has.
+    # The deviation has as many decimals as the mean.
     alike = f"{spread:.{len(text.partition('.')[2])}f}"
     return f"{text} ± {alike if float(alike) and 'e' not in text else number(spread, counts.of(key))}"
 
@@ -577,7 +577,7 @@ def _cell(row: dict[str, Any], key: str, counts: Digits) -> str:
 
 
 def seed_count_text(row: dict[str, Any]) -> str:
-    """How many seeds a row of the leaderboard is of; empty where it is of one.
+    """Say how many seeds a row of the leaderboard averages; empty if it is one.
 
     Args:
         row: The row.
@@ -586,7 +586,7 @@ def seed_count_text(row: dict[str, Any]) -> str:
 
 
 def alone(row: dict[str, Any]) -> str:
-    """What an ensemble of one is, of a row of the leaderboard; empty for any other.
+    """Describe an ensemble of a single recipe in a row of the leaderboard; empty for any other.
 
     Args:
         row: The row.

@@ -18,27 +18,27 @@ def shape(samples: int, outputs: int) -> tuple[int, ...]:
 
 
 def unknown(outputs: int) -> int | tuple[float, ...]:
-    """The number of no class."""
+    """Return -1, the class number of unknown targets."""
     return NO_TARGET
 
 
 def counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-    """The number of targets of each class, shape (outputs,)."""
+    """Return the number of targets of each class, shape (outputs,)."""
     return np.bincount(targets[targets >= 0], minlength=outputs).astype(np.int64)
 
 
 def strata(targets: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """The class numbers."""
+    """Return the class numbers themselves."""
     return targets
 
 
 def damage(targets: npt.NDArray[Any], outputs: int) -> str:
-    """A sentence where numbers are of no class."""
+    """Return a sentence if some targets are not class numbers, else an empty string."""
     if not len(targets) or NO_TARGET <= targets.min() <= targets.max() < outputs:
         return ""
     return f"has class numbers beyond its {outputs} classes"
 
 
 def unremovable(outputs: int) -> str:
-    """A sentence for two classes."""
+    """Return a sentence if there are only two classes, neither of which can be removed."""
     return "a single class would be left" if outputs <= 2 else ""

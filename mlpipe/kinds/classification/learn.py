@@ -1,4 +1,4 @@
-"""Learn classes: logits of which one is true."""
+"""Train classifiers: the outputs are logits of classes, of which one is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes are measured one row at a time, calibrated together, and decided by costs, thresholds or prediction sets."""
+"""Metrics, calibration and ensembling of classes, and decisions by costs, thresholds or prediction sets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FURTHER = ["mcc", "kappa", "average_precision"]
 HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
 CRITERIA = ("f1", "balanced_accuracy", "youden")
-# With more classes a matrix has mostly empty cells (a thousand classes: 8 MB in each record).
+# With more classes most cells of the matrix are empty (a thousand classes take 8 MB in each record).
 _MOST_IN_A_MATRIX = 100
 
 _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
@@ -45,7 +45,7 @@ _CALIBRATION_ERRORS: dict[str, Callable[[Array, Array], float]] = {
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of classes and the confusion matrix: of many classes only the cells that are not 0."""
+    """Return the table of classes and the confusion matrix; with many classes only the cells that are not 0."""
     table = class_metrics.table(outputs, targets, classes)
     if len(classes) > _MOST_IN_A_MATRIX:
         return {"classes": table, "confused_pairs": class_metrics.confused_pairs(outputs, targets)}
@@ -53,14 +53,14 @@ def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """1 where a row is wrong."""
+    """Return 1 for each wrong row, else 0."""
     return np.asarray(outputs.argmax(axis=1) != targets, np.float64)
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """The shares of the classes, of which the most frequent one is predicted."""
+    """Predict the shares of the classes for every row; the most frequent class has the largest."""
     counts = np.bincount(learned[learned >= 0], minlength=len(classes))
     if not counts.sum():
         return None
@@ -69,23 +69,23 @@ def constant(
 
 
 def right(outputs: Outputs, targets: Targets) -> Bools | None:
-    """Whether the largest output is the target's."""
+    """Return whether the largest output of each row is that of the target."""
     return np.asarray(outputs.argmax(axis=1) == targets)
 
 
 def sides(targets: Targets) -> Iterator[Bools]:
-    """The rows of each class that occurs."""
+    """Yield the rows of each class that occurs, as masks."""
     return (targets == number for number in np.unique(targets))
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From ranks, from sums of a loss, or from counts of each class."""
+    """Return a metric as a function of weights: from ranks, sums of a loss, or counts of each class."""
     rows, classes, true = np.arange(len(outputs)), outputs.shape[1], targets.astype(np.int64)
     if name in ("auroc", "average_precision"):
 
         @cache
         def measure() -> Callable[[Floats], Floats]:
-            """What some intervals do without, and what is as large as the outputs."""
+            """Build the metric only when needed: some intervals do without it, and its arrays are as large as the outputs."""
             is_true = true[:, None] == np.arange(classes)
             known = np.broadcast_to(np.True_, is_true.shape)
             return rank_metric(name, np.exp(log_softmax(outputs)), is_true, known)
@@ -106,7 +106,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the form of the metric: a share, a mean of shares, agreement, an area or a loss."""
+    """Return the interval by the form of the metric: a share, a mean of shares, agreement, an area or a loss."""
     true, classes = known.targets.astype(np.int64), known.logits.shape[1]
     guess, counts = known.logits.argmax(axis=1), np.bincount(true, minlength=classes)
     if name == "accuracy":
@@ -121,14 +121,14 @@ def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
         return forms.of_agreement(name, measure, true, guess, classes, known)
     if name in ("auroc", "average_precision"):
         scores, truth = PROBABILITIES.questions(known.logits, known.targets)
-        # Two classes have one and the same area under the ROC curve.
+        # With two classes, both have the same area under the ROC curve.
         columns = slice(1, None) if name == "auroc" and classes == 2 else slice(None)
         return forms.of_areas(name, value, measure, scores[:, columns], truth[:, columns], known)
     return forms.of_loss(name, known)
 
 
 class _Ensembling:
-    """Log-probabilities are mixed; costs, thresholds and sets decide."""
+    """Mixes log-probabilities, and decides by costs, thresholds and prediction sets."""
 
     MIXES_COLUMNS = True
 
@@ -186,7 +186,7 @@ class _Ensembling:
             plain["calibration_error"] = {"before": before, "after": after, "measures": errors}
             if options.costs is not None:
                 plain["costs"] = _costs(calibrated, targets, options.costs)
-        # Cut-offs are of probabilities at the prior, which those of the rows' own prevalence are not.
+        # Thresholds apply to probabilities at the prior, which those at the rows' own prevalence are not.
         plain["sets"] = _prediction_sets(rows, rows if estimate is None else estimate, prior, options)
         if options.deploy_prior is not None:
             plain["at_deploy_prior"] = _performance_at_prior(own, options.deploy_prior, len(classes))
@@ -221,8 +221,8 @@ ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
 
 
 def _prediction_sets(rows: Rows, evaluation: Rows, prior: Floats | None, options: DecisionOptions) -> dict[str, Any]:
-    """Prediction sets learned from rows, and what they hold of others."""
-    # A promise to each class by itself holds at any prevalence.
+    """Learn prediction sets from rows and evaluate them on other rows."""
+    # Class-conditional coverage holds at any prevalence.
     arguments: dict[str, Any] = {"class_conditional": True} if options.set_coverage == "class" else {"prior": prior}
     sets = conformal.conformal(rows.calibrated, rows.targets, alpha=options.alpha, score=options.set_score, **arguments)
     plain, known = sets.as_plain(), evaluation.targets >= 0
@@ -242,7 +242,7 @@ def _prediction_sets(rows: Rows, evaluation: Rows, prior: Floats | None, options
 
 
 def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -> dict[str, Any]:
-    """What decisions cost on rows: those that cost least, and those for the most probable class."""
+    """Return the cost of decisions on rows: the least-cost decisions, and those for the most probable class."""
     table = np.asarray(costs, np.float64)
     cost = threshold.expected_cost(log_probabilities, targets, table)
     constant = float((own_shares(targets, len(table)) @ table).min())
@@ -252,7 +252,7 @@ def _costs(log_probabilities: Array, targets: Array, costs: list[list[float]]) -
 
 
 def _performance_at_prior(own: Rows, deploy_prior: list[float], classes: int) -> dict[str, Any]:
-    """The performance to expect at another prevalence, with probabilities moved to it."""
+    """Return the performance expected at another prevalence, with probabilities moved to it."""
     shares = np.maximum(deploy_prior, prior.LEAST_SHARE)
     moved = prior.move_prior(own.calibrated, own_shares(own.targets, classes), shares)
     return {"prior": deploy_prior, **prior.expected_performance(moved, own.targets, deploy_prior)}

@@ -1,4 +1,4 @@
-"""Predict classes: a row for each sample."""
+"""Predictions of classes: one row per sample."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SCORE = score_of_class
 
 
 def shown(new: InHand) -> Shown:
-    """A row for each sample."""
+    """Return one row per sample."""
     return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """Probabilities, the likeliest class, and what was decided, in a table."""
+    """Write a table of probabilities, the most probable class, and the decisions."""
     return tables.write(new, TABLE)
 
 
@@ -58,12 +58,12 @@ def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) 
 
 
 def _probabilities(values: Array) -> Array:
-    """Probabilities of classes."""
+    """Return the probabilities of the classes."""
     return np.asarray(np.exp(log_softmax(values)))
 
 
 def _summary(rows: Sequence[tables.Cells]) -> str:
-    """How many samples there are of each class."""
+    """Count the samples of each class."""
     column = "decision" if any("decision" in row for row in rows) else "prediction"
     counted = Counter(str(row[column]) for row in rows)
     heading = f" ({column}s): " * (column == "decision") or ": "

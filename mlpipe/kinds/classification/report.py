@@ -1,4 +1,4 @@
-"""Classes are shown by confusion, curves of one against the rest, reliability, and the surest mistakes."""
+"""Report of classes: confusion, one-against-rest curves, reliability, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mlpipe.reports.sections.diagnosis import Asked
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Example, examples
 
-# Surest mistakes that are shown whatever they are, and those of each confused pair before others.
+# The number of most confident mistakes that are always shown, and of mistakes per confused pair that come before others.
 _SUREST, _OF_EACH_PAIR = 24, 4
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
-    """The mistakes that were surest, and right predictions with the least margin.
+    """Return the most confident mistakes, and the right predictions with the smallest margin.
 
     Args:
         rows: Predictions with targets.
         classes: The names of the classes.
-        most: How many of each at most.
+        most: The largest number of each.
     """
     probabilities = np.exp(log_softmax(rows.calibrated))
     places = np.arange(len(rows))
@@ -63,7 +63,7 @@ def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Exampl
 
 
 def _mistakes_by_pair(worst: npt.NDArray[Any], rows: Rows, predicted: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Mistakes in their order, but some of every confused pair before those of which there are many."""
+    """Order mistakes by confidence, but put a few of every confused pair before the rest of frequent pairs."""
     pair_counts, first, later = dict[tuple[int, int], int](), list[int](), list[int]()
     for row in worst.tolist():
         pair = int(rows.targets[row]), int(predicted[row])
@@ -78,7 +78,7 @@ def _against_rest(rows: Rows) -> classes.Question:
 
 
 def _one_against_rest(subject: Shown, rows: Rows, place: int) -> Asked:
-    """Whether an image is of a class, as the most probable class or what was decided by says."""
+    """Ask whether an image is of a class, answered by the most probable class or by the decision rule."""
     logs = log_softmax(rows.calibrated)
     others = np.delete(logs, place, axis=1)
     decide = subject.ensemble.decide if subject.ensemble else {}

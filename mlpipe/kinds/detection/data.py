@@ -20,7 +20,7 @@ KEPT = ("the classes of boxes cannot be changed by a tag", "leave the tag out, o
 
 
 def damage(targets: npt.NDArray[Any], outputs: int) -> str:
-    """What is wrong where a row has a negative number of boxes, a broken one, or is known in part."""
+    """Return what is wrong if a row has a negative or fractional number of boxes, or is known only in part."""
     known = targets[~np.isnan(targets).all(axis=1)]
     if np.isnan(known).any() or (known < 0).any() or (known != np.floor(known)).any():
         return "has targets that are no numbers of boxes"

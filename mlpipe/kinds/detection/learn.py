@@ -1,4 +1,4 @@
-"""Learn boxes: a network gives raw rows in training and detections in evaluation, which are kept side by side."""
+"""Train detectors: a network returns raw rows in training and detections in evaluation; both are kept."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ CHECKS_OUTPUTS = True
 
 
 def usual_loss(labels: Labels) -> nn.Module:
-    """The network's own where it computes one, else that of `yolov3` with complete intersection over union.
+    """Return the network's own loss if it computes one, else that of `yolov3` with complete intersection over union.
 
-    Every anchor whose shape overlaps an object's by 0.4 learns it: a few epochs do what those of the paper's form do in many.
+    Every anchor whose shape overlaps that of an object by 0.4 learns the object, because this needs far fewer epochs than the
+    assignment of the paper.
 
     Args:
         labels: What is known of the training images.
@@ -50,28 +51,28 @@ USUAL_LOSS = usual_loss
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """Boxes, each with the scores of all classes."""
+    """Return a head for boxes, each with the scores of all classes."""
     networks = "arch=yolo arch.backbone={name}, or fasterrcnn, retinanet, fcos, ssd"
     return Head(outputs, most=boxes.MOST, each="object", networks=networks)
 
 
 def answer_shape(outputs: int, sides: Sequence[int]) -> tuple[int, ...]:
-    """Rows of detections: corners, score and class number of each."""
+    """Return the shape of the detections: corners, score and class number of each."""
     return boxes.MOST, boxes.COLUMNS
 
 
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """Boxes of each class."""
+    """Return the number of boxes of each class."""
     return np.asarray(np.nansum(task.samples.targets[rows], axis=0), np.int64)
 
 
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Images with a box."""
+    """Return which images have a box."""
     return np.asarray((targets > 0).any(axis=1))
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse what knows nothing of boxes, and another loss for a network that computes its own."""
+    """Refuse components that cannot handle boxes, and another loss for a network that computes its own."""
     per_pixel.refuse_parts(recipe, "boxes")
     if not isinstance(loss, Yolov3 | OfNetwork) and not recipe.loss.is_users:
         fix = f"use {' or '.join(FITTING_LOSSES)}"
@@ -91,12 +92,12 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Detections and true boxes of each image, flattened.
+    """Return detections and true boxes of each image, flattened.
 
     Args:
         loss: The head's.
-        outputs: Detections, shape (n, most, 6), NaN behind the last one.
-        target: Shape (n, boxes, 5), NaN behind the last one; the class of the first is -1 where nothing is known.
+        outputs: Detections, shape (n, most, 6), padded with NaN.
+        target: Shape (n, boxes, 5), padded with NaN; the class of the first box is -1 where nothing is known.
 
     Returns:
         Detections, shape (n, most * 6), zeros where there is none; and the number of boxes with the boxes, shape
@@ -109,5 +110,5 @@ def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Detections and true boxes, and the batch's loss."""
+    """Return detections and true boxes, and the batch's loss."""
     return per_pixel.with_loss(rows(loss, outputs, target), loss(outputs, target))

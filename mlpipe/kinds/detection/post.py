@@ -1,4 +1,4 @@
-"""Boxes are measured by average precision, fused, and their scores calibrated; rows as `mlpipe.post.measures.box_metrics`."""
+"""Average precision, fusion and score calibration of boxes; rows as in `mlpipe.post.measures.box_metrics`."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ HEADLINE = "map"
 ERROR = "1 - F1 of an image, of boxes with a score of at least 0.5"
 CRITERIA = ("f1", "cost")
 
-# Boxes of a class that are tried for a constant prediction.
+# The number of boxes of a class that are tried for a constant prediction.
 _MOST_TRIED = 100
-# What a missed box costs in nats: as much as a detection of this score that is right.
+# The cost of a missed box in nats: that of a right detection with this score.
 _MISSED = 1e-3
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of classes."""
+    """Return the table of classes."""
     return {"classes": box_metrics.table(outputs, targets, classes)}
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """One box of each class, the one of the images learned from that finds a box in most of them.
+    """Predict one box of each class: the training box that finds a box in the most training images.
 
-    Its score is the share of images in which it overlaps a box of its class by half at least. Average precision ranks rows of
-    one score by their order in a table: here those that it does not find come first, so that no order flatters it.
+    Its score is the share of images in which it overlaps a box of its class by at least half. Average precision ranks rows with
+    equal scores by their order in the table; here those that the box does not find come first, so that no order flatters it.
     """
     rows = stored.rows()
     boxes = None if rows is None else boxes_of(rows)
@@ -73,7 +73,7 @@ def constant(
 
 
 def _largest_overlaps(box: Floats, boxes: Floats) -> Floats:
-    """The largest overlap in each image of a box with those of its class, shape (n,).
+    """Return the largest overlap of a box with the boxes of its class in each image, shape (n,).
 
     Args:
         box: Shape (5,).
@@ -86,18 +86,18 @@ def _largest_overlaps(box: Floats, boxes: Floats) -> Floats:
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """One less each image's F1."""
+    """Return one minus the F1 of each image."""
     return 1 - box_metrics.of_images(outputs, targets)
 
 
 def sides(targets: Targets) -> list[Bools]:
-    """The images that have each class."""
+    """Return the images that have each class, as masks."""
     labels = boxes_of(targets)[..., 4]
     return [(labels == number).any(axis=1) for number in np.unique(labels[~np.isnan(labels)])]
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From the matches of all detections, each with the weight of its image."""
+    """Return a metric as a function of weights: all detections are matched, each with the weight of its image."""
     if name == "score_loss":
         lost, counts = box_metrics.score_losses(outputs, targets)
         return Statistic(np.column_stack([counts, lost]).astype(np.float64), ratio)
@@ -105,12 +105,12 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By draws of images with replacement."""
+    """Return the bootstrap interval over images."""
     return forms.of_draws(measure, value, known, most=None if name == "score_loss" else 1.0)
 
 
 class _Ensembling:
-    """Boxes are fused; the least score of each class is chosen by F1 or by costs."""
+    """Fuses boxes, and chooses the score threshold of each class by F1 or by costs."""
 
     MIXES_COLUMNS = False
 
@@ -156,7 +156,7 @@ class _Ensembling:
 
 
 class _Probabilities:
-    """The score of a detection is the probability that it overlaps a true box of its class by half at least."""
+    """The score of a detection is the probability that it overlaps a true box of its class by at least half."""
 
     def learn(
         self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any
@@ -195,7 +195,7 @@ ENSEMBLING, PROBABILITIES = _Ensembling(), _Probabilities()
 
 
 def confidences(outputs: Outputs, targets: Targets) -> tuple[Floats, Floats]:
-    """The score of each detection of some images and whether it is right (1) or not (0), shape (d,) each.
+    """Return the score of each detection and whether it is right (1) or not (0), shape (d,) each.
 
     Args:
         outputs: Shape (n, K * 6).
@@ -211,7 +211,7 @@ def _log_odds(score: Floats) -> Floats:
 
 
 def _rescored(calibration: LabelCalibration, outputs: Floats) -> Floats:
-    """Rows whose scores went through the calibration of their class; classes that it does not know stay as they are."""
+    """Return rows with scores calibrated class by class; scores of classes without a calibration stay as they are."""
     detections = box_metrics.detections_of(outputs).copy()
     mask = detections[..., 4] > 0
     for number, label_calibration in enumerate(calibration.labels):
@@ -219,13 +219,13 @@ def _rescored(calibration: LabelCalibration, outputs: Floats) -> Floats:
         if label_calibration is None or not own.any():
             continue
         logs = label_calibration.apply(two_classes(_log_odds(detections[own, 4])))
-        # A score of 0 would be no detection any more.
+        # A box with a score of 0 would no longer count as a detection.
         detections[own, 4] = np.clip(np.exp(logs[:, 1]), LEAST_SCORE, 1)
     return as_outputs(detections).astype(np.float64)
 
 
 def _missed_counts(outputs: Outputs, targets: Targets) -> Floats:
-    """How many true boxes of each image no detection finds, shape (n,)."""
+    """Return the number of true boxes of each image that no detection finds, shape (n,)."""
     matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
     return np.asarray(targets[:, 0] - np.bincount(matches.image[matches.hit[:, 0]], minlength=len(outputs)), np.float64)
 
@@ -237,7 +237,7 @@ def _thresholds(
     classes: Sequence[str],
     groups: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    """The least score of each class, chosen on some rows and measured on others; without any by those of other folds."""
+    """Choose the score threshold of each class on some rows and measure it on others, by cross-validation if there are none."""
     by_cost = options.threshold == "cost"
     costs = (options.costs[0][1], options.costs[1][0]) if by_cost and options.costs is not None else None
 
@@ -245,7 +245,7 @@ def _thresholds(
         matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
         curves = [box_metrics.curve(matches, number) for number in range(len(classes))]
         best = [None if curve is None else box_metrics.best_score(curve, costs) for curve in curves]
-        # From a score above 1 on there is no detection.
+        # With a threshold above 1 there is no detection.
         return [None if score is None else min(score[0], 1.1) for score in best]
 
     known = labelled(rows.targets)
@@ -258,7 +258,7 @@ def _thresholds(
     folds = held_out_folds(targets, ids, groups) if estimate is None else []
     if not known.any() or (estimate is None and not folds):
         return plain
-    # Of each image the least score of each class.
+    # For each image, the threshold of each class.
     least = np.tile(_scores_from(cuts), (len(targets), 1))
     for held in folds:
         least[held] = _scores_from(cuts_of(outputs[~held], targets[~held]))
@@ -274,7 +274,7 @@ def _scores_from(cuts: Sequence[float | None]) -> Floats:
 
 
 def _macro_f1(matches: Matches, least: Floats) -> float:
-    """The mean F1 of the classes that have true boxes; `least` has a score for each image and class."""
+    """Return the mean F1 of the classes that have true boxes; `least` has a threshold for each image and class."""
     values = []
     for place, number in enumerate(matches.classes.tolist()):
         alarms = (matches.label == number) & (matches.score >= least[matches.image, number])
@@ -283,7 +283,7 @@ def _macro_f1(matches: Matches, least: Floats) -> float:
 
 
 def _mean_cost(costs: tuple[float, float], images: int, matches: Matches, least: Floats) -> float:
-    """What false alarms and missed boxes of an image cost."""
+    """Return the mean cost per image of false alarms and missed boxes."""
     alarms = matches.score >= least[matches.image, matches.label]
     hits = matches.hit[alarms, 0].sum()
     return float((costs[0] * (alarms.sum() - hits) + costs[1] * (matches.true.sum() - hits)) / images)

@@ -1,4 +1,4 @@
-"""Predict boxes: rows of detections in pixels of the samples' files, and of new images tables, COCO JSON and pictures."""
+"""Predictions of boxes: detections in pixels of the samples' files; for new images tables, COCO JSON and pictures."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = box_tensors.Boxes()
 NEW = "boxes"
-# A sample has as many boxes as are found, and so no row of a table.
+# A sample has any number of boxes, so it is not one row of a table.
 TABLE = None
 
-# The largest score below 1 in single precision: logarithms stay finite, and no box that is surer loses its gradient.
+# The largest score below 1 in single precision: logarithms stay finite, and no box with a higher score loses its gradient.
 _MOST_CERTAIN = 1 - 2.0**-24
-# The least score of what is drawn of a class for which none was chosen.
+# The threshold for drawing boxes of a class for which none was chosen.
 _LEAST = 0.5
 
 log = logging.getLogger("mlpipe")
 
 
 def score(outputs: Tensor, classes: Tensor) -> Tensor:
-    """How sure it is that there is any object of the class asked for: -log of the chance that none of its boxes is right.
+    """Return the confidence that any object of the class is present: -log of the probability that no box of it is right.
 
-    Its gradient by a box's log-odds is the box's score, so that places of all objects count, those of sure ones most.
+    Its gradient with respect to a box's log-odds is the box's score, so all objects contribute, confident ones most.
 
     Args:
         outputs: Detections, shape (n, boxes, 6), NaN where there is none.
@@ -66,7 +66,7 @@ SCORE = score
 
 
 def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
-    """From the sizes of files and what was done to them on their way into the cache."""
+    """Return the places, computed from the sizes of the files and the transforms applied before caching."""
     of_files = sizes if sizes is not None else _sizes(task)
 
     def seen(rows: Rows) -> npt.NDArray[np.float64]:
@@ -81,11 +81,11 @@ def places(task: Task, pack: Pack, sizes: Sizes | None = None) -> Places | None:
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-    """Detections and true boxes, both in pixels of the files."""
+    """Return detections and true boxes, both in pixels of the files."""
     detections = outputs.float().cpu().numpy()
     true = np.full((len(detections), 1, 5), np.nan, np.float32)
     true[:, 0, 4] = boxes.UNKNOWN
-    # Where no sample has boxes, targets are numbers that are not known.
+    # If no sample has boxes, the targets are unknown numbers.
     if batch.target is not None and batch.target.ndim == 3:
         true = batch.target.float().cpu().numpy()
     if batch.places is not None:
@@ -94,19 +94,19 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of detections and of true boxes; the loss is of what a network gives in training, and not known here."""
+    """Return rows of detections and of true boxes; the loss is NaN because it needs the network's training outputs."""
     rows = (as_outputs(outputs.float().cpu().numpy()), as_targets(target.float().cpu().numpy()))
     return torch.from_numpy(rows[0]), torch.from_numpy(rows[1]), torch.tensor(torch.nan)
 
 
 def mean(parts: Sequence[Tensor], weights: Sequence[float], mixing: str) -> Tensor:
-    """Fused boxes, zeros where there is none."""
+    """Return fused boxes, zeros where there is none."""
     rows = fused_boxes([as_outputs(part.float().cpu().numpy()).astype(np.float64) for part in parts], weights)
     return torch.from_numpy(rows.astype(np.float32).reshape(len(rows), -1, 6)).to(parts[0].device)
 
 
 def shown(new: InHand) -> Shown:
-    """A row for each box in pixels of its sample, with its score, and whether that is high enough to keep it."""
+    """Return one row per box in pixels of its sample, with its score and whether the score reaches the threshold."""
     rows, least = _fused_boxes(new)
     cells, values = list[list[dict[str, Any]]](), list[npt.NDArray[np.float64]]()
     for detections, size in zip(detections_of(rows.calibrated), new.sizes, strict=True):
@@ -122,7 +122,7 @@ def shown(new: InHand) -> Shown:
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """A table of boxes as CSV and Parquet, COCO JSON, and a picture of each image with its boxes."""
+    """Write a table of boxes as CSV and Parquet, COCO JSON, and a picture of each image with its boxes."""
     rows, least = _fused_boxes(new)
     new.rows.store(rows)
     classes = list(new.pivot.classes)
@@ -158,7 +158,7 @@ def write_new(new: NewSamples) -> dict[str, Any]:
 
 
 def _sizes(task: Task) -> npt.NDArray[np.int64]:
-    """Width and height of each file, shape (n, 2)."""
+    """Return the width and height of each file, shape (n, 2)."""
     if (source := sources.open(task)).has_objects:
         return source.objects().sizes
     base = sources.root(task)
@@ -170,7 +170,7 @@ def _sizes(task: Task) -> npt.NDArray[np.int64]:
 
 
 def _fused_boxes(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]]:
-    """Fused boxes, and the least score of each class that is kept."""
+    """Return fused boxes and the score threshold of each class."""
     if new.deploy_prior is not None:
         raise ConfigError(problem("deploy_prior", "is for classes, not for boxes", fix="leave it out"))
     decided = new.rows.decided(None).get("thresholds", {}).get("cuts", {})
@@ -181,7 +181,7 @@ def _fused_boxes(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.fl
 def _clipped_detections(
     detections: npt.NDArray[np.float64], shape: tuple[int, ...], least: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Detections cut to their image, without those that lie outside of it, and which of them are kept."""
+    """Clip detections to their image and drop those outside of it; return them and which of them are kept."""
     own = detections[detections[:, 4] > 0].copy()
     own[:, 0:4:2], own[:, 1:4:2] = np.clip(own[:, 0:4:2], 0, shape[1]), np.clip(own[:, 1:4:2], 0, shape[0])
     own = own[(own[:, 2:4] > own[:, :2]).all(axis=1)]

@@ -1,4 +1,4 @@
-"""Boxes are shown by a table and curves of classes, the reliability of scores, and pictures of hits and mistakes."""
+"""Report of boxes: a table and curves of classes, reliability of scores, and pictures of hits and mistakes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlpipe.reports.sections.parts import Section
 
 
 def reliability(facts: TaskFacts) -> Section:
-    """Reliability of the scores, of networks that draw boxes at all.
+    """Return the reliability section of the scores, for networks that predict boxes at all.
 
     Args:
         facts: A task of boxes.

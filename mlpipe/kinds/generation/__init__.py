@@ -1,4 +1,4 @@
-"""New images, drawn from noise: targets are the images themselves, whatever else is known of them."""
+"""New images drawn from noise: the targets are the images themselves; other labels do not matter."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = False, False, False
 DRAWS = True

@@ -1,4 +1,4 @@
-"""Targets of drawn images: those of the task that the images are of, which an adversarial loss does not look at."""
+"""Targets of drawn images: those of the task that the images come from, which an adversarial loss ignores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learn to draw images: a critic's scores and features of real and of drawn ones are kept."""
+"""Train generators: a critic's scores and features of real and drawn images are kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["answer_shape", "class_counts", "known_counts", "positives", "scale"]
 
 FITTING_LOSSES = ("wasserstein",)
 TARGETS_HAVE_OWN_SHAPE = False
-# The slope of a critic is a difference that half precision has no digits for.
+# The gradient of a critic is a difference that half precision cannot resolve.
 NEEDS_ALL_DIGITS = True
 USUAL_LOSS = None
 OF_NUMBERS = True
@@ -33,12 +33,12 @@ CHECKS_OUTPUTS = True
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """No layers of its own: a generator and a critic."""
+    """Return a head without layers: a generator and a critic have their own."""
     return Head(outputs, draws=True)
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse sections of a recipe that know nothing of two networks which learn in turns."""
+    """Refuse recipe sections that cannot handle two networks which learn in turns."""
     tta.refuse_views(recipe.tta)
     per_pixel.refuse_other_stages(recipe, task.kind)
     refused = {
@@ -59,16 +59,16 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores and features as they are, and ones beside them."""
+    """Return scores and features unchanged, with ones as targets."""
     return outputs, torch.ones(len(outputs), 1, dtype=outputs.dtype, device=outputs.device)
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The same: a distance is of all images together."""
+    """Return the same rows: a distance is computed over all images together."""
     return rows(loss, outputs, target)
 
 
 def validated(loss: Loss, rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The Fréchet distance in place of a loss, since less of the critic's loss says nothing of the images."""
+    """Return the Fréchet distance as the loss, because a lower loss of the critic says nothing about the images."""
     distance = generation_metrics.frechet(rows.cpu().numpy(), targets.cpu().numpy())
     return torch.tensor(distance, dtype=torch.float64), rows

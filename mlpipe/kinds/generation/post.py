@@ -1,4 +1,4 @@
-"""Drawn images are measured by their features: `outputs` (n, 2 + 2 * features) and `targets` (n, 1) of ones."""
+"""Metrics of drawn images from their features: `outputs` (n, 2 + 2 * features) and `targets` (n, 1) of ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlpipe.post.sums import Statistic, ratio
 __all__ = ["constant", "right", "sides"]
 
 METRICS = generation_metrics.METRICS
-# A distance of samples is larger the fewer images there are, so that no resampling tells how far it may be off.
+# The distance between samples grows with fewer images, so resampling cannot tell its error.
 WITHOUT_INTERVAL = ["frechet"]
 TRAIN = ["frechet", "critic_gap"]
 FINAL = ["frechet", "critic_gap"]
@@ -32,22 +32,22 @@ CRITERIA: tuple[str, ...] = ()
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """How many images the distance is of, and of how many features."""
+    """Return the number of images and of features that the distance is computed from."""
     return {"classes": [], "images": len(outputs), "features": generation_metrics.features_of(outputs)[0].shape[1]}
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """The squared distance of each image's features to the mean of those of drawn images."""
+    """Return the squared distance of each image's features to the mean features of drawn images."""
     real, drawn = generation_metrics.features_of(outputs)
     return np.asarray(((real - drawn.mean(axis=0)) ** 2).sum(axis=1), np.float64)
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """The mean of the critic's gaps."""
+    """Return the mean of the critic's gaps, as a function of weights."""
     gaps = outputs[:, 0] - outputs[:, 1]
     return Statistic(np.column_stack([np.ones_like(gaps), gaps]), ratio)
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the values without each image."""
+    """Return the jackknife interval."""
     return forms.of_numbers(measure, value, scaled.PLAIN, known)

@@ -1,4 +1,4 @@
-"""Predict for real images what drawn ones are judged by: scores of the critic and features, as rows."""
+"""Predictions for real images that drawn images are judged by: scores of the critic and features, as rows."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ NEW = "images"
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-    """Scores and features, and ones."""
+    """Return scores and features, with ones as targets."""
     values = outputs.float().cpu().numpy()
     return Predicted(batch.ids, values, np.ones((len(values), 1), np.float32))
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores and features, and the distance of all of them."""
+    """Return scores and features, and the distance over all of them."""
     scores, ones = rows(loss, outputs, target)
     return scores, ones, validated(loss, scores, ones)[0]
 
 
 def shown(new: InHand) -> Shown:
-    """Nothing: see `NOT_IN_HAND`."""
+    """Unsupported: see `NOT_IN_HAND`."""
     raise ConfigError(problem(f"task {new.pivot.name}", NOT_IN_HAND))
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """Nothing: images are drawn from noise, not from other images."""
+    """Unsupported: images are drawn from noise, not from other images."""
     fix = "use mode.samples=64 mode.seed=1"
     raise ConfigError(problem("mode.source", "a generator draws images from noise", got=new.source, fix=fix))

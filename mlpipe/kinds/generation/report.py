@@ -1,4 +1,4 @@
-"""Drawn images are shown epoch by epoch, and how their distance to real ones fell."""
+"""Report of drawn images: samples epoch by epoch, and their distance to real images."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ SAMPLE_OF, OF_OUTPUT = "image with", "with"
 
 
 def predicted(outputs: int) -> str:
-    """Phrase for the prediction of so many outputs."""
+    """Return a phrase for what this number of outputs predicts."""
     return "new images"
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
-    """A sample's target in few words; None: it is the image itself."""
+    """Return None: a sample's target is the image itself."""
     return None

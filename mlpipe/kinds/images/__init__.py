@@ -1,4 +1,4 @@
-"""An image for each image."""
+"""An output image for each input image."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False
 DRAWS = False

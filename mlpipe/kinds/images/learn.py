@@ -1,4 +1,4 @@
-"""Learn target images: values for every pixel, of which sums of errors are kept."""
+"""Train on target images: values for every pixel, of which sums of errors are kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CHECKS_OUTPUTS = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse what knows nothing of target images, and outputs that cannot be compared with them."""
+    """Refuse components that cannot handle target images, and outputs that cannot be compared with them."""
     per_pixel.refuse_parts(recipe, "target images")
     per_pixel.refuse_other_stages(recipe, task.kind)
     target = batch["target"]
@@ -52,24 +52,24 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of errors, see `summed`."""
+    """Return sums of errors, see `summed`."""
     return summed(outputs, target)
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums of errors, and the batch's loss."""
+    """Return sums of errors, and the batch's loss."""
     return per_pixel.with_loss(summed(outputs, target), loss(outputs, target))
 
 
 def summed(values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors of each image, on the device that they lie on.
+    """Return sums of the errors of each image, computed on the device of the tensors.
 
     Args:
         values: Predicted, shape (n, channels, height, width), or with other spatial axes.
         target: The same; NaN in images without a target.
 
     Returns:
-        Sums of squared and of absolute errors, shape (n, 2 * channels), and how many values each channel has, shape
+        Sums of squared and of absolute errors, shape (n, 2 * channels), and the number of values in each channel, shape
         (n, channels), NaN without a target; both float64.
     """
     error = values.double() - target.double()

@@ -1,4 +1,4 @@
-"""Images are measured by sums of errors: `outputs` (n, 2 * channels) and `targets` (n, channels), see `image_metrics`."""
+"""Metrics of images from sums of errors: `outputs` (n, 2 * channels) and `targets` (n, channels), see `image_metrics`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _SCALES = {"mse": scaled.LOG, "mae": scaled.LOG, "psnr": scaled.PLAIN, "image_ps
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of channels."""
+    """Return the table of channels."""
     return {"classes": image_metrics.table(outputs, targets, classes)}
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """The mean of the target images pixel by pixel, where sizes differ the mean value of each channel in every pixel."""
+    """Predict the pixelwise mean of the target images; where sizes differ, the mean of each channel in every pixel."""
     images = stored.images()
     if images is None:
         return None
@@ -65,12 +65,12 @@ def constant(
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """Each image's mean squared error."""
+    """Return the mean squared error of each image."""
     return image_metrics.of_images(outputs, targets)
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From sums of errors."""
+    """Return a metric as a function of weights, from sums of errors."""
     if name == "image_psnr":
         decibels = image_metrics.decibels(image_metrics.of_images(outputs, targets))
         return Statistic(np.column_stack([np.ones_like(decibels), decibels]), ratio)
@@ -83,5 +83,5 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the values without each image, on the metric's own scale."""
+    """Return the jackknife interval on the metric's own scale."""
     return forms.of_numbers(measure, value, _SCALES[name], known)

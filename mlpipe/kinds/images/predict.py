@@ -1,4 +1,4 @@
-"""Predict images: values of every pixel, and sums of their errors as rows."""
+"""Predictions of images: a value for every pixel, and sums of errors as rows."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ NEW = "images"
 
 
 def shown(new: InHand) -> Shown:
-    """Predicted values in the size of each sample."""
+    """Return predicted values in the size of each sample."""
     return pictures.shown(new, pictures.values_drawing(new.pivot, new.models, as_array=True))
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-    """Sums of errors, and values."""
+    """Return sums of errors, and the values."""
     values, target = outputs.cpu().numpy(), batch.target
-    # Where no sample has a target image, there are rows of numbers that are not known.
+    # If no sample has a target image, the rows are unknown numbers.
     true = target.cpu().numpy() if target is not None and target.ndim > 2 else None
     errors = [maps.errors(output, None if true is None else true[place]) for place, output in enumerate(values)]
     sums = np.stack([squared for squared, _ in errors]), np.stack([absolute for _, absolute in errors])
-    # Half precision keeps values of 0 to 1 better than 8 bit would; arrays may have any values.
+    # Half precision keeps values from 0 to 1 better than 8 bits would, and arrays may have any values.
     dtype: type[np.floating[Any]] = np.float16 if batch.inputs.dtype == torch.uint8 else np.float32
     kept_true: npt.NDArray[Any] | None = None if true is None else true.astype(dtype)
     return Predicted(batch.ids, *sums, values.astype(dtype), kept_true)
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums of errors."""
+    """Return sums of errors."""
     return *summed(outputs, target), loss(outputs, target)

@@ -1,4 +1,4 @@
-"""Predicted images are shown beside their targets."""
+"""Report of predicted images beside their targets."""
 
 from __future__ import annotations
 

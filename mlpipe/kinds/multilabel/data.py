@@ -16,11 +16,11 @@ DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.float64, True, False, Tru
 
 
 def counts(targets: npt.NDArray[Any], outputs: int) -> npt.NDArray[np.int64]:
-    """For how many each label holds, shape (outputs,)."""
+    """Return the number of samples that have each label, shape (outputs,)."""
     return np.asarray((targets == 1).sum(axis=0), np.int64)
 
 
 def damage(targets: npt.NDArray[Any], outputs: int) -> str:
-    """A sentence where a number is neither 0, 1 nor NaN."""
+    """Return a sentence if a number is neither 0, 1 nor NaN, else an empty string."""
     odd = np.unique(targets[~np.isnan(targets) & ~np.isin(targets, (0, 1))])
     return f"has labels that are neither 0, 1 nor unknown: {listing(odd.tolist(), most=3)}" if len(odd) else ""

@@ -1,4 +1,4 @@
-"""Learn labels: a logit of each, of which several may hold."""
+"""Train on labels: a logit for each label, of which several may hold."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ CHECKS_OUTPUTS = False
 
 
 def known_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
-    """For how many images each label is known."""
+    """Return the number of images for which each label is known."""
     return np.asarray((~np.isnan(task.samples.learned[rows])).sum(axis=0), np.int64)
 
 
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Images of which some label holds."""
+    """Return which images have at least one label."""
     return np.asarray((targets == 1).any(axis=1))

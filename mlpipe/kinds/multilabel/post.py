@@ -1,4 +1,4 @@
-"""Labels are measured where they are known, calibrated one by one, and decided by thresholds."""
+"""Metrics of labels where they are known, calibration label by label, and decisions by thresholds."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ CRITERIA = ("f1", "balanced_accuracy", "youden", "cost")
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of labels."""
+    """Return the table of labels."""
     return {"classes": label_metrics.table(outputs, targets, classes)}
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """The share of the images that have each label, as its log-odds: it ranks no image before another."""
+    """Predict the log-odds of each label's share of the images for every image, which ranks no image before another."""
     known = (~np.isnan(learned)).sum(axis=0)
     if not known.all():
         return None
-    # A label that all or none have gets half an image more of either sort, for its odds have no logarithm (Haldane 1956).
+    # A label that all or no images have gets half an image of either sort, because its log-odds are infinite (Haldane 1956).
     rates = (np.nansum(learned, axis=0) + 0.5) / (known + 1)
     return np.tile(np.log(rates / (1 - rates)), (len(judged), 1)), "the share of images with each label"
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """The share of a row's labels that are wrong, of those that are known."""
+    """Return the share of wrong labels in each row, among those that are known."""
     known = ~np.isnan(targets)
     return np.asarray((known & ((outputs > 0) != (targets > 0.5))).sum(axis=1) / known.sum(axis=1), np.float64)
 
 
 def sides(targets: Targets) -> list[Bools]:
-    """The rows with and without each label."""
+    """Return the rows with and without each label, as masks."""
     return [column == answer for column in targets.T for answer in (0, 1)]
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From ranks, from counts of each label, or from sums over known labels."""
+    """Return a metric as a function of weights: from ranks, from counts of each label, or from sums over known labels."""
     targets = targets.astype(np.float64)
     known, true, guess = ~np.isnan(targets), targets == 1, outputs > 0
     if name in ("auroc", "average_precision"):
@@ -83,7 +83,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the form of the metric: a share, a mean of shares, an area or a loss."""
+    """Return the interval by the form of the metric: a share, a mean of shares, an area or a loss."""
     targets, logits = known.targets.astype(np.float64), known.logits
     mask, true, guess = ~np.isnan(targets), targets == 1, logits > 0
     guess = guess & mask
@@ -105,7 +105,7 @@ def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
 
 
 class _Ensembling:
-    """Log-odds are mixed; thresholds decide."""
+    """Mixes log-odds, and decides by thresholds."""
 
     MIXES_COLUMNS = True
 
@@ -155,7 +155,7 @@ class _Ensembling:
 
 
 class _Probabilities:
-    """One probability of yes for each label."""
+    """A probability of yes for each label."""
 
     def learn(
         self, logits: Floats, targets: Targets, prior: Any, names: Sequence[str] | None, **how: Any

@@ -1,4 +1,4 @@
-"""Predict labels: a row for each sample."""
+"""Predictions of labels: one row per sample."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _DECIDED_AT = 0.5
 
 
 def shown(new: InHand) -> Shown:
-    """A row for each sample."""
+    """Return one row per sample."""
     return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """Probabilities and the labels that a sample has, in a table."""
+    """Write a table of probabilities and of the labels that each sample has."""
     return tables.write(new, TABLE)
 
 
@@ -51,7 +51,7 @@ def _columns(classes: Sequence[str], values: Array, decided: Mapping[str, Any]) 
 
 
 def _probabilities(values: Array) -> Array:
-    """Probabilities of labels."""
+    """Return the probabilities of the labels."""
     return np.asarray(0.5 * (1 + np.tanh(values / 2)))
 
 

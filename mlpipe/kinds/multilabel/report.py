@@ -1,4 +1,4 @@
-"""Labels are shown by curves label by label, reliability of all of them, and the surest mistakes."""
+"""Report of labels: curves of each label, reliability of all labels, and the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST = 24
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
-    """The labels that were wrong and surest, and right ones with the least margin.
+    """Return the most confident wrong labels, and the right ones with the smallest margin.
 
     Args:
         rows: Predictions with targets.
         classes: The names of the labels.
-        most: How many of each at most.
+        most: The largest number of each.
     """
     chance = 0.5 * (1 + np.tanh(rows.calibrated / 2))
     known = ~np.isnan(rows.targets)
@@ -60,7 +60,7 @@ def _confidences(
 
 
 def _label(subject: Shown, rows: Rows, place: int) -> Asked:
-    """Whether an image has a label, by its threshold where there is one."""
+    """Ask whether an image has a label, answered by the label's threshold if there is one."""
     odds, positive = _label_question(rows)(place)
     known = ~np.isnan(rows.targets[:, place])
     cuts = list((subject.ensemble.decide if subject.ensemble else {}).get("thresholds", {}).get("cuts", {}).values())

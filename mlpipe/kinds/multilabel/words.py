@@ -14,12 +14,12 @@ SAMPLE_OF, OF_OUTPUT = "image with", "with label"
 
 
 def predicted(outputs: int) -> str:
-    """Phrase for the prediction of so many outputs."""
+    """Return a phrase for what this number of outputs predicts."""
     return counted(outputs, "label")
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
-    """A sample's target in few words; None where there is nothing to tell."""
+    """Describe a sample's target in few words; None where there is nothing to describe."""
     if all(math.isnan(value) for value in target):
         return None
     return ", ".join(name for name, value in zip(classes, target, strict=True) if value == 1) or "none"

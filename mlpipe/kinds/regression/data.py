@@ -13,5 +13,5 @@ DTYPE, OF_TASKS, IS_CLASS_NUMBER, IS_LABELS, KEPT = np.float64, True, False, Fal
 
 
 def unremovable(outputs: int) -> str:
-    """A sentence for one number."""
+    """Return a sentence if there is only one number, which cannot be removed."""
     return "there is a single number to predict" if outputs == 1 else ""

@@ -1,4 +1,4 @@
-"""Learn numbers, in standard deviations of the training images' targets."""
+"""Train on numbers, in standard deviations of the training images' targets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ CHECKS_OUTPUTS = False
 
 
 def scale(targets: npt.NDArray[Any]) -> Scale | None:
-    """Mean and standard deviation of each number, see `mlpipe.data.number_targets.unit`."""
+    """Return the mean and standard deviation of each number, see `mlpipe.data.number_targets.unit`."""
     mean, spread = number_targets.unit(targets)
     return torch.tensor(mean).float(), torch.tensor(spread).float()
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """Numbers in their unit, so that a new head starts at their mean; as activations give them where there are some."""
+    """Return a head for numbers in their unit, which starts at their mean, or with the given activations."""
     if activations:
         return Head(outputs, activations=tuple(activations))
     if scale is None:

@@ -1,4 +1,4 @@
-"""Numbers are measured by their errors; they are not calibrated, and get intervals that promise to hold the true ones."""
+"""Metrics of numbers from their errors; numbers are not calibrated, but get prediction intervals."""
 
 from __future__ import annotations
 
@@ -41,37 +41,37 @@ _SCALES = {
     "spearman": scaled.FISHER,
 }
 
-# Sums of squares that cancel to less than this share of them have cancelled altogether.
+# Sums of squares that cancel to less than this share of themselves count as 0.
 _ROUNDING = 1e-13
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of numbers."""
+    """Return the table of numbers."""
     return {"classes": number_metrics.table(outputs, targets, classes)}
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """The mean of each number."""
+    """Predict the mean of each number."""
     if np.isnan(learned).all(axis=0).any():
         return None
     return np.tile(np.nanmean(learned, axis=0), (len(judged), 1)), "the mean of the images learned from"
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """The mean squared error of a row's numbers, of those that are known."""
+    """Return the mean squared error of each row's known numbers."""
     return np.asarray(np.nanmean((outputs - targets) ** 2, axis=1), np.float64)
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From moments of predicted and true numbers; of ranks by repeating rows."""
+    """Return a metric as a function of weights: from moments of predicted and true numbers, or by repeating rows."""
     predicted, targets = outputs, targets.astype(np.float64)
     known = ~np.isnan(targets)
     if name == "spearman":
         return Statistic(None, lambda weights: _metric_by_repetition(METRICS[name], predicted, targets, weights))
     counts = np.maximum(known.sum(axis=0), 1)
-    # Sums of squares of values far from zero would lose digits.
+    # Center the values because sums of squares of values far from zero would lose digits.
     truth = np.where(known, targets, 0)
     truth = np.where(known, truth - truth.sum(axis=0) / counts, 0)
     guess = np.where(known, predicted - np.where(known, predicted, 0).sum(axis=0) / counts, 0)
@@ -82,12 +82,12 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the values without each row, on the metric's own scale."""
+    """Return the jackknife interval on the metric's own scale."""
     return forms.of_numbers(measure, value, _SCALES[name], known)
 
 
 class _Ensembling:
-    """Numbers are mixed as they are; residuals give intervals."""
+    """Mixes numbers as they are, and derives prediction intervals from residuals."""
 
     MIXES_COLUMNS = True
 
@@ -127,7 +127,7 @@ ENSEMBLING = _Ensembling()
 
 
 def _mean_of_outputs(values: Floats) -> Floats:
-    """Over outputs with a known target; an output that is not determined makes the mean NaN, as in the metric itself."""
+    """Average over outputs with a known target; an undefined output makes the mean NaN, as in the metric itself."""
     return np.asarray(values.mean(axis=1))
 
 
@@ -155,7 +155,7 @@ def _pearson(
 
 
 def _spread(n: Floats, values: Floats, squares: Floats) -> Floats:
-    """The sum of squares around the mean from two sums; 0 where rounding alone keeps it from that, as of equal values."""
+    """Return the sum of squares around the mean from two sums; 0 where only rounding separates it from 0, as for equal values."""
     spread = squares - quotient_or_nan(values**2, n)
     return np.where(spread > _ROUNDING * squares, spread, 0.0)
 
@@ -166,7 +166,7 @@ _MOMENTS: dict[str, Callable[..., Floats]] = {"rmse": _rmse, "mse": _mse, "mae":
 def _metric_by_repetition(
     measure: Callable[[Any, Any], float], outputs: Floats, targets: Floats, weights: Floats
 ) -> Floats:
-    """Any metric, by repeating rows."""
+    """Compute any metric under integer weights by repeating rows."""
     rows = np.arange(len(outputs))
     samples = (np.repeat(rows, row_weights.astype(np.int64)) for row_weights in weights)
     return np.array([measure(outputs[some], targets[some]) for some in samples])

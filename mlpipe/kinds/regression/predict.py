@@ -1,4 +1,4 @@
-"""Predict numbers: a row for each sample."""
+"""Predictions of numbers: one row per sample."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ SCORE = score_of_output
 
 
 def shown(new: InHand) -> Shown:
-    """A row for each sample."""
+    """Return one row per sample."""
     return tables.shown(new, TABLE)
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """Numbers and their intervals, in a table."""
+    """Write a table of numbers and their intervals."""
     return tables.write(new, TABLE)
 
 

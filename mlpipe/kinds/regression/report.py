@@ -1,4 +1,4 @@
-"""Numbers are shown as predicted against true ones, with residuals, coverage of intervals, and the largest errors."""
+"""Report of numbers: predicted against true values, residuals, coverage of intervals, and the largest errors."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MOST = 24
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
-    """The largest errors; no number is just right.
+    """Return the largest errors; there are no right predictions with a small margin for numbers.
 
     Args:
         rows: Predictions with targets.
         classes: The names of the numbers.
-        most: How many at most.
+        most: The largest number of mistakes.
     """
     off = rows.calibrated - rows.targets
-    # Numbers of different units are compared by their spread.
+    # Errors are divided by the spread so that numbers of different units can be compared.
     scaled = np.abs(off) / np.maximum(np.nanstd(rows.targets, axis=0), 1e-12)
     scaled[np.isnan(scaled)] = -1
     worst = np.argsort(-scaled.max(axis=1), kind="stable")[: min(most, _MOST)]

@@ -14,12 +14,12 @@ SAMPLE_OF, OF_OUTPUT = "value of", "with a value of"
 
 
 def predicted(outputs: int) -> str:
-    """Phrase for the prediction of so many outputs."""
+    """Return a phrase for what this number of outputs predicts."""
     return counted(outputs, "number")
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
-    """A sample's target in few words; None where there is nothing to tell."""
+    """Describe a sample's target in few words; None where there is nothing to describe."""
     if all(math.isnan(value) for value in target):
         return None
     return ", ".join("-" if math.isnan(value) else f"{value:.3g}" for value in target)

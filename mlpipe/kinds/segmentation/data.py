@@ -1,4 +1,4 @@
-"""Masks as targets: the share of each class in the pixels that count, shape (n, classes), float64; NaN without one."""
+"""Masks as targets: the share of each class among the pixels that count, shape (n, classes), float64; NaN without a mask."""
 
 from __future__ import annotations
 

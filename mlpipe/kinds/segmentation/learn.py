@@ -1,4 +1,4 @@
-"""Learn masks: logits of classes for every pixel, of which counts are kept."""
+"""Train on masks: logits of classes for every pixel, of which counts are kept."""
 
 from __future__ import annotations
 
@@ -33,46 +33,46 @@ CHECKS_OUTPUTS = True
 
 
 def head(outputs: int, scale: Scale | None, activations: Sequence[tuple[str, int]]) -> Head:
-    """A logit of each class for every pixel."""
+    """Return a head with one logit per class for every pixel."""
     return per_pixel.head(outputs)
 
 
 def class_counts(task: Task, rows: Rows) -> npt.NDArray[np.int64]:
-    """Pixels of each class, in millionths of an image."""
+    """Return the pixels of each class, in millionths of an image."""
     shares = np.nansum(task.samples.targets[rows], axis=0)
-    # A class that has a single pixel in large masks is there all the same.
+    # A class with a single pixel in large masks still counts as present.
     return np.asarray(np.maximum(np.rint(shares * 1e6), shares > 0), np.int64)
 
 
 def positives(targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Images with a pixel of another class than the first, the background."""
+    """Return which images have a pixel of a class other than the first, the background."""
     return np.asarray((targets[:, 1:] > 0).any(axis=1))
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse what knows nothing of masks."""
+    """Refuse components that cannot handle masks."""
     per_pixel.refuse_parts(recipe, "masks")
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts of pixels, see `counted`."""
+    """Return counts of pixels, see `counted`."""
     return counted(outputs.argmax(1), target.long(), outputs.shape[1])
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Counts of pixels, and the batch's loss."""
+    """Return counts of pixels, and the batch's loss."""
     target = target.long()
     mean = loss(outputs, target)
     return per_pixel.with_loss(rows(loss, outputs, target), mean)
 
 
 def counted(predicted: Tensor, target: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Pixels of each image, on the device that they lie on.
+    """Count the pixels of each image, on the device of the tensors.
 
     Args:
         predicted: Class numbers, shape (n, height, width), or with other spatial axes.
         target: The same, `IGNORED` where pixels do not count.
-        classes: How many classes there are.
+        classes: The number of classes.
 
     Returns:
         Predicted pixels and hits, shape (n, 2 * classes), and true pixels, shape (n, classes), both float64.

@@ -1,4 +1,4 @@
-"""Masks are measured by counts of pixels: `outputs` (n, 2 * classes) and `targets` (n, classes), see `mask_metrics`."""
+"""Metrics of masks from counts of pixels: `outputs` (n, 2 * classes) and `targets` (n, classes), see `mask_metrics`."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _PIXELS: dict[str, Callable[[Floats, Floats, Floats], Floats]] = {
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of classes."""
+    """Return the table of classes."""
     return {"classes": mask_metrics.table(outputs, targets, classes)}
 
 
 def constant(
     learned: Targets, judged: Targets, classes: Sequence[str], stored: StoredTargets
 ) -> tuple[Outputs, str] | None:
-    """The class with the most pixels everywhere: of all masks of one class it has the largest Dice, pixel accuracy too."""
+    """Predict the class with the most pixels everywhere: it has the best Dice and pixel accuracy of all masks of one class."""
     shares = np.nanmean(learned / np.maximum(learned.sum(axis=1, keepdims=True), 1e-12), axis=0)
     most = int(shares.argmax())
     predicted, hits = np.zeros((2, *judged.shape))
@@ -54,17 +54,17 @@ def constant(
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """One less each image's Dice."""
+    """Return one minus the Dice of each image."""
     return 1 - mask_metrics.of_images(outputs, targets)
 
 
 def sides(targets: Targets) -> list[Bools]:
-    """The images that have each class."""
+    """Return the images that have each class, as masks."""
     return [column > 0 for column in targets.T]
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """From counts of pixels."""
+    """Return a metric as a function of weights, from counts of pixels."""
     targets = targets.astype(np.float64)
     if name in mask_metrics.OF_IMAGES:
         scores = mask_metrics.OF_IMAGES[name](outputs, targets)
@@ -76,7 +76,7 @@ def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """Shares of pixels, in images that count as units."""
+    """Return the interval of a share of pixels, with images as the units."""
     targets = known.targets.astype(np.float64)
     if name in mask_metrics.OF_IMAGES:
         scores = mask_metrics.OF_IMAGES[name](known.logits, targets)

@@ -1,4 +1,4 @@
-"""Predict masks: probabilities of classes for every pixel, and counts of pixels as rows."""
+"""Predictions of masks: class probabilities of every pixel, and counts of pixels as rows."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ NEW = "masks"
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-    """Counts of pixels, and probabilities in 255ths."""
+    """Return counts of pixels, and probabilities in 255ths."""
     chances = outputs.softmax(1).cpu().numpy()
     target = batch.target
-    # Where no sample has a mask, targets are shares of classes that are not known.
+    # If no sample has a mask, the targets are unknown shares of classes.
     true = target.cpu().numpy() if target is not None and target.dtype == torch.uint8 else None
     counts = [
         maps.counts(mask, None if true is None else true[place], chances.shape[1])
@@ -58,13 +58,13 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts of pixels."""
+    """Return counts of pixels."""
     target = target.long()
     return *counted(outputs.argmax(1), target, outputs.shape[1]), loss(outputs, target)
 
 
 def score(outputs: Tensor, classes: Tensor) -> Tensor:
-    """The mean logit of the class asked for over the pixels that are predicted as it, of an image without any over all of them.
+    """Return the mean logit of the class over the pixels predicted as that class, or over all pixels if there are none.
 
     From Vinogradova, Dibrov & Myers 2020 (Seg-Grad-CAM).
     """
@@ -78,12 +78,12 @@ SCORE = score
 
 
 def write_new(new: NewSamples) -> dict[str, Any]:
-    """A mask for each sample, which holds the values that the masks of the task have."""
+    """Write a mask for each sample, with the values of the task's masks."""
     return pictures.write(new, _drawing(new.pivot))
 
 
 def shown(new: InHand) -> Shown:
-    """Masks in the size of each sample, which hold the values that the masks of the task have."""
+    """Return masks in the size of each sample, with the values of the task's masks."""
     return pictures.shown(new, _drawing(new.pivot))
 
 
@@ -107,7 +107,7 @@ def _drawing(pivot: Task) -> Drawing:
 
 
 def _values_of(pivot: Task) -> mask_files.Values:
-    """Which value is which class in the masks of a task; class numbers where it has no files."""
+    """Return which value stands for which class in the masks of a task; class numbers if it has no files."""
     source = (pivot.bases or (pivot,))[0].source
     if "masks" in source:
         return mask_files.stored_values(source["masks"])
@@ -119,13 +119,13 @@ def _probabilities(predictions: maps.Maps, task: str, split: str, sample: str) -
 
 
 def _softmax(logits: Floats) -> Floats:
-    """Probabilities of the classes of every place, shape (*spatial, classes)."""
+    """Return the class probabilities of every place, shape (*spatial, classes)."""
     exps = np.exp(logits - logits.max(axis=0))
     return np.ascontiguousarray(np.moveaxis(exps / exps.sum(axis=0), 0, -1), np.float32)
 
 
 def _mask_and_shares(values: mask_files.Values, mean: Floats, mask: Seen) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Class numbers, and what share of the sample each class has."""
+    """Return class numbers, and the share of the sample that each class has."""
     chosen = mean.argmax(axis=-1).astype(np.uint8)
     counts = np.bincount(chosen[mask], minlength=len(values.names)) / mask.sum()
     chosen[~mask] = IGNORED

@@ -1,4 +1,4 @@
-"""Masks are shown beside true ones and their images."""
+"""Report of masks beside true masks and their images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlpipe.reports.sections.pictures import Example, examples
 
 
 def mistakes(rows: Rows, classes: Sequence[str], most: int) -> tuple[list[Example], list[Example]]:
-    """The images whose masks are worst, by Dice; none is just right.
+    """Return the images with the worst masks by Dice; there are no right predictions with a small margin for masks.
 
     Args:
         rows: Counts of pixels.
         classes: The names of the classes.
-        most: How many at most.
+        most: The largest number of images.
     """
     dice = mask_metrics.of_images(rows.calibrated, rows.targets)
     worst = np.argsort(dice, kind="stable")[:most]

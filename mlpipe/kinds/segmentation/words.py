@@ -11,10 +11,10 @@ SAMPLE_OF, OF_OUTPUT = "image with", "with class"
 
 
 def predicted(outputs: int) -> str:
-    """Phrase for the prediction of so many outputs."""
+    """Return a phrase for what this number of outputs predicts."""
     return f"which of {outputs} class{'es' * (outputs != 1)} every pixel has"
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
-    """A sample's target in few words; None where there is nothing to tell."""
+    """Describe a sample's target in few words; None where there is nothing to describe."""
     return ", ".join(f"{name} {100 * value:.0f} %" for name, value in zip(classes, target, strict=True) if value > 0)

@@ -1,4 +1,4 @@
-"""Solutions of an equation, which no target tells."""
+"""Solutions of an equation, learned without target solutions."""
 
 IS_DENSE, HAS_CLASSES, HAS_PROBABILITIES = True, False, False
 DRAWS = False

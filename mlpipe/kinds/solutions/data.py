@@ -1,4 +1,4 @@
-"""Targets of an equation: as image-valued ones, of whose tasks an equation as loss makes solutions."""
+"""Targets of an equation: as for target images, because an equation as the loss turns such a task into `solutions`."""
 
 from __future__ import annotations
 

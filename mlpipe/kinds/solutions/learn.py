@@ -1,4 +1,4 @@
-"""Learn to solve an equation: values for every node, of which each sample's own loss is kept."""
+"""Train to solve an equation: values for every node, of which each sample's loss is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["answer_shape", "class_counts", "head", "known_counts", "positives", 
 
 FITTING_LOSSES = ("poisson", "burgers")
 TARGETS_HAVE_OWN_SHAPE = True
-# An equation is about differences between neighbours, which half precision has no digits for.
+# An equation depends on differences between neighbours, which half precision cannot resolve.
 NEEDS_ALL_DIGITS = True
 USUAL_LOSS = None
 OF_NUMBERS = True
@@ -33,7 +33,7 @@ CHECKS_OUTPUTS = True
 
 
 def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tensor, loss: Loss) -> None:
-    """Refuse what is no solution, and views of samples whose solutions are others."""
+    """Refuse outputs that are no solution, and augmented views of samples, whose solutions differ."""
     per_pixel.refuse_parts(recipe, "target images")
     per_pixel.refuse_other_stages(recipe, task.kind)
     if isinstance(loss, EvolutionEquation):
@@ -44,23 +44,23 @@ def check(recipe: Recipe, task: Task, batch: Mapping[str, Tensor], outputs: Tens
 
 
 def rows(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of each sample, see `scored`."""
+    """Return the loss of each sample, see `scored`."""
     return scored(loss, outputs, target)
 
 
 def kept(loss: Loss, outputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of each sample, and their mean."""
+    """Return the loss of each sample, and their mean."""
     lost, known = scored(loss, outputs, target)
     return per_pixel.with_loss((lost, known), lost.sum() / known.nansum().clamp(min=1))
 
 
 def scored(loss: Loss, values: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """What an equation says of each sample, on the device that they lie on.
+    """Return the equation's loss of each sample, computed on the device of the tensors.
 
     Args:
         loss: The equation.
         values: Solutions, shape (n, 1, *spatial).
-        target: What they are solutions for, as the equation takes it; NaN in samples without it.
+        target: The problem to solve, as the equation takes it; NaN in samples without one.
 
     Returns:
         The loss of each sample, shape (n, 1), and 1 for it, NaN without a target, of the same shape; both float64.

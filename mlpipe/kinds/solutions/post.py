@@ -1,4 +1,4 @@
-"""Solutions are measured by what the equation says of each: `outputs` (n, 1), and `targets` (n, 1) of ones."""
+"""Metrics of solutions from the equation's loss of each sample: `outputs` (n, 1), and `targets` (n, 1) of ones."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ CRITERIA: tuple[str, ...] = ()
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:
-    """The table of channels."""
+    """Return the table of channels."""
     return {"classes": solution_metrics.table(outputs, targets, classes)}
 
 
 def errors(outputs: Outputs, targets: Targets) -> Floats:
-    """Each solution's loss."""
+    """Return the loss of each solution."""
     return np.asarray(outputs[:, 0], np.float64)
 
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
-    """The mean of the losses."""
+    """Return the mean of the losses, as a function of weights."""
     return Statistic(np.hstack([targets.astype(np.float64), outputs]), ratio)
 
 
 def ends(name: str, value: float, measure: Statistic, known: Known) -> Ends:
-    """By the values without each sample."""
+    """Return the jackknife interval."""
     return forms.of_numbers(measure, value, scaled.LOG, known)

@@ -1,4 +1,4 @@
-"""Predict solutions of an equation: their values, and the loss of each as its row."""
+"""Predictions of solutions of an equation: their values, and the loss of each as its row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEW = "images"
 
 
 def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
-    """The equation's loss of each sample, and its solution."""
+    """Return the equation's loss of each sample, and its solution."""
     values, target = outputs.cpu().numpy().astype(np.float32), batch.target
     if target is None or target.ndim != outputs.ndim:
         nothing = np.full((len(values), 1), np.nan, np.float32)
@@ -38,10 +38,10 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
 
 
 def shown(new: InHand) -> Shown:
-    """Nothing: see `NOT_IN_HAND`."""
+    """Unsupported: see `NOT_IN_HAND`."""
     raise ConfigError(problem(f"task {new.pivot.name}", NOT_IN_HAND))
 
 
 def measured(outputs: Tensor, target: Tensor, loss: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-    """The equation's loss of each sample."""
+    """Return the equation's loss of each sample."""
     return *scored(loss, outputs, target), loss(outputs, target)

@@ -1,4 +1,4 @@
-"""Solutions are shown beside what they were solved for."""
+"""Report of solutions beside the problems that they solve."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ SAMPLE_OF, OF_OUTPUT = "value of channel", "with a value of channel"
 
 
 def predicted(outputs: int) -> str:
-    """Phrase for the prediction of so many outputs."""
+    """Return a phrase for what this number of outputs predicts."""
     return "solutions of an equation"
 
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
-    """A sample's target in few words; None where there is nothing to tell."""
+    """Describe a sample's target in few words; None where there is nothing to describe."""
     return None

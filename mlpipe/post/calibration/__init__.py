@@ -1,1 +1,1 @@
-"""Calibrated probabilities and numbers: methods, their fits, and the errors that are left."""
+"""Calibration of probabilities and numbers: methods, their fits, and calibration errors."""

@@ -1,9 +1,9 @@
 """Calibration of probabilities: fit on labelled predictions, apply to any others.
 
 `calibrate` fits one of nine methods, or chooses among them, and returns a frozen `Calibration` whose `apply` turns
-logits into calibrated log-probabilities. A prior says which prevalence of the classes they are meant for: the fit then
+logits into calibrated log-probabilities. A prior gives the class prevalence that they are meant for: the fit then
 weights each class to its share (Brummer and du Preez 2006; the affine form is that of psrcal's `AffineCalLogLoss`).
-A fit may be held at the identity as strongly as held-out rows ask for.
+A fit can be shrunk towards the identity as strongly as held-out rows ask for.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["Calibration", "Method", "calibrate", "unit_of"]
 Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
 
 _FOLDS = 5
-# Classes of which a matrix is fitted: its second derivatives, classes by classes + 1 for each class, are 1 GB then.
+# The most classes for which a matrix is fitted: its Hessian, classes by classes + 1 for each class, then takes 1 GB.
 _MOST_OF_MATRIX = 500
-# Logits of networks spread by some units; those outside these bounds are in units of their own.
+# Bounds of the spread of network logits; logits outside of them are in other units.
 _SMALLEST, _LARGEST = 0.05, 50.0
-# The decade that others are brought to.
+# The decade that such logits are scaled to.
 _LEAST = 0.5
-# What a step of a fit that only chooses a strength must promise, in nats.
+# Stopping tolerance, in nats, of fits that are only compared to choose a strength.
 _ENOUGH = 1e-7
-# These learn scales anyway: unless they are held at the identity, their result is not to depend on the unit at all.
+# These methods learn scales anyway; unless they are shrunk, their result must not depend on the unit at all.
 _SCALE_FREE = ("vector", "beta", "isotonic", "histogram", "matrix")
 
 
@@ -53,13 +53,13 @@ def calibrate(
     base: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
 ) -> Calibration:
-    """Fit a calibration to labelled predictions, by the least negative log-likelihood.
+    """Fit a calibration to labelled predictions by minimising the negative log-likelihood.
 
-    With a prior, a row of class k weighs prior_k / share of k among the rows. The methods, s being log-probabilities:
+    With a prior, a row of class k has the weight prior_k / share of k among the rows. The methods, s being log-probabilities:
     `affine` L(t s + b), `temperature` L(t s), `bias` L(s + b), `vector` L(t_k s_k + b_k), `matrix` L(W s + b) with
-    ridges, `beta`, `isotonic` and `histogram` (15 bins of equally many rows) one curve for each class and then
-    normalised, `none` only the move to the prior, `auto` the simplest of them within one standard error of the best in
-    5-fold cross-validation. Logits far larger or smaller than those of networks are first divided by a power of ten.
+    ridges; `beta`, `isotonic` and `histogram` (15 bins of equally many rows) fit one curve per class and then
+    normalise; `none` only moves probabilities to the prior; `auto` takes the simplest of them within one standard error of the
+    best in 5-fold cross-validation. Logits far larger or smaller than those of networks are first divided by a power of ten.
 
     Args:
         fit_logits: Logits or log-probabilities, shape (n, classes).
@@ -67,14 +67,14 @@ def calibrate(
         prior: The prevalence the probabilities are meant for, shape (classes,); None: that of the labelled rows.
         method: One of the names above.
         ids: The rows' sample ids, to name rows that cannot be used.
-        seed: Of the folds of `auto` and of the strength.
-        shrinkage: How strongly a fit is held at the identity (probabilities that are only moved to the prior): `none`,
-            `cv` (as 5-fold cross-validation asks for), or a precision of log-scales and biases. Isotonic curves and
-            histograms are not held.
+        seed: Seed of the folds of `auto` and of the choice of the strength.
+        shrinkage: How strongly a fit is shrunk to the identity (probabilities that are only moved to the prior): `none`,
+            `cv` (chosen by 5-fold cross-validation), or a precision of log-scales and biases. Isotonic curves and
+            histograms are not shrunk.
         base: With a prior, the prevalence that the logits are meant for already, shape (classes,); None: that of the
             labelled rows. The identity moves from there to the prior.
-        groups: What rows belong together, shape (n,), such as the images of a patient: where some rows judge what others
-            fitted, a group is on one side. None: every row by itself.
+        groups: The group of each row, shape (n,), such as the patient: where some rows judge a fit to
+            others, a group is on one side. None: every row by itself.
 
     Raises:
         ConfigError: The method or the shrinkage is unknown.
@@ -98,17 +98,17 @@ def calibrate(
 
 
 def unit_of(logits: Floats, *, always: bool = False) -> float:
-    """The factor that brings logits to the size of those of networks: a power of ten, 1 where they have it already.
+    """Return the factor that scales logits to the size of network logits: a power of ten, 1 if they have that size.
 
     Args:
         logits: Finite, shape (n, classes).
-        always: Bring them to one decade also where they could be a network's.
+        always: Scale them to one decade even if they could be a network's.
     """
     return _unit(_spread(logits), always)
 
 
 def _spread(logits: Floats) -> float:
-    """The root of the mean squared distance of a row's logits from their mean, 0 where all are equal."""
+    """Return the root mean squared distance of the logits from the mean of their row, 0 if all are equal."""
     centred = logits - logits.mean(axis=1, keepdims=True)
     largest = max(float(centred.max(initial=0.0)), -float(centred.min(initial=0.0)))
     if not largest:
@@ -126,7 +126,7 @@ def _unit(spread: float, always: bool) -> float:
 
 @dataclass(frozen=True)
 class _Data:
-    """Labelled rows, the prior, and what they are multiplied by first: for methods that learn scales, and for others."""
+    """Labelled rows and the prior; `units` are the factors of the logits for scale-free methods and for others."""
 
     logits: Floats
     targets: Integers
@@ -137,7 +137,7 @@ class _Data:
     groups: npt.NDArray[Any] | None = None
 
     def unit(self, method: str, held: bool) -> float:
-        """Only what learns nothing leaves logits in a unit of their own."""
+        """Return the factor of the logits: 1 for `none`, which learns nothing."""
         return 1.0 if method == "none" else self.units[0 if method in _SCALE_FREE and not held else 1]
 
     def only(self, rows: npt.NDArray[Any]) -> _Data:
@@ -149,7 +149,7 @@ def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration
     if method not in AXES:
         strength = BARE
     unit = data.unit(method, strength != BARE)
-    # What learns nothing looks at counts alone.
+    # `none` uses only the counts of the targets.
     scores = data.logits if method == "none" else log_softmax(data.logits if unit == 1 else data.logits * unit)
     whole = prepared(scores, data.targets, data.prior, base=data.base)
     fitted = METHODS[method](whole, _strength(method, scores, data) if strength is None else strength)
@@ -162,7 +162,7 @@ def _fit_one(method: str, data: _Data, strength: Strength | None) -> Calibration
 
 
 def _strength(method: str, scores: Floats, data: _Data) -> Strength:
-    """How strongly to hold a method at the identity, by the loss of rows that its fits did not see."""
+    """Choose how strongly to shrink a method to the identity, by the loss on held-out rows."""
     targets, prior = data.targets, data.prior
     rows, fold = holding.folds_of(targets, data.seed, data.groups)
     ratios = None if prior is None else _ratios(targets, prior)
@@ -183,7 +183,7 @@ def _strength(method: str, scores: Floats, data: _Data) -> Strength:
 def _joint_loss(
     method: str, scores: Floats, targets: Integers, fold: Integers, learning: Iterable[Prepared], weights: Floats
 ) -> Callable[[Strength], float]:
-    """The loss of held-out rows at a strength, from one fit for all folds."""
+    """Return the held-out loss as a function of the strength; the fits of all folds are made together."""
     parts = (
         Part(fold_data.rows, np.flatnonzero(fold != number), fold_data.offset - fold_data.offset.mean())
         for number, fold_data in enumerate(learning)
@@ -207,7 +207,7 @@ def _fold_by_fold_loss(
     learning: Sequence[Prepared],
     weights: Floats,
 ) -> Callable[[Strength], float]:
-    """The same for methods whose fits are made one after the other; weights in the order of the folds."""
+    """Return the same for methods whose folds are fitted one after the other; weights in the order of the folds."""
     near: list[Calibration | None] = [None] * len(parts)
 
     def loss(strength: Strength) -> float:
@@ -221,13 +221,13 @@ def _fold_by_fold_loss(
 
 
 def _ratios(targets: Integers, prior: Floats) -> Floats:
-    """The prior's share of each class to the observed one, which is set to a little where there is none."""
+    """Return the ratio of each class's prior to its observed share; a class without rows gets a small share."""
     counts = counts_of(targets, len(prior))
     return np.asarray(prior / np.where(counts == 0, 1 / (len(targets) + len(prior)), counts / len(targets)))
 
 
 def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
-    """The simplest method whose loss is not more than one standard error (of the paired difference) above the best."""
+    """Choose the simplest method whose loss is at most one standard error (of the paired difference) above the best."""
     counts = counts_of(data.targets, data.logits.shape[1])
     folds = min(_FOLDS, int(counts[counts > 0].min()))
     fold = stratified_folds(data.targets, folds, data.seed, data.groups)

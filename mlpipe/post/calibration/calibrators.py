@@ -1,4 +1,4 @@
-"""The methods that `mlpipe.post.calibration.calibrate` fits: each from prepared rows and a strength to a calibration."""
+"""The methods that `mlpipe.post.calibration.calibrate` fits: each maps prepared rows and a strength to a calibration."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, Integers, counts_of
 
-# Strength of the matrix's ridges: entries off the diagonal need evidence, the bias hardly any.
+# Strengths of the matrix's ridges: off-diagonal entries need evidence, the bias hardly any.
 _OFF_DIAGONAL_RIDGE = 1.0
 _INTERCEPT_RIDGE = 1e-2
 _BINS = 15
-# What a step of a matrix's fit that is only compared must promise, in nats.
+# Stopping tolerance, in nats, of a matrix fit that is only compared with others.
 _PROMISE_TO_CHOOSE = 1e-7
 
 
@@ -34,9 +34,9 @@ class Prepared:
         targets: Class numbers, shape (n,).
         weights: The weight of a row of each class, shape (classes,).
         absent: The share that each class without rows is given, shape (classes,).
-        prior: The prevalence that is wanted, shape (classes,).
+        prior: The requested prevalence, shape (classes,).
         offset: The log-odds that move the labelled prevalence there, shape (classes,).
-        notes: What a report should say about the rows.
+        notes: Notes on the rows for the report.
     """
 
     scores: Floats
@@ -49,7 +49,7 @@ class Prepared:
 
     @cached_property
     def rows(self) -> Rows:
-        """The rows as fits take them: two more arrays as large as the scores, which not every method needs."""
+        """The rows in the form that fits take; computed on demand because it needs two more arrays as large as the scores."""
         return rows_of(self.scores, self.targets, self.weights, self.absent)
 
     @cached_property
@@ -60,10 +60,10 @@ class Prepared:
 
 
 class Fit(Protocol):
-    """A method: a calibration from rows, held at the identity; `near` is that of a strength close by."""
+    """A method that fits a calibration to rows, shrunk to the identity; `near` is the fit of a similar strength to start from."""
 
     def __call__(self, data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
-        """The calibration."""
+        """Fit the calibration."""
 
 
 def prepared(
@@ -73,14 +73,14 @@ def prepared(
     ratios: Floats | None = None,
     base: Floats | None = None,
 ) -> Prepared:
-    """Weights, the targets of absent classes, and what a report should say about the rows.
+    """Compute weights, targets of absent classes, and notes on the rows.
 
     Args:
         scores: Log-probabilities, shape (n, classes).
         targets: Class numbers, shape (n,).
-        prior: The prevalence that is wanted, shape (classes,); None: that of the rows.
-        ratios: Of the prior's shares to the observed ones where more rows than these are known, shape (classes,).
-        base: What prevalence the scores are meant for where it is not the observed one, shape (classes,).
+        prior: The requested prevalence, shape (classes,); None: that of the rows.
+        ratios: Ratios of the prior to the observed shares, shape (classes,), where these rows are only a part of all.
+        base: The prevalence that the scores are meant for if it is not the observed one, shape (classes,).
 
     Raises:
         DataError: Only one class is labelled, or the prior expects a class that has no labelled row.
@@ -130,7 +130,7 @@ def _none(data: Prepared, strength: Strength = BARE, near: Calibration | None = 
 
 
 def _softmax_method(method: str, scale: Scale, fit_bias: bool) -> Fit:
-    """A fit of the affine family; bare, it falls back to a simpler one, with a note, where a scale turns out not positive."""
+    """Return a fit of the affine family; unshrunk, it falls back to a simpler one, with a note, if a scale is not positive."""
 
     def run(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
         if strength != BARE:
@@ -162,7 +162,7 @@ def _shrunk(method: str, scale: Scale, data: Prepared, strength: Strength) -> Ca
 
 
 def _with_strength(fitted: Calibration, strength: Strength) -> Calibration:
-    """The same with what it was held by: standard deviations, because JSON has no infinity."""
+    """Add the strength to a calibration as standard deviations, because JSON has no infinity."""
     if strength == BARE:
         return fitted
     deviations = np.array([1 / np.sqrt(precision) if precision else 1e9 for precision in strength])
@@ -170,7 +170,7 @@ def _with_strength(fitted: Calibration, strength: Strength) -> Calibration:
 
 
 def _is_separable(rows: Rows, scale: Floats, bias: Floats) -> bool:
-    """Whether every row is on its class's side and the likelihood has no maximum without the ridge."""
+    """Return whether every row is classified right, so that the likelihood has no maximum without the ridge."""
     moved = rows.scores * np.broadcast_to(scale, bias.shape)[:, None] + bias[:, None]
     right = bool((moved.argmax(axis=0) == rows.targets.argmax(axis=0)).all())
     return right and objective(rows, scale, bias)[0] < 1e-3
@@ -193,7 +193,7 @@ def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None 
     }
     start = np.eye(classes)
     if near is not None:
-        # What only chooses a strength starts near its end, and need not reach it to the last digit.
+        # A fit that only chooses a strength starts near its minimum and stops early.
         start, moved = near.parameters["scale"], near.parameters["bias"] + data.offset.mean()
         options |= {"near": moved, "promise": _PROMISE_TO_CHOOSE}
     return _with_strength(_linear("matrix", data, *fit_matrix(data.rows, start, data.offset, **options)), strength)
@@ -201,7 +201,7 @@ def _matrix(data: Prepared, strength: Strength = BARE, near: Calibration | None 
 
 def _beta(data: Prepared, strength: Strength = BARE, near: Calibration | None = None) -> Calibration:
     rows, parameters = data.rows, dict[str, Any]()
-    # Held at the identity means: at probabilities that are only moved to the prior.
+    # The identity here means probabilities that are only moved to the prior.
     if strength != BARE and data.offset.any():
         parameters["offset"] = data.offset
     both = data.log_p_and_rest if strength != BARE else (rows.scores, curves.log_rest(rows.scores))
@@ -240,9 +240,9 @@ METHODS: dict[str, Fit] = {
     "isotonic": _isotonic,
     "matrix": _matrix,
 }
-# Methods whose fits of a cross-validation are made together, with their scale.
+# Methods whose cross-validation fits are made together, with their kind of scale.
 SCALES: dict[str, Scale] = {"temperature": "shared", "bias": "fixed", "affine": "shared", "vector": "per_class"}
-# What of a method can be held at the identity; curves without a form cannot.
+# The parameters of each method that can be shrunk to the identity; non-parametric curves have none.
 AXES: dict[str, Axes] = {
     "temperature": "scale",
     "bias": "bias",

@@ -1,4 +1,4 @@
-"""Calibration curves of one class against the rest: beta, isotonic and histogram, before the classes are made to sum to one."""
+"""One-against-rest calibration curves: beta, isotonic and histogram, before the classes are normalised to sum to one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import numpy as np
 from mlpipe.post.calibration.shrunk_fit import BARE, Strength
 from mlpipe.post.rows import Floats
 
-# A ridge as weak as that of the scale, for classes that separate, and a precision that lets nothing move.
+# A ridge as weak as that of the scale, for separable classes, and a precision that fixes a parameter.
 _RIDGE, _FIXED = 1e-6, 1e12
-# a, c and d that change nothing.
+# The a, c and d of the identity.
 _IDENTITY = np.array([1.0, 1.0, 0.0])
-# Numbers that are worked on at a time.
+# The most numbers that are processed at a time.
 _MOST_CELLS = 2**19
-# What the last of Newton's steps promises, after which the loss is exact to the square of it: for a fit that is kept, and
-# for one that starts near its end and is only compared.
+# Newton's method stops when the promised decrease is below this, after which the loss is exact to its square: for a fit
+# that is kept, and for one that starts near its minimum and is only compared.
 _LAST, _LAST_OF_NEAR = 1e-14, 1e-9
 
 
 def log_rest(log_probabilities: Floats) -> Floats:
-    """log(1 - p) of each class, exact also where p is near 1, shape (classes, n).
+    """Return log(1 - p) of each class, exact also where p is near 1, shape (classes, n).
 
     Args:
         log_probabilities: Shape (classes, n), two classes or more.
@@ -29,7 +29,7 @@ def log_rest(log_probabilities: Floats) -> Floats:
     others = values.copy()
     others[top, rows] = -np.inf
     second = others.max(axis=0)
-    # Sums of positive numbers from both ends: taking one's own share from the sum of all would leave rounding alone.
+    # Add partial sums from both ends, because subtracting one share from the total would leave only rounding errors.
     above = _sums_of_others(np.exp(values - values[top, rows]))
     out = np.log(np.maximum(above, np.finfo(np.float64).tiny)) + values[top, rows]
     out[top, rows] = np.log(np.exp(others - second).sum(axis=0)) + second
@@ -37,7 +37,7 @@ def log_rest(log_probabilities: Floats) -> Floats:
 
 
 def _sums_of_others(shares: Floats) -> Floats:
-    """For each row of an array the sum of all other rows."""
+    """Return for each row of an array the sum of all other rows."""
     before, after = np.zeros_like(shares), np.zeros_like(shares)
     np.cumsum(shares[:-1], axis=0, out=before[1:])
     after[:-1] = np.cumsum(shares[:0:-1], axis=0)[::-1]
@@ -52,17 +52,17 @@ def fit_beta(
     strength: Strength = BARE,
     near: Floats | None = None,
 ) -> Floats:
-    """a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0 for each class, shape (classes, 3).
+    """Fit a, c and d of logit q = a log p - c log(1 - p) + d with a, c >= 0 for each class, shape (classes, 3).
 
     The likelihood is concave; Newton's method finds its maximum. Kull, Silva Filho and Flach 2017.
 
     Args:
         log_p: Log-probability of each class, shape (classes, n).
         log_rest: Log-probability of the rest, shape (classes, n).
-        hits: 1 where the class is true, may be a share, shape (classes, n).
+        hits: 1 where the class is true, may be fractional, shape (classes, n).
         weights: Weights that sum to one, shape (n,).
-        strength: Precisions that hold a and c at 1 and d at 0.
-        near: Where to start, such as the curves of another strength; None: at the identity.
+        strength: Precisions that shrink a and c to 1 and d to 0.
+        near: The starting point, such as the curves of another strength; None: the identity.
     """
     out, at_once = np.empty((len(log_p), 3)), max(1, _MOST_CELLS // log_p.shape[1])
     for first in range(0, len(log_p), at_once):
@@ -75,12 +75,12 @@ def fit_beta(
 def _fit_beta_of_classes(
     log_p: Floats, log_rest: Floats, hits: Floats, weights: Floats, strength: Strength, near: Floats | None
 ) -> Floats:
-    """What `fit_beta` gives for some of the classes."""
+    """Fit some of the classes, as `fit_beta`."""
     features = np.stack([log_p, -log_rest, np.ones_like(log_p)], axis=1)
     precisions = np.minimum([strength.scale, strength.scale, strength.bias], _FIXED)
     start, enough = (np.broadcast_to(_IDENTITY, (len(log_p), 3)), _LAST) if near is None else (near, _LAST_OF_NEAR)
     best, _ = _logistic(features, hits, weights, [0, 1, 2], precisions, start, enough)
-    # With convex losses the best of the feasible minima, each with some slopes held at 0, is the minimum.
+    # The losses are convex, so the best feasible minimum, each with some slopes fixed at 0, is the constrained minimum.
     turned = np.flatnonzero(best[:, :2].min(axis=1) < 0)
     least = np.full(len(turned), np.inf)
     for free in ([0, 2], [1, 2], [2]) if len(turned) else ():
@@ -94,7 +94,7 @@ def _fit_beta_of_classes(
 def _logistic(
     features: Floats, hits: Floats, weights: Floats, free: list[int], precisions: Floats, start: Floats, enough: float
 ) -> tuple[Floats, Floats]:
-    """Coefficients with the least weighted log-loss and ridges by damped Newton steps, those not free 0; and that loss.
+    """Minimise the weighted log-loss with ridges by damped Newton steps; coefficients not in `free` are 0. Return the loss too.
 
     Shapes: features (fits, 3, n), hits (fits, n), coefficients (fits, 3), losses (fits,).
     """
@@ -103,7 +103,7 @@ def _logistic(
     used, place = np.ascontiguousarray(features[:, free]), np.array(start[:, free])
 
     def value_of(odds: Floats, at: Floats) -> tuple[Floats, Floats]:
-        """The losses, and exp of what is below 0 of the odds or their opposite."""
+        """Return the losses, and exp(-|odds|)."""
         small = np.exp(-np.abs(odds))
         return (np.maximum(odds, 0) + np.log(1 + small) - hits * odds) @ weights + (at - centre) ** 2 @ ridges, small
 
@@ -126,7 +126,7 @@ def _logistic(
                 break
             length[worse] = np.where(length[worse] > 1e-10, length[worse] / 2, 0.0)
         place, odds, value = tried, tried_odds, tried_value
-        # Near the minimum the last step is taken unseen; where none lowers the loss, rounding is all that is left.
+        # Near the minimum the last step is taken without a check; if no step lowers the loss, only rounding is left.
         open_ &= (length > 0) & ~last
         if not open_.any():
             break
@@ -137,7 +137,7 @@ def _logistic(
 
 
 def apply_beta(parameters: Floats, log_probabilities: Floats) -> Floats:
-    """log q of each class, shape (classes, n).
+    """Return log q of each class, shape (classes, n).
 
     Args:
         parameters: a, c and d of each class, shape (classes, 3).
@@ -149,9 +149,9 @@ def apply_beta(parameters: Floats, log_probabilities: Floats) -> Floats:
 
 
 def fit_isotonic(scores: Floats, hits: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """The knots of the least-squares non-decreasing curve: scores and values, the same length.
+    """Fit the least-squares non-decreasing curve; return its knots: scores and values, the same length.
 
-    Pool adjacent violators after equal scores are made one; runs of one value keep their two ends.
+    Equal scores are merged first, then adjacent violators are pooled; runs of one value keep their two ends.
 
     Args:
         scores: Shape (n,).
@@ -170,7 +170,7 @@ def fit_isotonic(scores: Floats, hits: Floats, weights: Floats) -> tuple[Floats,
 
 
 def apply_isotonic(knots: Floats, values: Floats, scores: Floats) -> Floats:
-    """The curve at new scores, linear between knots and constant outside them, shape (n,).
+    """Evaluate the curve at new scores, linear between knots and constant outside them, shape (n,).
 
     Args:
         knots: Ascending, shape (k,).
@@ -181,16 +181,16 @@ def apply_isotonic(knots: Floats, values: Floats, scores: Floats) -> Floats:
 
 
 def fit_histogram(scores: Floats, hits: Floats, weights: Floats, bins: int) -> tuple[Floats, Floats]:
-    """Bins of equally many rows and the share of hits in each (Zadrozny and Elkan 2001): inner edges and values.
+    """Fit bins of equally many rows and the share of hits in each (Zadrozny and Elkan 2001); return inner edges and values.
 
-    Equal scores share a bin, so that there may be fewer. Edges lie in the middle between the scores of two bins: on a score
-    itself, the same image computed with another rounding would change its bin.
+    Equal scores share a bin, so there may be fewer bins. Edges lie midway between the scores of two bins: with an edge on a
+    score, the same image would change its bin when it is computed with another rounding.
 
     Args:
         scores: Shape (n,).
         hits: 1 where the class is true, shape (n,).
         weights: Positive, shape (n,).
-        bins: How many at most.
+        bins: The largest number of bins.
     """
     edges = np.unique(np.quantile(scores, np.linspace(0, 1, bins + 1)[1:-1], method="inverted_cdf"))
     place = np.searchsorted(edges, scores)
@@ -205,7 +205,7 @@ def fit_histogram(scores: Floats, hits: Floats, weights: Floats, bins: int) -> t
 
 
 def apply_histogram(edges: Floats, values: Floats, scores: Floats) -> Floats:
-    """The value of the bin that each new score falls into, shape (n,).
+    """Return the value of each new score's bin, shape (n,).
 
     Args:
         edges: Between bins, ascending, shape (bins - 1,); a score on an edge belongs to the bin below.

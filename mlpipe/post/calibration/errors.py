@@ -1,4 +1,4 @@
-"""Calibration errors: the distance of probabilities from frequencies, and reliability diagrams with bands.
+"""Calibration errors (the distance of probabilities from frequencies) and reliability diagrams with bands.
 
 A row's confidence is the probability of its predicted class; a hit is a right prediction. Errors are in [0, 1].
 """
@@ -20,7 +20,7 @@ Scheme = Literal["width", "mass"]
 
 @dataclass(frozen=True)
 class Bin:
-    """Rows of similar confidence: its range, how many, their mean confidence, their share of hits, and its band."""
+    """Rows of similar confidence: the range, the number of rows, their mean confidence, the share of hits and its interval."""
 
     lower: float
     upper: float
@@ -31,12 +31,12 @@ class Bin:
     hits_high: float
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as a dict, ready for JSON."""
+        """Return the bin as a dict, ready for JSON."""
         return asdict(self)
 
 
 def confidences(logits: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """The probability of each row's predicted class, and 1 where it is the true one, shape (n,) each.
+    """Return the probability of each row's predicted class, and 1 where that class is true, shape (n,) each.
 
     Args:
         logits: Shape (n, classes).
@@ -54,18 +54,18 @@ def expected_calibration_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *,
     Args:
         logits: Shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        bins: How many.
+        bins: The number of bins.
     """
     return binned_error(*confidences(logits, targets), bins=bins)
 
 
 def adaptive_calibration_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
-    """The same over bins with equally many rows; equal confidences stay together. Nguyen and O'Connor 2015.
+    """ECE over bins with equally many rows; equal confidences stay together. Nguyen and O'Connor 2015.
 
     Args:
         logits: Shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        bins: How many at most.
+        bins: The largest number of bins.
     """
     return binned_error(*confidences(logits, targets), bins=bins, scheme="mass")
 
@@ -78,7 +78,7 @@ def classwise_calibration_error(
     Args:
         logits: Shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        bins: How many.
+        bins: The number of bins.
         scheme: Bins of equal `width` or equal `mass`.
     """
     values, numbers = labelled(logits, targets)
@@ -91,16 +91,16 @@ def classwise_calibration_error(
 
 
 def debiased_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int = 15) -> float:
-    """The L2 calibration error over bins of equal mass without the upward bias of binning; 0 where that is below 0.
+    """The L2 calibration error over bins of equal mass, corrected for the upward bias of binning; 0 where that is negative.
 
-    NaN where no bin has two rows, as with fewer rows than bins: one row tells nothing of its bin's variance.
+    The variance of each bin's share of hits is subtracted from its squared distance. Kumar, Liang and Ma 2019.
 
-    From each bin's squared distance the variance of its share of hits is taken off. Kumar, Liang and Ma 2019.
+    NaN where no bin has two rows, as with fewer rows than bins: one row says nothing about its bin's variance.
 
     Args:
         logits: Shape (n, classes).
         targets: Class numbers, shape (n,); -1 for none.
-        bins: How many at most; those with one row are left out.
+        bins: The largest number of bins; those with one row are left out.
     """
     confidence, hits = confidences(logits, targets)
     rows, sure, right = _sums(confidence, hits, *_edges(confidence, bins, "mass"))
@@ -111,7 +111,7 @@ def debiased_error(logits: npt.ArrayLike, targets: npt.ArrayLike, *, bins: int =
 
 
 def root_brier(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """The root of the Brier score: an upper bound of the calibration error in L2. Gruber and Buettner 2022.
+    """The root of the Brier score: an upper bound of the L2 calibration error. Gruber and Buettner 2022.
 
     Args:
         logits: Shape (n, classes).
@@ -121,12 +121,12 @@ def root_brier(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def binned_error(confidence: npt.ArrayLike, hits: npt.ArrayLike, *, bins: int = 15, scheme: Scheme = "width") -> float:
-    """The mean over rows of the distance between a bin's hits and its confidence.
+    """The mean over rows of the distance between a bin's share of hits and its confidence.
 
     Args:
         confidence: Probabilities, shape (n,): of the predicted class, of one class, or of a label.
         hits: 1 where that came true, shape (n,).
-        bins: How many.
+        bins: The number of bins.
         scheme: Bins of equal `width` (low < confidence <= high) or equal `mass`.
     """
     sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
@@ -143,17 +143,17 @@ def reliability_bins(
     level: float = 0.95,
     groups: npt.NDArray[np.generic] | None = None,
 ) -> list[Bin]:
-    """The bins of a reliability diagram that hold rows, each with the Wilson interval of its hits.
+    """Return the non-empty bins of a reliability diagram, each with the Wilson interval of its hits.
 
-    Where rows come in groups the interval is that of `mlpipe.post.intervals.by_metric.share_of_groups`.
+    For grouped rows the interval is that of `mlpipe.post.intervals.by_metric.share_of_groups`.
 
     Args:
-        confidence: Probabilities, shape (n,); `confidences` gives those of the predicted classes.
+        confidence: Probabilities, shape (n,); `confidences` returns those of the predicted classes.
         hits: 1 where that came true, shape (n,).
-        bins: How many.
+        bins: The number of bins.
         scheme: Bins of equal `width` or equal `mass`.
-        level: Of the bands.
-        groups: What rows belong together, shape (n,); None: every row by itself.
+        level: The confidence level of the intervals.
+        groups: The group of each row, shape (n,); None: every row by itself.
     """
     sure, right = np.asarray(confidence, np.float64), np.asarray(hits, np.float64)
     place, edges = _edges(sure, bins, scheme)
@@ -181,7 +181,7 @@ def reliability_bins(
 
 
 def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Floats]:
-    """The bin of each row, and the bins' edges; a bin holds low < confidence <= high, the first also its low end."""
+    """Return the bin of each row, and the bins' edges; a bin holds low < confidence <= high, the first also its low end."""
     if scheme == "width":
         edges = np.linspace(0, 1, bins + 1)
     else:
@@ -193,7 +193,7 @@ def _edges(confidence: Floats, bins: int, scheme: Scheme) -> tuple[Integers, Flo
 
 
 def _sums(confidence: Floats, hits: Floats, place: Integers, edges: Floats) -> tuple[Floats, Floats, Floats]:
-    """Rows, summed confidence and hits of each bin."""
+    """Return the rows, the summed confidence and the hits of each bin."""
     bin_count = len(edges) - 1
     rows = counts_of(place, bin_count).astype(np.float64)
     return (

@@ -1,4 +1,4 @@
-"""Calibration of several yes-or-no labels: each by itself, as a choice between no and yes."""
+"""Calibration of several yes-or-no labels: each independently, as a choice between no and yes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlpipe.post.rows import Floats, finite, shares
 
 @dataclass(frozen=True)
 class LabelCalibration:
-    """One calibration for each label, None for a label that had only one answer and is left as it is."""
+    """One calibration per label, None for a label that had only one answer and stays as it is."""
 
     labels: tuple[Calibration | None, ...]
     notes: tuple[str, ...] = ()
 
     def apply(self, logits: npt.ArrayLike) -> Floats:
-        """Calibrated log-odds of yes, shape (n, labels): valid logits for the metrics of labels.
+        """Return calibrated log-odds of yes, shape (n, labels): valid logits for the metrics of labels.
 
         Args:
             logits: Log-odds, shape (n, labels).
@@ -42,16 +42,16 @@ class LabelCalibration:
         return out
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON."""
+        """Return the calibration as numbers, lists and dicts, ready for JSON."""
         plain = [None if calibration is None else calibration.as_plain() for calibration in self.labels]
         return {"labels": plain, "notes": list(self.notes)}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> LabelCalibration:
-        """The calibration that `as_plain` wrote, exactly.
+        """Restore exactly the calibration that `as_plain` wrote.
 
         Args:
-            plain: What `as_plain` returned, possibly by way of JSON.
+            plain: What `as_plain` returned, possibly after a JSON round trip.
         """
         labels = [
             None if calibration is None else Calibration.from_plain(calibration) for calibration in plain["labels"]
@@ -60,10 +60,10 @@ class LabelCalibration:
 
 
 def two_classes(log_odds: Floats) -> Floats:
-    """The logits of no and yes, shape (n, 2).
+    """Return the logits of no and yes, shape (n, 2).
 
     Args:
-        log_odds: Of yes, shape (n,).
+        log_odds: Log-odds of yes, shape (n,).
     """
     return np.column_stack([np.zeros_like(log_odds), log_odds])
 
@@ -89,7 +89,7 @@ def calibrate_labels(
             of the labelled rows.
         method: As for `calibrate`.
         names: The labels' names, for the notes; numbers without them.
-        seed: Of the folds of `auto` and of the strength.
+        seed: Seed of the folds of `auto` and of the choice of the strength.
         shrinkage: As for `calibrate`, for each label by itself.
         base: With a prior, the shares that the log-odds are meant for already, shape (labels,); None: those of the
             labelled rows.

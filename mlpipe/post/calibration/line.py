@@ -12,19 +12,19 @@ from mlpipe.post.intervals.exact import normal_quantile
 from mlpipe.post.rows import Floats
 
 _STEPS = 100
-# Log-odds beyond these are those of probabilities that float64 cannot tell from 0 and 1.
+# Beyond these log-odds, float64 cannot tell probabilities from 0 and 1.
 _MOST = 35.0
-# A line this steep is one of rows that log-odds separate.
+# A line at least this steep means that the log-odds separate the rows.
 _STEEPEST = 1e4
 
 
 @dataclass(frozen=True)
 class Line:
-    """How probabilities have to be changed to come true: log-odds of yes are `intercept + slope * logit(p)`.
+    """How probabilities must change to match frequencies: log-odds of yes are `intercept + slope * logit(p)`.
 
     Attributes:
         slope: 1 is best; below 1 predictions are too extreme, above 1 too timid.
-        intercept: At that slope.
+        intercept: The intercept at that slope.
         in_the_large: The intercept at slope 1: above 0 yes is more frequent than predicted, below 0 less.
         observed: The share of yes.
         expected: The mean probability of yes.
@@ -42,15 +42,15 @@ class Line:
 def line(
     log_odds: npt.ArrayLike, true: npt.ArrayLike, groups: npt.NDArray[np.generic] | None = None, level: float = 0.95
 ) -> Line:
-    """The calibration line by logistic regression on the predicted log-odds, with Wald's intervals.
+    """Fit the calibration line by logistic regression on the predicted log-odds, with Wald intervals.
 
-    Groups that hold several rows have the cluster-robust covariance (Liang and Zeger 1986).
+    Groups of several rows get the cluster-robust covariance (Liang and Zeger 1986).
 
     Args:
         log_odds: Predicted, shape (n,), n of 1 or more.
         true: 1 where yes is right, shape (n,).
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        level: Of the intervals.
+        groups: The group of each row, shape (n,); None: every row by itself.
+        level: The confidence level of the intervals.
     """
     scores, answers = np.clip(np.asarray(log_odds, np.float64), -_MOST, _MOST), np.asarray(true, np.float64)
     observed, expected = float(answers.mean()), float(_expit(scores).mean())
@@ -58,7 +58,7 @@ def line(
         return Line(None, None, None, observed, expected, "all answers are the same")
     units, count = units_of(groups, len(answers))
     if count < 2:
-        # Residuals sum to zero, so that one group would leave no error at all.
+        # Residuals sum to zero, so a single group would have no error at all.
         return Line(None, None, None, observed, expected, "a single group does not tell how much it varies")
     ones = np.ones_like(scores)
     large = _fit(ones[:, None], scores, answers, units, count)
@@ -85,7 +85,7 @@ def _interval(value: float, error: float, quantile: float, level: float) -> Inte
 def _fit(
     columns: Floats, offset: Floats, answers: Floats, units: npt.NDArray[np.int64], count: int
 ) -> tuple[Floats, Floats] | None:
-    """Coefficients and standard errors of a logistic regression by Newton's method; None where there is no maximum."""
+    """Fit a logistic regression by Newton's method; return coefficients and standard errors, None if there is no maximum."""
     coefficients = np.zeros(columns.shape[1])
     loss = _loss(columns @ coefficients + offset, answers)
     for _ in range(_STEPS):

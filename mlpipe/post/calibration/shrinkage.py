@@ -1,7 +1,7 @@
-"""The strength that holds a calibration at the identity: by cross-validation on its own rows, or as a number.
+"""The strength that shrinks a calibration to the identity: chosen by cross-validation on its own rows, or given as a number.
 
-A few dozen rows fit a scale and a bias for each class to their own accidents, and the more so where the same rows chose
-the network's epoch. Held-out rows say how much of that to believe: from nothing to all of it.
+A few dozen rows overfit a scale and a bias for each class, especially where the same rows chose the network's epoch.
+Held-out rows decide how much of the fit to believe: from nothing to all of it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ KEY = "mode.shrinkage"
 FOLDS = 5
 Axes = Literal["", "scale", "bias", "both", "together"]
 
-# From "nothing is learned" to "next to nothing holds it". A precision of 100 is a standard deviation of 0.1.
+# From "nothing is learned" to "almost no shrinkage". A precision of 100 is a standard deviation of 0.1.
 STRENGTHS = (float("inf"), 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
-# What a matrix is held by costs a fit with many parameters each.
+# The strengths of a matrix: fewer, because each fit has many parameters.
 _COARSE = (float("inf"), 100.0, 10.0, 1.0, 0.1)
-# More rows than this do not change how strong the hold has to be, only how little it matters.
+# With more rows than this, the best strength stays the same and matters less.
 _MOST_ROWS = 1000
-# A weaker hold is not tried any more after so many in a row that were worse.
+# The path to weaker strengths ends after this many in a row that were worse.
 _PATIENCE = 2
 
 
 def fixed_strength(shrinkage: str | float) -> Strength | None:
-    """The strength that was asked for; None where cross-validation finds it.
+    """Return the requested strength; None if cross-validation chooses it.
 
     Args:
         shrinkage: `cv`, `none`, or a precision, 0 or more.
@@ -50,12 +50,12 @@ def fixed_strength(shrinkage: str | float) -> Strength | None:
 
 
 def folds_of(targets: Integers, seed: int, groups: npt.NDArray[Any] | None = None) -> tuple[Integers, Integers]:
-    """Rows that choose the strength, at most a thousand or so, and the fold of each.
+    """Return the rows that choose the strength, at most about a thousand, and the fold of each.
 
     Args:
         targets: Class numbers, shape (n,).
-        seed: Of the draw.
-        groups: What rows belong together, shape (n,), and are held out together; None: every row by itself.
+        seed: Seed of the draw.
+        groups: The group of each row, shape (n,), held out together; None: every row by itself.
     """
     parts = -(-len(targets) // _MOST_ROWS)
     rows = np.flatnonzero(stratified_folds(targets, parts, seed) == 0)
@@ -64,13 +64,13 @@ def folds_of(targets: Integers, seed: int, groups: npt.NDArray[Any] | None = Non
 
 
 def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
-    """The strength with the least cross-validated loss, the stronger among equals.
+    """Return the strength with the least cross-validated loss, the stronger among equals.
 
-    First that of the scales with biases held, then that of the biases.
+    The strength of the scales is chosen first, with biases fixed, then that of the biases.
 
     Args:
-        loss: Of held-out rows at a strength.
-        axes: What a method has: `scale`, `bias`, `both`, or `together` where one number holds both.
+        loss: The held-out loss as a function of the strength.
+        axes: The parameters of a method: `scale`, `bias`, `both`, or `together` where one number holds both.
     """
     held = Strength(float("inf"), float("inf"))
     if axes == "together":
@@ -83,7 +83,7 @@ def chosen(loss: Callable[[Strength], float], axes: Axes) -> Strength:
 
 
 def _best_of_path(path: list[Strength], loss: Callable[[Strength], float]) -> Strength:
-    """The best of a path from strong to weak, which is left when it only gets worse."""
+    """Return the best strength on a path from strong to weak, stopping once it only gets worse."""
     best, least, worse = path[0], float("inf"), 0
     for strength in path:
         value = loss(strength)

@@ -1,8 +1,8 @@
-"""The affine fits with a penalty that draws them to the identity: log-scales to 0, biases to where they start.
+"""Affine fits with a penalty that shrinks them to the identity: log-scales to 0, biases to where they start.
 
-A strength is a precision: 1 holds a log-scale or a bias as a normal distribution of standard deviation 1 would, whatever
-the number of rows; infinite holds it fixed, and next to 0 is the maximum-likelihood fit of `mlpipe.post.calibration.softmax_fit`.
-Several fits of the same rows with other weights, such as those of a cross-validation, are made together.
+A strength is a precision: 1 acts like a normal prior of standard deviation 1 on a log-scale or a bias, whatever
+the number of rows; infinity fixes it, and near 0 is the maximum-likelihood fit of `mlpipe.post.calibration.softmax_fit`.
+Several fits of the same rows with different weights, such as those of a cross-validation, are made together.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from mlpipe.post.calibration.softmax_fit import Curvature, Rows, Scale, conjugat
 from mlpipe.post.rows import Floats
 
 _STEPS = 100
-# Numbers that are worked on at a time, 32 MB of them.
+# The most numbers that are processed at a time, 32 MB.
 _MOST_CELLS = 2**22
-# The longest step of a log-scale: far from the minimum the second derivatives say nothing.
+# The longest step of a log-scale, because far from the minimum the second derivatives are not informative.
 _LONGEST = 2.0
-# Second derivatives by more parameters are not written out: a step is then solved for by conjugate gradients.
+# With more parameters the Hessian is not built: steps are solved for by conjugate gradients.
 _MOST_WRITTEN_OUT = 400
-# Probabilities that are kept from one of these to the next, 1 GB of them; more are computed anew each time.
+# The most probabilities that are kept for the next pass, 1 GB; more are computed anew each time.
 _MOST_KEPT = 2**27
 
 
 class Strength(NamedTuple):
-    """How strongly a fit is held at the identity: precisions of the log-scales and of the biases."""
+    """How strongly a fit is shrunk to the identity: precisions of the log-scales and of the biases."""
 
     scale: float
     bias: float
@@ -47,7 +47,7 @@ class Place:
 
 
 class Part(NamedTuple):
-    """The data of one fit: its rows, which columns of the scores they are, and where its biases start, shape (classes,)."""
+    """The data of one fit: its rows, their columns in the scores, and the starting biases, shape (classes,)."""
 
     rows: Rows
     places: npt.NDArray[np.int64]
@@ -55,7 +55,7 @@ class Part(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """Of each fit the value, shape (fits,), its gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
+    """For each fit the value, shape (fits,), the gradient, (fits, p), and a positive definite curvature, (fits, p, p)."""
 
     value: Floats
     gradient: Floats
@@ -63,11 +63,11 @@ class _Terms(NamedTuple):
 
 
 class Fits:
-    """Fits of the same scores with weights of their own.
+    """Fits of the same scores with different weights.
 
     Args:
         scores: Log-probabilities, shape (classes, n).
-        parts: The data of each fit, each looked at once: its sums and weights are kept.
+        parts: The data of each fit; each is read once, and only sums and weights are kept.
         scale: Whether the scale stays 1, is one number, or one number for each class.
     """
 
@@ -83,24 +83,24 @@ class Fits:
             sizes.append(float(len(places)))
         self.weights, self.offsets = np.array(weights), np.array(offsets)
         self._hits, self._hit_scores, self._sizes = np.array(hits), np.array(hit_scores), np.array(sizes)
-        # What is computed for all fits, classes and rows is made for some rows at a time.
+        # Arrays over fits, classes and rows are computed for blocks of rows.
         step = max(64, _MOST_CELLS // max(1, self.offsets.size))
         self._blocks = [slice(first, first + step) for first in range(0, scores.shape[1], step)]
 
     def start(self) -> Place:
-        """The parameters before anything is learned."""
+        """Return the parameters before anything is learned."""
         return Place(np.zeros_like(self.offsets), np.zeros_like(self.offsets))
 
     def minimum(self, strength: Strength, start: Place | None = None, *, enough: float = 1e-10) -> Place:
-        """The penalised minima: the weighted cross-entropy, n times which gets strength / 2 times the squared distance.
+        """Minimise the weighted cross-entropy plus strength / (2 n) times the squared distance from the identity.
 
         Newton's method; where the loss falls with the log-scale its second derivative is left out of the curvature, so
         that every step goes down.
 
         Args:
-            strength: Of the penalties; an infinite one fixes what it holds.
+            strength: Strength of the penalties; an infinite one fixes its parameters.
             start: A place near the minimum, such as that of the next strength.
-            enough: Stop when no step promises more than this.
+            enough: Stop when no step promises a larger decrease.
         """
         place, classes = start or self.start(), self.offsets.shape[1]
         scale_count = {"fixed": 0, "shared": 1, "per_class": classes}[self.scale] if np.isfinite(strength.scale) else 0
@@ -118,7 +118,7 @@ class Fits:
             open_ = -slope >= enough
             if not open_.any():
                 break
-            # What is no longer asked for, as large as the scores are, is not kept while there are others.
+            # Free arrays as large as the scores before the next ones are computed.
             terms = terms._replace(hessian=np.empty(0))
             length = np.where(open_, 1.0, 0.0)
             if scale_count:
@@ -129,7 +129,7 @@ class Fits:
                 worse = open_ & (tried_terms.value > terms.value + 1e-4 * length * slope)
                 if not worse.any():
                     break
-                # Where rounding hides every decrease the length ends as nothing.
+                # If rounding hides every decrease, the step length ends as 0.
                 length = np.where(worse, np.where(length > 1e-9, length / 2, 0.0), length)
             place, terms = tried, tried_terms
             if not (length > 0).any():
@@ -137,11 +137,11 @@ class Fits:
         return place
 
     def logits_by(self, place: Place, fits: npt.NDArray[np.int64]) -> Floats:
-        """The scores of each row after one of the fits, shape (n, classes).
+        """Return the scores of each row after one of the fits, shape (n, classes).
 
         Args:
-            place: Where the fits are.
-            fits: For each row which fit, shape (n,).
+            place: The parameters of the fits.
+            fits: The fit of each row, shape (n,).
         """
         moved = np.exp(place.log_scales)[fits]
         moved *= self.scores.T
@@ -161,7 +161,7 @@ class Fits:
         return np.asarray(held / (2 * self._sizes))
 
     def _terms(self, place: Place, held: Strength, scale_count: int, biased: bool) -> _Terms:
-        """The values, their gradients and positive definite curvatures."""
+        """Return the values, their gradients and positive definite curvatures."""
         classes, n = self.offsets.shape[1], self._sizes[:, None]
         size = scale_count + (classes if biased else 0)
         if size > _MOST_WRITTEN_OUT:
@@ -191,9 +191,9 @@ class Fits:
         return _Terms(value, gradient, hessian)
 
     def _terms_of_many(self, place: Place, held: Strength, scale_count: int, biased: bool) -> _Terms:
-        """The same for many classes, whose curvatures would have as many numbers as classes squared.
+        """Return the same for many classes, without matrices of classes by classes.
 
-        The chances of all rows, as many numbers as the scores have for each fit, are kept where they are not too many.
+        The probabilities of all rows, as many numbers for each fit as the scores have, are kept unless they are too many.
         """
         fits, classes = self.offsets.shape
         n, scales = self._sizes[:, None], np.exp(place.log_scales)
@@ -219,7 +219,7 @@ class Fits:
         value += self._penalty(place, held, scale_count, biased) - hits.sum(axis=1)
 
         def of_scales(values: Floats) -> Floats:
-            """What one scale of all classes, or each class's own, has of something of each class."""
+            """Sum over classes if there is one scale for all of them, else return the values of each class."""
             return values.sum(axis=1, keepdims=True) if scale_count == 1 else values
 
         gradient, own, diagonal = (np.zeros((fits, scale_count + classes * biased)) for _ in range(3))
@@ -260,7 +260,7 @@ class Fits:
         return _Terms(value, gradient, Curvature(times, own + np.maximum(diagonal, 0)))
 
     def _chances(self, place: Place, block: slice) -> tuple[Floats, Floats]:
-        """The probabilities of some rows, shape (fits, classes, n), and the logarithms of their divisors, (fits, n)."""
+        """Return the probabilities of a block of rows, shape (fits, classes, n), and their log-normalisers, (fits, n)."""
         chances = np.exp(place.log_scales)[:, :, None] * self.scores[:, block]
         chances += (self.offsets + place.moved)[:, :, None]
         top = chances.max(axis=1, keepdims=True)
@@ -271,8 +271,9 @@ class Fits:
         return chances, (np.log(total) + top)[:, 0]
 
     def _sums(self, place: Place, scale_count: int, biased: bool, size: int) -> _Terms:
-        """Over the rows: the logarithms of the softmax's denominators, expected scores and probabilities, and their
-        covariances by scales and biases, those of biases with themselves less the diagonal."""
+        """Sum over the rows: the log-normalisers, expected scores and probabilities, and their
+        covariances for scales and biases; those of biases with themselves lack the diagonal.
+        """
         fits = len(self.offsets)
         value, gradient, hessian = np.zeros(fits), np.zeros((fits, size)), np.zeros((fits, size, size))
         for block in self._blocks:
@@ -291,7 +292,7 @@ class Fits:
 
 
 def _by_one_scale(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
-    """Expected scores, shape (fits, 1), for one scale of all classes; adds to the second derivatives it is part of."""
+    """Return expected scores, shape (fits, 1), for one scale of all classes; add to its second derivatives."""
     expected = np.einsum("fkn,kn->fn", chances, scores)
     with_scores = chances * scores
     squares = np.einsum("fkn,kn->fn", with_scores, scores)
@@ -304,7 +305,7 @@ def _by_one_scale(hessian: Floats, chances: Floats, scores: Floats, weights: Flo
 
 
 def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats, biased: bool) -> Floats:
-    """Expected scores of each class, shape (fits, classes); adds to the second derivatives its scale is part of."""
+    """Return expected scores of each class, shape (fits, classes); add to the second derivatives of each scale."""
     class_count = len(scores)
     weighted, scaled, diagonal = chances * weights[:, None], chances * scores, np.arange(class_count)
     with_scores = weighted * scores
@@ -320,5 +321,5 @@ def _by_scales(hessian: Floats, chances: Floats, scores: Floats, weights: Floats
 
 
 def _over_rows(values: Floats, weights: Floats) -> Floats:
-    """Weighted sums over the rows, shape (fits, classes)."""
+    """Return weighted sums over the rows, shape (fits, classes)."""
     return np.asarray((values @ weights[:, :, None])[:, :, 0])

@@ -1,8 +1,8 @@
-"""The maximum-likelihood fit of L(scale * s + bias) to class numbers: convex, so its minimum is the only one.
+"""The maximum-likelihood fit of L(scale * s + bias) to class numbers; it is convex, so its minimum is unique.
 
-L is log-softmax and s the log-probabilities of a row. The rows' weights carry a prior of the classes. With a fixed or
-shared or per-class scale the minimum is found by Newton's method with exact second derivatives; with a matrix in place
-of the scale, by L-BFGS. Inside a fit arrays have the shape (classes, rows): sums over few classes are fast that way.
+L is log-softmax and s the log-probabilities of a row. The rows' weights carry a class prior. With a fixed,
+shared or per-class scale the minimum is found by Newton's method with the exact Hessian; with a matrix in place
+of the scale, by L-BFGS. Inside a fit arrays have the shape (classes, rows), because sums over few classes are fast that way.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from mlpipe.post.rows import Floats, Integers
 
 Scale = Literal["fixed", "shared", "per_class"]
 
-# Keeps the scale finite where the classes separate; too weak to be seen anywhere else.
+# Keeps the scale finite where the classes are separable; too weak to have any other visible effect.
 _RIDGE = 1e-6
 _ENOUGH = 1e-12
-# A decrease that the loss in float64 hardly shows: one more whole Newton step is exact from there.
+# A decrease that float64 hardly resolves: one more full Newton step is exact from there.
 _LAST = 1e-13
 _STEPS = 200
-# Second derivatives by more parameters, 32 MB of them, are not written out: a step is then solved for by conjugate gradients, so
-# nearly and by so many of them at most.
+# With more parameters (32 MB of second derivatives) the Hessian is not built: steps are solved for by conjugate gradients, to
+# this tolerance and with this many iterations at most.
 _MOST_WRITTEN_OUT, _NEARLY, _MOST_DIRECTIONS = 2000, 1e-3, 100
-# Largest entry of the gradient at the end of a matrix's fit: bare, and where ridges hold all of it.
+# Largest gradient entry at the end of a matrix fit: without shrinkage, and with ridges on all of it.
 _ENOUGH_OF_MATRIX, _ENOUGH_HELD = 1e-9, 1e-7
-# Moves that L-BFGS remembers, and the most of its steps.
+# The history length of L-BFGS, and its largest number of steps.
 _MOVES = 10
 _MOST_STEPS = 2000
 
@@ -48,14 +48,14 @@ class Rows:
 
 
 class Curvature(NamedTuple):
-    """Second derivatives of fits that are never written out: what they make of a step, and their diagonal, (fits, p)."""
+    """The implicit Hessian of fits: its product with a step, and its diagonal, (fits, p)."""
 
     times: Callable[[Floats], Floats]
     diagonal: Floats
 
 
 def rows_of(scores: Floats, targets: Integers, class_weights: Floats, absent: Floats) -> Rows:
-    """Rows with hard targets, a small share of each target moved to the classes that never occur.
+    """Return rows with hard targets, of which a small share is moved to the classes that never occur.
 
     Args:
         scores: Log-probabilities, shape (n, classes).
@@ -72,10 +72,10 @@ def rows_of(scores: Floats, targets: Integers, class_weights: Floats, absent: Fl
 
 
 def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, Floats]:
-    """The weighted cross-entropy with its ridge, and its gradients by scale and bias, both of shape (classes,).
+    """Return the weighted cross-entropy with its ridge, and its gradients by scale and bias, both of shape (classes,).
 
     Args:
-        rows: What to fit.
+        rows: The data of the fit.
         scale: Shape () or (classes,); the gradient is that of a scale for each class.
         bias: Shape (classes,).
     """
@@ -84,7 +84,7 @@ def objective(rows: Rows, scale: Floats, bias: Floats) -> tuple[float, Floats, F
 
 
 def _terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Floats, Floats]:
-    """What `objective` returns, and the probabilities, shape (classes, n)."""
+    """Return what `objective` returns, and the probabilities, shape (classes, n)."""
     loss, probabilities, residual = _cross_entropy(rows, rows.scores * scales[:, None] + bias[:, None])
     loss += rows.ridge * float(np.mean((scales - 1) ** 2))
     by_scale = np.einsum("kn,kn->k", residual, rows.scores) + 2 * rows.ridge * (scales - 1) / len(bias)
@@ -92,7 +92,7 @@ def _terms(rows: Rows, scales: Floats, bias: Floats) -> tuple[float, Floats, Flo
 
 
 def _cross_entropy(rows: Rows, moved: Floats) -> tuple[float, Floats, Floats]:
-    """The loss of these logits, their probabilities, and the loss's derivatives by the logits, (classes, n) each."""
+    """Return the loss of the logits, their probabilities, and the gradient by the logits, (classes, n) each."""
     top = moved.max(axis=0)
     probabilities = np.exp(moved - top)
     total = probabilities.sum(axis=0)
@@ -102,21 +102,21 @@ def _cross_entropy(rows: Rows, moved: Floats) -> tuple[float, Floats, Floats]:
 
 
 def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floats, Floats]:
-    """The scale, shape () or (classes,), and the bias, shape (classes,), that minimise `objective`.
+    """Return the scale, shape () or (classes,), and the bias, shape (classes,), that minimise `objective`.
 
-    Damped Newton steps with Armijo halving; the bias is determined up to a constant, which is held where it starts.
+    Damped Newton steps with Armijo halving; the bias is determined up to a constant, which is kept at its start.
 
     Args:
-        rows: What to fit; every class needs some share of the targets.
+        rows: The data of the fit; every class needs some share of the targets.
         scale: Whether the scale stays 1, is one number, or one number for each class.
-        bias: Where the bias starts, shape (classes,).
-        fit_bias: Whether it moves from there.
+        bias: The starting bias, shape (classes,).
+        fit_bias: Whether the bias is fitted.
     """
     classes = len(bias)
     n_scales = {"fixed": 0, "shared": 1, "per_class": classes}[scale]
     free = n_scales + (classes if fit_bias else 0)
     scales, bias = np.ones(classes), bias.astype(np.float64)
-    # The unknowns of a step are the free scales, then the free biases, one after the other in one vector.
+    # The parameter vector of a step holds the free scales, then the free biases.
     terms = _terms(rows, scales, bias)
     for _ in range(_STEPS if free else 0):
         by_scale = terms[1] if n_scales > 1 else terms[1].sum(keepdims=True)
@@ -128,8 +128,8 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
         else:
             step = -np.linalg.solve(_hessian(rows, terms[3], n_scales, fit_bias), gradient)
         slope, length = float(gradient @ step), 1.0
-        # The whole step, or a half of it, and so on, until the loss falls by a share of what the slope promises. Near the
-        # minimum that fall drowns in rounding: there the whole step is taken unseen, and is the last one.
+        # Backtracking: halve the step until the loss falls by a share of what the slope promises (Armijo). Near the
+        # minimum rounding hides that fall: there the full step is taken without a check, and is the last one.
         while length > 1e-12:
             new_scales = scales + (length * step[:n_scales] if n_scales else 0.0)
             new_bias = bias + (length * step[n_scales:] if fit_bias else 0.0)
@@ -138,7 +138,7 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
                 break
             length /= 2
         else:
-            break  # No step lowers it: rounding is all that is left.
+            break  # No step lowers the loss: only rounding is left.
         scales, bias, terms = new_scales, new_bias, tried
         if -slope < _LAST:
             break
@@ -146,7 +146,7 @@ def fit(rows: Rows, scale: Scale, bias: Floats, *, fit_bias: bool) -> tuple[Floa
 
 
 def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Floats:
-    """Second derivatives by the free parameters, positive definite; the constant bias gets curvature 1."""
+    """Return the Hessian of the free parameters, positive definite; the constant bias gets curvature 1."""
     classes, scores = rows.scores.shape[0], rows.scores
     weighted = probabilities * rows.weights
     size = n_scales + (classes if fit_bias else 0)
@@ -173,7 +173,7 @@ def _hessian(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -
 
 
 def _curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool) -> Curvature:
-    """What `_hessian` makes of a step, and its diagonal, of one fit: as many numbers as there are probabilities, a few times."""
+    """Return the product with `_hessian` and its diagonal for one fit; memory is a few times that of the probabilities."""
     classes, scores = len(rows.scores), rows.scores
     weighted = probabilities * rows.weights
     held = 2 * rows.ridge / max(n_scales, 1)
@@ -183,7 +183,7 @@ def _curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool)
         moved = scores * (by_scale if n_scales == 1 else by_scale[:, None]) if n_scales else np.zeros_like(scores)
         if fit_bias:
             moved = moved + by_bias[:, None]
-        # How the residual of each row and class changes.
+        # The change of the residual of each row and class.
         changed = weighted * (moved - np.einsum("kn,kn->n", probabilities, moved))
         product = np.empty_like(step)
         if n_scales:
@@ -206,9 +206,9 @@ def _curvature(rows: Rows, probabilities: Floats, n_scales: int, fit_bias: bool)
 
 
 def conjugate_gradients(curvature: Curvature, gradient: Floats) -> Floats:
-    """The step that each fit's curvature makes its gradient of, shape (fits, p), nearly; Hestenes and Stiefel 1952.
+    """Solve each fit's curvature times step = gradient approximately, shape (fits, p); Hestenes and Stiefel 1952.
 
-    It goes down wherever it is stopped, so that Newton's steps converge whatever is left.
+    The step goes down wherever the iteration stops, so Newton's method converges in any case.
     """
     step, left = np.zeros_like(gradient), gradient.copy()
     scaled = left / curvature.diagonal
@@ -240,27 +240,27 @@ def fit_matrix(
     near: Floats | None = None,
     promise: float = 0.0,
 ) -> tuple[Floats, Floats]:
-    """The matrix W, shape (classes, classes), and bias of L(W s + bias), by L-BFGS.
+    """Fit the matrix W, shape (classes, classes), and bias of L(W s + bias) by L-BFGS.
 
-    Off-diagonal and intercept ridge of Kull et al. 2019 (arXiv:1910.12656). The solver sees scores that are not
-    correlated with each other, so that a few dozen of its steps are enough.
+    Off-diagonal and intercept ridge of Kull et al. 2019 (arXiv:1910.12656). The solver works on decorrelated
+    scores, so a few dozen of its steps are enough.
 
     Args:
-        rows: What to fit.
-        matrix: Where W starts.
-        bias: What the bias's ridge draws it to, and where it starts, shape (classes,).
+        rows: The data of the fit.
+        matrix: The starting W.
+        bias: The bias that its ridge shrinks to, and its start, shape (classes,).
         off_diagonal_ridge: Factor of the mean squared off-diagonal entry.
-        intercept_ridge: Factor of the mean squared distance of the bias from its start.
-        diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: next to nothing.
-        near: Where the bias starts instead, shape (classes,).
-        promise: Stop when a step does not promise more than this.
+        intercept_ridge: Factor of the mean squared distance of the bias from `bias`.
+        diagonal_ridge: Factor of the mean squared distance of the diagonal from 1; None: almost zero.
+        near: Another start of the bias, shape (classes,).
+        promise: Stop when a step does not promise a larger decrease.
     """
     classes = len(bias)
     on_ridge = rows.ridge if diagonal_ridge is None else diagonal_ridge
     away = ~np.eye(classes, dtype=bool)
-    # Scores of classes go together, so that the loss is a long narrow valley in W and bias, in which L-BFGS zigzags. With
-    # the Cholesky factor of each class's own second derivatives as unit it is nearly round: `both` are W and bias beside
-    # each other, the solver's own unknowns are each row of `both` times its class's factor.
+    # The scores of classes are correlated, so the loss is a long narrow valley in W and bias, in which L-BFGS zigzags. In
+    # units of the Cholesky factor of each class's own second derivatives it is nearly round: `both` is W and bias side by
+    # side, and the solver's parameters are each row of `both` times its class's factor.
     inputs = np.vstack([rows.scores, np.ones_like(rows.weights)])
     ridges = np.array([2 * off_diagonal_ridge / away.sum()] * classes + [2 * intercept_ridge / classes])
     started = np.column_stack([matrix, bias if near is None else near])
@@ -281,7 +281,7 @@ def fit_matrix(
         off, on, moved = np.where(away, weights, 0), np.diag(weights) - 1, offsets - bias
         loss += off_diagonal_ridge * float((off**2).sum()) / away.sum() + on_ridge * float(on @ on) / classes
         loss += intercept_ridge * float(moved @ moved) / classes
-        # By W and bias; the last line has it by the solver's unknowns.
+        # The gradient by W and bias; the last line converts it to the solver's parameters.
         gradient = residual @ inputs.T
         gradient[:, :-1] += 2 * off_diagonal_ridge * off / away.sum()
         gradient[:, :-1][~away] += 2 * on_ridge * on / classes
@@ -297,19 +297,19 @@ def fit_matrix(
 def minimum(
     function: Callable[[Floats], tuple[float, Floats]], start: Floats, *, enough: float = 1e-9, promise: float = 0.0
 ) -> Floats:
-    """The minimum of a convex function, shape (parameters,).
+    """Return the minimum of a convex function, shape (parameters,).
 
-    L-BFGS by Nocedal and Wright 2006, algorithm 7.4, with step halving. SciPy's calls a threaded library for every tiny
-    product, which takes milliseconds on a busy machine.
+    L-BFGS by Nocedal and Wright 2006, algorithm 7.4, with step halving. SciPy's version is not used because it calls a
+    threaded library for every tiny product, which takes milliseconds on a busy machine.
 
     Args:
         function: From parameters to the value and the gradient.
-        start: Where to begin, shape (parameters,).
+        start: The starting point, shape (parameters,).
         enough: Stop when no entry of the gradient is larger, or when rounding hides every decrease.
         promise: Stop when a step does not promise to lower the value by more than this.
     """
     place, (value, gradient) = start, function(start)
-    # What the last steps did to the place and to the gradient: all that is known of the curvature.
+    # The changes of parameters and gradient in the last steps, from which the curvature is estimated.
     moves: list[Floats] = []
     turns: list[Floats] = []
     for _ in range(_MOST_STEPS):
@@ -325,18 +325,18 @@ def minimum(
                 break
             length /= 2
         else:
-            # No step lowers it: rounding is all that is left.
+            # No step lowers the value: only rounding is left.
             break
         move, turn = length * step, new_gradient - gradient
         place, value, gradient = place + move, new_value, new_gradient
-        # A step along which rounding hides the curvature would make the next directions wild.
+        # Skip a step along which rounding hides the curvature, because it would distort the next directions.
         if move @ turn > 1e-12 * float(turn @ turn):
             moves, turns = [*moves, move][-_MOVES:], [*turns, turn][-_MOVES:]
     return place
 
 
 def _inverse_hessian_times(gradient: Floats, moves: list[Floats], turns: list[Floats]) -> Floats:
-    """The two-loop recursion: the inverse Hessian that the last moves suggest, times the gradient."""
+    """Two-loop recursion: return the gradient times the inverse Hessian that the last moves imply."""
     out = gradient.copy()
     shares = []
     for move, turn in zip(reversed(moves), reversed(turns), strict=True):

@@ -1,4 +1,4 @@
-"""A fitted calibration: numbers in a frozen value, applied to logits."""
+"""A fitted calibration: a frozen value of numbers that is applied to logits."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Calibration:
     """A fitted calibration.
 
     `parameters` are `scale` and `bias` of the affine family, `curves` (classes, 3) of beta, `knots` and `values` of the
-    isotonic curves, or `edges` and `values` of the histograms, one array for each class. `prior` is the prevalence the
+    isotonic curves, or `edges` and `values` of the histograms, one array per class. `prior` is the prevalence that the
     output is meant for, `scores` the cross-validated negative log-likelihood of each method where one was chosen, `notes`
-    what a report should say. `parameters` may hold a `unit`, by which logits are multiplied first, and for beta an `offset`
-    that is added to log-probabilities first; where a fit was held at the identity, `deviations` are the standard deviations
-    that log-scales and biases were given, 0 where they were fixed.
+    are for the report. `parameters` may hold a `unit`, a factor of the logits, and for beta an `offset`
+    that is added to the log-probabilities first; for a shrunk fit, `deviations` are the prior standard deviations
+    of log-scales and biases, 0 where they were fixed.
     """
 
     method: str
@@ -35,7 +35,7 @@ class Calibration:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def apply(self, logits: npt.ArrayLike, *, ids: Sequence[str] | None = None) -> Floats:
-        """Calibrated log-probabilities, shape (n, classes).
+        """Return calibrated log-probabilities, shape (n, classes).
 
         Args:
             logits: Logits or log-probabilities, shape (n, classes).
@@ -60,7 +60,7 @@ class Calibration:
         return log_softmax((scores @ scale.T if np.ndim(scale) == 2 else scores * scale) + bias)
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON."""
+        """Return the calibration as numbers, lists and dicts, ready for JSON."""
         return {
             "method": self.method,
             "prior": list(self.prior),
@@ -72,10 +72,10 @@ class Calibration:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
-        """The calibration that `as_plain` wrote, exactly.
+        """Restore exactly the calibration that `as_plain` wrote.
 
         Args:
-            plain: What `as_plain` returned, possibly by way of JSON.
+            plain: What `as_plain` returned, possibly after a JSON round trip.
         """
         parameters = {
             name: [np.asarray(column, np.float64) for column in value]
@@ -100,7 +100,7 @@ def _normalised(
     scores: Floats,
     rows: int,
 ) -> Floats:
-    """No share below half a row's: less cannot be told from zero."""
+    """Apply one curve per class and normalise; shares below half a row count as half a row, being no different from zero."""
     probabilities = np.exp(scores)
     columns = [
         apply(place, value, probabilities[:, number])

@@ -1,8 +1,8 @@
-"""Weighted box fusion: the boxes that several models draw around the same object become one (Solovyev et al. 2021).
+"""Weighted box fusion: the boxes of several models around the same object become one (Solovyev et al. 2021).
 
-From the highest weighted score on, a box joins the fused box of its class that it overlaps most, where that is more than the
-least overlap, or begins one. A fused box's corners are the means of its parts' by their scores; its score is the sum of their
-weighted scores, so that what few models see is less certain.
+In the order of falling weighted scores, a box joins the fused box of its class with the largest overlap if that exceeds the
+least overlap, or starts a new one. The corners of a fused box are the score-weighted means of its parts; its score is the sum
+of their weighted scores, so that boxes of few models are less certain.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import numpy as np
 from mlpipe.post.measures.box_metrics import as_outputs, detections_of, overlaps
 from mlpipe.post.rows import Floats
 
-# The least overlap, as its authors found it best.
+# The least overlap, the best one in the paper.
 LEAST_OVERLAP = 0.55
-# Entries of one block of images and boxes, to bound memory.
+# The most entries of one block of images and boxes, to bound memory.
 _BLOCK = 200_000
 
 
 def fused_boxes(parts: Sequence[Floats], weights: Sequence[float], *, least: float = LEAST_OVERLAP) -> Floats:
-    """One row of detections for each image from those of several models, shape (n, K * 6), K being the most of a part.
+    """Fuse the detections of several models into one row per image, shape (n, K * 6), K being the largest of any part.
 
-    A model alone, or with all of the weight, is left as it is.
+    The detections of a model alone, or with all of the weight, are returned unchanged.
 
     Args:
         parts: Rows as `mlpipe.post.measures.box_metrics` has them, shape (n, K * 6), K may differ.
         weights: One number for each model, summing to one.
-        least: The overlap that boxes of one object have at least.
+        least: The least overlap of boxes of one object.
     """
     used = [(detections_of(part), weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
     wide = max(part.shape[1] for part, _ in used)
@@ -51,12 +51,12 @@ def fused_boxes(parts: Sequence[Floats], weights: Sequence[float], *, least: flo
 
 
 def _clusters(detections: Floats, models: int, least: float) -> Floats:
-    """Fused boxes in the order in which they begin, shape (n, K, 6), of score 0 where there is none.
+    """Return fused boxes in the order in which they start, shape (n, K, 6), of score 0 where there is none.
 
     Args:
         detections: Detections with weighted scores, the highest first, shape (n, K, 6).
-        models: How many there are.
-        least: The overlap that parts of a fused box have.
+        models: The number of models.
+        least: The least overlap of the parts of a fused box.
     """
     n, most = detections.shape[:2]
     sums, corners = np.zeros((n, most)), np.zeros((n, most, 4))
@@ -78,6 +78,6 @@ def _clusters(detections: Floats, models: int, least: float) -> Floats:
         sums[rows, place], label[rows, place] = total, own[:, 5]
         size[rows, place] += 1
         begun[rows] += ~joins
-    # More boxes than models, where a model draws several around one object, make it no more certain.
+    # More boxes than models, where a model predicts several around one object, do not raise the score.
     score = sums / np.maximum(size, 1) * np.minimum(size, models)
     return np.concatenate([corners, score[..., None], np.maximum(label, 0)[..., None]], axis=-1)

@@ -1,7 +1,7 @@
 """The choice of an ensemble: members, weights, form and place of calibration, all judged by the same held-out rows.
 
-A person would use the best single model as it is. So what is handed on is never worse than that on the rows that choose,
-and a calibration has to be better by more than noise before anything rests on it.
+The alternative is to use the best single model as it is. So the chosen ensemble is never worse than that on the rows that
+choose, and a calibration is used only if it is better by more than noise.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mlpipe.post.figures import number
 # From "nothing is learned" to "everything is".
 STAGES = ("none", "before", "after", "both")
 _ROUNDING = 1e-12
-# The most sets of members that are searched where not all of them may be together.
+# The largest number of member sets that are searched if not all members may be together.
 _SETS = 24
 _LOOKS = 20_000
 
@@ -35,9 +35,9 @@ class Choice:
     """The chosen ensemble.
 
     Attributes:
-        chosen: Members and weights; `single_losses` are those of members in the form in which each is best.
+        chosen: Members and weights; `single_losses` are those of members in their best form.
         candidates: All members in the form in which they are mixed.
-        alone: All members in the form in which each is best.
+        alone: All members in their best form.
         final: The mixture's rows.
     """
 
@@ -48,7 +48,7 @@ class Choice:
 
     @property
     def best(self) -> Member:
-        """The best single member, in the form in which it is best."""
+        """The best single member, in its best form."""
         return self.alone[int(np.nanargmin(self.chosen.single_losses))]
 
 
@@ -70,8 +70,8 @@ class Chooser:
         stage: `none`, `before`, `after`, `both`, or `auto`.
         how: How calibrations are fitted.
         groups: The group of each sample; None: every row by itself.
-        search: Finds members and weights among members.
-        rows: The names of the rows that choose where not all do.
+        search: The search for members and weights.
+        rows: The names of the rows that choose; None: all of them.
     """
 
     kind: str
@@ -82,7 +82,7 @@ class Chooser:
     rows: Sequence[str] | None = None
 
     def choose(self, candidates: Sequence[Member]) -> Choice:
-        """The members, weights and stage to keep.
+        """Choose the members, weights and stage.
 
         Args:
             candidates: All members, calibrated.
@@ -95,8 +95,8 @@ class Chooser:
             return self._choice(self._option("none", raw), self._members_on_rows(raw), {}, [])
         if self.stage != "auto":
             return self._choice_of_stage(candidates, raw)
-        # Each member first by itself: one that calibration does not help enters raw, so that noise of one fit does not
-        # spoil the mixture.
+        # Judge each member by itself first: one that calibration does not help enters raw, so that the noise of one fit
+        # does not spoil the mixture.
         alone = [best_form(member, self.kind, self.groups, self.rows) for member in candidates]
         options, notes = self._options(raw, alone if any(member.form != "raw" for member in alone) else candidates)
         losses_by_name = {
@@ -105,12 +105,12 @@ class Chooser:
         }
         losses = {name: float(values.mean()) for name, (values, _) in losses_by_name.items()}
         singles = self._losses(self._members_on_rows(alone))
-        # Members and weights chose on these rows, so that only what is not worse than each of them alone can be kept.
+        # Members and weights were chosen on these rows, so only stages that are not worse than each single member are kept.
         most = min(float(np.nanmin(singles)), losses["none"])
-        # Where no member alone may be the answer, one of them may be better than all that may.
+        # If no single member is allowed as the answer, one may be better than every stage: the best stage is then kept.
         most = max(most, min(losses.values())) + _ROUNDING
         able = {name: values for name, (values, _) in losses_by_name.items() if losses[name] <= most}
-        # From none to both, in the order of `options`: `simplest` goes from what learns least to what learns most.
+        # In the order of `options`: `simplest` expects the methods that learn least first.
         units = member_mixture.in_groups(losses_by_name["none"][1], self.groups)
         stage = simplest(able, groups=units)
         return self._choice(
@@ -131,7 +131,7 @@ class Chooser:
         return self._choice(option, self._members_on_rows(members), {self.stage: loss}, [])
 
     def _options(self, raw: Sequence[Member], formed: Sequence[Member]) -> tuple[dict[str, _Option], list[str]]:
-        """Every stage, each with members and weights that were chosen at it."""
+        """Return every stage with the members and weights chosen at it."""
         options, notes = {"none": self._option("none", raw), "before": self._option("before", formed)}, []
         for name, source in (("after", "none"), ("both", "before")):
             option = options[source]
@@ -148,7 +148,7 @@ class Chooser:
         return _Option(chosen, own, member_mixture.mixed(chosen, own, self.kind, stage))
 
     def _members_on_rows(self, members: Sequence[Member]) -> list[Member]:
-        """Members with the rows that choose alone."""
+        """Return members with only the rows that choose."""
         if self.rows is None:
             return list(members)
         return [replace(member, chooses=member.chooses.only(self.rows)) for member in members]
@@ -201,7 +201,7 @@ _PLACES = {"before": "as members", "after": "as a mixture", "both": "as members 
 def best_form(
     member: Member, kind: str, groups: Mapping[str, str] | None = None, rows: Sequence[str] | None = None
 ) -> Member:
-    """A member as the networks gave it, unless calibrated it is better by more than noise.
+    """Return a member in raw form, unless its calibrated form is better by more than noise.
 
     Args:
         member: The member, calibrated.
@@ -225,11 +225,11 @@ def best_form(
 
 
 def is_better(choice: Choice, other: Choice, kind: str, groups: Mapping[str, str] | None = None) -> bool:
-    """Whether a choice is better by more than noise than one that more rows made, on the rows of the first.
+    """Return whether a choice is better by more than noise than one made by more rows, on the rows of the first.
 
     Args:
         choice: A choice by some rows.
-        other: A choice by these and others.
+        other: A choice by these and other rows.
         kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
     """
@@ -252,15 +252,15 @@ def is_better(choice: Choice, other: Choice, kind: str, groups: Mapping[str, str
 def member_search(
     kind: str, targets: Any, eval_frac: float | None, seed: int, options: Mapping[str, Any], groups: Any = None
 ) -> Callable[[Sequence[Member]], Ensemble]:
-    """A search for members and weights, by rows at their own prevalence.
+    """Return a search for members and weights, by rows at their own prevalence.
 
     Args:
         kind: The kind of the task.
-        targets: Of the rows, as `mlpipe.data.task.Samples.targets`.
+        targets: Targets of the rows, as `mlpipe.data.task.Samples.targets`.
         eval_frac: The share of the rows that choose; None: all.
-        seed: Of every draw.
-        options: How to search, as `mlpipe.post.ensembling.ensemble.select` takes them.
-        groups: What rows belong together, shape (n,); None: every row by itself.
+        seed: Seed of every draw.
+        options: Search options, as `mlpipe.post.ensembling.ensemble.select` takes them.
+        groups: The group of each row, shape (n,); None: every row by itself.
     """
 
     def search(members: Sequence[Member]) -> Ensemble:
@@ -273,14 +273,14 @@ def member_search(
 def within(
     search: Callable[[Sequence[Member]], Ensemble], times: Mapping[str, float], most: float
 ) -> Callable[[Sequence[Member]], Ensemble]:
-    """A search that considers only ensembles whose members together take no longer than so much.
+    """Return a search that considers only ensembles within a time limit.
 
-    Each largest set of members that fits is searched by itself, the best ones first where there are many.
+    Each largest set of members that fits is searched separately, the best ones first if there are many.
 
     Args:
         search: A search among members.
-        times: What each member takes, by its name, none more than `most`.
-        most: What the members of an ensemble may take together.
+        times: The time of each member, by its name, none more than `most`.
+        most: The time limit for the members of an ensemble together.
     """
 
     def quick(members: Sequence[Member]) -> Ensemble:
@@ -301,7 +301,7 @@ def within(
 
 
 def _largest_sets(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
-    """Sets of places whose times fit and to which no place can be added, those with the first places first, at most `_SETS`."""
+    """Return maximal sets of places whose times fit, those with the first places first, at most `_SETS`."""
     sets: list[tuple[int, ...]] = []
     looked_at = 0
 
@@ -314,7 +314,7 @@ def _largest_sets(times: Sequence[float], most: float) -> list[tuple[int, ...]]:
             if total + times[place] <= most:
                 grow(place + 1, (*chosen, place), total + times[place])
             if total + sum(times[place:]) <= most:
-                # A set without this place has room for it, whatever follows.
+                # A set without this place has room for it, whatever follows, so it would not be maximal.
                 return
         others = (times[place] for place in range(len(times)) if place not in chosen)
         if chosen and len(sets) < _SETS and all(total + duration > most for duration in others):

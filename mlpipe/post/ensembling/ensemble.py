@@ -1,7 +1,7 @@
 """Ensembles of predictions: selection of models and weights, and the score of a mixture on other rows.
 
-Three ways to the weights: the reference's random search, greedy selection with replacement (Caruana et al. 2004), and
-the weights that are provably best on the rows at hand. A prediction is an array (n, outputs): log-probabilities or
+Three ways to find weights: the reference's random search, greedy selection with replacement (Caruana et al. 2004), and
+the provably best weights on the given rows. A prediction is an array (n, outputs): log-probabilities or
 logits of classes, log-odds of labels, or numbers.
 """
 
@@ -23,17 +23,17 @@ from mlpipe.post.ensembling.weights import certified_weights, greedy, greedy_wei
 from mlpipe.post.rows import Floats
 
 Way = Literal["search", "greedy", "certified", "auto"]
-# Less is none.
+# Smaller weights count as zero.
 _LEAST_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members (places in the list of predictions) and their weights, and how they were found.
+    """Members (places in the list of predictions), their weights, and how they were found.
 
-    `mixing` says what is added up: `logits` (of classes or labels, or numbers) or `probabilities`. `loss` is that of
-    the rows that chose it, `held_out_loss` that of the others where some were kept back, `gap` how much any other
-    weights could gain at most (of certified weights only).
+    `mixing` says what is averaged: `logits` (of classes or labels, or numbers) or `probabilities`. `loss` is that of
+    the rows that chose the ensemble, `held_out_loss` that of the others if some were kept back, `gap` the most that any other
+    weights could gain (of certified weights only).
     """
 
     members: tuple[int, ...]
@@ -48,7 +48,7 @@ class Ensemble:
     notes: tuple[str, ...] = ()
 
     def apply(self, predictions: Sequence[npt.ArrayLike], kind: str) -> Floats:
-        """The ensemble's prediction: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
+        """Return the ensemble's prediction: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
 
         Args:
             predictions: One array (n, outputs) for each model, in the order of the fit.
@@ -58,7 +58,7 @@ class Ensemble:
         return combine(parts, self.weights, kind, self.mixing)
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as numbers, lists and dicts, ready for JSON."""
+        """Return the ensemble as numbers, lists and dicts, ready for JSON."""
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
@@ -87,16 +87,16 @@ def select(
         predictions: One array (n, outputs) for each model, rows in the same order.
         targets: Class numbers (n,), -1 for none; or labels or numbers (n, outputs), NaN for none.
         kind: The kind of the task.
-        way: `search`, `greedy`, `certified` (not for numbers), or `auto`: the best of them on the rows that choose. Of rows
-            that are mixed as a whole each is the greedy one.
+        way: `search`, `greedy`, `certified` (not for numbers), or `auto`: the best of them on the rows that choose. For rows
+            that are mixed as a whole all of them are the greedy way.
         eval_frac: The share of the rows that choose; the others give `held_out_loss`. None: all rows choose.
         budget: As for `random_search`; the greedy way takes at most this many evaluations.
         weights_budget: As for `random_search`.
-        max_ensemble_size: The most members; the most picks of the greedy way are ten times as many.
+        max_ensemble_size: The largest number of members; the greedy way picks at most ten times as often.
         temperature: As for `random_search`.
         weights_temperature: As for `random_search`.
-        include_single: Whether a model alone may be the answer of the search.
-        seed: Of every draw.
+        include_single: Whether the search may return a single model.
+        seed: Seed of every draw.
         groups: As for `split_rows`, shape (n,).
 
     Raises:
@@ -170,7 +170,7 @@ def _find(
         fix = did_you_mean(way, ways, otherwise=f"ways: {listing(ways)}")
         raise ConfigError(problem("mode.search", f"no such way for {kind}", got=way, fix=fix))
     if not how.MIXES_COLUMNS:
-        # Each try mixes all rows anew, so that they are few.
+        # Few evaluations, because each one mixes all rows again.
         weights = greedy_weights(parts, targets, kind=kind, size=max_ensemble_size)
         return _weighted_choice(weights, parts, targets, kind, "greedy")
     choices = []
@@ -198,7 +198,7 @@ def _find(
         choices.append(_weighted_choice(weights, parts, targets, kind, "certified", gap))
     choices = [_without_tiny_weights(choice, parts, targets, kind) for choice in choices]
     if include_single:
-        # Smoothed weights may be worse on these rows than the best model alone.
+        # Smoothed weights may be worse on these rows than the best single model.
         losses = [how.loss(part, targets) for part in parts]
         first, mixing = int(np.argmin(losses)), choices[-1].mixing
         choices.append(_Choice((first,), (1.0,), mixing, choices[-1].way, losses[first]))
@@ -208,7 +208,7 @@ def _find(
 def _weighted_choice(
     weights: Floats, parts: list[Floats], targets: Floats, kind: str, way: str, gap: float | None = None
 ) -> _Choice:
-    """The members with a weight, and the loss of the mixture."""
+    """Return the members with a weight above zero, and the loss of the mixture."""
     mixing = post_kind.weighted(kind)
     members = np.flatnonzero(weights > 0)
     shares = tuple((weights[members] / weights[members].sum()).tolist())
@@ -219,7 +219,7 @@ def _weighted_choice(
 
 
 def _without_tiny_weights(choice: _Choice, parts: list[Floats], targets: Floats, kind: str) -> _Choice:
-    """A choice without members whose weight changes nothing that anybody could see, but which would have to be computed."""
+    """Drop members whose weights are too small to have a visible effect, because each still costs computing time."""
     places = [place for place, weight in enumerate(choice.weights) if weight >= _LEAST_WEIGHT]
     if len(places) == len(choice.weights):
         return choice
@@ -227,13 +227,13 @@ def _without_tiny_weights(choice: _Choice, parts: list[Floats], targets: Floats,
     members, shares = zip(*((choice.members[place], choice.weights[place] / total) for place in places), strict=True)
     mixed = combine([parts[member] for member in members], shares, kind, choice.mixing)
     loss = post_kind.ensembling(kind).loss(mixed, targets)
-    # What other weights could gain is more by what these lose.
+    # The gap grows by what dropping the members loses.
     gap = None if choice.gap is None else choice.gap + max(0.0, loss - choice.loss)
     return replace(choice, members=members, weights=shares, loss=loss, gap=gap)
 
 
 def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike) -> tuple[list[Floats], Floats]:
-    """The rows with a target, of every model and of the targets."""
+    """Return the rows with a target, of every model and of the targets."""
     arrays = [np.asarray(prediction, np.float64) for prediction in predictions]
     goal = np.asarray(targets)
     shapes = {array.shape for array in arrays}
@@ -249,13 +249,13 @@ def _labelled_rows(predictions: Sequence[npt.ArrayLike], targets: npt.ArrayLike)
 def split_rows(
     n: int, eval_frac: float | None, rng: np.random.Generator, groups: npt.ArrayLike | None = None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The rows that choose, and the others, places of labelled rows; the draw of rows by themselves is the reference's.
+    """Split labelled rows into those that choose and the others; the draw without groups is the reference's.
 
     Args:
-        n: How many labelled rows there are.
+        n: The number of labelled rows.
         eval_frac: The share that chooses; None: all.
-        rng: Draws them.
-        groups: What rows belong together, shape (n,): all of a group choose, or none. None: every row by itself.
+        rng: The random generator.
+        groups: The group of each row, shape (n,), which is not split. None: every row by itself.
 
     Raises:
         ConfigError: The share leaves one part without a row or a group.

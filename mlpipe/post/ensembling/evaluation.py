@@ -22,21 +22,21 @@ from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import quantify
 
 _DRAWS = 200
-# Of more classes an estimate takes seconds for each draw, and a few rows of a class say little of its error rates.
+# With more classes an estimate takes seconds per draw, and a few rows of a class say little about its error rates.
 _MOST_ESTIMATED = 300
 
 
 def scores(
     final: Final, estimate: Rows | None, kind: str, groups: Mapping[str, str] | None, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Each metric with its interval, on the rows that chose (optimistic) and on test rows.
+    """Return each metric with its interval, on the rows that chose (optimistic) and on test rows.
 
     Args:
         final: The ensemble's rows.
-        estimate: Rows that had no part in it; None without any.
+        estimate: Rows that were not used to choose it; None without any.
         kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     part, by_split = post_kind.of(kind), {}
     for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
@@ -58,16 +58,16 @@ def comparisons(
     groups: Mapping[str, str] | None,
     seed: int,
 ) -> list[str]:
-    """Sentences that compare the ensemble with its best single member, on the rows of the estimate.
+    """Compare the ensemble in sentences with its best single member, on the rows of the estimate.
 
     Args:
         final: The ensemble's rows.
-        estimate: Rows that had no part in it; None: those that chose.
-        best: The best single member, in the form in which it is best.
-        members: How many members are mixed.
+        estimate: Rows that were not used to choose it; None: those that chose.
+        best: The best single member, in its best form.
+        members: The number of members.
         kind: The kind of the task.
         groups: The group of each sample; None: every row by itself.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     rows, other = estimate, best.test
     if rows is None:
@@ -91,15 +91,15 @@ def decisions(
     seed: int,
     groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
+    """Return calibration errors, prediction sets or intervals, thresholds, and performance at another prevalence, as plain data.
 
     Args:
         final: The ensemble's rows; those that chose set cut-offs and thresholds.
-        estimate: Rows on which coverage is observed; None without any.
+        estimate: Rows on which coverage is measured; None without any.
         kind: The kind of the task.
-        options: What to decide by.
+        options: The decision options.
         classes: The names of the outputs.
-        seed: Of draws.
+        seed: Seed of draws.
         groups: The group of each sample; None: every row by itself.
     """
     part = post_kind.ensembling(kind)
@@ -113,17 +113,17 @@ def prevalence(
     seed: int,
     groups: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The share of each class among the rows that chose, the test rows, and (estimated) the unlabelled ones.
+    """Return the share of each class among the rows that chose, the test rows, and (estimated) the unlabelled ones.
 
-    Each model's error rates on its own validation rows correct its own predictions of the unlabelled rows (PACC), and
-    maximum likelihood of its calibrated probabilities is a second opinion; the mean over models is given. A mixture of
-    folds has no validation rows that none of them saw, so that its own error rates would be wrong.
+    Each model's error rates on its own validation rows correct its own predictions of the unlabelled rows (PACC);
+    maximum likelihood of its calibrated probabilities is a second estimate; both are averaged over models. A mixture of
+    folds has no validation rows that none of them saw, so its own error rates would be biased.
 
     Args:
         final: The ensemble's rows.
         models: For each record its validation rows and its unlabelled rows.
         classes: The names of the classes.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         groups: The group of each sample; None: every row by itself.
     """
     by_split: dict[str, Any] = {"chosen on": own_shares(final.chooses.targets, len(classes)).tolist()}
@@ -156,12 +156,12 @@ def _unlabelled_prevalence(
 
 @dataclass(frozen=True)
 class Estimate:
-    """The prevalence of unlabelled rows, by the models that tell the classes apart.
+    """The prevalence of unlabelled rows, by the models that distinguish the classes.
 
     Attributes:
         telling: The places of these models.
-        note: What a person should know; empty where there is nothing.
-        shares: Of the classes, and the ends of their 95 % intervals, shape (classes,) each; None without such a model.
+        note: A note for the reader; may be empty.
+        shares: Shares of the classes, and the ends of their 95 % intervals, shape (classes,) each; None without such a model.
     """
 
     telling: tuple[int, ...]
@@ -172,12 +172,12 @@ class Estimate:
 def estimated_prevalence(
     models: Sequence[tuple[Rows, Rows]], seed: int, groups: Mapping[str, str] | None = None
 ) -> Estimate:
-    """The mean over models of PACC and of its bootstrap intervals, without models that hardly tell the classes apart.
+    """Return the mean over models of PACC and of its bootstrap intervals, without models that hardly distinguish the classes.
 
     Args:
         models: For each record its validation rows and its unlabelled rows, one pair at least.
-        seed: Of the bootstrap.
-        groups: The group of each sample, all of whose rows are drawn together; None: every row by itself.
+        seed: Seed of the bootstrap.
+        groups: The group of each sample, whose rows are drawn together; None: every row by itself.
     """
     if (classes := models[0][0].raw.shape[1]) > _MOST_ESTIMATED:
         return Estimate((), f"there are {classes:,} classes, and it is estimated of {_MOST_ESTIMATED} at most", None)
@@ -205,11 +205,11 @@ def estimated_prevalence(
 
 
 def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
-    """The results of `decisions`, in words.
+    """Describe the results of `decisions` in words.
 
     Args:
         decided: What `decisions` returned.
-        rows: How many rows they were measured on; None: it is not known.
+        rows: The number of rows they were measured on; None: unknown.
     """
     clauses = []
     if error := decided.get("calibration_error"):
@@ -230,7 +230,7 @@ def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
         clauses.append(text)
     if halves := decided.get("halfwidths"):
         text = ", ".join(
-            # Infinite, and null once it was stored.
+            # Infinite in memory, null once it was stored.
             f"{name} none (too few rows)" if value is None or np.isinf(value) else f"{name} ± {value:.4g}"
             for name, value in halves.items()
         )

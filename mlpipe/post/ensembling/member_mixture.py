@@ -1,4 +1,4 @@
-"""The mixture of an ensemble's members: raw or calibrated before, after or both, at the requested prevalence."""
+"""The mixture of an ensemble's members: raw, or calibrated before mixing, after it or both, at the requested prevalence."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class Final:
-    """An ensemble's own rows: `raw` is the mixture, `calibrated` what is handed on.
+    """An ensemble's own rows: `raw` is the mixture, `calibrated` the final predictions.
 
     Attributes:
         chooses: The rows that chose it (each calibrated by a fit that did not see it).
         test: Test rows; None without any.
         unlabelled: Rows without a target; None without any.
         stage: Where calibration happens: `none`, `before`, `both` or `after`.
-        calibration: The mixture's own as plain data; None where the stage has none.
+        calibration: The mixture's own calibration as plain data; None if the stage has none.
         prior: The prevalence that `calibrated` is meant for, shape (outputs,); None: that of the rows that chose.
         losses: The cross-validated loss of each stage that was tried.
-        notes: What a person should know.
+        notes: Notes for the reader.
     """
 
     chooses: Rows
@@ -50,9 +50,9 @@ class Fitting:
     """How calibrations are fitted.
 
     Attributes:
-        method: The calibrator.
-        shrinkage: How strongly it is held at the identity.
-        seed: Of folds.
+        method: The calibration method.
+        shrinkage: How strongly it is shrunk to the identity.
+        seed: Seed of folds.
     """
 
     method: str
@@ -70,7 +70,7 @@ class Fitting:
         names: Sequence[str] | None = None,
         groups: Array | None = None,
     ) -> dict[str, Any]:
-        """A calibration as plain data.
+        """Return a calibration as plain data.
 
         Args:
             logits: Shape (n, outputs).
@@ -79,17 +79,17 @@ class Fitting:
             prior: The prevalence that it is meant for; None: that of the rows.
             base: The prevalence that the logits are meant for; None: that of the rows.
             names: The names of labels.
-            groups: What rows belong together, shape (n,); None: every row by itself.
+            groups: The group of each row, shape (n,); None: every row by itself.
 
         Raises:
-            DataError: The rows do not allow one.
+            DataError: The rows do not allow a calibration.
         """
         options: dict[str, Any] = {"method": self.method, "seed": self.seed, "shrinkage": self.shrinkage}
         options |= {"base": base, "groups": groups}
         return post_kind.probabilities(kind).learn(logits, targets, prior, names, **options)
 
     def identity(self) -> Fitting:
-        """A calibration that learns nothing and only moves probabilities to the prior."""
+        """Return a calibration that learns nothing and only moves probabilities to the prior."""
         return replace(self, method="none")
 
 
@@ -102,9 +102,9 @@ def cross_fitted(
     base: Any = None,
     groups: Array | None = None,
 ) -> tuple[Array, int]:
-    """Each row calibrated by a fit that saw nothing of its group, and how many rows no such fit was possible for.
+    """Calibrate each row by a fit that saw nothing of its group; also return how many rows have no such fit.
 
-    Those are not calibrated, only moved to the prior: a fit that saw them would flatter itself.
+    Those are not calibrated, only moved to the prior, because a fit that saw them would be optimistic.
 
     Args:
         logits: Shape (n, outputs).
@@ -113,7 +113,7 @@ def cross_fitted(
         how: How calibrations are fitted.
         prior: The prevalence that they are meant for; None: that of the rows.
         base: The prevalence that the logits are meant for; None: that of the rows.
-        groups: What rows belong together, shape (n,), such as the images of a patient; None: every row by itself.
+        groups: The group of each row, shape (n,), such as the patient; None: every row by itself.
     """
     strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
     fold = stratified_folds(strata, _FOLDS, how.seed, groups)
@@ -133,13 +133,13 @@ def cross_fitted(
 
 
 def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str) -> Final:
-    """The mixture of members in the form that they have.
+    """Mix members in their present form.
 
     Args:
         chosen: Members and weights.
         candidates: All members.
         kind: The kind of the task.
-        stage: What it is called.
+        stage: The stage's name.
     """
 
     def mix(pick: Callable[[Member], Rows | None]) -> Rows | None:
@@ -168,17 +168,17 @@ def mixed(chosen: Ensemble, candidates: Sequence[Member], kind: str, stage: str)
 
 
 def recalibrated(final: Final, stage: str, kind: str, how: Fitting, groups: Mapping[str, str] | None = None) -> Final:
-    """The same rows through a calibration of the mixture; rows that chose through one that did not see them.
+    """Calibrate the mixture; the rows that chose are calibrated by fits that did not see them.
 
     Args:
-        final: The mixture: for `after` what its members are without calibration, for `both` what they are with it.
+        final: The mixture: for `after` that of members without calibration, for `both` that of calibrated members.
         stage: `after` or `both`.
         kind: The kind of the task.
-        how: How it is fitted.
-        groups: The group of each sample, all of whose rows are held out together; None: every row by itself.
+        how: How the calibration is fitted.
+        groups: The group of each sample, whose rows are held out together; None: every row by itself.
 
     Raises:
-        DataError: The rows do not allow one.
+        DataError: The rows do not allow a calibration.
     """
     base = final.prior if stage == "both" else None
 
@@ -208,9 +208,9 @@ def recalibrated(final: Final, stage: str, kind: str, how: Fitting, groups: Mapp
 
 
 def at_own_prevalence(rows: Rows, prior: Array | None) -> Rows:
-    """Rows whose probabilities, meant for a prior, are moved to the prevalence of the rows themselves.
+    """Move rows whose probabilities are meant for a prior to the prevalence of the rows themselves.
 
-    Only so does a loss on them say how good the probabilities are, and not how far the prior is away.
+    Otherwise a loss on them would measure the distance to the prior too, not only the quality of the probabilities.
 
     Args:
         rows: Labelled rows.
@@ -225,22 +225,22 @@ def at_own_prevalence(rows: Rows, prior: Array | None) -> Rows:
 
 
 def own_shares(targets: Array, classes: int) -> Array:
-    """The share of each class among rows with a target, none exactly zero, shape (classes,).
+    """Return the share of each class among rows with a target, none exactly zero, shape (classes,).
 
     Args:
         targets: Class numbers, -1 for none, shape (n,).
-        classes: How many there are.
+        classes: The number of classes.
     """
     counts = np.bincount(targets[targets >= 0], minlength=classes)
     return np.asarray(np.maximum(counts / counts.sum(), LEAST_SHARE))
 
 
 def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[str]]:
-    """Every row's loss at the rows' own prevalence, and the names of the rows.
+    """Return every row's loss at the rows' own prevalence, and the names of the rows.
 
     Args:
         rows: Labelled rows.
-        prior: What they are meant for, shape (outputs,); None: their own prevalence.
+        prior: The prevalence they are meant for, shape (outputs,); None: their own prevalence.
         kind: `classification` or `multilabel`.
     """
     own = at_own_prevalence(rows, prior).calibrated
@@ -249,10 +249,10 @@ def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[s
 
 
 def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:
-    """Rows that belong together: those of a group, or the answers to several labels of one row; None: each by itself.
+    """Return the group of each loss: that of its sample, or its row where one row has losses of several labels; None without any.
 
     Args:
-        names: The row that each loss is of.
+        names: The row of each loss.
         groups: The group of each sample; None: every row by itself.
     """
     if groups is None and len(set(names)) == len(names):

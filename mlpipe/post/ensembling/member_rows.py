@@ -19,10 +19,10 @@ class Rows:
     Attributes:
         ids: Names, n of them.
         targets: As `mlpipe.data.task.Samples.targets`.
-        raw: Logits or numbers as the networks gave them, shape (n, outputs).
-        calibrated: Calibrated ones alike.
-        moved: Where `calibrated` is meant for another prevalence than that of validation: `raw` moved there, and nothing
-            else; None: `raw` itself.
+        raw: Logits or numbers of the networks, shape (n, outputs).
+        calibrated: Calibrated logits or numbers, of the same shape.
+        moved: If `calibrated` is meant for another prevalence than that of validation, `raw` moved there without calibration;
+            None: `raw` itself.
     """
 
     ids: list[str]
@@ -35,7 +35,7 @@ class Rows:
         return len(self.ids)
 
     def only(self, ids: Sequence[str]) -> Rows:
-        """Some of the rows, in a given order."""
+        """Return some of the rows, in the given order."""
         if list(ids) == self.ids:
             return self
         place = {name: row for row, name in enumerate(self.ids)}
@@ -44,5 +44,5 @@ class Rows:
         return Rows(list(ids), self.targets[chosen], self.raw[chosen], self.calibrated[chosen], moved)
 
     def uncalibrated(self) -> Rows:
-        """The rows with nothing learned: as the networks gave them, at most moved to the prevalence that is asked for."""
+        """Return the rows without calibration: raw, or only moved to the requested prevalence."""
         return replace(self, calibrated=self.raw if self.moved is None else self.moved)

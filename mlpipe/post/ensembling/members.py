@@ -23,18 +23,18 @@ from mlpipe.runs.records import ModelRecord
 
 @dataclass(frozen=True)
 class Member:
-    """One candidate.
+    """A candidate.
 
     Attributes:
         name: The recipe's hash with its network, or the record's id.
-        records: The records whose mean it is, or whose model of all folds.
+        records: The records whose mean it is, or the refit.
         chooses: Rows that may choose: out-of-fold rows, or a record's test rows.
         test: Test rows; None without a test part.
         unlabelled: Rows without a target; None without any.
         prior: The prevalence that the calibrated rows are meant for, shape (classes,); None: that of the rows that fitted
             the calibration.
-        form: Whether its `calibrated` rows are that, or `raw`: as the networks gave them.
-        refit: The model of all folds that predicts in place of their mean; None without one.
+        form: `calibrated`, or `raw` if its `calibrated` rows are those of the networks.
+        refit: The model of all folds that predicts instead of their mean; None without one.
         preset: The name that a preset has for the recipe; empty for any other.
     """
 
@@ -50,16 +50,16 @@ class Member:
 
     @property
     def called(self) -> str:
-        """Its name in sentences: before it the one that a preset has for the recipe."""
+        """The name in sentences, with the preset's name for the recipe in front."""
         return f"{self.preset} {self.name}" if self.preset else self.name
 
     @property
     def predicting(self) -> list[ModelRecord]:
-        """The records that predict what no fold held out."""
+        """The records that predict rows which no fold held out."""
         return self.records if self.refit is None else [self.refit]
 
     def uncalibrated(self) -> Member:
-        """The same with nothing learned."""
+        """Return the member without calibration."""
         test, unlabelled = (
             None if split_rows is None else split_rows.uncalibrated() for split_rows in (self.test, self.unlabelled)
         )
@@ -68,11 +68,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Members that have predictions of the same rows, and so may be mixed.
+    """Members with predictions of the same rows, which can therefore be mixed.
 
     Attributes:
-        members: They, the rows of each in one order.
-        notes: A sentence for each that is none of them.
+        members: The members, their rows in one order.
+        notes: A sentence for each candidate that was left out.
     """
 
     members: list[Member]
@@ -80,18 +80,18 @@ class Candidates:
 
 
 def recipes(project: Project, model_records: Sequence[ModelRecord]) -> list[Candidates]:
-    """Each recipe as a member: out-of-fold rows choose, other rows are its refit's, else the mean over its folds.
+    """Return each recipe as a member: out-of-fold rows choose, other rows are its refit's, else the mean over its folds.
 
     Args:
         project: The project.
         model_records: The task's records, calibrated.
 
     Returns:
-        The recipes that have the rows of the newest one. Where others hold out more rows beside these, because not all folds of
-        the newest one were trained, after them those that have the most rows: they can be mixed without it.
+        The recipes that have the rows of the newest one. If others hold out more rows besides, because not all folds of
+        the newest one were trained, then also those with the most rows, which can be mixed without it.
 
     Raises:
-        ProjectError: When there is none.
+        ProjectError: When there is no recipe.
     """
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     for record in model_records:
@@ -124,7 +124,7 @@ def recipes(project: Project, model_records: Sequence[ModelRecord]) -> list[Cand
 
 
 def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | None, split: str) -> Rows | None:
-    """The rows of a recipe that no fold held out: those of its model of all folds, without one the folds' mean.
+    """Return the rows of a recipe that no fold held out: those of its refit, else the mean of the folds.
 
     Args:
         project: The project.
@@ -137,7 +137,7 @@ def pooled(project: Project, folds: Sequence[ModelRecord], refit: ModelRecord | 
 
 
 def singles(project: Project, model_records: Sequence[ModelRecord]) -> list[Candidates]:
-    """Each record as a member, by its test rows (the reference's way): those that have the rows of the newest one.
+    """Return each record as a member by its test rows (the reference's way), if it has the rows of the newest one.
 
     Args:
         project: The project.
@@ -160,7 +160,7 @@ def singles(project: Project, model_records: Sequence[ModelRecord]) -> list[Cand
 
 
 def _missing_rows_error(notes: Sequence[str], model_records: Sequence[ModelRecord], needed: str) -> ProjectError:
-    # A training with mode.eval_on predicts other tasks in place of its own.
+    # A training with mode.eval_on predicts other tasks instead of its own.
     fix = f"mml predict task={model_records[-1].pivot} makes them for models whose weights are kept"
     return ProjectError([*notes, problem("mode.subroutines", f"no recipe has {needed}", fix=fix)])
 
@@ -170,7 +170,7 @@ def _newest(members: Sequence[Member]) -> Member:
 
 
 def _aligned_candidates(members: Sequence[Member], notes: Sequence[str], first: Member) -> Candidates:
-    """Members that have the rows of one of them, in its order."""
+    """Return the members that have the rows of the first, in its order."""
     aligned_members, left_out = list[Member](), list(notes)
     for member in members:
         if set(first.chooses.ids) - set(member.chooses.ids):
@@ -190,7 +190,7 @@ def _rows_in_order(rows: Rows | None, reference: Rows | None) -> Rows | None:
 
 
 def prior_of(project: Project, model_records: Sequence[ModelRecord]) -> Array | None:
-    """The mean of the priors that records were calibrated for, shape (classes,); None where it is their own rows'.
+    """Return the mean of the priors that records were calibrated for, shape (classes,); None if it is that of their own rows.
 
     Args:
         project: The project.
@@ -206,12 +206,12 @@ def prior_of(project: Project, model_records: Sequence[ModelRecord]) -> Array | 
         moved |= stored["kind"] != "val"
     if not moved:
         return None
-    # Where one fold kept the prevalence of validation, a class that it lacks has no share there.
+    # If one fold kept the prevalence of validation, a class that it lacks has no share in the prior.
     return np.asarray(np.maximum(np.mean(np.array(values), axis=0), LEAST_SHARE))
 
 
 def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows, Rows] | None:
-    """A record's validation rows (`validated`) and the pivot's unlabelled rows; None where both were not predicted.
+    """Return a record's validation rows (`validated`) and the pivot's unlabelled rows; None unless both were predicted.
 
     Args:
         project: The project.
@@ -222,14 +222,14 @@ def held_out_and_unlabelled(project: Project, record: ModelRecord) -> tuple[Rows
 
 
 def validated(project: Project, record: ModelRecord) -> Rows | None:
-    """A record's own validation rows; of a model of all folds those that its folds held out, as the folds predicted them.
+    """Return a record's validation rows; for a refit the rows that its folds held out, as the folds predicted them.
 
     Args:
         project: The project.
         record: The record.
 
     Returns:
-        None where there are none, and where a fold of several has not predicted its own.
+        None if there are none, or if one of several folds has not predicted its own.
 
     Raises:
         ProjectError: When folds share rows.
@@ -245,12 +245,12 @@ def validated(project: Project, record: ModelRecord) -> Rows | None:
 
 
 def held_out(project: Project, record: ModelRecord) -> Rows | None:
-    """The rows that a fold held out: those it is tested on when it is nested, else those it validated on."""
+    """Return the rows that a fold held out: its test rows if it is nested, else its validation rows."""
     return rows(project, record, record.task, record.held_out)
 
 
 def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows | None:
-    """A record's predictions of one task and split; None where there are none.
+    """Return a record's predictions of one task and split; None if there are none.
 
     Args:
         project: The project.
@@ -276,17 +276,17 @@ def rows(project: Project, record: ModelRecord, task: str, split: str) -> Rows |
         own = replace(own, moved=learned(identity, record.kind)(own.raw))
     if stored.calibrated is not None:
         return own
-    # Predicted again after the calibration: they get it now, but for the rows that it was learned from, which it would flatter.
+    # Rows predicted again after the calibration get it now, except those it was learned from, for which it would be optimistic.
     if (task, split) == (record.task, "val"):
         return own.uncalibrated()
     return replace(own, calibrated=learned(known["calibration"], record.kind)(own.raw))
 
 
 def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
-    """Logits after a stored calibration.
+    """Return a function that applies a stored calibration to logits.
 
     Args:
-        plain: As it was stored.
+        plain: The calibration as it was stored.
         kind: The kind of the task.
 
     Raises:
@@ -300,32 +300,32 @@ def learned(plain: Mapping[str, Any], kind: str) -> Callable[[Array], Array]:
 
 
 def as_rows(stored: Predictions) -> Rows:
-    """Stored predictions as rows; what was not calibrated is as the network gave it."""
+    """Return stored predictions as rows; uncalibrated ones are those of the network."""
     raw = stored.logits.astype(np.float64)
     calibrated = raw if stored.calibrated is None else stored.calibrated.astype(np.float64)
     return Rows(stored.sample_ids, stored.targets, raw, calibrated)
 
 
 def out_of_fold(parts: Sequence[Rows], kind: str) -> Rows:
-    """The held-out rows of all folds, by sample id; of a repeated cross-validation the mean of what its repeats say of each.
+    """Return the held-out rows of all folds, by sample id; of a repeated cross-validation the mean over repeats.
 
     Args:
         parts: Each fold's rows.
         kind: The kind of the task.
 
     Raises:
-        ProjectError: When folds share rows and are no repeats.
+        ProjectError: When folds share rows and are not repeats.
     """
     repeat_rows = [joined(of_one) for of_one in repeats.groups_by_repeat(parts, [part.ids for part in parts])]
     if len(repeat_rows) == 1:
         return repeat_rows[0]
     averaged = mean(repeat_rows, kind)
-    # What has no mean, sums over pixels, is that of the first repeat.
+    # Sums over pixels have no mean: take those of the first repeat.
     return repeat_rows[0] if averaged is None else averaged
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of several folds, by sample id.
+    """Concatenate the rows of several folds, by sample id.
 
     Args:
         parts: Each fold's rows.
@@ -348,13 +348,13 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def _concatenated(parts: Sequence[Array | None]) -> Array | None:
-    """Arrays one after the other; None where one is missing."""
+    """Concatenate arrays; None if one is missing."""
     filled = [part for part in parts if part is not None]
     return np.concatenate(filled) if len(filled) == len(parts) else None
 
 
 def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
-    """The mean over folds of rows that all of them predicted; None where they differ.
+    """Return the mean over folds of rows that all of them predicted; None if the rows differ.
 
     Args:
         parts: Each fold's rows, None where it has none.
@@ -362,7 +362,7 @@ def mean(parts: Sequence[Rows | None], kind: str) -> Rows | None:
     """
     filled = [part for part in parts if part is not None]
     how = post_kind.of(kind).ENSEMBLING
-    # Counts and sums of errors have no mean; `mlpipe.running.pixel_ensembles` averages what they are of.
+    # Counts and sums of errors have no mean; `mlpipe.running.pixel_ensembles` averages the maps that they are computed from.
     if how is None:
         return None
     if not filled or len(filled) < len(parts) or any(part.ids != filled[0].ids for part in filled):

@@ -1,4 +1,4 @@
-"""Mixtures of predictions by weights, and the losses that they are judged by."""
+"""Weighted mixtures of predictions, and the losses that they are judged by."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlpipe.post.rows import Floats
 
 
 def mixed(predictions: Sequence[Floats], weights: Sequence[float] | Floats) -> Floats:
-    """The weighted sum of arrays of one shape.
+    """Return the weighted sum of arrays of one shape.
 
     Args:
         predictions: The arrays.
@@ -24,7 +24,7 @@ def mixed(predictions: Sequence[Floats], weights: Sequence[float] | Floats) -> F
 
 
 def combine(parts: Sequence[Floats], weights: Sequence[float], kind: str, mixing: str) -> Floats:
-    """Mixed predictions: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
+    """Mix predictions: log-probabilities of classes, log-odds of labels, or numbers, shape (n, outputs).
 
     Args:
         parts: One array (n, outputs) for each member.
@@ -36,7 +36,7 @@ def combine(parts: Sequence[Floats], weights: Sequence[float], kind: str, mixing
 
 
 def log_shares(weights: Sequence[float]) -> Floats:
-    """Logarithms of weights, minus infinity for none.
+    """Return the logarithms of weights, minus infinity for zero.
 
     Args:
         weights: One number for each member.
@@ -56,7 +56,7 @@ def cross_entropy(logits: Floats, targets: Floats) -> float:
 
 
 def column_cross_entropy(columns: Floats, targets: Floats) -> float:
-    """The same for logits of the shape (classes, n): sums along the long axis are several times quicker.
+    """The same for logits of the shape (classes, n), because sums along the long axis are several times faster.
 
     Args:
         columns: Shape (classes, n).

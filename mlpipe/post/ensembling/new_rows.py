@@ -1,4 +1,4 @@
-"""Predictions of an ensemble for new samples: calibrated, mixed, and moved to the prevalence where they come from."""
+"""Predictions of an ensemble for new samples: calibrated, mixed, and moved to the prevalence of those samples."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class NewRows:
     """Predictions of an ensemble's models, or of one recipe's folds or refit, for new samples.
 
     Attributes:
-        project: Where their predictions are.
-        kind: What they predict.
+        project: The project that stores their predictions.
+        kind: The kind of the task.
         classes: The names of their outputs.
         ensemble: The ensemble; None: the mean over folds.
         members: The name, the records and the weight of each member.
         task: The task of the new samples.
-        samples: How many new samples there are, unreadable ones included.
-        split: What they are called in the predictions.
-        seed: What is drawn from.
-        predicted: What each record gives for them, by its id; None: what the project stores.
-        alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
+        samples: The number of new samples, unreadable ones included.
+        split: The name of their split in the predictions.
+        seed: Seed of draws.
+        predicted: The predictions of each record, by its id; None: those that the project stores.
+        alpha: The probability of a miss of prediction sets and intervals; None: that of the ensemble.
     """
 
     project: Project
@@ -61,7 +61,7 @@ class NewRows:
     alpha: float | None = None
 
     def key(self, option: str) -> str:
-        """What says an option, for sentences: a word of the command line; of samples at hand an argument.
+        """Return the name of an option in sentences: a word of the command line, or an argument for samples in memory.
 
         Args:
             option: Its name, such as `deploy_prior`.
@@ -74,10 +74,10 @@ class NewRows:
         return [record for _, several, _ in self.members for record in several]
 
     def mixed(self, mixing: str | None = None) -> Rows:
-        """The rows of the mixture, in the order of their names.
+        """Return the rows of the mixture, in the order of their names.
 
         Args:
-            mixing: What the mean is of; None: as the ensemble says, else `probabilities`.
+            mixing: What is averaged; None: as the ensemble says, else `probabilities`.
 
         Raises:
             ProjectError: When the models predicted different samples.
@@ -98,15 +98,15 @@ class NewRows:
         return Rows(parts[0].ids, parts[0].targets, raw, calibrated)
 
     def moved(self, rows: Rows, deploy_prior: str | list[float], facts: dict[str, Any]) -> tuple[Rows, Array]:
-        """Rows whose probabilities are meant for another prevalence, and that prevalence.
+        """Move rows to another prevalence; return them and that prevalence.
 
         Args:
-            rows: What `mixed` gives.
-            deploy_prior: A number for each class; `estimate`: by the new samples themselves.
-            facts: Gets the prevalence, for machines.
+            rows: What `mixed` returns.
+            deploy_prior: A number for each class; `estimate`: estimated from the new samples.
+            facts: Gets the prevalence, for machine-readable output.
 
         Raises:
-            DataError: When it cannot be estimated, or is none.
+            DataError: When it is invalid or cannot be estimated.
         """
         base = self.base()
         is_given = isinstance(deploy_prior, list)
@@ -119,10 +119,10 @@ class NewRows:
         return Rows(rows.ids, rows.targets, rows.raw, move_prior(rows.calibrated, base, prevalence)), prevalence
 
     def decided(self, moved_to: Array | None) -> dict[str, Any]:
-        """Cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals.
+        """Return cut-offs of prediction sets for these probabilities, thresholds, half-widths of intervals.
 
         Args:
-            moved_to: The prevalence that they were moved to; None: they were not.
+            moved_to: The prevalence that they were moved to; None: they were not moved.
         """
         if self.ensemble is None:
             require_level(self.project, None, self.alpha, self.key("alpha"))
@@ -140,7 +140,7 @@ class NewRows:
         return facts
 
     def store(self, rows: Rows) -> None:
-        """Keep the rows beside those of the ensemble; nothing without one."""
+        """Store the rows beside those of the ensemble; do nothing without an ensemble."""
         if self.ensemble is None:
             return
         path, pair = rows_file(self.project, self.ensemble), (self.task, self.split)
@@ -159,7 +159,7 @@ class NewRows:
         return Rows(stored.sample_ids, stored.targets, raw, raw)
 
     def calibration(self, record: ModelRecord) -> Mapping[str, Any] | None:
-        """What was learned from a record's validation rows; an ensemble remembers what it was made with."""
+        """Return the calibration of a record; an ensemble stores those that it was made with."""
         if self.ensemble is not None:
             known: Mapping[str, Any] | None = self.ensemble.calibrations.get(record.id)
             return known
@@ -220,13 +220,13 @@ class NewRows:
 def members_of(
     project: Project, task: str, ensemble: EnsembleRecord | None, folds: Sequence[int] | None = None
 ) -> list[tuple[str, list[ModelRecord], float]]:
-    """(name, records, weight) of each member of what predicts new samples; a model of all folds stands in place of them.
+    """Return (name, records, weight) of each member that predicts new samples; a refit replaces its folds.
 
     Args:
         project: The project.
         task: The task's name.
         ensemble: The ensemble; None: the task's latest cross-validation.
-        folds: Without an ensemble only these folds; None: all, or the model of all folds where there is one.
+        folds: Without an ensemble only these folds; None: the refit if there is one, else all folds.
 
     Raises:
         ProjectError: When nothing is trained, or records of the ensemble are gone.
@@ -254,16 +254,16 @@ def members_of(
 
 
 def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: float | None, key: str = ALPHA) -> None:
-    """Demand that sets or intervals can be made that miss so often, before anything is predicted.
+    """Check before prediction that sets or intervals with this probability of a miss can be learned.
 
     Args:
         project: The project.
         ensemble: The ensemble that predicts; None: there is none.
-        alpha: How often; None: as often as the ensemble's own.
-        key: What says it, for sentences.
+        alpha: The probability of a miss; None: that of the ensemble.
+        key: Its key, for sentences.
 
     Raises:
-        ConfigError: When there are neither.
+        ConfigError: When there are neither sets nor intervals.
         DataError: When the rows that chose are not stored.
     """
     if alpha is None:
@@ -275,7 +275,7 @@ def require_level(project: Project, ensemble: EnsembleRecord | None, alpha: floa
 
 
 def newest_of_all(project: Project, task: str) -> EnsembleRecord | None:
-    """The newest ensemble of a task, where nothing was trained after it; else None.
+    """Return the newest ensemble of a task if nothing was trained after it; else None.
 
     Args:
         project: The project.
@@ -292,14 +292,14 @@ def told(
     members: Sequence[tuple[str, list[ModelRecord], float]],
     other: str = "",
 ) -> str:
-    """What predicts new samples, in one sentence, and the newest ensemble where that is left aside.
+    """Describe in one sentence what predicts new samples, and mention a newest ensemble that is not used.
 
     Args:
         project: The project.
         task: The task's name.
         ensemble: The ensemble that predicts; None: `members` do.
-        members: What `members_of` gave.
-        other: What takes the newest ensemble, such as `mode.ensemble=latest`; empty where one record was asked for.
+        members: What `members_of` returned.
+        other: The option that selects the newest ensemble, such as `mode.ensemble=latest`; empty if one record was requested.
     """
     several = [record for _, member_records, _ in members for record in member_records]
     first, networks = several[0], counted(len(several), "network")
@@ -317,12 +317,12 @@ def told(
 
 
 def _refit_or_folds(folds: list[ModelRecord], refit: ModelRecord | None) -> list[ModelRecord]:
-    """The model of all folds in place of them; the folds where it is not there, or keeps no weights."""
+    """Return the refit instead of the folds; the folds if there is no refit, or it keeps no weights."""
     return folds if refit is None or refit.weights is None else [refit]
 
 
 def rows_file(project: Project, ensemble: EnsembleRecord) -> Path:
-    """The file of an ensemble's rows.
+    """Return the file of an ensemble's rows.
 
     Args:
         project: Its project.

@@ -1,6 +1,6 @@
 """The random search for an ensemble: combinations of models and weights tried within a budget, reproducible by seed.
 
-Which combination comes next is drawn among those not yet tried without ever listing them, so that sixty models in
+The next combination is drawn among those not yet tried without ever listing them, so that sixty models in
 fives (5,461,512 combinations) cost no more memory than ten.
 """
 
@@ -32,7 +32,7 @@ class BestCombination:
 
 
 class Combinations:
-    """All combinations of `size` out of `models` things in lexicographic order, from which any can be taken once."""
+    """All combinations of `size` out of `models` things in lexicographic order, each of which can be taken once."""
 
     def __init__(self, models: int, size: int) -> None:
         self.models, self.size = models, size
@@ -42,7 +42,7 @@ class Combinations:
         return comb(self.models, self.size) - len(self._taken_ranks)
 
     def take(self, place: int) -> tuple[int, ...]:
-        """The combination at a place among those left, which is then no longer left.
+        """Remove and return the combination at a place among those left.
 
         Args:
             place: From 0, below the number that are left.
@@ -66,11 +66,11 @@ class Combinations:
 
 
 def combination(rank: int, models: int, size: int) -> tuple[int, ...]:
-    """The combination of this rank, from 0, in lexicographic order (the combinatorial number system).
+    """Return the combination of this rank, from 0, in lexicographic order (the combinatorial number system).
 
     Args:
         rank: Below the number of combinations.
-        models: Of how many things.
+        models: The number of things.
         size: How many of them.
     """
     chosen: list[int] = []
@@ -97,9 +97,9 @@ def random_search(
     weights_temperature: float = 0.5,
     include_single: bool = True,
 ) -> BestCombination:
-    """The combination and weights with the least loss among `budget` tries; predictions are mixed as they are given.
+    """Return the combination and weights with the least loss among `budget` tries; predictions are mixed as they are.
 
-    Models are ordered by their own loss. Each round draws a size, then, with chance `temperature`, any combination
+    Models are ordered by their own loss. Each round draws a size, then, with probability `temperature`, any combination
     left, otherwise the first one; then `weights_budget` weight vectors from a Dirichlet distribution whose mean is
     proportional to 1 / loss and whose concentration is (1 - weights_temperature) times that.
 
@@ -107,13 +107,13 @@ def random_search(
         predictions: Two or more arrays of one shape, the first axis the rows.
         targets: What `loss` compares them with.
         loss: From mixed predictions and targets to a number, less is better.
-        rng: The draws; the same state gives the same result.
+        rng: The random generator; the same state gives the same result.
         budget: How many weighted combinations to try; the last combination may exceed it.
-        weights_budget: How many weights to try for each combination; 0: all members alike.
-        max_ensemble_size: The most members.
+        weights_budget: How many weights to try for each combination; 0: equal weights.
+        max_ensemble_size: The largest number of members.
         temperature: From 0 (best models first) to 1 (any combination).
         weights_temperature: From 0 (weights near 1 / loss) to 1 (far from it).
-        include_single: Whether each model alone is a candidate too, outside the budget.
+        include_single: Whether each single model is a candidate too, outside the budget.
 
     Raises:
         ConfigError: A number is out of its range.
@@ -124,7 +124,7 @@ def random_search(
     best = BestCombination((int(order[0]),), (1.0,), float(single[order[0]]), 0)
     if not include_single:
         best = BestCombination((), (), float("inf"), 0)
-    # Combinations are of places in `order`, best model first, so that the first one left is the most promising; none is
+    # Combinations are of places in `order`, best model first, so the first one left is the most promising; none is
     # tried twice.
     left = {size: Combinations(len(order), size) for size in range(2, min(max_ensemble_size, len(order)) + 1)}
     spread = max(1 - weights_temperature, _LEAST_SPREAD)

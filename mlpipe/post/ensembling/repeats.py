@@ -1,4 +1,4 @@
-"""Repeats of a cross-validation: the folds that hold out each image once, told from those that hold it out again."""
+"""Repeats of a cross-validation: groups of folds that hold out each image once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Of = TypeVar("Of")
 
 
 def repeat_numbers(held_out: Sequence[Collection[str]]) -> list[int]:
-    """The repeat of each fold, counted from 0: a new one begins with the fold that holds out an image for another time.
+    """Return the repeat of each fold, from 0: a new repeat begins with the first fold that holds out an image again.
 
     Args:
         held_out: The names of the images that each fold holds out, in the order of the folds.
@@ -24,7 +24,7 @@ def repeat_numbers(held_out: Sequence[Collection[str]]) -> list[int]:
 
 
 def are_whole(held_out: Sequence[Collection[str]]) -> bool:
-    """Whether every repeat holds out the same images, each of them once; so it is of folds that share none.
+    """Return whether every repeat holds out the same images, each of them once; true for folds that share none.
 
     Args:
         held_out: As for `repeat_numbers`.
@@ -37,7 +37,7 @@ def are_whole(held_out: Sequence[Collection[str]]) -> bool:
 
 
 def groups_by_repeat(parts: Sequence[Of], held_out: Sequence[Collection[str]]) -> list[list[Of]]:
-    """What belongs to the folds of each repeat; all together where folds share images and are no repeats.
+    """Group the folds' parts by repeat; one group for folds that share images and are not repeats.
 
     Args:
         parts: One for each fold.

@@ -1,6 +1,6 @@
-"""The simplest of several methods: a more complicated one must be better by more than noise, and is never worse.
+"""The choice of the simplest of several methods: a more complex one must be better by more than noise, and never worse.
 
-Every way is judged by its loss of the same rows, so that what makes a row hard for all of them drops out.
+All methods are judged by their losses on the same rows, so that what makes a row hard for all of them cancels out.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 from mlpipe.post.rows import Floats
 
-# How many standard errors of the paired difference are noise.
+# The number of standard errors of the paired difference that counts as noise.
 ERRORS = 2.0
 
 
 def standard_error(values: Floats, groups: npt.ArrayLike | None = None) -> float:
-    """The standard error of a mean of rows, or of rows that come in groups and are alike within them.
+    """Return the standard error of a mean over rows, or over groups of similar rows.
 
     Args:
         values: One number for each row, shape (n,).
@@ -33,12 +33,12 @@ def standard_error(values: Floats, groups: npt.ArrayLike | None = None) -> float
 
 
 def simplest(losses: Mapping[str, Floats], *, errors: float = ERRORS, groups: npt.ArrayLike | None = None) -> str:
-    """The first way, unless a later one is better by more than noise and not worse than any that is simpler.
+    """Return the first method, unless a later one is better by more than noise and not worse than any simpler one.
 
     Args:
-        losses: Each way's loss of every row, shape (n,) each, the simplest way first.
-        errors: How many standard errors of the paired difference are noise.
-        groups: What rows belong together, shape (n,); None: every row by itself.
+        losses: Each method's loss of every row, shape (n,) each, the simplest method first.
+        errors: The number of standard errors of the paired difference that counts as noise.
+        groups: The group of each row, shape (n,); None: every row by itself.
     """
     names = list(losses)
     winner = names[0]

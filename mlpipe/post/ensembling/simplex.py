@@ -1,4 +1,4 @@
-"""Exact minima over shares that sum to one: a quadratic, and the likelihood of a mixture, with a proof of how near."""
+"""Exact minima over the probability simplex: a quadratic, and the likelihood of a mixture, with an optimality certificate."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import numpy as np
 
 from mlpipe.post.rows import Floats
 
-# More shares than this begin near the minimum: so many steps are made towards it, until none moves a share by more than this.
+# With more shares than this the search begins near the minimum: at most so many steps are made towards it, until none
+# moves a share by more than this.
 _MANY, _MOST_PROJECTED, _STILL = 50, 1000, 1e-9
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares that maximise a likelihood: no others are better by more than `gap` nats for each row."""
+    """Shares that maximise a likelihood: no others are better by more than `gap` nats per row."""
 
     weights: Floats
     loss: float
@@ -23,29 +24,29 @@ class Mixture:
 
 
 def least_quadratic(gram: Floats, linear: Floats, *, start: Floats | None = None) -> Floats:
-    """The shares p that minimise p'Gp - 2h'p, shape (k,): a primal active-set method, ended by the optimality conditions.
+    """Return the shares p that minimise p'Gp - 2h'p, shape (k,), by a primal active-set method.
 
     Args:
         gram: G, positive semidefinite, shape (k, k).
         linear: h, shape (k,).
-        start: Shares that are near, shape (k,); None: nothing is known.
+        start: Shares near the minimum, shape (k,); None: unknown.
     """
     size = len(linear)
     tolerance = 1e-14 * max(1.0, float(np.abs(gram).max()), float(np.abs(linear).max()))
     # From the best single share on, a face of the simplex grows and shrinks by one share at a time. The value never rises,
-    # so that no face comes back and the search ends.
+    # so no face recurs and the search ends.
     first = int(np.argmin(np.diag(gram) - 2 * linear))
     shares, active = np.zeros(size), [first]
     shares[first] = 1.0
     if size > _MANY:
-        # One by one the shares of many classes would take as many solutions; near the minimum a few are left.
+        # For many classes, adding shares one by one would solve as many systems; near the minimum only a few are left.
         shares = _near(gram, linear, shares if start is None else start)
         active = np.flatnonzero(shares).tolist()
     for _ in range(50 * size):
         target = np.zeros(size)
         target[active] = _minimum_on_face(gram, linear, active)
         if target[active].min() >= 0:
-            # The face's minimum lies within it: go there, and let in the share that lowers the value fastest. Where none
+            # The face's minimum lies within it: go there, and add the share that lowers the value fastest. If none
             # does, no shares are better, since the problem is convex.
             shares = target
             slope = gram @ shares - linear
@@ -56,7 +57,7 @@ def least_quadratic(gram: Floats, linear: Floats, *, start: Floats | None = None
                 break
             active.append(entering)
             continue
-        # It lies outside: go towards it until the first share is zero, which leaves the face.
+        # It lies outside: go towards it until the first share is zero and leaves the face.
         falling = [place for place in active if target[place] < 0]
         length = min(shares[place] / (shares[place] - target[place]) for place in falling)
         shares = shares + length * (target - shares)
@@ -68,8 +69,8 @@ def least_quadratic(gram: Floats, linear: Floats, *, start: Floats | None = None
 
 
 def _near(gram: Floats, linear: Floats, start: Floats) -> Floats:
-    """Shares near the minimum, by accelerated steps down that are projected onto the simplex (Beck and Teboulle 2009)."""
-    # No curvature is larger than the largest sum of a row.
+    """Approach the minimum by accelerated gradient steps projected onto the simplex (Beck and Teboulle 2009)."""
+    # No curvature is larger than the largest row sum.
     step = 1 / max(float(np.abs(gram).sum(axis=1).max()), 1e-300)
     shares = ahead = start / start.sum()
     momentum = 1.0
@@ -77,7 +78,7 @@ def _near(gram: Floats, linear: Floats, start: Floats) -> Floats:
         before, shares = shares, _projected(ahead - step * (gram @ ahead - linear))
         moved = shares - before
         if (ahead - shares) @ moved > 0:
-            # It went too far: the next step has no momentum.
+            # Overshot: the next step has no momentum.
             momentum = 1.0
         after = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead, momentum = shares + (momentum - 1) / after * moved, after
@@ -87,14 +88,14 @@ def _near(gram: Floats, linear: Floats, start: Floats) -> Floats:
 
 
 def _projected(point: Floats) -> Floats:
-    """The nearest shares, not negative and of sum one (Duchi et al. 2008)."""
+    """Return the nearest point on the simplex (Duchi et al. 2008)."""
     ordered = np.sort(point)[::-1]
     excess = (np.cumsum(ordered) - 1) / np.arange(1, len(point) + 1)
     return np.asarray(np.maximum(point - excess[np.flatnonzero(ordered > excess)[-1]], 0.0))
 
 
 def _minimum_on_face(gram: Floats, linear: Floats, active: list[int]) -> Floats:
-    """The minimum where only the active shares may differ from zero and may be negative."""
+    """Return the minimum in which only the active shares may differ from zero, and may be negative."""
     size = len(active)
     system = np.ones((size + 1, size + 1))
     system[:size, :size] = gram[np.ix_(active, active)]
@@ -102,16 +103,16 @@ def _minimum_on_face(gram: Floats, linear: Floats, active: list[int]) -> Floats:
     right = np.append(linear[active], 1.0)
     try:
         solved = np.linalg.solve(system, right)
-    except np.linalg.LinAlgError:  # Two columns are the same: any division between them is as good.
+    except np.linalg.LinAlgError:  # Two columns are identical: any division between them is equally good.
         solved = np.linalg.lstsq(system, right)[0]
     return np.asarray(solved[:size])
 
 
 def expected_shares(likelihoods: Floats, weights: Floats, row_weights: Floats) -> Floats:
-    """One step of expectation-maximisation: it never lowers the likelihood, shape (k,).
+    """Return shares after one step of expectation-maximisation, which never lowers the likelihood, shape (k,).
 
     Args:
-        likelihoods: Of each row under each component, shape (n, k).
+        likelihoods: Likelihood of each row under each component, shape (n, k).
         weights: Shares of the components, shape (k,).
         row_weights: Weights of the rows that sum to one, shape (n,).
     """
@@ -121,7 +122,7 @@ def expected_shares(likelihoods: Floats, weights: Floats, row_weights: Floats) -
 def most_likely(
     likelihoods: Floats, row_weights: Floats | None = None, *, start: Floats | None = None, gap: float = 1e-12
 ) -> Mixture:
-    """The shares that maximise the mean log of the mixed likelihoods, with the gap that certifies them.
+    """Return the shares that maximise the mean log of the mixed likelihoods, with the gap that certifies them.
 
     Expectation-maximisation, then steps to the minimum over the simplex of the second-order model (Kim, Carbonetto,
     Stephens and Anitescu 2020). The certificate is log max_k mean_i(l_ik / sum_j l_ij w_j), an upper bound of what any
@@ -129,8 +130,8 @@ def most_likely(
 
     Args:
         likelihoods: Not negative, shape (n, k); at least one positive in each row; a row's scale is arbitrary.
-        row_weights: Weights of the rows, shape (n,); None: all the same.
-        start: Where to begin, all positive, shape (k,).
+        row_weights: Weights of the rows, shape (n,); None: equal.
+        start: The starting shares, all positive, shape (k,).
         gap: Stop when the certificate is at most this.
     """
     n, size = likelihoods.shape
@@ -138,7 +139,7 @@ def most_likely(
     used = masses > 0
     likelihoods, masses = likelihoods[used], masses[used]
     weights = np.full(size, 1 / size) if start is None else start / start.sum()
-    # Expectation-maximisation is quick far from the maximum and slow near it: it only brings the shares near enough for the
+    # Expectation-maximisation is fast far from the maximum and slow near it: it only brings the shares near enough for the
     # second-order steps below.
     for _ in range(3):
         weights = expected_shares(likelihoods, weights, masses)
@@ -150,9 +151,9 @@ def most_likely(
         bound = max(0.0, float(np.log(ratios.max())))
         if bound <= gap or stalled >= 5 or steps >= 1000:
             return Mixture(weights, loss, bound, steps)
-        # The likelihood's quadratic model around these shares has its exact minimum in `goal`, which may be far off where
-        # the model is poor: only a part of the way is gone then, and one step of expectation-maximisation where even the
-        # smallest part gains nothing that rounding does not hide.
+        # `goal` is the exact minimum of the likelihood's quadratic model around these shares, which may be far off where
+        # the model is poor: then only a part of the step is taken, or one step of expectation-maximisation if even the
+        # smallest part gains nothing beyond rounding.
         scaled = likelihoods * (np.sqrt(masses) / mixed)[:, None]
         curvature = scaled.T @ scaled
         goal = least_quadratic(curvature, curvature @ weights + ratios, start=weights)
@@ -164,7 +165,7 @@ def most_likely(
 def _line_search(
     likelihoods: Floats, masses: Floats, weights: Floats, goal: Floats, loss: float, gain: float
 ) -> Floats | None:
-    """The farthest halving towards the goal that lowers the loss enough; None when rounding hides every gain."""
+    """Halve the step towards the goal until it lowers the loss enough; None if rounding hides every gain."""
     length = 1.0
     while length > 1e-6:
         tried = weights + length * (goal - weights)

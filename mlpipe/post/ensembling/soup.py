@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Places of models, in the order in which they were taken, to the loss of the mean of their weights.
+# The loss of the mean weights of models, given their places in the order in which they were added.
 Loss = Callable[[tuple[int, ...]], float]
 
 
@@ -16,7 +16,7 @@ class Soup:
     Attributes:
         members: Their places, the best one first.
         loss: The loss of the mean.
-        tried: Every set that was judged, with its loss, in order: first each model alone.
+        tried: Every set that was tried, with its loss, in order: first each model alone.
     """
 
     members: tuple[int, ...]
@@ -25,14 +25,14 @@ class Soup:
 
 
 def greedy(alone: Sequence[float], loss: Loss) -> Soup:
-    """Begin with the best model, and take each next one, the better ones first, where the mean with it is no worse.
+    """Start with the best model, and add each next best one if the mean with it is no worse.
 
     Args:
         alone: The loss of each model on rows that none of them learned from.
-        loss: That of the mean of several; NaN is worse than any.
+        loss: The loss of the mean of several models; NaN is worse than any.
 
     Returns:
-        The models; the best alone where no mean is as good.
+        The models; only the best one if no mean is as good.
     """
     order = sorted(range(len(alone)), key=lambda place: (alone[place] != alone[place], alone[place]))
     tried: list[tuple[tuple[int, ...], float]] = [((place,), alone[place]) for place in order]

@@ -1,4 +1,4 @@
-"""Weights of models whose probabilities are averaged: picked one by one, or provably the best on the rows at hand."""
+"""Weights of models whose probabilities are averaged: picked one by one, or provably the best on the given rows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def greedy(
     size: int = 40,
     decimals: int = 6,
 ) -> Floats:
-    """Weights by adding, again and again, the model that helps most, shape (models,).
+    """Return weights by repeatedly adding the model that helps most, shape (models,).
 
     Probabilities (or numbers) are averaged. Losses are compared after rounding, except the first pick's; among equals
-    a model that is in already goes first. The picks up to the least loss are kept. Caruana et al. 2004; the rules for
+    a model that is already in comes first. The picks up to the least loss are kept. Caruana et al. 2004; the rules for
     ties are those of AutoGluon's `EnsembleSelection`.
 
     Args:
         predictions: One array (n, outputs) for each model.
         targets: As for `select`, all known for classes.
         kind: The kind of the task.
-        size: How many picks, the same model as often as it helps.
-        decimals: To how many decimals losses are compared.
+        size: The number of picks; a model may be picked repeatedly.
+        decimals: The number of decimals to which losses are compared.
     """
     how = post_kind.ensembling(kind)
     numbers = [how.averaged(prediction) for prediction in predictions]
@@ -56,13 +56,13 @@ def greedy(
 
 
 def greedy_weights(parts: Sequence[Floats], targets: Floats, *, kind: str, size: int) -> Floats:
-    """Weights by adding the model that helps most as long as one does, each try mixed anew, shape (models,).
+    """Return weights by adding the model that helps most as long as one does, mixing rows again each time, shape (models,).
 
     Args:
         parts: One array (n, columns) for each model.
         targets: As for `select`.
         kind: The kind of the task.
-        size: The most picks, the same model as often as it helps.
+        size: The largest number of picks; a model may be picked repeatedly.
     """
     how, counts, best = post_kind.ensembling(kind), np.zeros(len(parts)), float("inf")
     for _ in range(size if len(parts) > 1 else 1):
@@ -85,17 +85,17 @@ def certified_weights(
     smoothing: float | None = None,
     seed: int = 0,
 ) -> tuple[Floats, float]:
-    """The weights of mixed probabilities with the least cross-entropy, and what any others could gain at most.
+    """Return the weights of mixed probabilities with the least cross-entropy, and the most that any others could gain.
 
-    The loss is convex in the weights. `smoothing` adds that many pseudo-rows to each model's side (a Dirichlet prior),
-    which draws the weights together.
+    The loss is convex in the weights. `smoothing` adds that many pseudo-rows for each model (a Dirichlet prior),
+    which shrinks the weights towards each other.
 
     Args:
         predictions: One array (n, outputs) for each model: logits of classes or log-odds of labels.
         targets: Class numbers (n,), or labels (n, labels) with NaN for unknown.
         kind: `classification` or `multilabel`.
         smoothing: Pseudo-rows for each model; None: chosen among 0, 1, 10 and 100 by 5-fold cross-validation.
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         Weights of shape (models,), and the gap in nats for each row (of the smoothed loss).
@@ -120,7 +120,7 @@ def _smoothed(likelihoods: Floats, smoothing: float) -> tuple[Floats, float]:
 
 
 def _smoothing(likelihoods: Floats, seed: int) -> float:
-    """The pseudo-rows with the least cross-validated loss; more of them among equals."""
+    """Return the pseudo-rows with the least cross-validated loss; the larger number among equals."""
     n = len(likelihoods)
     if n < 2 * _FOLDS:
         return _SMOOTHING[-1]

@@ -1,1 +1,1 @@
-"""Intervals around metrics and differences that hold with few rows."""
+"""Intervals of metrics and differences that remain valid with few rows."""

@@ -1,4 +1,4 @@
-"""Areas under the ROC curve and under the precision-recall curve, with what each row adds to their errors.
+"""Areas under the ROC curve and under the precision-recall curve, with each row's influence on their error.
 
 DeLong, DeLong and Clarke-Pearson 1988, with the midranks of Sun and Xu 2014: n log n instead of n squared.
 """
@@ -18,13 +18,13 @@ Bools = npt.NDArray[np.bool_]
 
 
 def area_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, count: int) -> list[Part]:
-    """The area of each class or label with rows on both sides, with the rows' components as influences.
+    """Return the area of each class or label with rows on both sides, with the rows' components as influences.
 
     Args:
         scores: Shape (n, columns).
         truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
         units: The unit of each row, shape (n,).
-        count: How many units there are.
+        count: The number of units.
     """
     parts = []
     for score, column in zip(scores.T, truth.T, strict=True):
@@ -35,7 +35,7 @@ def area_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, count: 
 
 
 def precision_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, count: int) -> list[Part]:
-    """The average precision of each class or label that occurs, with what each row adds to its error.
+    """Return the average precision of each class or label that occurs, with each row's influence.
 
     Args:
         scores: As for `area_parts`.
@@ -53,7 +53,7 @@ def precision_parts(scores: Floats, truth: npt.NDArray[Any], units: Integers, co
 
 
 def _area_of_column(score: Floats, column: npt.NDArray[Any]) -> tuple[float, Floats] | None:
-    """One area and the components of all rows; None without rows on both sides."""
+    """Return one area and the components of all rows; None without rows on both sides."""
     known = ~np.isnan(column)
     positive = column[known] == 1
     if not positive.any() or positive.all():
@@ -68,13 +68,13 @@ def _area_of_column(score: Floats, column: npt.NDArray[Any]) -> tuple[float, Flo
 
 
 def _centred(placements: Floats) -> Floats:
-    """Deviations whose squares add up to the variance of the mean, by n - 1."""
+    """Return deviations whose squares add up to the variance of the mean, by n - 1."""
     n = len(placements)
     return np.asarray((placements - placements.mean()) / np.sqrt(n * max(n - 1, 1)))
 
 
 def _placements(scores: Floats, positive: Bools) -> tuple[Floats, Floats]:
-    """For each positive the share of negatives below it, for each negative the share of positives above; ties half."""
+    """Return the share of negatives below each positive, and of positives above each negative; ties count half."""
     both = midranks(scores)
     first, second = midranks(scores[positive]), midranks(scores[~positive])
     above = (both[positive] - first) / max(len(second), 1)

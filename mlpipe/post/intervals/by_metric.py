@@ -1,6 +1,6 @@
-"""The interval that suits each metric, from predictions and its name: ends that hold with few rows, or why there are none.
+"""The interval that suits each metric, from predictions and the metric's name; it holds with few rows, or a note says why not.
 
-Rows of one group (a patient, a scene) resemble each other: they count together.
+Rows of one group (a patient, a scene) resemble each other, so they count together.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlpipe.post.rows import Floats, Integers
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, the ends around it, their level, and the method with what has to be said about it."""
+    """A value, the ends of its interval, their level, the method, and a note."""
 
     value: float
     low: float
@@ -32,17 +32,17 @@ class Interval:
     note: str = ""
 
     def as_plain(self) -> dict[str, Any]:
-        """The same as a dict, ready for JSON."""
+        """Return the interval as a dict, ready for JSON."""
         return asdict(self)
 
 
 def wilson(hits: int, n: int, *, level: float = 0.95) -> Interval:
-    """The score interval of a share (Wilson 1927), sound also for few rows and for shares near 0 or 1.
+    """Return the score interval of a share (Wilson 1927), sound also for few rows and for shares near 0 or 1.
 
     Args:
         hits: How many rows count.
-        n: Of how many, one or more.
-        level: Of the interval.
+        n: The number of rows, one or more.
+        level: The confidence level.
 
     Raises:
         DataError: There are no rows.
@@ -53,24 +53,24 @@ def wilson(hits: int, n: int, *, level: float = 0.95) -> Interval:
 
 
 def share(hits: int, n: int, *, level: float = 0.95) -> Interval:
-    """The interval of a share of independent rows: exact with few on one side, Wilson's elsewhere.
+    """Return the interval of a share of independent rows: exact with few rows on one side, Wilson's elsewhere.
 
     Args:
         hits: How many rows count.
-        n: Of how many, one or more.
-        level: Of the interval.
+        n: The number of rows, one or more.
+        level: The confidence level.
     """
     method = "clopper-pearson" if is_exact(hits / n, n) else "wilson"
     return Interval(hits / n, *share_ends(hits / n, n, level), level, method)
 
 
 def share_of_groups(hits: npt.ArrayLike, groups: npt.NDArray[np.generic], *, level: float = 0.95) -> Interval:
-    """The interval of a share of rows that come in groups and are alike within them.
+    """Return the interval of a share of rows that come in groups of similar rows.
 
     Args:
         hits: 1 where a row counts, shape (n,), n of 1 or more.
-        groups: What rows belong together, shape (n,).
-        level: Of the interval.
+        groups: The group of each row, shape (n,).
+        level: The confidence level.
     """
     values = np.asarray(hits, np.float64)
     part = ratio(values, np.ones_like(values), *units_of(groups, len(values)))
@@ -90,19 +90,19 @@ def metric_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Each metric with the interval that suits it; empty when no row has a target.
+    """Return each metric with the interval that suits it; empty when no row has a target.
 
-    Where rows do not tell how far off a value may be, its ends are NaN and the note says why.
+    If the rows do not allow an interval, its ends are NaN and the note says why.
 
     Args:
-        names: Metrics out of the kind's table.
+        names: Metrics of the kind's table.
         logits: Shape (n, outputs).
         targets: As for `mlpipe.post.metrics.compute`.
         kind: The kind of the task.
-        groups: What rows belong together, shape (n,); None: every row by itself.
-        resamples: Bootstrap draws.
-        level: Of the intervals.
-        seed: Of the draws.
+        groups: The group of each row, shape (n,); None: every row by itself.
+        resamples: The number of bootstrap draws.
+        level: The confidence level of the intervals.
+        seed: Seed of the draws.
     """
     values, truth, members = labelled_rows(logits, targets, groups)
     if not len(truth):
@@ -117,7 +117,7 @@ def metric_intervals(
 
 
 def _ends(name: str, value: float, known: Known) -> Ends:
-    """The ends around a metric's value of all rows, as its kind finds them."""
+    """Return the ends of a metric's interval by the method of its kind."""
     measure = statistic(name, known.logits, known.targets, known.kind)
     if np.isnan(value):
         reason = "no class has rows on both sides" if name == "auroc" else "these rows do not determine it"
@@ -126,11 +126,11 @@ def _ends(name: str, value: float, known: Known) -> Ends:
 
 
 def units_of(groups: npt.NDArray[np.generic] | None, n: int) -> tuple[Integers, int]:
-    """The unit of each row, shape (n,), and how many there are.
+    """Return the unit of each row, shape (n,), and the number of units.
 
     Args:
         groups: The group of each row, shape (n,); None: every row by itself.
-        n: How many rows.
+        n: The number of rows.
     """
     if groups is None:
         return np.arange(n), n
@@ -141,7 +141,7 @@ def units_of(groups: npt.NDArray[np.generic] | None, n: int) -> tuple[Integers, 
 def labelled_rows(
     logits: npt.ArrayLike, targets: npt.ArrayLike, groups: npt.ArrayLike | None
 ) -> tuple[Floats, npt.NDArray[np.generic], npt.NDArray[np.generic] | None]:
-    """Logits, targets and groups of the rows with some target.
+    """Return logits, targets and groups of the rows with some target.
 
     Args:
         logits: Shape (n, outputs).

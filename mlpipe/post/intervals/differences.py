@@ -1,4 +1,4 @@
-"""Intervals of differences between two models: the bootstrap, and others where it covers too seldom (few rows, rare classes)."""
+"""Intervals of differences between two models: the bootstrap, or others where it covers too seldom (few rows, rare classes)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from mlpipe.post.intervals.forms import Known, losses_of
 from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import AGREEMENT, UNBOUNDED
 
-# From so many units of the rarest class on the bootstrap covers well enough, and from so many units for mean losses.
+# From this many units of the rarest class on the bootstrap covers well enough, and from this many units for mean losses.
 _RARE = 50
 _FEW_LOSSES = 100
 _FEW_UNBOUNDED = 30
-# Differences of shares that are equal differ by rounding, and so many of few rows are equal.
+# Equal differences of shares may differ by rounding, and with few rows many are equal.
 _ROUNDING = 1e-9
-# Entries of one block of draws, to bound memory.
+# The most entries of one block of draws, to bound memory.
 _BLOCK = 4_000_000
 
 
 def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) -> tuple[float, float]:
-    """The ends of the BCa interval (Efron 1987), or plain percentiles where every draw lies on one side of the value.
+    """Return the ends of the BCa interval (Efron 1987), or plain percentiles if every draw lies on one side of the value.
 
     Args:
         drawn: The metric of each draw, shape (draws,); NaN where it is not defined.
         value: The metric of all rows.
         left_out: The metric without each unit, shape (units,).
-        level: Of the interval.
+        level: The confidence level.
 
     Returns:
-        NaN where no draw is defined.
+        NaN if no draw is defined.
     """
     from scipy.special import ndtr, ndtri
 
@@ -43,12 +43,12 @@ def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) 
     if not len(drawn):
         return float("nan"), float("nan")
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    # Efron's two corrections. The shift is where the value lies among the draws, ties counted half: it is infinite where all
-    # lie on one side, and then the plain percentiles are what can be said.
+    # Efron's two corrections. The bias correction is the value's place among the draws, ties counted half: it is infinite if
+    # all lie on one side, and then only plain percentiles are left.
     same_value = np.abs(drawn - value) <= _ROUNDING * max(abs(value), float(np.abs(drawn).max()))
     shift = float(ndtri((drawn < value)[~same_value].sum() / len(drawn) + same_value.mean() / 2))
     if np.isfinite(shift):
-        # The acceleration, from what the metric is without each unit: how its spread changes with its value.
+        # The acceleration, from the jackknife values: how the spread changes with the value.
         defined = left_out[~np.isnan(left_out)]
         off = defined.mean() - defined if len(defined) else defined
         square = float((off**2).sum())
@@ -60,28 +60,28 @@ def bootstrap_ends(drawn: Floats, value: float, left_out: Floats, level: float) 
 
 
 def draws(units: Integers, count: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Blocks of bootstrap weights, how often each unit is drawn, shape (draws, units).
+    """Yield blocks of bootstrap weights, how often each unit is drawn, shape (draws, units).
 
-    A draw may lack a class. Drawing again would hide how much rests on its few rows.
+    A draw may lack a class. It is not drawn again, because that would hide how much depends on the class's few rows.
 
     Args:
         units: The unit of each row, shape (n,).
-        count: How many units there are.
-        resamples: How many draws in all.
-        seed: Of the draws.
+        count: The number of units.
+        resamples: The number of draws.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // max(count, len(units)))
     for start in range(0, resamples, block):
         draw_count = min(block, resamples - start)
         picks = rng.integers(0, count, (draw_count, count), dtype=np.int64)
-        # Each draw counts in a range of its own, so that one bincount does the work of all of them.
+        # Each draw counts in a range of its own, so that one bincount does the work for all of them.
         picks += np.arange(draw_count)[:, None] * count
         yield np.bincount(picks.ravel(), minlength=draw_count * count).reshape(draw_count, count).astype(np.float64)
 
 
 def has_few_rows(name: str, known: Known) -> bool:
-    """Whether the difference of a metric needs other ends than the bootstrap's.
+    """Return whether the difference of a metric needs another interval than the bootstrap's.
 
     Args:
         name: The metric.
@@ -95,7 +95,7 @@ def has_few_rows(name: str, known: Known) -> bool:
 
 
 def rarest_count(known: Known) -> int:
-    """How many units have the rarest class, or the rarer answer of a label, or the rarest class of pixels.
+    """Return the number of units with the rarest class, the rarer answer of a label, or the rarest class of pixels.
 
     Args:
         known: The rows.
@@ -107,13 +107,13 @@ def rarest_count(known: Known) -> int:
 def ends(
     name: str, value: float, first: Known, second: Known, left_out: Floats
 ) -> tuple[tuple[float, float] | None, str]:
-    """The ends of first minus second, or None and why there are none.
+    """Return the ends of first minus second, or None and the reason.
 
     Args:
         name: The metric.
         value: The difference.
-        first: The rows with the one model's outputs.
-        second: The same rows with the other's.
+        first: The rows with the first model's outputs.
+        second: The same rows with the second model's outputs.
         left_out: The difference without each unit, shape (units,).
     """
     if name in UNBOUNDED:
@@ -129,14 +129,14 @@ def ends(
         return ends_of_mean, ""
     if name in ("nll", "brier"):
         (own, every, total), (other, others, _) = losses_of(name, first), losses_of(name, second)
-        # In the row more, one model may be wrong where the other is right, whatever they did in the rows there are.
+        # In one more row, one model may be wrong and the other right, whatever they did in the observed rows.
         worst, best = (every.max(axis=-1) - others.min(axis=-1), every.min(axis=-1) - others.max(axis=-1))
         if worst.ndim == 2:
             worst, best = worst.sum(axis=1), best.sum(axis=1)
         ends_of_mean = one_more_row.mean_ends(own - other, worst, total, first.units, first.count, best=best, **options)  # type: ignore[arg-type]
         return ends_of_mean, ""
     if np.isnan(left_out).all():
-        # As of a single group, without which there are no rows.
+        # As for a single group, which leaves no rows when it is left out.
         return None, "the rows do not tell how much it varies"
     left_out = np.where(np.isnan(left_out), np.nanmean(left_out), left_out)
     deviations = left_out - left_out.mean()
@@ -145,16 +145,16 @@ def ends(
 
 
 def _bounded(value: float, variance: float, rare: int, level: float, most: float = 1.0) -> tuple[float, float]:
-    """The ends of a difference that lies between -most and most and rests on few rows of a class.
+    """Return the ends of a difference that lies between -most and most and depends on few rows of a class.
 
-    As in `exact`, it counts as the share of as many rows as have its variance, the largest possible one added once.
+    As in `exact`, it counts as the share of as many rows as have its variance, to which the largest possible one is added once.
 
     Args:
         value: The difference.
         variance: Its estimated variance.
-        rare: How many units have the rarest class.
-        level: Of the interval.
-        most: The largest difference that there can be.
+        rare: The number of units with the rarest class.
+        level: The confidence level.
+        most: The largest possible difference.
     """
     share = (value / most + 1) / 2
     room = max(share * (1 - share), 1e-12)
@@ -164,5 +164,5 @@ def _bounded(value: float, variance: float, rare: int, level: float, most: float
 
 
 def same(first: npt.NDArray[np.generic], second: npt.NDArray[np.generic]) -> bool:
-    """Whether two models gave the same outputs: then their difference is exactly none."""
+    """Return whether two models gave the same outputs, so that their difference is exactly 0."""
     return bool(np.array_equal(first, second, equal_nan=True))

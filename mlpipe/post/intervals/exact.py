@@ -1,10 +1,10 @@
-"""Exact intervals for few rows: ends of shares, means of such parts, and what one row more may change.
+"""Exact intervals for few rows: ends of shares, means of such parts, and the effect of one more row.
 
 A share of independent rows has the ends of Clopper and Pearson 1934 where few rows are on one side and of Wilson 1927
 elsewhere. Any other value between 0 and 1 (an area, a precision, a share over groups) counts as the share of as many
-independent rows as have its variance (Korn and Graubard 1998). An estimated variance of few rows is drawn towards the
-largest that a value between 0 and 1 can have, so that what never varied is not taken for certain: with one row nothing but
-that largest one is left. Means of parts have the ends of Zou and Donner 2008 (MOVER).
+independent rows as have its variance (Korn and Graubard 1998). A variance estimated from few rows is shrunk to the
+largest that a value between 0 and 1 can have, so that a value that never varied is not taken for certain: with one row only
+the largest variance is left. Means of parts have the ends of Zou and Donner 2008 (MOVER).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import numpy.typing as npt
 
 from mlpipe.post.rows import Floats, Integers
 
-# With fewer rows on one side Wilson's interval covers too seldom: .84 at worst, .935 from here on.
+# With fewer rows on one side Wilson's coverage is too low: .84 at worst, .935 from here on.
 _FEW = 15
-# How many rows' worth of the largest variance is added to what was seen.
+# The number of rows with the largest variance that are added to the observed ones.
 _ADDED = 1.0
-# Of more parts each is compared with so many others, and so many are looked at at once.
+# With more parts, each is compared with this many others, in blocks of this size.
 _MOST_PAIRED, _PARTS_AT_ONCE = 1000, 256
 
 
 def normal_quantile(level: float) -> float:
-    """Half the width of a two-sided interval of this level, in standard deviations.
+    """Return half the width of a two-sided normal interval of this level, in standard deviations.
 
     Args:
         level: Inside (0, 1).
@@ -36,12 +36,12 @@ def normal_quantile(level: float) -> float:
 
 
 def wilson_ends(hits: float, n: float, level: float) -> tuple[float, float]:
-    """The score interval of a share.
+    """Return the score interval of a share.
 
     Args:
-        hits: How many rows count; any number, not only a whole one.
-        n: Of how many, above 0.
-        level: Of the interval.
+        hits: How many rows count; need not be a whole number.
+        n: The number of rows, above 0.
+        level: The confidence level.
     """
     z, share = normal_quantile(level), hits / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -50,12 +50,12 @@ def wilson_ends(hits: float, n: float, level: float) -> tuple[float, float]:
 
 
 def clopper_pearson_ends(hits: float, n: float, level: float) -> tuple[float, float]:
-    """The exact interval of a share: it covers with a chance of at least `level`, whatever the share is.
+    """Return the exact interval of a share, which covers with a probability of at least `level`, whatever the share is.
 
     Args:
         hits: As for `wilson_ends`.
         n: As for `wilson_ends`.
-        level: Of the interval.
+        level: The confidence level.
     """
     from scipy.special import betaincinv
 
@@ -66,12 +66,12 @@ def clopper_pearson_ends(hits: float, n: float, level: float) -> tuple[float, fl
 
 
 def share_ends(share: float, n: float, level: float) -> tuple[float, float]:
-    """The ends of a share: exact where fewer than 15 rows are on one side, Wilson's elsewhere.
+    """Return the ends of a share: exact where fewer than 15 rows are on one side, Wilson's elsewhere.
 
     Args:
         share: Inside [0, 1].
-        n: Of how many rows, above 0; any number.
-        level: Of the interval.
+        n: The number of rows, above 0; need not be a whole number.
+        level: The confidence level.
     """
     hits = min(max(share * n, 0.0), n)
     ends = clopper_pearson_ends if is_exact(share, n) else wilson_ends
@@ -80,18 +80,18 @@ def share_ends(share: float, n: float, level: float) -> tuple[float, float]:
 
 
 def is_exact(share: float, n: float) -> bool:
-    """Whether `share_ends` gives exact ends, because few rows are on one side.
+    """Return whether `share_ends` returns exact ends, because few rows are on one side.
 
     Args:
         share: Inside [0, 1].
-        n: Of how many rows.
+        n: The number of rows.
     """
     return n * min(share, 1 - share) < _FEW
 
 
 @dataclass(frozen=True)
 class Part:
-    """A value between 0 and 1, how many independent rows' share it counts as, and what each unit adds to its error.
+    """A value between 0 and 1, the number of independent rows that it is worth, and each unit's influence on its error.
 
     `influences` has shape (units,) and mean zero; the sum of its squares is the variance.
     """
@@ -102,24 +102,24 @@ class Part:
 
 
 def summed(values: Floats, units: Integers, count: int) -> Floats:
-    """Values of rows summed over units, shape (units,).
+    """Sum values of rows over units, shape (units,).
 
     Args:
         values: Shape (n,).
         units: The unit of each row, shape (n,).
-        count: How many units there are.
+        count: The number of units.
     """
     return np.asarray(np.bincount(units, weights=values, minlength=count), np.float64)
 
 
 def ratio(hits: Floats, total: Floats, units: Integers, count: int) -> Part | None:
-    """The share of hits among all of a total, rows of one unit taken together; None where the total is nothing.
+    """Return the share of hits in a total, with the rows of a unit taken together; None if the total is 0.
 
     Args:
-        hits: Of each row, 0 to its total, shape (n,).
-        total: Of each row, shape (n,): 1 or 0 for a row that counts or does not, or a number of labels or pixels.
+        hits: Hits of each row, 0 to its total, shape (n,).
+        total: Total of each row, shape (n,): 1 or 0 for a row that counts or does not, or a number of labels or pixels.
         units: The unit of each row, shape (n,).
-        count: How many units there are.
+        count: The number of units.
     """
     parts, wholes = summed(hits, units, count), summed(total, units, count)
     everything = float(wholes.sum())
@@ -127,7 +127,7 @@ def ratio(hits: Floats, total: Floats, units: Integers, count: int) -> Part | No
         return None
     value = float(parts.sum()) / everything
     influences = (parts - value * wholes) / everything
-    # Whole numbers of rows, labels or pixels vary at least as much together as each by itself.
+    # The sum over a unit's rows, labels or pixels varies at least as much as if they were independent.
     whole = bool((hits == np.round(hits)).all())
     if whole and wholes.max() <= 1:
         return Part(value, everything, influences)
@@ -139,7 +139,7 @@ def ratio(hits: Floats, total: Floats, units: Integers, count: int) -> Part | No
 
 
 def _effective_rows(value: float, spread: float, largest: float, unit_count: int) -> float:
-    """Rows whose share has this variance, drawn towards the largest there can be: (value (1 - value)) times `largest`."""
+    """Return the effective number of rows; the variance is shrunk to the largest possible one, value (1 - value) `largest`."""
     room = value * (1 - value)
     relative = min(spread / room / largest, 1e6) if room > 1e-12 else 1.0
     degrees = unit_count - 1
@@ -154,15 +154,15 @@ def of_ranks(
     units: Integers,
     count: int,
 ) -> Part:
-    """A value of ranks, which rests on the rarer side however many rows there are of the other.
+    """Return a rank metric as a part, which depends on the rarer side however many rows the other side has.
 
     Args:
         value: An area under a curve.
-        influences: Of each row, shape (n,).
+        influences: Influence of each row, shape (n,).
         positive: Which rows are positive, shape (n,).
         known: Which rows are either, shape (n,).
         units: The unit of each row, shape (n,).
-        count: How many units there are.
+        count: The number of units.
     """
     by_unit = summed(influences, units, count)
     room = value * (1 - value)
@@ -188,13 +188,13 @@ def mean_ends(
     scale: Callable[[float], float] = float,
     unknown: float = 0.0,
 ) -> tuple[float, float]:
-    """The ends of the mean of parts, each with its own ends, their errors going together as their influences do.
+    """Return the ends of the mean of parts from the ends of each, with correlations given by their influences.
 
     Args:
         parts: One or more.
-        level: Of the interval.
-        scale: A growing function from [0, 1] to [0, 1] that turns shares into what is averaged.
-        unknown: How closely two parts are taken to go together where nothing tells, 0 to 1.
+        level: The confidence level.
+        scale: An increasing function from [0, 1] to [0, 1] that turns shares into what is averaged.
+        unknown: The assumed correlation of two parts where it cannot be estimated, 0 to 1.
     """
     ends = np.array([[part.value, *share_ends(part.value, part.rows, level)] for part in parts])
     values, lows, highs = np.vectorize(scale, otypes=[float])(ends).T
@@ -211,11 +211,11 @@ def mean_ends(
 def _one_share_ends(
     parts: Sequence[Part], values: Floats, together: _Together, level: float, scale: Callable[[float], float]
 ) -> tuple[float, float]:
-    """The ends of a mean of many parts of few rows, as those of one share that has its variance.
+    """Return the ends of a mean of many parts of few rows, as those of one share that has its variance.
 
-    Parts of a row or two are at one of their ends, where MOVER gives them no width on that side: of many such parts the
-    mean would be taken for certain. Here each has the width of a share, one of whose rows is an average one of all parts.
-    Where the scale is curved, few rows of every part are worth less than many: the upper end is so much higher.
+    Parts of a row or two are at one of their ends, where MOVER gives them no width on that side, so the mean of many such
+    parts would seem certain. Here each has the width of a share, one of whose rows is an average row of all parts.
+    Where the scale is curved, few rows of every part are worth less than many: the upper end is raised accordingly.
     """
     shares, rows = np.array([part.value for part in parts]), np.array([max(part.rows, 1.0) for part in parts])
     drawn = (shares * (rows - 1) + shares.mean()) / rows
@@ -230,11 +230,11 @@ def _one_share_ends(
 
 
 class _Together:
-    """How closely parts go together, none below 0: of more than `_MOST_PAIRED` parts each with that many others, drawn at random.
+    """Correlations of parts, none below 0; with more than `_MOST_PAIRED` parts those with a random sample of that many others.
 
     Args:
         parts: The parts.
-        unknown: How closely two go together where nothing tells.
+        unknown: The assumed correlation of two parts where it cannot be estimated.
     """
 
     def __init__(self, parts: Sequence[Part], unknown: float) -> None:
@@ -251,11 +251,11 @@ class _Together:
             whole = np.outer(sizes[some], sizes[self._others])
             np.divide(shared, whole, out=self._correlations[some], where=whole > 0)
         np.clip(self._correlations, 0, 1, out=self._correlations)
-        # Each goes with itself, which no draw is to decide.
+        # The correlation of a part with itself is known and is not sampled.
         self._correlations[self._others, np.arange(len(self._others))] = 0
 
     def spread(self, widths: Floats) -> float:
-        """The squared width of a sum of parts, of each one's.
+        """Return the squared width of a sum of parts from the width of each.
 
         Args:
             widths: Shape (parts,).

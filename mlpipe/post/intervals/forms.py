@@ -1,4 +1,4 @@
-"""Forms of intervals: of a share, of a mean of shares, of areas, of agreement, of a mean loss, of numbers."""
+"""Intervals by the form of a metric: a share, a mean of shares, areas, agreement, a mean loss, numbers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mlpipe.post.rows import Floats, Integers
 from mlpipe.post.sums import AGREEMENT, Statistic, leave_out
 
 _FEW = 5
-# Draws of a metric that goes through all ranks each time: the ends are then right to a tenth of their distance.
+# Draws of metrics that need all ranks each time: the ends are then right to a tenth of their distance.
 _MOST_DRAWS = 500
-# How intervals of some metrics are found.
+# The names of the methods in intervals.
 METHODS = {
     "auroc": "delong",
     "average_precision": "influence",
@@ -32,17 +32,17 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Known:
-    """Rows with a target, what they are units of, and what is wanted.
+    """Rows with a target, their units, and the options of intervals.
 
     Attributes:
         logits: Shape (n, outputs).
         targets: As for `mlpipe.post.metrics.compute`.
         kind: The kind of the task.
         units: The unit of each row, shape (n,): itself, or its group.
-        count: How many units there are.
-        level: Of the intervals.
-        resamples: Draws, where some are needed.
-        seed: Of the draws.
+        count: The number of units.
+        level: The confidence level of the intervals.
+        resamples: The number of draws, where they are needed.
+        seed: Seed of the draws.
     """
 
     logits: Floats
@@ -66,7 +66,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Ends:
-    """The ends of an interval, how they were found, and what has to be said; both are NaN where there is none."""
+    """The ends of an interval, the method and a note; both ends are NaN if there is none."""
 
     low: float
     high: float
@@ -75,17 +75,17 @@ class Ends:
 
 
 def no_interval(method: str, reason: str) -> Ends:
-    """No interval.
+    """Return a missing interval.
 
     Args:
-        method: That was tried.
-        reason: Why it has no ends.
+        method: The method that was tried.
+        reason: Why there are no ends.
     """
     return Ends(float("nan"), float("nan"), method, reason)
 
 
 def losses_of(name: str, known: Known) -> tuple[Floats, Floats, Floats]:
-    """The loss of each row, shape (n,), what it would be with each truth, and what it is divided by, shape (n,).
+    """Return the loss of each row, shape (n,), the loss under each possible truth, and its divisor, shape (n,).
 
     Args:
         name: `nll` or `brier`.
@@ -119,10 +119,10 @@ def _class_losses(name: str, logits: Floats) -> Floats:
 
 
 def of_share(part: Part | None, known: Known, scale: Callable[[float], float] = float) -> Ends:
-    """The ends of a single share.
+    """Return the ends of a single share.
 
     Args:
-        part: The share, with the rows that it is worth; None: no row counts.
+        part: The share and its effective number of rows; None: no row counts.
         known: The rows.
         scale: From the share to the metric.
     """
@@ -141,40 +141,40 @@ def of_mean(
     unknown: float = 0.0,
     method: str = "mean of shares",
 ) -> Ends:
-    """The ends of the mean of several shares, those that are not defined left out.
+    """Return the ends of the mean of several shares, without those that are not defined.
 
     Args:
         shares: The shares.
         known: The rows.
-        counts: How many rows are of each class or label, to say whether one is rare, shape (columns,); None: nothing is said.
+        counts: The number of rows of each class or label, for a note on rare ones, shape (columns,); None: no note.
         scale: From a share to the metric.
-        unknown: How many rows more each share may have that nobody saw.
-        method: What it is called.
+        unknown: The number of unseen rows that each share may have in addition.
+        method: The method's name.
     """
     defined_shares = [part for part in shares if part is not None]
     if not defined_shares:
         return no_interval(method, "no class or label is defined")
-    # Classes share groups, so that what goes wrong in one may go wrong in another.
+    # Classes share groups, so their errors may be correlated.
     low, high = parts.mean_ends(defined_shares, known.level, scale=scale, unknown=1.0 if known.grouped else unknown)
     return Ends(low, high, method, "" if counts is None else _rarity_text(counts, known))
 
 
 def overlap(true: npt.NDArray[np.bool_], guess: npt.NDArray[np.bool_], known: Known) -> Part | None:
-    """Hits among the rows that are or are called a class: F1 is twice it by one more than it.
+    """Return the share of hits among the rows that are of a class or predicted as it (IoU); F1 follows by `f1_of_share`.
 
     Args:
-        true: Which rows are, shape (n,).
-        guess: Which rows are called it, shape (n,).
+        true: Which rows are of the class, shape (n,).
+        guess: Which rows are predicted as it, shape (n,).
         known: The rows.
     """
     return known.ratio(true & guess, true | guess)
 
 
 def f1_of_share(share: float) -> float:
-    """F1 or Dice of the share of the intersection in the union.
+    """Return F1 or Dice from the intersection over union.
 
     Args:
-        share: That share.
+        share: The intersection over union.
     """
     return 2 * share / (1 + share)
 
@@ -182,11 +182,11 @@ def f1_of_share(share: float) -> float:
 def of_areas(
     name: str, value: float, measure: Statistic, scores: Floats, truth: npt.NDArray[Any], known: Known
 ) -> Ends:
-    """The ends of the mean over classes or labels of an area.
+    """Return the ends of the mean area over classes or labels.
 
     Args:
         name: `auroc` or `average_precision`.
-        value: Of all rows.
+        value: The metric of all rows.
         measure: The metric of weighted rows.
         scores: Shape (n, columns).
         truth: 1 for yes, 0 for no, NaN for unknown, shape (n, columns).
@@ -197,7 +197,7 @@ def of_areas(
     ends = of_mean(shares, known, (truth == 1).sum(axis=0), unknown=1.0, method=METHODS[name])
     if name == "auroc":
         return ends
-    # Few rows flatter the average precision, in every class alike; the jackknife tells by how much.
+    # The average precision is biased upwards with few rows, in every class alike; the jackknife estimates the bias.
     left_out = leave_out(measure, known.units, known.count, known.seed)
     left_out = left_out[~np.isnan(left_out)]
     flattered = (len(left_out) - 1) * (float(left_out.mean()) - value) if len(left_out) else 0.0
@@ -205,19 +205,19 @@ def of_areas(
 
 
 def of_agreement(name: str, measure: Statistic, true: Integers, guess: Integers, classes: int, known: Known) -> Ends:
-    """The ends of a measure of a confusion matrix, in which rows of one group count for less.
+    """Return the ends of a measure of a confusion matrix, in which rows of one group count for less.
 
     Args:
-        name: Out of `AGREEMENT`.
+        name: One of `AGREEMENT`.
         measure: The metric of weighted rows.
         true: Class numbers, shape (n,).
         guess: Predicted ones, shape (n,).
-        classes: How many there are.
+        classes: The number of classes.
         known: The rows.
     """
     if classes < 2:
         return no_interval(METHODS[name], "there is one class only")
-    # Of many classes hardly any two are taken for each other: only cells that hold rows are there.
+    # With many classes few pairs are ever confused, so only cells that hold rows are kept.
     places, rows = np.unique(true * classes + guess, return_counts=True)
     table = one_more_row.Table(places // classes, places % classes, rows / _design_effect(measure, known), classes)
     options = {"level": known.level, "resamples": known.resamples, "seed": known.seed}
@@ -229,7 +229,7 @@ def of_agreement(name: str, measure: Statistic, true: Integers, guess: Integers,
 
 
 def _design_effect(measure: Statistic, known: Known) -> float:
-    """How many rows of a group count as one: the variance over groups by that over rows, at most a group's size."""
+    """Return the design effect: the variance over groups divided by that over rows, at most a group's size."""
     if not known.grouped:
         return 1.0
     sizes = np.bincount(known.units, minlength=known.count)
@@ -244,7 +244,7 @@ def _design_effect(measure: Statistic, known: Known) -> float:
 
 
 def of_loss(name: str, known: Known) -> Ends:
-    """The ends of a mean loss.
+    """Return the ends of a mean loss.
 
     Args:
         name: `nll` or `brier`.
@@ -260,16 +260,16 @@ def of_loss(name: str, known: Known) -> Ends:
 
 
 def of_draws(measure: Statistic, value: float, known: Known, most: float | None = 1.0) -> Ends:
-    """The ends of a metric of ranks, by draws of units with replacement: percentiles, set apart for few units.
+    """Return the ends of a rank metric by the bootstrap over units: percentiles, widened for few units.
 
-    Percentiles of a bootstrap are too near as Student's quantiles are farther than the normal ones, and as the plug-in
-    variance is smaller; levels are widened by both (Hesterberg 2015, section 4.1.1).
+    Bootstrap percentiles are too narrow by the ratios of Student's to normal quantiles and of the unbiased to the plug-in
+    variance; levels are widened by both (Hesterberg 2015, section 4.1.1).
 
     Args:
         measure: The metric of weighted rows.
-        value: Of all rows.
+        value: The metric of all rows.
         known: The rows.
-        most: The largest value that there can be, the least being 0; None: there is none.
+        most: The largest possible value, the least being 0; None: unbounded.
     """
     from scipy.special import ndtr, stdtrit
 
@@ -283,7 +283,7 @@ def of_draws(measure: Statistic, value: float, known: Known, most: float | None 
     if not len(drawn) or drawn.min() == drawn.max():
         return no_interval("bootstrap", f"the {noun} do not tell how much it varies")
     tail = float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - known.level) / 2)))
-    # Few rows flatter a mean of areas; draws, which have fewer different rows, are flattered once more by as much.
+    # A mean of areas is biased upwards with few rows, and draws, which have fewer different rows, once more by as much.
     flattered = max(0.0, float(drawn.mean()) - value)
     low = float(np.quantile(drawn, tail)) - 2 * flattered
     high = float(np.quantile(drawn, 1 - tail)) - flattered
@@ -293,12 +293,12 @@ def of_draws(measure: Statistic, value: float, known: Known, most: float | None 
 
 
 def of_numbers(measure: Statistic, value: float, scale: scaled.Scale, known: Known) -> Ends:
-    """The ends of a metric without bounds, by the values without each unit.
+    """Return the jackknife ends of an unbounded metric.
 
     Args:
         measure: The metric of weighted rows.
-        value: Of all rows.
-        scale: On which its distribution is nearly normal.
+        value: The metric of all rows.
+        scale: The scale on which its distribution is nearly normal.
         known: The rows.
     """
     noun = "groups" if known.grouped else "rows"
@@ -312,12 +312,12 @@ def of_numbers(measure: Statistic, value: float, scale: scaled.Scale, known: Kno
 
 
 def _effective_rows_text(part: Part, known: Known) -> str:
-    """How many independent rows groups are worth."""
+    """Say how many independent rows the groups are worth."""
     return f"its {len(known.units)} rows count as {part.rows:.0f} independent ones" if known.grouped else ""
 
 
 def _rarity_text(counts: Integers, known: Known) -> str:
-    """That a class or label has few rows."""
+    """Say that a class or label has few rows."""
     least = int(counts[counts > 0].min()) if counts.any() else 0
     noun = kinds.of(known.kind).words.OUTPUT
     return f"the rarest {noun} has {counted(least, 'row')}" if 0 < least < _FEW else ""

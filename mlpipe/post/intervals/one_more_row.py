@@ -1,9 +1,9 @@
-"""Intervals from the rows there are and one more unseen row: for mean losses, and for measures of agreement.
+"""Intervals from the observed rows and one more unseen row: for mean losses, and for measures of agreement.
 
-Rows get random weights that sum to one (Rubin 1981), and so does one row more, the worst that there could have been for
-the one end and the best for the other. Of a share these are exactly the ends of Clopper and Pearson; of a mean with known
-bounds they are those of Gaffke 2005 (Learned-Miller and Thomas 2019). Without that row, a mistake of which there happens to
-be none among few rows, such as a confident wrong prediction, is taken for impossible.
+Rows get random weights that sum to one (Rubin 1981), and so does one more row, the worst possible one for
+one end and the best for the other. For a share these are exactly the ends of Clopper and Pearson; for a mean with known
+bounds they are those of Gaffke 2005 (Learned-Miller and Thomas 2019). Without that row, a mistake that few rows happen not
+to show, such as a confident wrong prediction, would count as impossible.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from mlpipe.post.intervals.exact import summed
 from mlpipe.post.rows import Floats, Integers
 
-# Entries of one block of draws, to bound memory.
+# The most entries of one block of draws, to bound memory.
 _BLOCK = 4_000_000
 
 
@@ -33,22 +33,22 @@ def mean_ends(
     seed: int,
     best: Floats | None = None,
 ) -> tuple[float, float]:
-    """The ends of a mean loss.
+    """Return the ends of a mean loss.
 
     Args:
-        losses: Of each row, summed over what is known of it, shape (n,).
-        worst: The largest that each could have been with another truth, shape (n,).
-        known: What the losses are divided by, shape (n,): 1, or the number of labels.
+        losses: Loss of each row, summed over what is known of it, shape (n,).
+        worst: The largest loss of each row under another truth, shape (n,).
+        known: The divisors of the losses, shape (n,): 1, or the number of labels.
         units: The unit of each row, shape (n,).
-        count: How many units there are.
-        level: Of the interval.
-        resamples: Draws.
-        seed: Of the draws.
-        best: The smallest that each could have been, shape (n,); None: the smallest that was seen.
+        count: The number of units.
+        level: The confidence level.
+        resamples: The number of draws.
+        seed: Seed of the draws.
+        best: The smallest possible loss of each row, shape (n,); None: the smallest observed one.
     """
     parts, wholes = summed(losses, units, count), summed(known, units, count)
     size = wholes.mean()
-    # The row more is an average one that was predicted wrong; a loss that was seen is possible too.
+    # The extra row is an average one that was predicted wrong; any observed loss is possible too.
     top = max(float(worst.sum() / known.sum()), float(np.max(parts[wholes > 0] / wholes[wholes > 0])))
     bottom = float(np.min(parts[wholes > 0] / wholes[wholes > 0]))
     if best is not None:
@@ -71,8 +71,8 @@ class Table:
     Attributes:
         true: The true class of each, shape (cells,).
         predicted: The predicted one, shape (cells,).
-        counts: How many rows, any numbers above 0, shape (cells,).
-        classes: How many classes there are.
+        counts: The number of rows, any number above 0, shape (cells,).
+        classes: The number of classes.
     """
 
     true: Integers
@@ -82,7 +82,7 @@ class Table:
 
     @classmethod
     def of(cls, matrix: Floats) -> Table:
-        """The cells of a whole matrix, shape (classes, classes)."""
+        """Return the cells of a whole matrix, shape (classes, classes)."""
         true, predicted = np.nonzero(matrix)
         return cls(true, predicted, matrix[true, predicted], len(matrix))
 
@@ -95,27 +95,27 @@ def table_ends(
     resamples: int,
     seed: int,
 ) -> tuple[float, float]:
-    """The ends of a measure of a confusion matrix that grows with the hits.
+    """Return the ends of a measure of a confusion matrix that increases with the hits.
 
     Each class with rows gets one more: a miss for the low end, a hit for the high one.
 
     Args:
         table: The matrix.
         measure: From hits, predicted and true counts, shape (draws, classes) each, to values, shape (draws,).
-        level: Of the interval.
-        resamples: Draws.
-        seed: Of the draws.
+        level: The confidence level.
+        resamples: The number of draws.
+        seed: Seed of the draws.
     """
-    # Weights of rows that sum to one are exponential draws over their sum, and those of many rows in one cell of the table
-    # together a gamma draw: so whole tables are drawn, and never rows. Measures of a table depend on ratios alone, so that
-    # nothing is divided by the sum.
+    # Random row weights that sum to one are exponential draws divided by their sum, and the weight of all rows in a cell is
+    # a gamma draw: so whole tables are drawn instead of rows. Measures of a table depend on ratios alone, so the division
+    # by the sum is left out.
     from scipy.sparse import csr_array
 
     rng, classes = np.random.default_rng(seed), table.classes
     counts, true_classes = table.counts, np.unique(table.true)
 
     def adding(places: Integers) -> Any:
-        """A matrix that adds a number of each place to that of its class."""
+        """Return a sparse matrix that adds the value of each place to that of its class."""
         return csr_array((np.ones(len(places)), places, np.arange(len(places) + 1)), shape=(len(places), classes))
 
     of_true, of_predicted, of_there = adding(table.true), adding(table.predicted), adding(true_classes)
@@ -130,7 +130,7 @@ def table_ends(
         one_more = more @ of_there
         rows = drawn @ of_true + one_more
         columns, hits = drawn @ of_predicted, drawn[:, right] @ of_right
-        # The row more of each class is a miss for the low end, called another class at random, and a hit for the high one.
+        # The extra row of each class is a miss for the low end, predicted as a random other class, and a hit for the high one.
         wrong = (true_classes + rng.integers(1, classes, (draw_count, len(true_classes)))) % classes
         misses = columns.copy()
         np.add.at(misses, (np.arange(draw_count)[:, None], wrong), more)
@@ -142,7 +142,7 @@ def table_ends(
 
 
 def _weights(count: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Blocks of weights with the shape (draws, count); only their ratios matter."""
+    """Yield blocks of weights with the shape (draws, count); only their ratios matter."""
     rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // count)
     for start in range(0, resamples, block):

@@ -1,8 +1,7 @@
 """Intervals of unbounded values such as mean errors: Student's, on a scale where the value is nearly normal.
 
-The rows' pseudo-values (Tukey 1958) give the standard error and the skewness. The ends are the outer ones of Student's and
-of Hall's 1992 interval, which corrects for the skewness. Errors that are rare and large are not foreseen by rows that have
-none.
+The jackknife pseudo-values (Tukey 1958) give the standard error and the skewness. The ends are the outer ones of Student's
+and of Hall's 1992 interval, which corrects for the skewness. Rare large errors cannot be foreseen from rows without any.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ import numpy as np
 
 from mlpipe.post.rows import Floats
 
-# With fewer units the ends cover too seldom, or are so far apart that they say nothing.
+# With fewer units the coverage is too low, or the ends are so far apart that they say nothing.
 LEAST_UNITS = 10
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A growing or falling function, and back."""
+    """A monotonic function and its inverse."""
 
     there: Callable[[Floats], Floats]
     back: Callable[[Floats], Floats]
@@ -33,13 +32,13 @@ FISHER = Scale(np.arctanh, np.tanh)
 
 
 def ends(value: float, left_out: Floats, scale: Scale, level: float) -> tuple[float, float] | None:
-    """The ends of a value; None where they are not determined: nothing varies, or the value has no place on the scale.
+    """Return the ends of a value; None if they are undetermined: nothing varies, or the value is outside the scale's domain.
 
     Args:
-        value: Of all rows.
-        left_out: Without each unit, shape (units,).
-        scale: On which it is nearly normal.
-        level: Of the interval.
+        value: The value of all rows.
+        left_out: The value without each unit, shape (units,).
+        scale: The scale on which it is nearly normal.
+        level: The confidence level.
     """
     from scipy.special import stdtrit
 
@@ -60,7 +59,7 @@ def ends(value: float, left_out: Floats, scale: Scale, level: float) -> tuple[fl
 
 
 def _corrected_quantile(quantile: float, skew: float, n: int) -> float:
-    """The quantile of a skewed Student's ratio: the inverse of Hall's cubic transformation."""
+    """Return the quantile of a skewed Student's ratio: the inverse of Hall's cubic transformation."""
     rate = skew / (3 * np.sqrt(n))
     if abs(rate) < 1e-9:
         return quantile

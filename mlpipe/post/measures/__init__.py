@@ -1,1 +1,1 @@
-"""Metric formulas of outputs and targets, a file for each kind of target."""
+"""Metric formulas of outputs and targets, one file per kind of target."""

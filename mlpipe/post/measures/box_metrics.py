@@ -1,12 +1,12 @@
 """Metrics of boxes: average precision at one and at ten overlaps, by class and by size, as COCO computes them.
 
-A row of `outputs` is an image's K detections (x0, y0, x1, y1, score, class number), flattened, falling by score; a detection
-of score 0 is none. A row of `targets` begins with the number of true boxes (NaN where it is not known), then come B boxes
-(x0, y0, x1, y1, class number), flattened, NaN where there are fewer. Coordinates are pixels of what the network sees.
+A row of `outputs` is an image's K detections (x0, y0, x1, y1, score, class number), flattened, by falling score; a score of
+0 marks an empty place. A row of `targets` begins with the number of true boxes (NaN where it is not known), then come B boxes
+(x0, y0, x1, y1, class number), flattened and padded with NaN. Coordinates are pixels of the network's input.
 
-Detections are matched with true boxes of their class from the highest score on, each with the box that it overlaps most and
-that none has yet; the precision is made to fall and taken at 101 recalls (Lin et al. 2014, as in pycocotools). A class without
-a true box is in no mean. Every metric is a function of the weights of images, so that draws with replacement are quick.
+Detections are matched with true boxes of their class from the highest score on, each with the unmatched box that it overlaps
+most; the precision is made monotonic and sampled at 101 recalls (Lin et al. 2014, as in pycocotools). A class without
+a true box is in no mean. Every metric is a function of the weights of images, so that bootstrap draws are fast.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ Rows = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 DETECTION, BOX = 6, 5
-# Overlaps (intersection over union) that a hit must have at least.
+# The least overlaps (intersection over union) of a hit.
 OVERLAPS = np.linspace(0.5, 0.95, 10)
 HALF, THREE_QUARTERS = 0, 5
-# Square pixels of a box: as COCO divides them, of what the network sees.
+# Sizes of boxes in square pixels of the network's input, divided as in COCO.
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
 _EVERY = (0.0, 1e10)
 _RECALLS = np.linspace(0, 1, 101)
-# A score as certain as this is none: logarithms stay finite.
+# Scores are clipped to this distance from 0 and 1, so that logarithms stay finite.
 LEAST_SCORE = 1e-6
-# Entries of one block of detections, overlaps and boxes, or of draws and detections, to bound memory.
+# The most entries of one block of detections, overlaps and boxes, or of draws and detections, to bound memory.
 _BLOCK = 4_000_000
 
 
 def as_outputs(detections: Rows) -> npt.NDArray[np.float32]:
-    """Rows of detections, shape (n, K * 6): the highest score first, zeros where there is none.
+    """Return detections as rows, shape (n, K * 6): the highest score first, zeros where there is none.
 
     Args:
         detections: Shape (n, K, 6), NaN where there is none.
@@ -53,10 +53,10 @@ def as_outputs(detections: Rows) -> npt.NDArray[np.float32]:
 
 
 def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
-    """Rows of true boxes, shape (n, 1 + B * 5), NaN in all of a row where nothing is known.
+    """Return true boxes as rows, shape (n, 1 + B * 5), NaN in all of a row where nothing is known.
 
     Args:
-        boxes: Shape (n, B, 5), NaN where there are fewer; an image of which nothing is known has class -1 in its first row.
+        boxes: Shape (n, B, 5), padded with NaN; an image of which nothing is known has class -1 in its first row.
     """
     values = np.asarray(boxes, np.float32)
     mask = np.isfinite(values).all(axis=-1)
@@ -67,17 +67,17 @@ def as_targets(boxes: Rows) -> npt.NDArray[np.float32]:
 
 
 def detections_of(outputs: Rows) -> Floats:
-    """Detections, shape (n, K, 6), of score 0 where there is none.
+    """Return the detections of rows, shape (n, K, 6), of score 0 where there is none.
 
     Args:
         outputs: Rows, shape (n, K * 6).
     """
-    # Of no images, too, whose shape says alone how many detections each would have.
+    # The shape also gives the number of detections where there are no images.
     return np.asarray(outputs, np.float64).reshape(len(outputs), outputs.shape[1] // DETECTION, DETECTION)
 
 
 def boxes_of(targets: Rows) -> Floats:
-    """True boxes, shape (n, B, 5), NaN where there are fewer.
+    """Return the true boxes of rows, shape (n, B, 5), padded with NaN.
 
     Args:
         targets: Rows, shape (n, 1 + B * 5).
@@ -86,7 +86,7 @@ def boxes_of(targets: Rows) -> Floats:
 
 
 def overlaps(first: Floats, second: Floats) -> Floats:
-    """Intersection over union of each pair of boxes, shape (..., k, b); 0 where a box is NaN or empty.
+    """Return the intersection over union of each pair of boxes, shape (..., k, b); 0 where a box is NaN or empty.
 
     Args:
         first: Shape (..., k, 4 or more), of which x0, y0, x1, y1 count.
@@ -103,7 +103,7 @@ def overlaps(first: Floats, second: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Matches:
-    """All detections of some images, the highest score first, and what they match.
+    """All detections of some images, the highest score first, and their matches.
 
     Attributes:
         image: The image of each, shape (d,).
@@ -111,10 +111,10 @@ class Matches:
         label: Its class number, shape (d,).
         score: Shape (d,).
         hit: Whether it matches a true box at each overlap, shape (d, overlaps).
-        counts: Whether it counts at all: not where it, or what it matches, has another size; shape (d, overlaps).
+        counts: Whether it counts at all: not if it, or its match, has another size; shape (d, overlaps).
         box: The place of the true box that it matches at each overlap, -1 for none, shape (d, overlaps).
         classes: Numbers of the classes that have true boxes.
-        true: How many true boxes of them each image has, shape (n, classes).
+        true: The number of true boxes of these classes in each image, shape (n, classes).
     """
 
     image: Integers
@@ -136,7 +136,7 @@ def match_boxes(
     Args:
         outputs: Shape (n, K * 6).
         targets: Shape (n, 1 + B * 5).
-        least: The overlaps that a hit must have, shape (overlaps,).
+        least: The least overlaps of a hit, shape (overlaps,).
         size: The least and the largest size that counts, in square pixels.
     """
     detections, boxes = detections_of(outputs), boxes_of(targets)
@@ -169,7 +169,7 @@ def match_boxes(
 
 
 def _matched_boxes(detections: Floats, boxes: Floats, other_size: Bools, least: Floats) -> Integers:
-    """The true box that each detection takes at each overlap, -1 for none, shape (n, K, overlaps)."""
+    """Return the true box that each detection takes at each overlap, -1 for none, shape (n, K, overlaps)."""
     n, most = detections.shape[:2]
     took = np.full((n, most, len(least)), -1, np.int64)
     if not boxes.shape[1]:
@@ -181,7 +181,7 @@ def _matched_boxes(detections: Floats, boxes: Floats, other_size: Bools, least: 
         share = overlaps(detections[rows, k : k + 1], boxes[rows])[:, 0]
         share[detections[rows, k, 5, None] != boxes[rows, :, 4]] = -1
         open_boxes = np.where(free[rows] & (share[:, None] >= least[:, None]), share[:, None], -1.0)
-        # A box of another size is taken where there is none of the right one; among equals the last, as COCO does.
+        # A box of another size is taken only if there is none of the right size; among equals the last, as COCO does.
         right = np.where(other_size[rows][:, None], -1.0, open_boxes)
         chosen = np.where((right >= 0).any(axis=2, keepdims=True), right, open_boxes)
         place = last - chosen[:, :, ::-1].argmax(axis=2)
@@ -200,7 +200,7 @@ class _OfClass:
         image: The image of each detection, up to the last hit.
         hits: At each overlap the places of hits in it.
         absent: At each overlap which detections do not count; None: all do.
-        true: How many boxes each image has.
+        true: The number of true boxes of each image.
     """
 
     image: Integers
@@ -228,11 +228,11 @@ def _blocks(weights: Floats, wide: int) -> list[slice]:
 
 
 def average_precisions(matches: Matches, weights: Floats) -> Floats:
-    """The average precision at each overlap of each class, NaN without a true box; shape (draws, classes, overlaps).
+    """Return the average precision at each overlap of each class, NaN without a true box; shape (draws, classes, overlaps).
 
     Args:
-        matches: What detections match.
-        weights: How often each image counts, shape (draws, n).
+        matches: The matches of detections.
+        weights: The weight of each image, shape (draws, n).
     """
     out = np.full((len(weights), len(matches.classes), matches.hit.shape[1]), np.nan)
     for number in range(len(matches.classes)):
@@ -243,9 +243,9 @@ def average_precisions(matches: Matches, weights: Floats) -> Floats:
 
 
 def _areas(class_matches: _OfClass, weights: Floats) -> Floats:
-    """Average precisions of a class, shape (draws, overlaps)."""
+    """Return the average precisions of a class, shape (draws, overlaps)."""
     every = weights @ class_matches.true
-    # Detections first: what follows then moves whole lines of memory.
+    # The detection axis comes first so that the next steps move contiguous memory.
     own = np.ascontiguousarray(weights.T)[class_matches.image]
     total = own.cumsum(axis=0)
     out = np.zeros((len(weights), len(class_matches.hits)))
@@ -258,7 +258,7 @@ def _areas(class_matches: _OfClass, weights: Floats) -> Floats:
             precision = right / (detection_counts[hits] + np.spacing(1))
             recall = right / every
         falling = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-        # Each recall is read at the first hit that reaches it.
+        # The precision at each recall is that of the first hit that reaches it.
         upto = np.searchsorted(_RECALLS, np.nan_to_num(recall).ravel(), side="right").reshape(recall.shape)
         upto[recall <= 0] = 0
         out[:, at] = (np.diff(upto, axis=0, prepend=0) * falling).sum(axis=0) / len(_RECALLS)
@@ -267,11 +267,11 @@ def _areas(class_matches: _OfClass, weights: Floats) -> Floats:
 
 
 def recalls(matches: Matches, weights: Floats) -> Floats:
-    """The share of true boxes that is found at each overlap, of each class; shape (draws, classes, overlaps).
+    """Return the share of true boxes found at each overlap, for each class; shape (draws, classes, overlaps).
 
     Args:
-        matches: What detections match.
-        weights: How often each image counts, shape (draws, n).
+        matches: The matches of detections.
+        weights: The weight of each image, shape (draws, n).
     """
     out = np.full((len(weights), len(matches.classes), matches.hit.shape[1]), np.nan)
     for number, label in enumerate(matches.classes):
@@ -284,7 +284,7 @@ def recalls(matches: Matches, weights: Floats) -> Floats:
 
 
 def weighted(name: str, outputs: Rows, targets: Rows) -> Callable[[Floats], Floats]:
-    """A metric out of `METRICS` but `score_loss` as a function of the weights of images, shape (draws, n) to (draws,).
+    """Return a metric of `METRICS` except `score_loss` as a function of the weights of images, shape (draws, n) to (draws,).
 
     Args:
         name: The metric's.
@@ -306,9 +306,9 @@ def _weighted_metric(name: str, outputs: Rows, targets: Rows) -> float:
 
 
 def score_losses(outputs: Rows, targets: Rows) -> tuple[Floats, Integers]:
-    """How many detections each image has, and the sum of -log of what their scores give to being right; shape (n,) each.
+    """Return the number of detections of each image, and their summed negative log-likelihood; shape (n,) each.
 
-    A detection is right when it overlaps a true box of its class by half at least.
+    A detection is right if it overlaps a true box of its class by at least half.
 
     Args:
         outputs: Shape (n, K * 6).
@@ -323,7 +323,7 @@ def score_losses(outputs: Rows, targets: Rows) -> tuple[Floats, Integers]:
 
 
 def score_loss(outputs: Rows, targets: Rows) -> float:
-    """The mean over detections of -log of what their score gives to being right, or wrong; NaN without any."""
+    """Return the mean negative log-likelihood of detections being right or wrong; NaN without any."""
     lost, counts = score_losses(outputs, targets)
     return float(lost.sum() / counts.sum()) if counts.any() else float("nan")
 
@@ -338,12 +338,12 @@ METRICS: dict[str, Callable[[Rows, Rows], float]] = {
 
 
 def of_images(outputs: Rows, targets: Rows, least: float = 0.5) -> Floats:
-    """Each image's F1 of detections with a score from `least` on, 1 where nothing is there and nothing is found; shape (n,).
+    """Return each image's F1 of detections with a score from `least` on, 1 if there is nothing and nothing is found; shape (n,).
 
     Args:
         outputs: Shape (n, K * 6).
         targets: Shape (n, 1 + B * 5).
-        least: The score.
+        least: The score threshold.
     """
     matches = match_boxes(outputs, targets, least=OVERLAPS[:1])
     mask = matches.score >= least
@@ -354,14 +354,14 @@ def of_images(outputs: Rows, targets: Rows, least: float = 0.5) -> Floats:
 
 @dataclass(frozen=True)
 class Curve:
-    """What happens to a class as the least score falls, at an overlap of one half.
+    """The precision and recall of a class at falling score thresholds, at an overlap of one half.
 
     Attributes:
-        score: The least score, falling, shape (levels,).
+        score: The threshold, falling, shape (levels,).
         precision: The share of detections that are right.
         recall: The share of true boxes that are found.
-        alarms: How many detections are wrong.
-        true: How many true boxes there are.
+        alarms: The number of wrong detections.
+        true: The number of true boxes.
     """
 
     score: Floats
@@ -372,10 +372,10 @@ class Curve:
 
 
 def curve(matches: Matches, label: int) -> Curve | None:
-    """Precision and recall of a class at every score; None without a true box of it.
+    """Return precision and recall of a class at every score; None without a true box of it.
 
     Args:
-        matches: What detections match; the first overlap counts.
+        matches: The matches of detections; the first overlap counts.
         label: The class number.
     """
     place = np.flatnonzero(matches.classes == label)
@@ -390,11 +390,11 @@ def curve(matches: Matches, label: int) -> Curve | None:
 
 
 def best_score(class_curve: Curve, costs: tuple[float, float] | None = None) -> tuple[float, int] | None:
-    """The least score with the highest F1, or with the least cost, and its place in the curve; None without a detection.
+    """Return the score threshold with the highest F1, or the least cost, and its place in the curve; None without a detection.
 
     Args:
         class_curve: The curve of a class.
-        costs: What a false alarm and what a missed box cost; None: F1 chooses.
+        costs: The costs of a false alarm and of a missed box; None: F1 chooses.
     """
     if not len(class_curve.score):
         return None
@@ -415,7 +415,7 @@ def best_score(class_curve: Curve, costs: tuple[float, float] | None = None) -> 
 
 
 def table(outputs: Rows, targets: Rows, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each class: images, boxes, average precision, and precision and recall at the score with the best F1.
+    """Return one row per class: images, boxes, average precision, and precision and recall at the threshold with the best F1.
 
     Args:
         outputs: Shape (n, K * 6).

@@ -18,15 +18,15 @@ Logits = npt.NDArray[np.floating]
 Targets = npt.NDArray[np.int64]
 
 _TINY = 1e-12
-# Numbers that are worked on at a time, 32 MB of them.
+# The most numbers that are processed at a time, 32 MB.
 _CELLS = 2**22
 
 
 def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
-    """Log-probabilities, shape (n, classes); NaN where a row's largest logit is infinite or NaN, as of networks that diverged."""
+    """Return log-probabilities, shape (n, classes); NaN if a row's largest logit is infinite or NaN, as for diverged networks."""
     with np.errstate(invalid="ignore"):
         values = np.subtract(logits, logits.max(axis=1, keepdims=True), dtype=np.float64)
-        # Some rows at a time: of many classes every array of this shape takes gigabytes.
+        # Processed in blocks of rows, because with many classes every array of this shape takes gigabytes.
         step = max(1, _CELLS // max(1, values.shape[1]))
         for start in range(0, len(values), step):
             some = values[start : start + step]
@@ -35,12 +35,12 @@ def log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
 
 
 def one_hot(targets: Targets, classes: int, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
-    """1 at each row's class and 0 elsewhere, shape (n, classes), without a table of classes x classes.
+    """Return 1 at each row's class and 0 elsewhere, shape (n, classes), without a table of classes x classes.
 
     Args:
         targets: Class numbers, shape (n,); a negative one counts from the end.
-        classes: How many there are.
-        dtype: Of the numbers.
+        classes: The number of classes.
+        dtype: The dtype of the result.
     """
     rows = np.zeros((len(targets), classes), dtype)
     rows[np.arange(len(targets)), targets] = 1
@@ -117,12 +117,12 @@ def brier(logits: Logits, targets: Targets) -> float:
 
 
 def _elementwise_metric(measure: Callable[[Any, Any], float]) -> Callable[[Logits, Targets], float]:
-    """A metric of `elementwise`, of the probabilities of classes and one-hot targets."""
+    """Return a metric of `elementwise`, of the probabilities of classes and one-hot targets."""
     return lambda logits, targets: measure(np.exp(log_softmax(logits)), one_hot(targets, logits.shape[1]))
 
 
 class ClassCounts(NamedTuple):
-    """Of each class the rows that are rightly said to be it, that are it, and that are said to be it, shape (classes,)."""
+    """For each class the number of hits, of true rows, and of predicted rows, shape (classes,)."""
 
     right: npt.NDArray[np.int64]
     true: npt.NDArray[np.int64]
@@ -130,14 +130,14 @@ class ClassCounts(NamedTuple):
 
 
 def class_counts(logits: Logits, targets: Targets) -> ClassCounts:
-    """What most metrics need of the confusion matrix, without its classes x classes cells."""
+    """Return the counts that most metrics need, without the classes x classes cells of the confusion matrix."""
     classes, predicted = logits.shape[1], logits.argmax(axis=1)
     right = targets[predicted == targets]
     return ClassCounts(*(np.bincount(labels, minlength=classes) for labels in (right, targets, predicted)))
 
 
 def confused_pairs(logits: Logits, targets: Targets) -> list[list[int]]:
-    """The cells of the confusion matrix that are not 0: true class, predicted class, images."""
+    """Return the non-zero cells of the confusion matrix: true class, predicted class, images."""
     classes = logits.shape[1]
     cells, images = np.unique(targets * classes + logits.argmax(axis=1), return_counts=True)
     rows: list[list[int]] = np.column_stack([cells // classes, cells % classes, images]).tolist()
@@ -145,7 +145,7 @@ def confused_pairs(logits: Logits, targets: Targets) -> list[list[int]]:
 
 
 def confusion_matrix(logits: Logits, targets: Targets) -> npt.NDArray[np.int64]:
-    """Counts of shape (true class, predicted class)."""
+    """Return counts of shape (true class, predicted class)."""
     classes = logits.shape[1]
     return np.bincount(targets * classes + logits.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
 
@@ -161,7 +161,7 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "nll": nll,
     "brier": brier,
 }
-# Older programs' own, for recipes that name them; without intervals.
+# Metrics of older programs, for recipes that name them; without intervals.
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "elementwise_accuracy": _elementwise_metric(elementwise.accuracy),
     "elementwise_mcc": _elementwise_metric(elementwise.mcc),
@@ -171,13 +171,13 @@ ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "soft_iou": _elementwise_metric(elementwise.soft_iou),
     "hard_iou": _elementwise_metric(elementwise.hard_iou),
     "top5_accuracy": top5_accuracy,
-    # The name that it has for outputs that stand for classes.
+    # The metric's name for outputs that stand for classes.
     "top1_accuracy": accuracy,
 }
 
 
 def table(logits: Logits, targets: Targets, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each class: how many are of it, precision, recall, F1 and area under the ROC curve.
+    """Return one row per class: number of images, precision, recall, F1 and area under the ROC curve.
 
     Args:
         logits: Shape (n, classes).

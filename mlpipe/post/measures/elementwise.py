@@ -1,6 +1,6 @@
 """Metrics that treat every class as a yes-or-no question, as Keras does, and F1 with probabilities as counts.
 
-They get probabilities p and targets t (0, 1 or NaN, unknown) of shape (n, outputs).
+Arguments are probabilities p and targets t (0, 1 or NaN, unknown) of shape (n, outputs).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TINY = 1e-7
 
 
 def accuracy(p: Floats, t: Floats) -> float:
-    """The share of known entries on the right side of one half. For classes it is not the share of right images."""
+    """The share of known entries on the right side of one half. For classes this is not the share of right images."""
     known = ~np.isnan(t)
     return float(((p > 0.5) == (t > 0.5))[known].mean())
 
@@ -45,14 +45,14 @@ def soft_macro_f1(p: Floats, t: Floats) -> float:
 
 
 def dice(p: Floats, t: Floats) -> float:
-    """F1 of all known entries together, at one half; 0 where nothing is said and nothing true."""
+    """F1 of all known entries together, at one half; 0 if nothing is predicted and nothing true."""
     known = ~np.isnan(t)
     predictions, true = p[known] > 0.5, t[known] > 0.5
     return float(2 * (predictions & true).sum() / (predictions.sum() + true.sum() + 1e-10))
 
 
 def top_accuracy(p: Floats, t: Floats, count: int) -> float:
-    """The share of images whose largest target is among the `count` largest outputs; of equal ones the first is meant.
+    """The share of images whose largest target is among the `count` largest outputs; among equal targets the first counts.
 
     Images with an unknown target are left out; NaN without others.
     """
@@ -63,7 +63,7 @@ def top_accuracy(p: Floats, t: Floats, count: int) -> float:
 
 
 def top1_accuracy(p: Floats, t: Floats) -> float:
-    """The share of rows whose largest output is that of the largest target, as if they were classes."""
+    """The share of rows whose largest output is at the largest target, as if outputs were classes."""
     return top_accuracy(p, t, 1)
 
 
@@ -73,12 +73,12 @@ def top5_accuracy(p: Floats, t: Floats) -> float:
 
 
 def soft_iou(p: Floats, t: Floats) -> float:
-    """2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp: a Dice with a one in it, no intersection over union."""
+    """2 (I + 1) / (sum t + sum p + 1) of each image, I = sum tp: a smoothed Dice, not an intersection over union."""
     known = ~np.isnan(t)
     p, t = np.where(known, p, 0.0), np.where(known, t, 0.0)
     return float((2 * ((t * p).sum(axis=1) + 1) / (t.sum(axis=1) + p.sum(axis=1) + 1)).mean())
 
 
 def hard_iou(p: Floats, t: Floats) -> float:
-    """`soft_iou` of what is said at one half."""
+    """`soft_iou` of predictions thresholded at one half."""
     return soft_iou((p > 0.5).astype(np.float64), t)

@@ -1,4 +1,4 @@
-"""Metrics of drawn images: how far their features are from those of real ones, and how well a critic tells them apart.
+"""Metrics of drawn images: the distance of their features from those of real ones, and how well a critic tells them apart.
 
 `outputs` has the shape (n, 2 + 2 * features): the critic's scores of a real and of a drawn image, the features of the real
 one, those of the drawn one; `targets` (n, 1) is 1.
@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 def features_of(outputs: Array) -> tuple[Array, Array]:
-    """Features of the real and of the drawn images, shape (n, features) each, float64."""
+    """Return the features of the real and of the drawn images, shape (n, features) each, float64."""
     real, drawn = np.split(outputs[:, 2:].astype(np.float64), 2, axis=1)
     return real, drawn
 
@@ -31,7 +31,7 @@ def frechet(outputs: Array, targets: Array) -> float:
 
 
 def frechet_distance(sample: Array, other: Array) -> float:
-    """The same of two samples.
+    """Return the same for two samples.
 
     Args:
         sample: Shape (n, features).
@@ -48,13 +48,13 @@ def frechet_distance(sample: Array, other: Array) -> float:
 
 
 def _root(matrix: Array) -> Array:
-    """The symmetric square root of a matrix without negative eigenvalues."""
+    """Return the symmetric square root of a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return np.asarray((vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T)
 
 
 def critic_gap(outputs: Array, targets: Array) -> float:
-    """The critic's mean score of real images less that of drawn ones."""
+    """The critic's mean score of real images minus that of drawn ones."""
     return float(outputs[:, 0].astype(np.float64).mean() - outputs[:, 1].astype(np.float64).mean())
 
 

@@ -1,7 +1,7 @@
 """Metrics of predicted images from sums of errors: mean squared and absolute error and PSNR, exact over all images.
 
-Of an image two sums for each channel are enough: of squared errors and of absolute ones. `outputs` (n, 2 * channels) holds
-both, `targets` (n, channels) how many values were compared, NaN where an image has no target.
+Two sums per channel are enough for each image: of squared and of absolute errors. `outputs` (n, 2 * channels) holds
+both, `targets` (n, channels) the number of compared values, NaN where an image has no target.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 Sums = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-# The largest value that an image can have: targets of files are 0 to 1.
+# The largest value of an image: targets from files are 0 to 1.
 PEAK = 1.0
-# Errors below this one, 100 dB, count as it: an image that is predicted exactly would make every mean infinite.
+# The least error, 100 dB, because one exactly predicted image would otherwise make every mean infinite.
 _LEAST = 1e-10
 
 
@@ -33,7 +33,7 @@ def mae(outputs: Sums, targets: Sums) -> float:
 
 
 def psnr(outputs: Sums, targets: Sums) -> float:
-    """10 log10(1 / mse), in decibels, 100 at most: the peak signal-to-noise ratio of all values together, the peak being 1."""
+    """10 log10(1 / mse), in decibels, 100 at most: the peak signal-to-noise ratio of all values together, for a peak of 1."""
     return float(decibels(np.array(mse(outputs, targets))))
 
 
@@ -46,7 +46,7 @@ METRICS: dict[str, Callable[[Sums, Sums], float]] = {"mse": mse, "mae": mae, "ps
 
 
 def of_images(outputs: Sums, targets: Sums) -> Floats:
-    """Each image's mean squared error, shape (n,).
+    """Return each image's mean squared error, shape (n,).
 
     Args:
         outputs: Shape (n, 2 * channels).
@@ -57,12 +57,12 @@ def of_images(outputs: Sums, targets: Sums) -> Floats:
 
 
 def decibels(errors: Floats) -> Floats:
-    """The PSNR of mean squared errors, in their shape."""
+    """Return the PSNR of mean squared errors, in their shape."""
     return np.asarray(10 * np.log10(PEAK**2 / np.maximum(errors, _LEAST)))
 
 
 def table(outputs: Sums, targets: Sums, channels: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each channel: images, mean squared and absolute error and PSNR.
+    """Return one row per channel: images, mean squared and absolute error and PSNR.
 
     Args:
         outputs: Shape (n, 2 * channels).
@@ -83,6 +83,6 @@ def table(outputs: Sums, targets: Sums, channels: Sequence[str]) -> list[dict[st
 
 
 def _totals(outputs: Sums, targets: Sums) -> tuple[Floats, Floats, Floats]:
-    """Squared and absolute errors of each channel over all images, and how many values there are."""
+    """Return squared and absolute errors of each channel over all images, and the number of values."""
     squared, absolute = np.split(outputs.astype(np.float64).sum(axis=0), 2)
     return squared, absolute, targets.astype(np.float64).sum(axis=0)

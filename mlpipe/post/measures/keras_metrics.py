@@ -1,4 +1,4 @@
-"""Keras's metrics by Keras's names in snake case, exact over all rows: each function gets probabilities (or numbers) and targets.
+"""Keras's metrics by Keras's names in snake case, exact over all rows, as functions of probabilities (or numbers) and targets.
 
 Both are of shape (n, outputs), every target known, one-hot for classes. Source: the documentation of `keras.metrics` and
 `keras.losses`; the tests compare with Keras itself.
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.floating]
 Share = Annotated[float, ">= 0", "<= 1"]
 
 _TINY = 1e-7
-# What Keras sets outputs to that are not among the largest ones.
+# The value that Keras gives to outputs that are not among the largest ones.
 _LEAST = -1e10
 
 
@@ -29,7 +29,7 @@ def accuracy(p: Floats, t: Floats) -> float:
 
 
 def equal_values(p: Floats, t: Floats) -> float:
-    """How often outputs are exactly what targets are: the class `Accuracy`."""
+    """The share of outputs that equal their targets exactly: Keras's class `Accuracy`."""
     return float((p == t).mean())
 
 
@@ -57,7 +57,7 @@ def categorical_crossentropy(p: Floats, t: Floats, *, label_smoothing: Share = 0
 
 
 def sparse_categorical_crossentropy(p: Floats, t: Floats, *, ignore_class: int | None = None) -> float:
-    """The same of class numbers; a class that is ignored adds nothing to the mean."""
+    """`categorical_crossentropy` for class numbers; an ignored class adds nothing to the mean."""
     probabilities = np.clip(p / p.sum(1, keepdims=True), _TINY, 1 - _TINY)
     counts = np.ones(len(p)) if ignore_class is None else t.argmax(1) != ignore_class
     return float(-((t * np.log(probabilities)).sum(1) * counts).sum() / max(float(counts.sum()), 1.0))
@@ -130,7 +130,7 @@ def mean_squared_error(p: Floats, t: Floats) -> float:
 
 
 def root_mean_squared_error(p: Floats, t: Floats) -> float:
-    """The root of it."""
+    """The root of the mean squared difference."""
     return float(np.sqrt(((p - t) ** 2).mean()))
 
 
@@ -167,12 +167,12 @@ def huber(p: Floats, t: Floats, *, delta: Annotated[float, "> 0"] = 1.0) -> floa
 
 
 def cosine_similarity(p: Floats, t: Floats, *, axis: Literal[-1, 1] = -1) -> float:
-    """The mean cosine between outputs and targets of a row; the loss of this name is its opposite."""
+    """The mean cosine between outputs and targets of a row; the loss of this name is its negative."""
     return float((_unit(p) * _unit(t)).sum(1).mean())
 
 
 def negative_cosine_similarity(p: Floats, t: Floats, *, axis: Literal[-1, 1] = -1) -> float:
-    """The loss `CosineSimilarity`."""
+    """The loss `CosineSimilarity`: the negative of `cosine_similarity`."""
     return -cosine_similarity(p, t)
 
 
@@ -209,7 +209,7 @@ def r2_score(
     class_aggregation: Literal["uniform_average", "variance_weighted_average"] = "uniform_average",
     num_regressors: Annotated[int, ">= 0"] = 0,
 ) -> float:
-    """The share of the variance that is explained, over outputs by their mean or their variance; adjusted where asked."""
+    """The explained share of the variance, averaged over outputs, by their variance or equally; adjusted if requested."""
     total = (t**2).sum(0) - t.sum(0) * t.mean(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = 1 - ((t - p) ** 2).sum(0) / total
@@ -324,7 +324,7 @@ def auc(
     num_labels: Annotated[int, ">= 1"] | None = None,
     label_weights: list[float] | None = None,
 ) -> float:
-    """The area under a curve through the given thresholds, or `num_thresholds` of them; of labels by themselves, or of all."""
+    """The area under a curve through the given thresholds, or `num_thresholds` of them; label by label, or for all together."""
     steps = _steps(num_thresholds, thresholds)
     if multi_label:
         areas = [
@@ -474,11 +474,11 @@ METRICS["sparse_top_k_categorical_accuracy"] = top_k_categorical_accuracy
 
 
 def problems(key: str, name: str, params: Mapping[str, Any]) -> list[str]:
-    """A sentence for everything that is wrong with a metric and its parameters.
+    """Return a sentence for every mistake in a metric and its parameters.
 
     Args:
         key: The configuration's key, for sentences; parameters are below it.
-        name: Its name in snake case.
+        name: The metric's name in snake case.
         params: Its parameters.
     """
     if name not in METRICS:
@@ -498,12 +498,12 @@ def _signed(t: Floats) -> Floats:
 
 
 def _ratio(part: Any, whole: Any) -> Any:
-    """The quotient, 0 where the whole is."""
+    """Return the quotient, 0 where the whole is 0."""
     return np.divide(part, whole, out=np.zeros_like(np.asarray(whole, np.float64)), where=np.asarray(whole) > 0)[()]
 
 
 class _Counts:
-    """Entries on either side of a threshold."""
+    """Counts of entries on either side of a threshold."""
 
     def __init__(self, above: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> None:
         self.hits, self.false_alarms = float((above & true).sum()), float((above & ~true).sum())
@@ -525,7 +525,7 @@ def _counts(
 
 
 def _steps(number: int, thresholds: list[float] | None = None) -> Floats:
-    """Thresholds from below 0 to above 1."""
+    """Return thresholds from below 0 to above 1."""
     if number == 1 and thresholds is None:
         return np.array([0.5], np.float32)
     inside = sorted(thresholds) if thresholds is not None else [(step + 1) / (number - 1) for step in range(number - 2)]
@@ -533,7 +533,7 @@ def _steps(number: int, thresholds: list[float] | None = None) -> Floats:
 
 
 class _Curve:
-    """Counts, weighted where entries have weights, above and below each of several thresholds."""
+    """Counts, weighted if entries have weights, above and below each of several thresholds."""
 
     def __init__(self, p: Floats, t: Floats, steps: Floats, weights: Floats | None = None) -> None:
         order = np.argsort(p, kind="stable")
@@ -574,7 +574,7 @@ def _area(at: _Curve, curve: str, method: str) -> float:
 
 
 def _interpolated(at: _Curve) -> float:
-    """The area under precision over recall, hits linear in what is said to be positive (Davis and Goadrich 2006)."""
+    """Return the area under the precision-recall curve, with hits linear in predicted positives (Davis and Goadrich 2006)."""
     positives = at.hits + at.false_alarms
     more_hits, more_said = at.hits[:-1] - at.hits[1:], positives[:-1] - positives[1:]
     slope = _ratio(more_hits, np.maximum(more_said, 0))

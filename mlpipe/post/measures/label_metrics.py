@@ -107,13 +107,13 @@ METRICS: dict[str, Callable[[Logits, Targets], float]] = {
     "nll": nll,
     "brier": brier,
 }
-# Older programs' own, for recipes that name them; without intervals.
+# Metrics of older programs, for recipes that name them; without intervals.
 ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
     "soft_macro_f1": soft_macro_f1,
     "elementwise_mcc": elementwise_mcc,
     "soft_iou": soft_iou,
     "hard_iou": hard_iou,
-    # The names that the same have for classes.
+    # The names of the same metrics for classes.
     "elementwise_accuracy": accuracy,
     "elementwise_nll": nll,
     "top1_accuracy": elementwise.top1_accuracy,
@@ -122,7 +122,7 @@ ELEMENTWISE: dict[str, Callable[[Logits, Targets], float]] = {
 
 
 def table(logits: Logits, targets: Targets, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each label: counts, precision, recall, F1 and area under the ROC curve."""
+    """Return one row per label: counts, precision, recall, F1 and area under the ROC curve."""
     hits, predicted, true = _counts(logits, targets)
     rows = []
     for number, name in enumerate(labels):
@@ -145,7 +145,7 @@ def table(logits: Logits, targets: Targets, labels: Sequence[str]) -> list[dict[
 def _counts(
     logits: Logits, targets: Targets
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Labels that are right and predicted, that are predicted, and that are true, shape (labels,) each."""
+    """Return the number of hits, of predicted and of true rows of each label, shape (labels,) each."""
     known, guess, true = ~np.isnan(targets), logits > 0, targets == 1
     return (guess & true).sum(axis=0), (guess & known).sum(axis=0), true.sum(axis=0)
 

@@ -1,7 +1,7 @@
 """Metrics of masks from counts of pixels: Dice, intersection over union and accuracy, exact over all images.
 
-Of an image three counts for each class are enough: pixels predicted as it, pixels that truly are, and pixels that are
-both. `outputs` (n, 2 * classes) holds the first and the last, `targets` (n, classes) the second; pixels that do not count
+Three counts per class are enough for each image: pixels predicted as the class, pixels that truly are of it, and pixels that
+are both. `outputs` (n, 2 * classes) holds the first and the last, `targets` (n, classes) the second; ignored pixels
 are in none of them. A class that no image has, truly or predicted, is in no mean.
 """
 
@@ -45,12 +45,12 @@ def pixel_accuracy(outputs: Counts, targets: Counts) -> float:
 
 
 def dice_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
-    """Dice of counts, NaN where there is nothing, in the counts' shape."""
+    """Return Dice from counts, NaN where all are 0, in the counts' shape."""
     return _quotient(2 * hits, predicted + true)
 
 
 def iou_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
-    """Intersection over union of counts, NaN where there is nothing, in the counts' shape."""
+    """Return intersection over union from counts, NaN where all are 0, in the counts' shape."""
     return _quotient(hits, predicted + true - hits)
 
 
@@ -65,19 +65,19 @@ def _mean(values: Sums) -> float:
     return float(known_values.mean()) if len(known_values) else float("nan")
 
 
-# What an image counts that has nothing of a class, in its mask or predicted.
+# The value of an image without any pixel of a class, true or predicted.
 _OF_NOTHING = {"zero": 0.0, "one": 1.0, "skip": float("nan")}
 
 
 def map10_of(hits: Sums, predicted: Sums, true: Sums) -> Sums:
-    """The share of the overlaps 0.5, 0.55, ..., 0.95 that an intersection over union is above; NaN where there is nothing."""
+    """The share of the overlaps 0.5, 0.55, ..., 0.95 that an intersection over union exceeds; NaN where all counts are 0."""
     return np.asarray(np.ceil(np.clip(20 * iou_of(hits, predicted, true) - 10, 0, 10) - 1e-9) / 10)
 
 
 def _of_each_image(
     outputs: Counts, targets: Counts, *, measure: Callable[[Sums, Sums, Sums], Sums], nothing: float, first: int
 ) -> Sums:
-    """A measure of each image, the mean over its classes from the first that counts; shape (n,), NaN where none counts."""
+    """Return a measure per image, averaged over its classes from `first` on; shape (n,), NaN where no class counts."""
     predicted, hits = np.split(outputs.astype(np.float64), 2, axis=1)
     scores = measure(hits[:, first:], predicted[:, first:], targets.astype(np.float64)[:, first:])
     scores = np.where(np.isnan(scores), nothing, scores)
@@ -86,7 +86,7 @@ def _of_each_image(
 
 
 def of_images(outputs: Counts, targets: Counts) -> Sums:
-    """Each image's Dice, the mean over the classes that it has or is said to have; shape (n,).
+    """Return each image's Dice, averaged over the classes that are true or predicted in it; shape (n,).
 
     Args:
         outputs: Shape (n, 2 * classes).
@@ -95,7 +95,7 @@ def of_images(outputs: Counts, targets: Counts) -> Sums:
     return _of_each_image(outputs, targets, measure=dice_of, nothing=float("nan"), first=0)
 
 
-# Metrics that are means over images, each as a function to a number for each image; of some an image that has nothing counts.
+# Metrics that are means over images, each as a function that returns one number per image; for some, empty images count.
 OF_IMAGES: dict[str, Callable[[Counts, Counts], Sums]] = {
     "image_dice": of_images,
     **{
@@ -124,7 +124,7 @@ METRICS: dict[str, Callable[[Counts, Counts], float]] = {
 
 
 def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each class: images that have it, its share of the pixels, Dice, IoU, precision and recall.
+    """Return one row per class: images that have it, its share of the pixels, Dice, IoU, precision and recall.
 
     Args:
         outputs: Shape (n, 2 * classes).
@@ -147,6 +147,6 @@ def table(outputs: Counts, targets: Counts, classes: Sequence[str]) -> list[dict
 
 
 def _sums(outputs: Counts, targets: Counts) -> tuple[Sums, Sums, Sums]:
-    """Hits, predicted and true pixels of each class in all images."""
+    """Return hits, predicted and true pixels of each class in all images."""
     predicted, hits = np.split(outputs.astype(np.float64).sum(axis=0), 2)
     return hits, predicted, targets.astype(np.float64).sum(axis=0)

@@ -56,7 +56,7 @@ METRICS: dict[str, Callable[[Numbers, Numbers], float]] = {
     "pearson": pearson,
     "spearman": spearman,
 }
-# Of outputs that stand for classes, for recipes that name them; without intervals.
+# Metrics of outputs that stand for classes, for recipes that name them; without intervals.
 OF_CLASSES: dict[str, Callable[[Numbers, Numbers], float]] = {
     "top1_accuracy": elementwise.top1_accuracy,
     "top5_accuracy": elementwise.top5_accuracy,
@@ -64,7 +64,7 @@ OF_CLASSES: dict[str, Callable[[Numbers, Numbers], float]] = {
 
 
 def table(predicted: Numbers, targets: Numbers, outputs: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each output: how many targets are known, and every metric."""
+    """Return one row per output: the number of known targets, and every metric."""
     rows = []
     for number, name in enumerate(outputs):
         estimates, true = predicted[:, number : number + 1], targets[:, number : number + 1]
@@ -85,7 +85,7 @@ def _mean(measure: Callable[[Column, Column], float], predicted: Numbers, target
 
 
 def _r2(estimates: Column, true: Column) -> float:
-    # Rounding of the mean would give a constant a spread.
+    # Rounding of the mean would give a constant a non-zero spread.
     if not np.ptp(true) > 0:
         return float("nan")
     return float(1 - ((estimates - true) ** 2).sum() / ((true - true.mean()) ** 2).sum())

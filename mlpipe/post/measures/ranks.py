@@ -10,7 +10,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def midranks(values: Scores) -> npt.NDArray[np.float64]:
-    """Ranks from 1, the mean of the ranks where values are tied, shape (n,)."""
+    """Return ranks from 1, with tied values at the mean of their ranks, shape (n,)."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts - 1) / 2)[inverse])
@@ -36,8 +36,8 @@ def average_precision_of(scores: Scores, positive: Mask) -> float:
 
 
 def precision_influences(scores: Scores, positive: Mask) -> tuple[float, npt.NDArray[np.float64]]:
-    """Average precision, and what each row's weight changes of it, shape (n,): these sum to zero, and their squares to its
-    variance (to the first order).
+    """Return the average precision, and the influence of each row's weight, shape (n,), which sum to zero; the sum of their
+    squares is the variance (to the first order).
 
     Args:
         scores: Shape (n,).
@@ -48,7 +48,7 @@ def precision_influences(scores: Scores, positive: Mask) -> tuple[float, npt.NDA
     row_counts = np.cumsum(np.bincount(place, minlength=len(levels))).astype(np.float64)
     precision, positive_count = np.cumsum(hits) / row_counts, hits.sum()
     value = float((precision * hits).sum() / positive_count)
-    # A row counts in the precision at its own level and at all below.
+    # A row counts in the precision at its own level and at all lower ones.
     as_hit, as_alarm = (
         np.cumsum((hits * terms / row_counts)[::-1])[::-1] / positive_count for terms in (1 - precision, -precision)
     )

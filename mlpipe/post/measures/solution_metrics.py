@@ -1,7 +1,7 @@
-"""The metric of solutions of an equation that nobody knows beforehand: the distance from solving it.
+"""The metric of solutions of an equation without known solutions: the equation's loss.
 
-Of a sample the loss is enough. `outputs` (n, 1) holds it, `targets` (n, 1) is 1, NaN where a sample has nothing that its
-solution could be judged by.
+The loss of each sample is enough. `outputs` (n, 1) holds it, `targets` (n, 1) is 1, NaN where a sample has nothing to judge
+its solution by.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Sums = npt.NDArray[Any]
 
 
 def equation_loss(outputs: Sums, targets: Sums) -> float:
-    """The mean of the samples' losses: what the equation says of each solution."""
+    """The mean of the samples' losses, as the equation computes them."""
     return float(outputs.astype(np.float64).mean())
 
 
@@ -24,7 +24,7 @@ METRICS: dict[str, Callable[[Sums, Sums], float]] = {"equation_loss": equation_l
 
 
 def table(outputs: Sums, targets: Sums, channels: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for the only channel: how many samples there are, and their mean loss.
+    """Return one row for the only channel: the number of samples, and their mean loss.
 
     Args:
         outputs: Shape (n, 1).

@@ -1,1 +1,1 @@
-"""The report's plots: one drawing function for each, data in, figure out."""
+"""The report's plots: one drawing function for each, from data to a figure."""

@@ -1,4 +1,4 @@
-"""Plots of confusions: the confusion matrix of few classes, the most confused pairs of many."""
+"""Plots of confusions: the confusion matrix for few classes, the most confused pairs for many."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
-# More classes than this are shown as pairs.
+# The most classes of a matrix; with more, pairs are shown.
 MOST_CLASSES = 16
-# Cells are never so full that the number in them cannot be read.
+# The darkest colour of a cell, so that its number stays readable.
 _FULL = 0.55
 
 
 @style.styled
 def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure:
-    """Counts, and under them the share of the row, in cells as full as that share.
+    """Draw counts with the share of the row below each, which also sets the cell's colour.
 
     Args:
-        counts: Of shape (true class, predicted class).
+        counts: Shape (true class, predicted class).
         classes: Their names.
     """
     class_count = len(classes)
@@ -61,7 +61,7 @@ def confusion_matrix(counts: npt.NDArray[Any], classes: Sequence[str]) -> Figure
 
 @style.styled
 def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
-    """The most frequent mistakes as bars.
+    """Draw the most frequent mistakes as bars.
 
     Args:
         pairs: True class, predicted class, images, and their share of the true class's images; the most frequent first.
@@ -74,7 +74,7 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
     for place, (true, predicted, count, share) in enumerate(pairs):
         # Above its bar a long name has the whole width.
         text = panel.text(0, place - 0.03, f" {names[true]} taken for {names[predicted]}", va="bottom", fontsize=8)
-        # Else the bars would shrink to leave space for it.
+        # Otherwise Matplotlib would shrink the bars to make space for it.
         text.set_in_layout(False)
         panel.annotate(
             f"{count} ({100 * share:.0f} %)",
@@ -93,11 +93,11 @@ def confused_pairs(pairs: Sequence[tuple[str, str, int, float]]) -> Figure:
 
 
 def most_confused(cells: Sequence[Sequence[int]], most: int = 15) -> list[tuple[int, int, int, float]]:
-    """The most frequent mistakes: true class, predicted class, images, share of the true class's images.
+    """Return the most frequent mistakes: true class, predicted class, images, share of the true class's images.
 
     Args:
-        cells: Those of the confusion matrix that are not 0, as `mlpipe.post.measures.class_metrics.confused_pairs` gives them.
-        most: How many at most.
+        cells: The non-zero cells of the confusion matrix, as `mlpipe.post.measures.class_metrics.confused_pairs` returns them.
+        most: The largest number of mistakes.
     """
     of_class = Counter[int]()
     for true, _, images in cells:

@@ -19,12 +19,12 @@ from mlpipe.reports.plots.probabilities import thinned
 def predictive_values(
     shares: Sequence[float], values: Sequence[tuple[str, Sequence[Interval | None]]], own: float
 ) -> Figure:
-    """Predictive values with 95 % bands over the share of positive samples, on a scale of odds.
+    """Draw predictive values with 95 % bands over the share of positive samples, on a scale of odds.
 
     Args:
         shares: Shares of positive samples, inside (0, 1).
         values: A name, and the value at each share.
-        own: The share where they were measured.
+        own: The share at which they were measured.
     """
     figure, panel = style.axes()
     panel.axvline(own, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
@@ -62,10 +62,10 @@ def predictive_values(
 
 @style.styled
 def decision_curve(curve: NetBenefit) -> Figure:
-    """The net benefit of acting on predictions, on all and on nobody, with a 95 % band where there is one.
+    """Draw the net benefit of acting on predictions, on all samples and on none, with a 95 % band if there is one.
 
     Args:
-        curve: What was measured.
+        curve: The decision curve.
     """
     figure, panel = style.axes()
     top = max(float(curve.model.max()), float(curve.everybody.max()), 0.01)
@@ -94,10 +94,10 @@ def decision_curve(curve: NetBenefit) -> Figure:
 
 @style.styled
 def risk_coverage(curve: RiskCoverage) -> Figure:
-    """The share of wrong predictions among the surest, over the share that is answered.
+    """Draw the share of wrong predictions among the most confident ones, over the share that is answered.
 
     Args:
-        curve: What was measured.
+        curve: The risk-coverage curve.
     """
     figure, panel = style.axes()
     x, y = thinned(curve.coverage, curve.risk)

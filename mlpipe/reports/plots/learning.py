@@ -1,4 +1,4 @@
-"""Learning curves: loss and score of every fold over the epochs, the chosen epoch marked."""
+"""Learning curves: loss and score of every fold over the epochs, with the chosen epoch marked."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
-# Between two names, as a share of a panel's height.
+# The distance between two names, as a share of a panel's height.
 _GAP = 0.1
 
 
 @dataclass(frozen=True)
 class History:
-    """One fold's training.
+    """The training history of one fold.
 
     Attributes:
         fold: Its number.
         epochs: Counted from 1.
-        train: The training loss after each.
+        train: The training loss after each epoch.
         val: The validation loss.
-        score: The validation score; empty where it was not measured.
+        score: The validation score; empty if it was not measured.
         chosen: The epoch whose weights were kept, counted from 1.
-        rate: The learning rate after each; empty where it was not kept.
+        rate: The learning rate after each epoch; empty if it was not stored.
     """
 
     fold: int
@@ -40,7 +40,7 @@ class History:
 
 @style.styled
 def learning_curves(histories: Sequence[History], score: str) -> Figure:
-    """Training and validation loss above, the validation score below, and under it the learning rate where it changed.
+    """Draw training and validation loss above, the validation score below, and under it the learning rate if it changed.
 
     Args:
         histories: One for each fold.
@@ -74,7 +74,7 @@ def learning_curves(histories: Sequence[History], score: str) -> Figure:
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """The validation score of a recipe by epoch, from 1: the mean over its folds, the least and the most."""
+    """The validation score of a recipe by epoch, from 1: the mean, minimum and maximum over its folds."""
 
     name: str
     mean: list[float]
@@ -84,10 +84,10 @@ class MeanCurve:
 
 @style.styled
 def side_by_side(curves: Sequence[MeanCurve], score: str) -> Figure:
-    """The validation scores of recipes over the epochs.
+    """Draw the validation scores of recipes over the epochs.
 
     Args:
-        curves: One for each recipe, as many as there are colours at most.
+        curves: One for each recipe, at most as many as there are colours.
         score: The score's name.
     """
     names = style.shortened_apart([curve.name for curve in curves], 40)
@@ -126,7 +126,7 @@ def _rates(panel: Axes, histories: Sequence[History]) -> None:
 
 
 def _label_ends(panel: Axes, curves: Sequence[tuple[str, Sequence[float]]]) -> None:
-    """Names right of where curves end, moved apart where they would cover each other; of many folds none."""
+    """Write names to the right of the ends of curves, moved apart if they would overlap; with many folds none."""
     ends = [(values[-1], name, place) for place, (name, values) in enumerate(curves) if values]
     if len(ends) > len(style.SERIES):
         return
@@ -135,7 +135,7 @@ def _label_ends(panel: Axes, curves: Sequence[tuple[str, Sequence[float]]]) -> N
     for value, _, _ in sorted(ends):
         own_height = (value - low) / (high - low)
         heights.append(max(own_height, heights[-1] + _GAP) if heights else own_height)
-    # Pushed out at the top, they move down together.
+    # If they would leave the panel at the top, they all move down.
     above = max(0.0, heights[-1] - 1) if heights else 0.0
     for height, (_, name, place) in zip(heights, sorted(ends), strict=True):
         colour = style.SERIES[place]

@@ -1,4 +1,4 @@
-"""The error over training sizes, with the curve through it and its band beyond."""
+"""The error over training sizes, with the fitted curve and its band."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlpipe.reports.plots import style
 
 @style.styled
 def outlook(sizes: list[float], errors: list[float], curve: LearningCurve, error: str) -> Figure:
-    """Measured errors as dots, the fitted curve to four times the most images as a line.
+    """Draw measured errors as dots, and the fitted curve up to four times the largest size as a line.
 
     Args:
-        sizes: Images trained on, ascending.
-        errors: The error at each.
-        curve: What was fitted.
+        sizes: Numbers of training images, ascending.
+        errors: The error at each size.
+        curve: The fitted curve.
         error: What the error is.
     """
     figure, panel = style.axes()

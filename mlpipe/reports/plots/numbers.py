@@ -17,14 +17,14 @@ from mlpipe.reports.plots import style
 
 Floats = npt.NDArray[np.float64]
 
-# More points than this are counted in cells.
+# With more points than this, their counts are shown in cells.
 _MOST_POINTS = 600
 _CELLS = 40
 
 
 @style.styled
 def predicted_against_true(true: Floats, predicted: Floats, name: str, samples: Sequence[str]) -> Figure:
-    """Predicted against true numbers with the line on which they are equal.
+    """Draw predicted against true numbers with the line on which they are equal.
 
     Args:
         true: Shape (n,).
@@ -43,13 +43,13 @@ def predicted_against_true(true: Floats, predicted: Floats, name: str, samples: 
 
 @style.styled
 def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | None, samples: Sequence[str]) -> Figure:
-    """Predicted minus true against predicted numbers, with the prediction interval.
+    """Draw predicted minus true against predicted numbers, with the prediction interval.
 
     Args:
         true: Shape (n,).
         predicted: Shape (n,).
         name: What is predicted.
-        halfwidth: Half the width of the prediction interval; None: none.
+        halfwidth: Half the width of the prediction interval; None: no interval.
         samples: The name of each image.
     """
     figure, panel = style.axes()
@@ -64,7 +64,7 @@ def residuals(true: Floats, predicted: Floats, name: str, halfwidth: float | Non
 
 @style.styled
 def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
-    """How often the truth is inside intervals of each promised level, with 95 % bands.
+    """Draw how often intervals of each promised level contain the truth, with 95 % bands.
 
     Args:
         names: What is predicted.
@@ -94,7 +94,7 @@ def coverage(names: Sequence[str], levels: Sequence[Sequence[Bin]]) -> Figure:
 
 
 def _point_texts(true: Floats, predicted: Floats, samples: Sequence[str]) -> list[str]:
-    """What a point says, the name of its image and both numbers."""
+    """Return the text of each point: the name of its image and both numbers."""
     return [
         f"{sample}: true {value:.4g}, predicted {other:.4g}"
         for sample, value, other in zip(samples, true.tolist(), predicted.tolist(), strict=True)
@@ -102,7 +102,7 @@ def _point_texts(true: Floats, predicted: Floats, samples: Sequence[str]) -> lis
 
 
 def _points(panel: Axes, x: Floats, y: Floats, texts: Sequence[str]) -> None:
-    """Points that say what they are, or where there are many, cells as full as the number of points in them."""
+    """Draw points with their texts as tips, or if there are many, cells coloured by the number of points in them."""
     if len(x) <= _MOST_POINTS:
         drawn = panel.scatter(x, y, s=14, color=style.SERIES[0], alpha=0.55, linewidths=0)
         style.tip_each(drawn, texts)

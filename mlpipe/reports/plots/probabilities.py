@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 # More curves than this are drawn thin, and only the worst ones are named.
 MOST_CURVES = 5
 _MOST_THIN = 30
-# Corners of a drawn curve; a page with a million of them cannot be read by anybody.
+# The most corners of a drawn curve, because a page with a million of them is unusable.
 _CORNERS = 120
 
 
@@ -34,11 +34,11 @@ class Curve:
 
 @style.styled
 def reliability(panels: Sequence[tuple[str, Sequence[Bin]]], nouns: tuple[str, str] = ("image", "images")) -> Figure:
-    """The share of right predictions against their confidence, with 95 % bands, one panel under the other.
+    """Draw the share of right predictions against their confidence, with 95 % bands, one panel below the other.
 
     Args:
         panels: A title and the bins of each.
-        nouns: What one of those counted is, and several.
+        nouns: The noun of the counted items, singular and plural.
     """
     figure = Figure(figsize=(style.WIDTH, 2.75 * len(panels)))
     for panel, (title, bins) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
@@ -68,12 +68,12 @@ def reliability(panels: Sequence[tuple[str, Sequence[Bin]]], nouns: tuple[str, s
 
 @style.styled
 def curves(class_curves: Sequence[Curve], x: str, y: str, *, chance: bool) -> Figure:
-    """Curves of classes or labels; of many only the ones with the least area are named.
+    """Draw curves of classes or labels; if there are many, only those with the least area are named.
 
     Args:
         class_curves: The curves.
-        x: What runs to the right.
-        y: What runs up.
+        x: The label of the x axis.
+        y: The label of the y axis.
         chance: Draw the diagonal of guessing.
     """
     ordered = sorted(class_curves, key=lambda curve: curve.area)
@@ -100,25 +100,25 @@ def curves(class_curves: Sequence[Curve], x: str, y: str, *, chance: bool) -> Fi
 
 
 def roc(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:
-    """The true against the false positive rate over all thresholds.
+    """Return the true against the false positive rate over all thresholds.
 
     Args:
-        name: Of the class or label.
+        name: The class or label.
         scores: Shape (n,).
-        positive: Which rows are, shape (n,), some on either side.
-        area: Under the curve.
+        positive: Which rows are positive, shape (n,), some on either side.
+        area: The area under the curve.
     """
     hits, misses = _counts(scores, positive)
     return Curve(name, area, *thinned(misses / misses[-1], hits / hits[-1]))
 
 
 def precision_recall(name: str, scores: Floats, positive: npt.NDArray[np.bool_], area: float) -> Curve:
-    """The precision at each recall, as steps.
+    """Return the precision at each recall, as steps.
 
     Args:
-        name: Of the class or label.
+        name: The class or label.
         scores: Shape (n,).
-        positive: Which rows are, shape (n,), at least one.
+        positive: Which rows are positive, shape (n,), at least one.
         area: The average precision.
     """
     hits, misses = _counts(scores, positive)
@@ -128,7 +128,7 @@ def precision_recall(name: str, scores: Floats, positive: npt.NDArray[np.bool_],
 
 
 def _counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Positives and negatives at or above each threshold, from none to all; equal scores are taken together."""
+    """Return positives and negatives at or above each threshold, from none to all; equal scores are taken together."""
     levels, place = np.unique(-scores, return_inverse=True)
     hits = np.bincount(place, weights=positive, minlength=len(levels))
     rows = np.bincount(place, minlength=len(levels))
@@ -137,11 +137,11 @@ def _counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Fl
 
 
 def thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """The corners of a curve alone, and of many only some, evenly along its length.
+    """Return only the corners of a curve; if there are many, a sample of them, evenly along its length.
 
     Args:
-        x: What runs to the right, shape (corners,).
-        y: What runs up, of the same shape.
+        x: The x values, shape (corners,).
+        y: The y values, of the same shape.
     """
     if len(x) > 2:
         turns = np.ones(len(x), bool)

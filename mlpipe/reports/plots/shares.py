@@ -1,4 +1,4 @@
-"""Values with intervals beside each other: scores of recipes and ensembles, prevalence by part, members' weights."""
+"""Values with intervals side by side: scores of recipes and ensembles, prevalence by part, members' weights."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from mlpipe.post import figures
 from mlpipe.reports.plots import style
 
-# Letters of a name that fit a line of the plot of scores beside a figure.
+# The most letters of a name that fit beside a figure in the plot of scores.
 _NAME = 50
 
 
 @dataclass(frozen=True)
 class Value:
-    """A named value, its interval where it has one, and whether it stands out."""
+    """A named value, its interval if it has one, and whether it is highlighted."""
 
     name: str
     value: float
@@ -28,15 +28,15 @@ class Value:
 
 @style.styled
 def scores(values: Sequence[Value], metric: str, images: int | None = None) -> Figure:
-    """Scores as dots with their intervals, in the given order from the top.
+    """Draw scores as dots with their intervals, in the given order from the top.
 
     Args:
         values: One for each recipe or ensemble.
         metric: The score's name.
-        images: How many images they are of, by which figures get their digits; None: it is not known.
+        images: The number of images behind them, which determines their digits; None: unknown.
     """
     figure, panel = style.axes(style.WIDTH, 0.75 + 0.42 * len(values))
-    # Names stand above what they are of, where they have the whole width: beside it they would be cut.
+    # Names stand above their values, where they have the whole width: beside them they would be cut.
     beside, paper = panel.get_yaxis_transform(), {"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.8}
     for place, score in enumerate(values):
         colour = style.SERIES[1] if score.stands_out else style.SERIES[0]
@@ -53,7 +53,7 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
     with_ends = any(value.low is not None for value in values)
     panel.set_xlabel(f"test {metric} with 95 % interval" if with_ends else f"test {metric}")
     panel.margins(x=0.1)
-    # Scores that differ by less than anybody reads are one place, not the two ends of the axis.
+    # Scores without a visible difference are drawn at one place, not at the two ends of the axis.
     ends_of = [end for value in values for end in (value.low, value.value, value.high) if end is not None]
     middle, wide = (max(ends_of) + min(ends_of)) / 2, max(map(abs, ends_of)) or 1.0
     if max(ends_of) - min(ends_of) < 1e-3 * wide:
@@ -63,7 +63,7 @@ def scores(values: Sequence[Value], metric: str, images: int | None = None) -> F
 
 @style.styled
 def prevalence(parts: Sequence[tuple[str, Sequence[Value]]]) -> Figure:
-    """The share of each class in each part, parts beside each other.
+    """Draw the share of each class in each part, parts side by side.
 
     Args:
         parts: A part's name and its classes' shares.

@@ -10,18 +10,18 @@ from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
-# Numbers over more decades than this are drawn on a logarithm.
+# Numbers over more decades than this are drawn on a logarithmic axis.
 _RATIO = 50
 
 
 @style.styled
 def history(trials: Sequence[int], values: Sequence[float], so_far: Sequence[float], metric: str) -> Figure:
-    """The value of every trial, and the best one so far.
+    """Draw the value of every trial, and the best one so far.
 
     Args:
         trials: Their numbers.
-        values: Of the metric.
-        so_far: The best of them up to each.
+        values: Their values of the metric.
+        so_far: The best value up to each trial.
         metric: Its name.
     """
     figure, panel = style.axes()
@@ -38,10 +38,10 @@ def history(trials: Sequence[int], values: Sequence[float], so_far: Sequence[flo
 
 @style.styled
 def importance(shares: Mapping[str, float]) -> Figure:
-    """The importance of parameters as bars, the largest at the top.
+    """Draw the importance of parameters as bars, the largest at the top.
 
     Args:
-        shares: By parameter.
+        shares: The importance by parameter.
     """
     figure, panel = style.axes(style.WIDTH, 0.8 + 0.3 * len(shares))
     bars = panel.barh(range(len(shares)), list(shares.values()), color=style.SERIES[0], height=0.6)
@@ -56,7 +56,7 @@ def importance(shares: Mapping[str, float]) -> Figure:
 
 @style.styled
 def slice_plot(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Figure:
-    """The metric over one parameter: numbers on an axis, anything else by name.
+    """Draw the metric over one parameter: numbers on an axis, anything else by name.
 
     Args:
         pairs: The parameter's value and the metric's of each trial.

@@ -26,9 +26,9 @@ from mlpipe.reports.markup import Markup, element, figure
 
 Parameters = ParamSpec("Parameters")
 
-# The light theme's colours, which the SVG's stand-ins are: each is replaced by the variable of the page's style.
+# The colours of the light theme, which the SVG contains as placeholders: each is replaced by a variable of the page's style.
 PAPER, INK, MUTED, LINE = "#fefefe", "#1b2026", "#5b6570", "#d3d9df"
-# Apart for people with any colour vision, in both themes; line styles tell them apart as well.
+# Distinguishable with any colour vision, in both themes; line styles differ as well.
 SERIES = ("#0b62b0", "#b3470b", "#04775b", "#883b85", "#756009", "#4f5f9c")
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)), (0, (8, 2, 2, 2, 2, 2)))
 _VARIABLES = {
@@ -38,9 +38,9 @@ _VARIABLES = {
     LINE: "line",
     **{colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)},
 }
-# Matplotlib's names of settings are a type of its own that a checker takes no plain dict for.
+# Typed as Any because Matplotlib's type of settings rejects a plain dict.
 _SETTINGS: Any = {
-    # Whatever a file `matplotlibrc` of the folder says: no other program writes the texts, and pictures have our sizes.
+    # Override a user's `matplotlibrc`: only this program writes the texts, and pictures have fixed sizes.
     "text.usetex": False,
     "figure.dpi": 100,
     "svg.fonttype": "none",
@@ -67,20 +67,20 @@ _SETTINGS: Any = {
     "figure.facecolor": PAPER,
     "figure.constrained_layout.use": True,
     "lines.linewidth": 1.6,
-    # Names of classes are data, never mathematics.
+    # Class names are data, never mathematical markup.
     "text.parse_math": False,
 }
 # Inches: about the width of a phone, so that text need not shrink there.
 WIDTH, HEIGHT = 4.1, 3.1
-# Letters of the longest name with which a key has two columns.
+# The longest name, in letters, for which a legend has two columns.
 _IN_TWO = 25
-# Points of a curve that say what they are.
+# The most points of a curve that have tips.
 _MOST_TIPS = 60
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with what it says and the numbers that it shows.
+    """A figure with its description and the numbers that it shows.
 
     Attributes:
         name: Its file's name without the ending; stable, and safe once `files.safe_name` was applied.
@@ -100,7 +100,7 @@ class Plot:
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Give a drawing function the report's style, without touching anybody else's."""
+    """Give a drawing function the report's style without changing global settings."""
 
     @wraps(draw)
     def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
@@ -111,7 +111,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """A figure with one panel.
+    """Return a figure with one panel.
 
     Args:
         width: In inches.
@@ -122,7 +122,7 @@ def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
 
 
 def key_columns(labels: Sequence[str]) -> int:
-    """The columns of a key in which no name runs out of the drawing.
+    """Return the number of legend columns with which no name leaves the drawing.
 
     Args:
         labels: The names.
@@ -131,7 +131,7 @@ def key_columns(labels: Sequence[str]) -> int:
 
 
 def key(figure: Figure) -> None:
-    """Names of what was drawn with a label, under the panels.
+    """Add a legend of everything drawn with a label, under the panels.
 
     Args:
         figure: The figure.
@@ -142,7 +142,7 @@ def key(figure: Figure) -> None:
 
 
 def shortened(text: str, most: int = 18) -> str:
-    """A name that fits a plot: so many letters, of those that are as wide as high half of them."""
+    """Shorten a name to this many letters; letters as wide as they are high count twice."""
     plain = " ".join(text.split())
     if _wide(plain) <= most:
         return plain
@@ -162,11 +162,11 @@ def _ending(text: str, most: int) -> str:
 
 
 def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
-    """Names that fit a plot, of which those that begin alike are cut where they begin, so that they stay apart.
+    """Shorten names, and cut those with a common beginning at the front, so that they stay distinct.
 
     Args:
         texts: The names.
-        most: Letters of each at most.
+        most: The most letters of each.
     """
     cut = [shortened(text, most) for text in texts]
     alike: dict[str, list[int]] = defaultdict(list)
@@ -175,9 +175,9 @@ def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
     for places in (places for places in alike.values() if len({texts[place] for place in places}) > 1):
         same = takewhile(lambda letters: len(set(letters)) == 1, zip(*(texts[place] for place in places), strict=False))
         begun = "".join(letters[0] for letters in same)
-        # Where the next word begins, or of one word its end.
+        # Start at the next word, or within one word show its end.
         word = max(begun.rfind(mark) for mark in " _-/.,:") + 1
-        # A word may be longer than its place: then the end, or from where on they differ.
+        # If a word is too long, show its end, or the part from where the names differ.
         ways = [[_ending(texts[place], most) for place in places]]
         ways.append([shortened(f"…{texts[place][len(begun) :]}", most) for place in places])
         if word:
@@ -190,24 +190,24 @@ def shortened_apart(texts: Sequence[str], most: int = 18) -> list[str]:
 
 
 def tip(drawn: Artist, text: str, *, series: str = "", pair: str = "") -> None:
-    """Say in the page what a piece of a drawing is, where the pointer is over it.
+    """Add a tip to a piece of a drawing, which the page shows under the pointer.
 
     Args:
         drawn: The piece: a line, a bar, a patch.
         text: Its name and numbers.
         series: The curve that it belongs to, which the page can hide and show.
-        pair: `TRUE-PREDICTED`, the numbers of two classes whose pictures the page shows when the piece is chosen.
+        pair: `TRUE-PREDICTED`, the numbers of two classes whose pictures the page shows when the piece is selected.
     """
     drawn.set_gid("|".join(["tip", _one_line(series), pair, _one_line(text)]))
 
 
 def tips(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str], *, series: str = "") -> None:
-    """Say in the page what points of a curve are; nothing of them is seen.
+    """Add tips to points of a curve, as invisible markers.
 
     Args:
-        panel: Where the curve is.
-        x: The places of the points.
-        y: Their heights; what is not finite is left out.
+        panel: The panel of the curve.
+        x: The x values of the points.
+        y: Their y values; values that are not finite are left out.
         texts: The name and numbers of each.
         series: The curve that they belong to.
     """
@@ -221,10 +221,10 @@ def tips(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[st
 
 
 def tip_each(points: Artist, texts: Sequence[str], *, series: str = "") -> None:
-    """Say in the page what each point of a cloud is.
+    """Add a tip to each point of a scatter plot.
 
     Args:
-        points: What `scatter` drew.
+        points: The result of `scatter`.
         texts: The name and numbers of each point.
         series: The curve that they belong to.
     """
@@ -240,18 +240,18 @@ def write(plot: Plot, folder: Path) -> None:
 
     Args:
         plot: The plot.
-        folder: Where to.
+        folder: The folder.
     """
     name = files.safe_name(plot.name)
     with _drawing(), files.durable(folder / f"{name}.png") as temporary:
         plot.figure.savefig(temporary, format="png", dpi=150)
-    # Places were found by that drawing: the next one need not search again.
+    # That drawing has computed the layout, so the next one need not repeat it.
     plot.figure.set_layout_engine("none")
     files.write_text(folder / f"{name}.csv", files.csv_table([plot.header, *plot.rows]))
 
 
 def inline(plot: Plot) -> Markup:
-    """A plot as a figure of the page: SVG in the theme's colours, with its caption and text for those who cannot see it.
+    """Return a plot as a figure of the page: SVG in the theme's colours, with its caption and text for those who cannot see it.
 
     Args:
         plot: The plot.
@@ -261,15 +261,15 @@ def inline(plot: Plot) -> Markup:
 
 @contextmanager
 def _drawing() -> Iterator[None]:
-    """The style of a drawing that is written, whatever letters the names of classes have."""
+    """Set the style for writing a drawing, whatever scripts the names of classes use."""
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
-        # The browser has letters that Matplotlib's own typeface lacks.
+        # The browser has glyphs that Matplotlib's own typeface lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def svg(plot: Plot) -> Markup:
-    """A plot's drawing alone.
+    """Return only a plot's drawing, as SVG.
 
     Args:
         plot: The plot.
@@ -288,23 +288,23 @@ def svg(plot: Plot) -> Markup:
     drawing = re.sub(r"""<g id=(["'])tip\|(.*?)\1>""", _with_title, drawing)
     for colour, name in _VARIABLES.items():
         drawing = drawing.replace(colour, f"var(--{name})")
-    # Every drawing of a page needs names of its own.
+    # Ids must be unique among the drawings of a page.
     prefix = f"{files.safe_name(plot.name)}-{files.digest([plot.name])[:6]}-".replace(".", "_").replace("+", "_")
     drawing = re.sub(r'(\bid="|\bhref="#|url\(#)', lambda match: match[1] + prefix, drawing)
     drawing = drawing.replace("xlink:href", "href")
-    # The page has a typeface of its own.
+    # Use the typeface of the page.
     drawing = re.sub(r"(font: [^;\"']*?px) [^;\"]*", r"\1 sans-serif", drawing)
     head, _, body = drawing.partition(">")
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None
-    # A column that is wider than the drawing is filled a little further.
+    # In a column wider than the drawing, the drawing may grow a little.
     width = plot.figure.get_size_inches()[0] * 96 * 1.3
     title = element("title", plot.alt)
     opened = f'<svg role="img" {box[0]} style="max-width: {width:.0f}px">'
     return Markup(opened + title.html + body.rstrip())
 
 
-# What stands in an identity was escaped by Matplotlib for an attribute, which is enough for text.
+# Matplotlib has escaped the text in the id for an attribute, which is sufficient for text.
 def _with_title(match: re.Match[str]) -> str:
     series, pair, text = match[2].split("|")
     return f'<g class="tip"{_data_attributes(series, pair)}><title>{text}</title>'
@@ -323,6 +323,6 @@ def _with_titles(match: re.Match[str]) -> str:
 
 
 def _data_attributes(series: str, pair: str) -> str:
-    # Matplotlib leaves quotes as they are where it writes others around them.
+    # Matplotlib leaves double quotes unescaped if it writes the attribute in single quotes.
     attributes = (("series", series.replace('"', "&quot;")), ("pair", pair))
     return "".join(f' data-{name}="{value}"' for name, value in attributes if value)

@@ -1,1 +1,1 @@
-"""Sections of the report, a module for each subject: facts in, a piece of the page and its plots out."""
+"""Sections of the report, one module per subject: from facts to a piece of the page and its plots."""

@@ -32,7 +32,7 @@ Boxes = npt.NDArray[np.float64]
 
 
 def curves(facts: TaskFacts) -> Section:
-    """Precision and recall of each class as the least score falls, and the average precision by size.
+    """Precision and recall of each class at falling score thresholds, and the average precision by size.
 
     Args:
         facts: A task of boxes.
@@ -72,7 +72,7 @@ def curves(facts: TaskFacts) -> Section:
 
 
 def _by_size(rows: Rows) -> Content | None:
-    """The average precision of small, medium and large boxes."""
+    """Return the average precision of small, medium and large boxes."""
     boxes = boxes_of(rows.targets)
     areas = np.prod(boxes[..., 2:4] - boxes[..., :2], axis=-1)
     cells = []
@@ -86,11 +86,11 @@ def _by_size(rows: Rows) -> Content | None:
 
 @dataclass(frozen=True)
 class _Judged:
-    """What is right and wrong in an image, at the least score of each class.
+    """Hits and mistakes in an image, at the score threshold of each class.
 
     Attributes:
-        hits: Detections that are right, shape (k, 6).
-        alarms: Detections that are wrong.
+        hits: Right detections, shape (k, 6).
+        alarms: Wrong detections.
         missed: True boxes that no detection finds, shape (b, 5).
     """
 
@@ -100,20 +100,20 @@ class _Judged:
 
     @property
     def words(self) -> str:
-        """In words."""
+        """Describe them in words."""
         return (
             f"{counted(len(self.hits), 'hit')}, {len(self.missed)} missed, {counted(len(self.alarms), 'false alarm')}"
         )
 
     @property
     def wrong(self) -> tuple[float, int]:
-        """How bad it is: the share of what is wrong, and how much of it there is."""
+        """A sort key for how bad they are: the share of mistakes, and their number."""
         wrong = len(self.missed) + len(self.alarms)
         return (wrong / max(1, wrong + len(self.hits)), wrong)
 
 
 def pictures(facts: TaskFacts) -> Section:
-    """Images with hits, misses and false alarms, the worst, some in the middle, and the best.
+    """Images with hits, misses and false alarms: the worst, some in the middle, and the best.
 
     Args:
         facts: A task of boxes.
@@ -146,12 +146,12 @@ def pictures(facts: TaskFacts) -> Section:
 
 
 def least_scores(facts: TaskFacts, subject: Shown, rows: Rows) -> npt.NDArray[np.float64]:
-    """The least score of each class: as the ensemble has it, else with the best F1 on these rows; shape (classes,).
+    """Return the score threshold of each class: the ensemble's, else the one with the best F1 on these rows; shape (classes,).
 
     Args:
         facts: The task.
-        subject: What is shown of it.
-        rows: The rows that are shown.
+        subject: The subject of the plots.
+        rows: Its rows.
     """
     stored = (subject.ensemble.decide if subject.ensemble else {}).get("thresholds", {}).get("cuts")
     if stored is None:
@@ -163,7 +163,7 @@ def least_scores(facts: TaskFacts, subject: Shown, rows: Rows) -> npt.NDArray[np
 
 
 def _judged_boxes(rows: Rows, matches: Matches, row: int, least: npt.NDArray[np.float64]) -> _Judged:
-    # Rows are of stored precision, thresholds of their means.
+    # Rows have the stored precision, thresholds that of the means that they were chosen on.
     own = np.flatnonzero(matches.image == row)
     indices = own[matches.score[own] >= least[matches.label[own]] - 1e-9]
     detections, true = detections_of(rows.calibrated[row : row + 1])[0], boxes_of(rows.targets[row : row + 1])[0]
@@ -188,7 +188,7 @@ def _legend() -> list[Content]:
 
 
 def _reader(facts: TaskFacts) -> Callable[[str], npt.NDArray[Any] | None]:
-    """A function from a sample's name to its pixels, in which boxes are counted; None where it is gone."""
+    """Return a function from a sample's name to its pixels, in the coordinates of boxes; None if the image is gone."""
     task = facts.task
     if task is None:
         return lambda sample: None
@@ -208,7 +208,7 @@ def _reader(facts: TaskFacts) -> Callable[[str], npt.NDArray[Any] | None]:
 def _picture_uri(
     pixels: Callable[[str], npt.NDArray[Any] | None], sample: str, judged: _Judged, classes: list[str]
 ) -> str | None:
-    """A picture with boxes as a data URI; None where the image is gone."""
+    """Return a picture with boxes as a data URI; None if the image is gone."""
     values = pixels(sample)
     if values is None:
         return None

@@ -1,4 +1,4 @@
-"""Scores by properties of the images themselves: their size, their brightness, their contrast."""
+"""Scores by properties of the images: their size, brightness and contrast."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Album
 
-# Images that are looked at, and those that a part needs.
+# The most images that are read, and the fewest images of a part.
 _MOST, _LEAST = 2000, 20
 _PARTS = ("the lower third", "the middle third", "the upper third")
 Values = npt.NDArray[np.float64]
 
 
 def breakdown(facts: TaskFacts) -> Section:
-    """The score of small and large, dark and bright, flat and rich images, with intervals.
+    """The score of small and large, dark and bright, low- and high-contrast images, with intervals.
 
     Args:
-        facts: A task whose images are right, wrong or off as a whole.
+        facts: A task whose images have an error as a whole.
     """
     subject = facts.shown
     rows = subject.rows if subject else None
@@ -85,7 +85,7 @@ def _rows_of_thirds(
 
 
 def _pixel_values(facts: TaskFacts, row_numbers: list[int]) -> list[tuple[str, str, Values]]:
-    """Brightness and contrast in percent, of the pack in which images were learned from."""
+    """Return brightness and contrast in percent, from the pack of the training images."""
     assert facts.task is not None
     pack = Album(facts.task, facts.data_dir).packed()
     if pack is None or pack.ndim < 4:
@@ -101,13 +101,13 @@ def _moments(pixels: Values, axes: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _file_values(task: Task, row_numbers: list[int]) -> list[tuple[str, str, Values]]:
-    """The longer sides of image files in pixels, read off their heads."""
+    """Return the longer sides of image files in pixels, read from their headers."""
     root = sources.root(task)
     if root is None:
         return []
     folder = root.resolve()
     paths = [(folder / task.samples.ids[row]).resolve() for row in row_numbers]
-    # A stored name may lead anywhere.
+    # A stored name may lead anywhere, so the path is checked.
     sides = [_side(path) if path.is_relative_to(folder) else float("nan") for path in paths]
     return [("longer side", "", np.array(sides, np.float64))]
 

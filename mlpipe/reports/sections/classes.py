@@ -21,20 +21,20 @@ from mlpipe.reports.markup import Content, details_block, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
 from mlpipe.reports.sections.parts import Section
 
-# Scores of one output, and which rows are positive, shape (n,) each; what all outputs share is computed once for the rows.
+# Scores of one output, and which rows are positive, shape (n,) each; values shared by all outputs are computed once.
 Question = Callable[[int], tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
 Questions = Callable[[Rows], Question]
 
-# More rows than this are folded away.
+# Tables with more rows than this are folded.
 _MOST_ROWS = 30
 _MOST_GROUPS = 40
 _MOST_COLUMNS = 7
-# A score of fewer images is noise: such groups are told of together.
+# Scores of fewer images are noise: such groups are combined.
 _FEWEST_IMAGES = 10
 
 
 def confusion_section(facts: TaskFacts) -> Section:
-    """The confusion matrix of few classes, the most confused pairs of many.
+    """The confusion matrix for few classes, the most confused pairs for many.
 
     Args:
         facts: A task of classes.
@@ -42,7 +42,7 @@ def confusion_section(facts: TaskFacts) -> Section:
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
         return Section("Confusion")
-    # The matrix itself has as many cells as classes squared.
+    # Pairs are used because the matrix has as many cells as classes squared.
     cells = class_metrics.confused_pairs(rows.calibrated, rows.targets)
     class_pairs = [
         (facts.classes[true], facts.classes[predicted], count, share)
@@ -84,9 +84,9 @@ def ranking(facts: TaskFacts, questions: Questions, whose: str, *, is_pair_alike
 
     Args:
         facts: A task of classes or labels.
-        questions: From the rows to what is asked of each output.
-        whose: What the questions are, in words.
-        is_pair_alike: Whether the two outputs of a pair have one and the same ROC curve.
+        questions: From the rows to a yes-or-no question for each output.
+        whose: What the questions are about, in words.
+        is_pair_alike: Whether the two outputs of a pair have the same ROC curve.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None:
@@ -116,7 +116,7 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
     Args:
         facts: The task.
         by_group: The metric of each group.
-        is_share: Whether it is the share of rows that are right, which has an interval.
+        is_share: Whether it is the share of right rows, which has an interval.
     """
     subject = facts.shown
     rows = subject.rows if subject else None
@@ -133,7 +133,7 @@ def tables_of_classes(facts: TaskFacts, by_group: str, *, is_share: bool = False
     absent = f"No {subject.where} image has: {listing(unseen, most=_MOST_ROWS)}." if unseen else None
     title = f"By {noun}"
     parts = [class_table, paragraph(absent) if absent else None, _groups(facts, rows, by_group, is_share)]
-    # Beside other sections so many columns would have to be scrolled.
+    # In a column this many table columns would need scrolling.
     return Section(title, parts, is_wide=len(header) > _MOST_COLUMNS)
 
 
@@ -156,7 +156,7 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         ends = ("", "")
         if is_share:
             units = np.array([groups.get(rows.ids[place], rows.ids[place]) for place in places])
-            # Of a group by itself every image counts; small ones together are so many units.
+            # Every image of a single group counts; combined small groups count as units.
             around = by_metric.metric_intervals(
                 [metric],
                 rows.calibrated[places],

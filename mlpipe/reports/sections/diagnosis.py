@@ -1,4 +1,4 @@
-"""One class or label against the rest as a clinician reads it, and the risk of answering only the surest."""
+"""Diagnostic metrics of one class or label against the rest, and the risk of answering only confident predictions."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _LEAST = 0.001
 
 @dataclass(frozen=True)
 class Asked:
-    """One yes-or-no question of the rows where its answer is known, shape (n,) each.
+    """A yes-or-no question for the rows where its answer is known, shape (n,) each.
 
     Attributes:
-        log_odds: Of yes.
+        log_odds: Log-odds of yes.
         true: Where yes is right.
         said: Where the answer is yes.
         ids: The rows' names.
@@ -51,7 +51,7 @@ def diagnosis(facts: TaskFacts, question: Question) -> Section:
 
     Args:
         facts: A task of classes or labels.
-        question: The positive class against the rest, from what is shown, its rows and the class's number.
+        question: From the subject, its rows and the class's number to the positive class against the rest.
     """
     subject = facts.shown
     rows = subject.rows if subject else None
@@ -76,11 +76,11 @@ def diagnosis(facts: TaskFacts, question: Question) -> Section:
 
 
 def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Section:
-    """The risk-coverage curve: how often answers are wrong when only the surest are given.
+    """The risk-coverage curve: the error rate when only the most confident predictions are answered.
 
     Args:
         facts: A task whose images are right or wrong as a whole.
-        certain: How sure each prediction is, and 1 where it is wrong, shape (n,) each.
+        certain: The confidence of each prediction, and 1 where it is wrong, shape (n,) each.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
@@ -115,7 +115,7 @@ def _groups(facts: TaskFacts, ids: list[str]) -> npt.NDArray[Any] | None:
 
 
 def _table(facts: TaskFacts, subject: Shown, measures: Diagnosis) -> Content | None:
-    """The four shares, here and at every other prevalence that is known."""
+    """Return the four shares, at this and at every other known prevalence."""
     count, elsewhere = sum(measures.counts), _other_prevalences(facts, subject)
     columns = [(measures.ppv, measures.npv), *(answers.at_prevalence(measures, *place) for _, place in elsewhere)]
     header = ["", f"here, {percent(measures.prevalence, count)} positive", *(name for name, _ in elsewhere)]
@@ -130,7 +130,7 @@ def _table(facts: TaskFacts, subject: Shown, measures: Diagnosis) -> Content | N
 
 
 def _other_prevalences(facts: TaskFacts, subject: Shown) -> list[tuple[str, tuple[float, float | None, float | None]]]:
-    """Other prevalences of the positive class: asked for by `mode.deploy_prior`, and estimated of unlabelled images."""
+    """Return other prevalences of the positive class: that of `mode.deploy_prior`, and the estimate for unlabelled images."""
     place, entries = facts.classes.index(facts.positive), list[tuple[str, tuple[float, float | None, float | None]]]()
     decided = subject.ensemble.decide if subject.ensemble else {}
     if deployment := decided.get("at_deploy_prior"):
@@ -182,7 +182,7 @@ def _value_text(estimate: Interval | None, count: int) -> str:
 
 def _decision_plot(facts: TaskFacts, cases: Asked, groups: npt.NDArray[Any] | None) -> style.Plot:
     chances, share = 0.5 * (1 + np.tanh(cases.log_odds / 2)), float(cases.true.mean())
-    # Beyond some odds nobody would act on anything.
+    # Beyond some odds nobody would act on any prediction.
     cuts = np.linspace(0.01, min(0.99, max(0.5, 2 * share)), 60)
     curve = answers.net_benefit(chances, cases.true, cuts, groups=groups)
     columns = [curve.thresholds, curve.model, curve.low, curve.high, curve.everybody]
@@ -209,7 +209,7 @@ def _decision_plot(facts: TaskFacts, cases: Asked, groups: npt.NDArray[Any] | No
 
 
 def _calibration(cases: Asked, groups: npt.NDArray[Any] | None, positive: str) -> Content | None:
-    """The calibration line of the positive class, best values beside it."""
+    """Return the calibration line of the positive class, with the ideal values."""
     line, count = calibration_line.line(cases.log_odds, cases.true, groups), len(cases.true)
     rows: list[list[str]] = [
         [name, number(estimate.value, count), interval(estimate.low, estimate.high, count), best]

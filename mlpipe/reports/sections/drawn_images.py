@@ -1,4 +1,4 @@
-"""Images that a generator drew from the same noise, epoch by epoch, and how they were judged."""
+"""Images that a generator drew from the same noise, epoch by epoch, and their scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs import grids
 
 _TITLE = "Drawn images"
-# Grids of so many epochs stand beside each other.
+# The most epochs whose grids are shown side by side.
 _MOST = 8
 _COLUMNS = {
     "val/frechet": "Fréchet distance",
@@ -49,7 +49,7 @@ def drawn_images(facts: TaskFacts) -> Section:
 
 
 def spread(epochs: list[int], most: int) -> list[int]:
-    """So many epochs at most, evenly spread, the first and the last among them."""
+    """Return at most this many epochs, evenly spread, including the first and the last."""
     if len(epochs) <= most:
         return epochs
     return [epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)]

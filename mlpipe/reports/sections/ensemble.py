@@ -87,11 +87,11 @@ def ensembles(facts: TaskFacts) -> Section:
 
 
 def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str, rows: int | None) -> str:
-    """The score on the rows that chose, where there is another; empty elsewhere.
+    """Return the score on the rows that chose, if there is another score; else an empty text.
 
     Args:
         scores: By split.
         name: The metric.
-        rows: How many rows chose.
+        rows: The number of rows that chose.
     """
     return number(scores.get("chosen on", {}).get(name, {}).get("value"), rows) if "test" in scores else ""

@@ -1,4 +1,4 @@
-"""Recoveries from NaN losses and full memory while models were trained, and their consequences."""
+"""Recoveries from NaN losses and out-of-memory errors during training, and their consequences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlpipe.reports.sections.parts import Section
 
 
 def recoveries(facts: TaskFacts) -> Section:
-    """A row for every event of every fold and refit; nothing where nothing went wrong.
+    """A row for every event of every fold and refit; empty if there was none.
 
     Args:
         facts: The task.

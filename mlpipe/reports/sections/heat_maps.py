@@ -1,4 +1,4 @@
-"""Where images speak for what was predicted of them: what `mml explain` has drawn of a task."""
+"""Heat maps: the places of images that support the predictions, as `mml explain` has drawn them for a task."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mlpipe.reports.sections.parts import Section
 from mlpipe.runs.project import Project
 
 INDEX = "index.json"
-# Bytes of one picture: a report holds all of them.
+# The most bytes of one picture, because a report holds all of them.
 _PICTURE = 16 << 20
 _TITLE = "Why: heat maps"
 
 
 def folder_of(project: Project, task: str) -> Path:
-    """Where the pictures of a task lie, and the index of them.
+    """Return the folder of a task's pictures and their index.
 
     Args:
         project: The project.
@@ -30,7 +30,7 @@ def folder_of(project: Project, task: str) -> Path:
 
 
 class Drawn(TypedDict):
-    """A picture of the index: its file, the image that it is of, what stands below it; of what is unreadable only the name."""
+    """A picture in the index: its file, its image, and the text below it; only the name if the image is unreadable."""
 
     file: NotRequired[str]
     image: str
@@ -38,13 +38,13 @@ class Drawn(TypedDict):
 
 
 class Index(TypedDict):
-    """What the index of a task's pictures says."""
+    """The content of the index of a task's pictures."""
 
     images: list[Drawn]
 
 
 def index_of(project: Project, task: str) -> Index | None:
-    """The index of a task's pictures; None where there is none that can be read.
+    """Return the index of a task's pictures; None if there is none that can be read.
 
     Args:
         project: The project.
@@ -61,7 +61,7 @@ def index_of(project: Project, task: str) -> Index | None:
 
 
 def heat_maps(facts: TaskFacts) -> Section:
-    """The pictures, with the words of each.
+    """The pictures, with the text of each.
 
     Args:
         facts: A task.

@@ -1,4 +1,4 @@
-"""Images, true masks and predicted masks beside each other: the worst, some in the middle, and the best."""
+"""Images, true masks and predicted masks side by side: the worst, some in the middle, and the best."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mlpipe.reports.markup import Content, Markup, element, figure, heading, ima
 from mlpipe.reports.sections.parts import Section
 
 _EACH = 4
-# The longer side of a picture in the page, and the longest of one that is kept as it is.
+# The longer side of a picture in the page, and the longest side of one that is kept as it is.
 _SIDE, _SMALL = 224, 64
 _WHOLE = ("true mask", "predicted mask")
 _GREY = (128, 128, 128)
@@ -35,7 +35,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 def masks(facts: TaskFacts) -> Section:
-    """Pictures of predicted masks, and what the colours mean.
+    """Pictures of predicted masks, and the meaning of the colours.
 
     Args:
         facts: A task of masks.
@@ -81,7 +81,7 @@ def masks(facts: TaskFacts) -> Section:
 
 
 def picture_sentence(facts: TaskFacts) -> str:
-    """A sentence on what pictures are of, where samples are no images.
+    """Return a sentence about what pictures show, if samples are not images.
 
     Args:
         facts: The task.
@@ -94,7 +94,7 @@ def picture_sentence(facts: TaskFacts) -> str:
 
 
 def missing_sentence(lost: list[str]) -> str:
-    """A sentence on images that are gone.
+    """Return a sentence about images that are gone.
 
     Args:
         lost: Their names.
@@ -103,7 +103,7 @@ def missing_sentence(lost: list[str]) -> str:
 
 
 def chosen(order: list[int]) -> dict[str, list[int]]:
-    """The rows to show, by their title; every one once.
+    """Return the rows to show, by their title; each row at most once.
 
     Args:
         order: All rows, the worst first.
@@ -131,12 +131,12 @@ def _legend(classes: list[str]) -> list[Content]:
 
 
 def caption(words: str, name: str) -> Markup:
-    """The caption of a picture: some words, and the sample's name."""
+    """Return the caption of a picture: some words, and the sample's name."""
     return joined([element("span", words), element("span", name, class_="sample")])
 
 
 def reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None]:
-    """A function from a sample's name and the size of its map to pixels: as the network saw it where that is cached.
+    """Return a function from a sample's name and map size to pixels: the network's view if that is cached.
 
     Args:
         facts: The task.
@@ -174,10 +174,10 @@ def reader(facts: TaskFacts) -> Callable[[str, tuple[int, ...]], npt.NDArray[Any
 def picture_of(
     read: Callable[[str, tuple[int, ...]], npt.NDArray[Any] | None], sample: str, shape: tuple[int, ...]
 ) -> Image.Image | None:
-    """A sample's image in the size that it has in the page; None where it is gone.
+    """Return a sample's image in the size that it has in the page; None if it is gone.
 
     Args:
-        read: What `reader` gave.
+        read: What `reader` returned.
         sample: Its name.
         shape: The spatial shape of its map.
     """
@@ -202,12 +202,12 @@ def _mask_picture(mask: Bytes | None) -> Image.Image | None:
 
 
 def beside(pictures: Mapping[str, Image.Image | None], name: str, *, whole: Collection[str] = ()) -> Markup:
-    """Pictures in a row, each under its title.
+    """Return pictures in a row, each under its title.
 
     Args:
         pictures: By title; None leaves it out.
         name: The sample's.
-        whole: Titles of pictures of few colours, whose edges stay sharp.
+        whole: Titles of pictures with few colours, whose edges stay sharp.
     """
     cells = [
         joined([element("span", title), image(_uri(picture, is_whole=title in whole), f"{name}: {title}")])
@@ -219,7 +219,7 @@ def beside(pictures: Mapping[str, Image.Image | None], name: str, *, whole: Coll
 
 def _uri(picture: Image.Image, *, is_whole: bool) -> str:
     out = io.BytesIO()
-    # The page enlarges what is small, as sharply as it is.
+    # The page enlarges small pictures without smoothing.
     is_whole = is_whole or max(picture.size) <= _SMALL
     if is_whole:
         picture.save(out, format="PNG", optimize=True)
@@ -229,7 +229,7 @@ def _uri(picture: Image.Image, *, is_whole: bool) -> str:
 
 
 def coloured(mask: Bytes) -> Bytes:
-    """A mask in colours, shape (height, width, 3).
+    """Return a mask in colours, shape (height, width, 3).
 
     Args:
         mask: Class numbers, shape (height, width), `IGNORED` in grey.
@@ -240,11 +240,11 @@ def coloured(mask: Bytes) -> Bytes:
 
 
 def reduced(picture: Image.Image, method: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
-    """A picture with no more pixels than the page shows; what is smaller stays as it is, for the page enlarges it.
+    """Reduce a picture to the size in the page; a smaller one is unchanged, because the page enlarges it.
 
     Args:
         picture: The picture.
-        method: How pixels become fewer.
+        method: The resampling method.
     """
     share = min(1.0, _SIDE / max(picture.size))
     width, height = (max(1, round(side * share)) for side in picture.size)

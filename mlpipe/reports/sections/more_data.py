@@ -1,4 +1,4 @@
-"""The benefit of more images, where parts of the task were trained too."""
+"""The benefit of more images, if parts of the task were trained too."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def _runs(facts: TaskFacts) -> Content | None:
 
 
 def _command_and_commit(run: journal.Run) -> tuple[str, str]:
-    """The command and the commit of a run; what is wrong in place of the command where its plan cannot be read."""
+    """Return the command and the commit of a run; an error in place of the command if its plan cannot be read."""
     if not (run.folder / journal.PLAN_FILE).is_file():
         return "", ""
     try:
@@ -81,12 +81,12 @@ def _versions(facts: TaskFacts) -> Content | None:
 
 
 def _text(facts: TaskFacts, recipe: str) -> tuple[str, str]:
-    """The text of a recipe's configuration, and what is wrong where it cannot be read."""
+    """Return the text of a recipe's configuration, and the error if it cannot be read."""
     path = _file(facts, recipe)
     try:
         return (limits.text(path), "") if path.is_file() else ("", "")
     except (OSError, ValueError):
-        # Said where its values are read.
+        # The error is reported where its values are read.
         return "", ""
 
 

@@ -22,12 +22,12 @@ from mlpipe.reports.markup import Content, Markup, bullets, details_block, eleme
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
 
-# A drawing of more rows says less than the table.
+# With more rows than this, a plot says less than the table.
 _MOST_DRAWN = 20
 
 
 def summary(facts: TaskFacts) -> Section:
-    """A summary of the task, and the score of the best that there is for it.
+    """A summary of the task, and the score of its best predictor.
 
     Args:
         facts: The task.
@@ -51,7 +51,7 @@ def summary(facts: TaskFacts) -> Section:
 
 
 def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
-    """The figures that a person looks for first."""
+    """Return the figures that people look for first."""
     subject = facts.shown
     assert subject is not None
     wording = WORDS[result.metric]
@@ -75,17 +75,17 @@ def _interval_text(outcome: Headline) -> str:
 
 
 def _out_of_fold_score(facts: TaskFacts, subject: Shown, name: str) -> float | None:
-    """The score of the out-of-fold images as the leaderboard has it."""
+    """Return the score of the out-of-fold images as in the leaderboard."""
     key = subject.ensemble.id if subject.ensemble else subject.recipe
     row = next((entry for entry in facts.board if entry["recipe"] == key), None)
     return None if row is None else row["out_of_fold"]
 
 
 def _next_commands(facts: TaskFacts) -> Content:
-    """The commands that usually follow."""
+    """Return the commands that usually follow."""
     project = "" if facts.project.name == "default" else f" proj={facts.project.name}"
     commands, its = dict[str, str](), kinds.of(facts.kind)
-    # What the page tells of is what they take.
+    # The commands apply to what the page reports on.
     option = " mode.ensemble=latest" if facts.shown is not None and facts.shown.ensemble is not None else ""
     if its.draws:
         commands[f"mml predict{project} mode.samples=64"] = "draws new images"
@@ -100,7 +100,7 @@ def _next_commands(facts: TaskFacts) -> Content:
 
 
 def out_of_fold_and_test(facts: TaskFacts) -> Section:
-    """The scores of out-of-fold images beside those of test images, of a recipe; an ensemble's stand with it.
+    """The scores of a recipe's out-of-fold images beside those of test images; an ensemble's are shown with it.
 
     Args:
         facts: The task.
@@ -163,14 +163,14 @@ def leaderboard(facts: TaskFacts) -> Section:
     ]
     better = "less" if metrics.direction(name) == "min" else "more"
     tested = [row for row in board if row["test"] is not None]
-    # An ensemble that is the mean of a recipe's folds, and scores as they do but for rounding, says nothing beside them.
+    # An ensemble that is the mean of a recipe's folds, with the same scores up to rounding, adds nothing.
     scored = {row["records"]: row["test"] for row in tested if not row["ensemble"]}
     is_same = [
         bool(row["ensemble"]) and math.isclose(row["test"], scored.get(row["records"], math.nan), rel_tol=1e-5)
         for row in tested
     ]
     drawn = [row for row, same in zip(tested, is_same, strict=True) if not same][:_MOST_DRAWN]
-    # One score alone is told above.
+    # A single score is in the summary already.
     plots = [_score_plot(facts, drawn, name)] if len(drawn) > 1 else []
     caption = f"Leaderboard of {facts.name}: {WORDS[name].whole}, {better} is better"
     score_table, explained = table(caption, header, rows, numbers=range(2, 10)), _column_sentences(board)
@@ -179,7 +179,7 @@ def leaderboard(facts: TaskFacts) -> Section:
 
 
 def _column_sentences(board: Sequence[dict[str, Any]]) -> list[str]:
-    """A sentence for each column of the leaderboard that is there and needs one."""
+    """Return a sentence for each column of the leaderboard that needs one."""
     texts = {
         "val": "Validation is the mean over folds with the standard deviation between them.",
         "out_of_fold": "Out-of-fold is the score of all images, each predicted by the fold that did not learn from it.",
@@ -244,7 +244,7 @@ def _cautions(facts: TaskFacts, subject: Shown) -> list[str]:
             "There are no test images. The out-of-fold images also chose the ensemble: the score is optimistic."
         )
     elif subject.test is None and any(row["fold_test"] is not None for row in facts.board):
-        # Where nothing mixes what folds predict, as of drawn images, each fold's own score is all there is.
+        # If predictions of folds are not mixed, as for drawn images, there are only the scores of the folds.
         more = "the leaderboard has each fold's score of the test images"
         if kinds.of(facts.kind).is_dense:
             more = "mml post averages what all folds predict for the test images"

@@ -1,4 +1,4 @@
-"""A section of the page: its title, its content and the plots that lie beside the page as files."""
+"""A section of the page: its title, its content, and the plots that are also written as files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Section:
         content: The pieces above the plots.
         plots: Drawn in the page, and written beside it.
         below: The pieces under the plots.
-        is_wide: Whether it takes the whole width of a page, and does not stand beside another section.
+        is_wide: Whether it takes the whole width of a page instead of standing beside another section.
     """
 
     title: str
@@ -34,5 +34,5 @@ class Section:
         return not self.plots and not any(part is not None for part in (*self.content, *self.below))
 
     def body(self) -> Markup:
-        """Everything but the heading."""
+        """Return everything but the heading."""
         return joined([*self.content, grid(style.inline(plot) for plot in self.plots), *self.below])

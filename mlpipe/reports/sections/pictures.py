@@ -1,4 +1,4 @@
-"""The worst mistakes and the near misses as small pictures inside the page, read from the task's images or their cache."""
+"""The worst mistakes and the near misses as small pictures in the page, read from the task's images or their cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Markup, bullets, element, heading, image, joined, paragraph
 from mlpipe.reports.sections.parts import Section
 
-# Mistakes that are shown where they can be filtered, near misses, and the bytes that pictures of a page may take.
+# The largest numbers of mistakes that can be filtered and of near misses, and the most bytes of a page's pictures.
 MOST, MOST_NEAR = 96, 12
 _MOST_BYTES, _FEW = 300_000, 6
 _SIDE = 120
@@ -37,10 +37,10 @@ class Example:
 
     Attributes:
         sample: Its name.
-        words: What is to say of it.
-        true: The number and the name of its class, where a person may choose by it.
-        taken: The number and the name of the class that was predicted.
-        sure: The probability of that, 0 to 1.
+        words: The text about it.
+        true: The number and the name of its class, if pictures can be filtered by it.
+        taken: The number and the name of the predicted class.
+        sure: Its probability, 0 to 1.
     """
 
     sample: str
@@ -50,18 +50,18 @@ class Example:
     sure: float = 0.0
 
 
-# The worst mistakes and right predictions with the least margin: of rows and names of outputs, so many at most.
+# From rows, names of outputs and a largest number to the worst mistakes and the right predictions with the smallest margin.
 Choose = Callable[[Rows, Sequence[str], int], tuple[list[Example], list[Example]]]
 
 
 def pictures(facts: TaskFacts, choose: Choose, worst: str, nearest: str = "") -> Section:
-    """Mistakes that the network was surest of, and images that it only just got right.
+    """The most confident mistakes, and images that were only just right.
 
     Args:
         facts: A task whose images are right or wrong as a whole.
-        choose: The examples to show of either sort.
-        worst: What the mistakes are called.
-        nearest: What those that are just right are called; empty: there are none.
+        choose: Chooses the examples of both sorts.
+        worst: The title of the mistakes.
+        nearest: The title of those that are just right; empty: there are none.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
@@ -104,7 +104,7 @@ class Album:
         self.missing: dict[str, str] = {}
 
     def uri(self, sample: str) -> str | None:
-        """A picture as a data URI; None where it cannot be read, with the reason in `missing`.
+        """Return a picture as a data URI; None if it cannot be read, with the reason in `missing`.
 
         Args:
             sample: The image's name.
@@ -119,7 +119,7 @@ class Album:
             return None
 
     def _pixels(self, row: int) -> npt.NDArray[Any]:
-        # Files give the better picture; what has none may cost the import of its library, which its cache does not.
+        # Files give better pictures; other sources may need the import of a slow library, which their cache does not.
         packed = self.packed() if sources.root(self._task) is None else None
         if packed is not None:
             return np.asarray(packed[row])
@@ -134,7 +134,7 @@ class Album:
             return np.asarray(packed[row])
 
     def packed(self) -> npt.NDArray[Any] | None:
-        """The images of the task's first pack in which all have one size; None without one."""
+        """Return the images of the task's first pack in which all have one size; None without one."""
         if self._pack is None and self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
                 path = folder / packs.FIXED_FILE
@@ -148,7 +148,7 @@ class Album:
 
 
 def uri_of(pixels: npt.NDArray[Any]) -> str:
-    """A small PNG or JPEG as a data URI; of many channels the first one or three are shown.
+    """Return a small PNG or JPEG as a data URI; of many channels the first one or three are shown.
 
     Args:
         pixels: Shape (*spatial, channels).
@@ -180,14 +180,14 @@ def _picture_grid(examples: Sequence[Example], album: Album) -> Markup | None:
                     "figure", joined([image(uri, alt), element("figcaption", caption)]), **_filter_attributes(example)
                 )
             )
-    # Who chooses among few pictures has seen them all.
+    # With few pictures a filter is useless.
     can_be_chosen = len(cells) > _FEW and all(item.true for item in examples)
     data = {"data_filter": "mistakes", "tabindex": "0"} if can_be_chosen else {}
     return element("div", joined(cells), class_="pictures", **data) if cells else _as_list(examples[:MOST_NEAR])
 
 
 def _filter_attributes(example: Example) -> dict[str, str]:
-    """What the page filters a picture by."""
+    """Return the attributes by which the page filters a picture."""
     if example.true is None or example.taken is None:
         return {}
     return {
@@ -204,11 +204,11 @@ def _as_list(examples: Sequence[Example]) -> Markup | None:
 
 
 def examples(rows: Rows, places: npt.NDArray[Any], words: Sequence[str]) -> list[Example]:
-    """Some rows with what is to say of each.
+    """Return some rows with the text about each.
 
     Args:
         rows: Predictions.
         places: Which of them, shape (m,).
-        words: What is to say, m sentences.
+        words: The texts, m sentences.
     """
     return [Example(rows.ids[row], sentence) for row, sentence in zip(places.tolist(), words, strict=True)]

@@ -1,4 +1,4 @@
-"""Class frequencies in training, validation, test, and by estimate where images have no label."""
+"""Class frequencies in training, validation and test images, and estimated for images without labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_CLASSES = 16
 
 
 def prevalence(facts: TaskFacts) -> Section:
-    """Shares of classes or labels by part, and what probabilities were calibrated for.
+    """Shares of classes or labels by part, and the prevalence that probabilities were calibrated for.
 
     Args:
         facts: A task of classes or labels.
@@ -30,7 +30,7 @@ def prevalence(facts: TaskFacts) -> Section:
         return Section("Prevalence")
     counted_in = [] if facts.task is None else _part_shares(facts.task, facts.classes, _test_ids(facts))
     estimate, sentence = _estimated_prior(facts)
-    # An estimate is of as many images as nobody counted: it has as few digits as the fewest tell.
+    # An estimate is not based on a count of images: it has as few digits as the smallest part.
     fewest = min((count for _, _, count in counted_in), default=None)
     images = [*(count for _, _, count in counted_in), *([fewest] if estimate is not None else [])]
     parts = [(part, values) for part, values, _ in counted_in]
@@ -64,13 +64,13 @@ def prevalence(facts: TaskFacts) -> Section:
 
 
 def _test_ids(facts: TaskFacts) -> frozenset[str]:
-    """The test images, which a split may have taken from those that came as training images."""
+    """Return the test images, which a split may have taken from those that came as training images."""
     test = facts.shown.test if facts.shown else None
     return frozenset(test.ids) if test is not None else frozenset()
 
 
 def _part_shares(task: Task, classes: list[str], tested: frozenset[str]) -> list[tuple[str, list[Value], int]]:
-    """Each part with the share of each class, of images of which it is known, and how many images it has."""
+    """Return each part with the share of each class among images with known classes, and the number of images."""
     parts, is_test = [], np.array([name in tested for name in task.samples.ids], bool)
     for part, name in (("train", "training"), ("val", "validation"), ("test", "test")):
         mask = task.samples.in_part(part)  # type: ignore[arg-type]
@@ -87,7 +87,7 @@ def _part_shares(task: Task, classes: list[str], tested: frozenset[str]) -> list
 
 
 def _estimated_prior(facts: TaskFacts) -> tuple[tuple[str, list[Value]] | None, str]:
-    """What the newest calibration meant its probabilities for, where that is not simply the validation images'."""
+    """Return the prior of the newest calibration, unless it is simply that of the validation images."""
     newest: Mapping[str, Any] = max(facts.calibrations, key=lambda calibration: str(calibration["created"]), default={})
     prior = newest.get("prior") or {}
     kind, values = prior.get("kind"), prior.get("values") or []

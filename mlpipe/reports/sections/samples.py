@@ -1,4 +1,4 @@
-"""Images that were learned from: some of each class, and as training saw them after its random changes."""
+"""Training images: some of each class, and as training saw them after random augmentation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWN = "mlpipe.data.augment.samples."
 
 
 def samples(facts: TaskFacts) -> Section:
-    """Some training images, what stands where drawn on them, and some after the random changes of the newest recipe.
+    """Some training images, the same with their targets drawn, and some after the augmentation of the newest recipe.
 
     Args:
         facts: The task.
@@ -49,7 +49,7 @@ def samples(facts: TaskFacts) -> Section:
 
 
 def _example_rows(task: Task) -> list[int]:
-    """The first training images of each class, of numbers and masks the first ones, places in the task."""
+    """Return the places in the task of the first training images of each class; for numbers and masks of the first ones."""
     candidates = np.flatnonzero(task.samples.in_part("train") & task.samples.labelled)
     targets = task.samples.targets
     if targets.ndim != 1:
@@ -62,7 +62,7 @@ def _example_rows(task: Task) -> list[int]:
 
 
 def _drawn_pictures(task: Task) -> Callable[[int], str | None] | None:
-    """Pictures of samples with their targets drawn on them, by row; None where targets stand at no place of an image."""
+    """Return pictures of samples with their targets drawn on them, by row; None if targets have no places in an image."""
     draw, source = report_kind.of(task.kind).DRAW, sources.open(task)
     if draw is None or not source.has_objects:
         return None
@@ -87,7 +87,7 @@ def _cell(task: Task, uri: str | None, row: int) -> Markup | None:
 
 
 def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | None]:
-    """Images of the pack after the random changes of several epochs."""
+    """Return images of the pack after the augmentation of several epochs."""
     record = facts.newest
     path = facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     try:
@@ -118,7 +118,7 @@ def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[C
 
 
 def _random_change(node: Any) -> changes.Step | None:
-    """A random change of the package's own; None for any other, since a stored configuration may run no code."""
+    """Return a random transform of this package; None for any other, because a stored configuration must not run code."""
     component, wrong = components.check("augmentations.cpu.pipeline", "augmentations", node)
     if wrong or component is None or not component.target.startswith(_OWN):
         return None

@@ -1,4 +1,4 @@
-"""Recipes beside each other: the curves of their validation scores, and what their configurations differ in."""
+"""Recipes side by side: the curves of their validation scores, and the differences between their configurations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = 6
 
 
 def side_by_side(facts: TaskFacts) -> Section:
-    """The best recipes beside each other; nothing where there is one alone.
+    """The best recipes side by side; empty if there is only one.
 
     Args:
         facts: The task.

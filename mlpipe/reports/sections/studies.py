@@ -1,4 +1,4 @@
-"""Searches of a task: their trials, what mattered, and the score over each parameter."""
+"""Searches of a task: their trials, the importance of parameters, and the score over each parameter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def studies(facts: TaskFacts) -> Section:
                 is_shown = len(drawn) < _STUDIES * (_SLICES + 2) and any(
                     str(trial.user_attrs.get(stored.RUN)) in runs for trial in trials
                 )
-                # What mattered takes long: only of a study that is shown.
+                # The importance takes long, so it is computed only for a study that is shown.
                 study_facts = told.facts(study, stored.masked(name)) if is_shown else None
         except MlpipeError as error:
             parts.append(paragraph(f"The study {name} cannot be read: {first_line(error)}."))
@@ -54,7 +54,7 @@ def _sentence(study_facts: dict[str, Any]) -> str:
 
 
 def _ended_trials(study_facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trials that ended, the best by the first metric first."""
+    """Return the finished trials, the best by the first metric first."""
     trials = [row for row in study_facts["trials"] if row["state"] == "complete"]
     return sorted(trials, key=lambda row: row["values"][0], reverse=study_facts["directions"][0] != "minimize")
 

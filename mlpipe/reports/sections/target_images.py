@@ -1,4 +1,4 @@
-"""Images, their targets and what is predicted beside each other: the worst, some in the middle, and the best."""
+"""Images, their targets and predictions side by side: the worst, some in the middle, and the best."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def target_images(facts: TaskFacts) -> Section:
 
 
 def solutions(facts: TaskFacts) -> Section:
-    """Pictures of solutions, each beside what it was solved for; initial values are the first row of theirs.
+    """Pictures of solutions, each beside the problem that it solves; initial values are the first row of their solution.
 
     Args:
         facts: A task of images that an equation is solved for.
@@ -100,20 +100,20 @@ def solutions(facts: TaskFacts) -> Section:
 
 
 def _whole_range(values: npt.NDArray[Any]) -> Image.Image:
-    """Values from the least one in black to the largest one in white."""
+    """Return values as a picture, from the least one in black to the largest one in white."""
     low, high = float(values.min()), float(values.max())
     return _picture(values, low, max(high, low + 1e-12))
 
 
 def _range(both: tuple[npt.NDArray[Any], npt.NDArray[Any] | None]) -> tuple[float, float]:
-    """What is drawn black and white: 0 and 1, unless the target goes beyond."""
+    """Return the values of black and white: 0 and 1, unless the target exceeds them."""
     true = (both[0] if both[1] is None else both[1]).astype(np.float64)
     low, high = float(true.min()), float(true.max())
     return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
 
 
 def _picture(values: npt.NDArray[Any], low: float, high: float) -> Image.Image:
-    """Values of shape (channels, *spatial) as a picture; of other than 3 channels the first one in grey."""
+    """Return values of shape (channels, *spatial) as a picture; unless there are 3 channels, the first one in grey."""
     flat = gallery.plane(np.moveaxis(values, 0, -1)).astype(np.float64)
     scaled = np.clip((flat - low) / (high - low) * 255, 0, 255).round().astype(np.uint8)
     picture = Image.fromarray(scaled[:, :, :3]) if scaled.shape[2] >= 3 else Image.fromarray(scaled[:, :, 0])

@@ -23,7 +23,7 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# Curves of more recipes would bury the page; the best ones are drawn.
+# Only the best curves are drawn, because curves of more recipes would bury the page.
 _MOST_RECIPES = 6
 # More folds are folded away.
 _MOST_FOLDS = 10
@@ -31,7 +31,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def trained(facts: TaskFacts) -> Section:
-    """Recipes with their folds, counts of images and cost.
+    """Recipes with their folds, numbers of images and cost.
 
     Args:
         facts: The task.
@@ -69,12 +69,12 @@ def trained(facts: TaskFacts) -> Section:
 
 
 def _figure_with_more(figure: str, more: str) -> str:
-    """A figure, and in brackets one that goes with it and is another."""
+    """Return a figure, with a second one in brackets if that differs."""
     return f"{figure} ({more})" if more and more != figure else figure
 
 
 def _epoch_seconds(folds: Sequence[ModelRecord]) -> str:
-    """The median over folds of the seconds that an epoch of training took; empty for what has none."""
+    """Return the median over folds of the seconds per training epoch; empty without epochs."""
     seconds = [
         record.timings["train_seconds"] / record.epochs
         for record in folds
@@ -103,7 +103,7 @@ def curves(facts: TaskFacts) -> Section:
             for record in folds
             if _file(facts.project, record).is_file() and history(facts.project, record, score) is None
         ]
-        # Of one epoch, as of a head that is solved at once, there is no curve to draw.
+        # With one epoch, as for a head that is solved at once, there is no curve to draw.
         if any(len(curve.epochs) > 1 for curve in histories):
             plots.append(_plot(facts, recipe, histories, score))
     sentences = []
@@ -118,7 +118,7 @@ def curves(facts: TaskFacts) -> Section:
 
 
 def _fold_table(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup | None:
-    """Each fold with its validation score, the epoch that was kept and its time; many are folded away."""
+    """Return each fold with its validation score, the kept epoch and its time; many folds are folded away."""
     rows = [
         [
             f"fold {record.fold}",
@@ -132,7 +132,7 @@ def _fold_table(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup 
     ]
     header = ["fold", "recipe", f"validation {score}", "validation loss", "epoch kept", "seconds"]
     if all(row[2] == row[3] for row in rows):
-        # The loss of validation is the score.
+        # The validation loss is the score.
         header, rows = [*header[:3], *header[4:]], [[*row[:3], *row[4:]] for row in rows]
     fold_table = table("Folds and the epoch whose weights were kept", header, rows, numbers=range(2, 6))
     return (
@@ -143,7 +143,7 @@ def _fold_table(facts: TaskFacts, recipes: Sequence[str], score: str) -> Markup 
 
 
 def history(project: Project, record: ModelRecord, score: str) -> learning.History | None:
-    """A record's losses and validation scores by epoch; None where its metrics.csv is missing, empty or damaged.
+    """Return a record's losses and validation scores by epoch; None if its metrics.csv is missing, empty or damaged.
 
     Args:
         project: The project.
@@ -171,7 +171,7 @@ def history(project: Project, record: ModelRecord, score: str) -> learning.Histo
 
 
 def rows_of(project: Project, record: ModelRecord) -> list[dict[str, str]]:
-    """The rows of a record's metrics.csv, one for each epoch; none where it is missing or cannot be read.
+    """Return the rows of a record's metrics.csv, one per epoch; none if it is missing or cannot be read.
 
     Args:
         project: The project.
@@ -194,15 +194,15 @@ def _number(text: str | None) -> float:
 
 
 def number_of_seconds(seconds: float) -> str:
-    """Whole seconds, with a decimal where there are few."""
+    """Return whole seconds, with a decimal if there are few."""
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
 
 
 def once(histories: Sequence[learning.History], score: str) -> list[learning.History]:
-    """Curves without those that are another one under a second name.
+    """Return curves without duplicates under a second name.
 
-    Where the score is what validation calls its loss, a score that is the loss itself (`equation_loss`) is drawn beside that of
-    training, and any other (as of drawn images, which no training loss can be compared with) under its own name.
+    If the score equals what validation calls its loss, a score that is the loss itself (`equation_loss`) is drawn with the
+    training loss, and any other (as for drawn images, which has no comparable training loss) under its own name.
 
     Args:
         histories: One for each fold.

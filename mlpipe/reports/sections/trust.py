@@ -19,7 +19,7 @@ from mlpipe.reports.plots import numbers, probabilities, style
 from mlpipe.reports.sections.parts import Section
 
 Array = npt.NDArray[Any]
-# From outputs and targets to the probability of each thing that is said, whether it came true, and of which row it is, (m,) each.
+# From outputs and targets to the probability of each statement, whether it came true, and the row of each, (m,) each.
 Confidences = Callable[[Array, Array], tuple[Array, Array, Array]]
 
 _BINS = 12
@@ -34,9 +34,9 @@ def reliability(
 
     Args:
         facts: A task of classes or labels.
-        confidences: As above.
-        what: What is said, in words.
-        nouns: What one of them is, and several.
+        confidences: See `Confidences`.
+        what: What the probabilities are of, in words.
+        nouns: The noun of the counted items, singular and plural.
     """
     rows = facts.shown.rows if facts.shown else None
     if rows is None or facts.shown is None:
@@ -52,7 +52,7 @@ def reliability(
         errors[title] = calibration_errors.binned_error(sure, hits)
     stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
     if stored is not None and rows.is_calibrated:
-        # What was measured then, on the images of the estimate.
+        # The stored errors were measured on the images of the estimate.
         errors = {"before calibration": stored["before"], "after calibration": stored["after"]}
     text = ", ".join(f"{number(value, len(rows))} {title}" for title, value in errors.items())
     plot = style.Plot(
@@ -72,7 +72,7 @@ def reliability(
 
 
 def _groups(facts: TaskFacts, rows: Rows, places: Array) -> Array | None:
-    """The group, or else the image, of each thing that is told of some rows; None where each is of another one."""
+    """Return the group, or else the image, of each statement about rows; None if all are of different ones."""
     names = np.array([facts.groups.get(rows.ids[place], rows.ids[place]) for place in places.tolist()])
     return names if len(np.unique(names)) < len(names) else None
 
@@ -108,7 +108,7 @@ def of_numbers(facts: TaskFacts) -> Section:
 
 
 def decisions(facts: TaskFacts) -> Section:
-    """Thresholds, prediction sets and the performance at another prevalence, where they are stored.
+    """Thresholds, prediction sets and the performance at another prevalence, if they are stored.
 
     Args:
         facts: The task.
@@ -179,7 +179,7 @@ def _number_plots(
 
 
 def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None:
-    """Intervals learned from held-out rows, looked at on test rows."""
+    """Plot the coverage on test rows of intervals learned from held-out rows."""
     names, levels = facts.classes[:_MOST_NUMBERS], []
     halves = {
         level: conformal.residual_halfwidths(held_out.calibrated, held_out.targets, alpha=1 - level)

@@ -1,5 +1,4 @@
-"""`mml evaluate`: evaluate a network with the weights of a file on a task's images, or apply it to them or to slices.
-"""
+"""`mml evaluate`: evaluate a network with given weights on a task's images, or apply it to them or to slices."""
 
 from __future__ import annotations
 

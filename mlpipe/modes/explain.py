@@ -310,8 +310,8 @@ class ExplainScheduler(Scheduler):
     def _nearest(
         self, predictor: Predictor, samples: Sequence[Sample], names: Sequence[str | None]
     ) -> list[list[tuple[dict[str, Any], npt.NDArray[Any]]]]:
-        """Return for each image the training images most similar to it for the first model, with pixels; never the
-        image itself.
+        """Return the training images most similar to each image for the first model, with pixels; never the image
+        itself.
         """
         record, of = predictor.stored.records[0], self._pivot
         rows = self._training_rows(record)

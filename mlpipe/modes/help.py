@@ -358,9 +358,7 @@ def _default(key: Key, option: str) -> str:
 
 
 def _defaults(key: Key) -> Iterator[str]:
-    """Return the defaults of a key with the options that have them, the most frequent first, and the keys they refer
-    to.
-    """
+    """Return the defaults of a key with the options that have them, the most frequent first, and their references."""
     by_text: dict[str, list[str]] = {}
     for setting in key.settings:
         by_text.setdefault(setting.default or "not set", []).append(setting.option)

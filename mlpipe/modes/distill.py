@@ -27,8 +27,7 @@ log = logging.getLogger("mlpipe")
 
 
 class DistillScheduler(TrainingScheduler):
-    """Train like `mml train`, each fold on a teacher's calibrated predictions and the targets, and compare teacher and
-    student.
+    """Train like `mml train`, each fold on a teacher's calibrated predictions and the targets, and compare both.
 
     The teacher's prediction of a training image comes from models that did not train on it; images without a target are
     used too.

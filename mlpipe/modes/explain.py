@@ -310,9 +310,7 @@ class ExplainScheduler(Scheduler):
     def _nearest(
         self, predictor: Predictor, samples: Sequence[Sample], names: Sequence[str | None]
     ) -> list[list[tuple[dict[str, Any], npt.NDArray[Any]]]]:
-        """Return the training images most similar to each image for the first model, with pixels; never the image
-        itself.
-        """
+        """Return other training images most similar to each image for the first model, with their pixels."""
         record, of = predictor.stored.records[0], self._pivot
         rows = self._training_rows(record)
         if not self._neighbours or not len(rows):

@@ -302,9 +302,7 @@ class ExportScheduler(Scheduler):
         return outcome
 
     def _padded_image(self, pixels: Pixels) -> Pixels:
-        """Return an image of a height and width that no network sees: a traced export is valid only for the size it was
-        traced with.
-        """
+        """Return an image of a size that no network sees: a traced export is valid only for its traced size."""
         sides = [self._predictor.preprocessing(record.id).sides or () for record in self._predictor.stored.records]
         wide = [
             next(more for more in range(len(sides) + 1) if all(pixels.shape[axis] + more not in size for size in sides))

@@ -1,6 +1,4 @@
-"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions; only a soup needs networks and
-images.
-"""
+"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions; only a soup runs networks."""
 
 from __future__ import annotations
 
@@ -48,7 +46,7 @@ class PostprocessScheduler(Scheduler):
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of calibrate, ensemble.
-        prior: The prevalence to which probabilities are adjusted: val, test, quantify, or one number for each class.
+        prior: The prevalence that probabilities are adjusted to: val, test, quantify, or one number for each class.
         calibrator: The method, see `mlpipe.post.calibration.calibrate.calibrate`.
         rates_from: For prior=quantify, the rows on which error rates are measured.
         quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
@@ -510,8 +508,7 @@ class PostprocessScheduler(Scheduler):
     def _choice(
         self, pools: Sequence[Candidates], groups: Mapping[str, str] | None
     ) -> tuple[choice.Choice, list[str] | None, list[str]]:
-        """Return the members, weights and calibration; the test rows that chose nothing, None if no test rows did; and
-        notes.
+        """Return the members, weights and calibration; the test rows that chose nothing (None: none chose); and notes.
 
         If the newest recipe lacks folds, it must be better than the recipes with all folds by more than noise;
         otherwise all rows choose.

@@ -177,9 +177,7 @@ class Service:
     async def _answers_with_heat_maps(
         self, images: Sequence[bytes], replies: Sequence[Answer], output: str | None
     ) -> Sequence[Answer]:
-        """Return answers with heat maps one by one: each image is decoded in full size, and other predictions run in
-        between.
-        """
+        """Return answers with heat maps one by one: each image is decoded in full size; predictions run in between."""
         explanations = []
         for content, reply in zip(images, replies, strict=True):
             options = Options(explain=True, output=output or _largest(self.model, reply))
@@ -317,8 +315,7 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
 
 
 def _largest(model: Model, answer: Answer) -> str | None:
-    """Return the class of the most pixels in a mask apart from the first class, the class of the surest box, else None.
-    """
+    """Return the class of the most pixels in a mask apart from the first class, the class of the surest box, else None."""
     if kinds.of(model.kind).columns:
         return str(max(answer["rows"], key=lambda row: row["score"])["class"]) if answer["rows"] else model.classes[0]
     if not kinds.of(model.kind).is_dense:

@@ -90,9 +90,7 @@ class Batches:
             self._answer_all([request])
 
     def _batch(self, first: Request, waiting: list[Request | None], slow: deque[Request]) -> list[Request]:
-        """Return the requests that are answered together with one; other requests taken from the queue are kept for
-        later.
-        """
+        """Return the requests that are answered together with one; others taken from the queue are kept for later."""
         batch, size, until = [first], len(first.images), first.arrived + self._wait
         while size < self._largest:
             try:

@@ -111,8 +111,7 @@ def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
 
 
 def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tuple[Task, Pack]]) -> list[View]:
-    """Return the rows of each co-task for a fold of the pivot: fold k validates, the others train; for a refit, all
-    train.
+    """Return the rows of each co-task for a fold of the pivot: fold k validates, the others (in a refit all) train.
 
     Images and groups that the pivot does not train on in this fold are not trained on through another task.
 

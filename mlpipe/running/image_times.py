@@ -68,9 +68,7 @@ class ImageTimes:
         return 2 * min(2 * rows, features) / max(1, min(rows, features))
 
     def size_within(self, seconds: float) -> int:
-        """Return the largest size, at most the measured one, at which a pass fits into a time; else the least useful
-        one.
-        """
+        """Return the largest size, at most the measured one, at which a pass fits into a time; else the least one."""
         size = self.size
         while size > _LEAST_SIDE and self.one_pass(size) > seconds:
             size = max(_LEAST_SIDE, (size - 1) // _STEP * _STEP)

@@ -357,9 +357,7 @@ def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
 
 
 def _command_values(command: str) -> dict[str, Any]:
-    """Return the override values of a run's command: names of options, recipes and studies are not in its
-    configuration.
-    """
+    """Return the override values of a run's command; its configuration lacks names of options, recipes and studies."""
     try:
         words = shlex.split(command)[2:]
     except ValueError:

@@ -120,8 +120,7 @@ class Model:
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
     ) -> npt.NDArray[np.float64] | Any:
-        """Return calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for unreadable
-        images.
+        """Return calibrated probabilities or numbers of images, shape (n, outputs); NaN for unreadable images.
 
         For masks and images, a list: for each image its probabilities or numbers at every pixel, shape (height, width,
         outputs), NaN at pixels that no network saw; for boxes, a list of x0, y0, x1, y1, score and class number, shape
@@ -190,7 +189,11 @@ class Model:
         return _frame(names, index, explanation.unreadable, cells)
 
     def torch(self) -> list[nn.Module]:
-        """Return the networks as one module, without calibration or mixing; one network for each fold or refit."""
+        """Return the networks, one for each fold or refit, neither calibrated nor mixed.
+
+        A network maps pixels (n, channels, height, width) from 0 to their peak to a mapping whose `target` is logits or
+        numbers. Its preprocessing is in `card()`.
+        """
         return self._torch_predictor.networks()
 
     def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -220,9 +223,7 @@ class Model:
         return self._predictor
 
     def card(self) -> dict[str, Any]:
-        """Return facts of the model as plain data: task, classes, members, scores with intervals, calibration,
-        preprocessing.
-        """
+        """Return facts of the model as plain data: task, classes, members, scores, calibration, preprocessing."""
         return dict(self._card())
 
     def write_card(self, path: str | Path = "model_card.md") -> Path:
@@ -244,8 +245,7 @@ class Model:
     def _predicted(
         self, x: Any, deploy_prior: Any, *, alpha: float | None = None, only_values: bool
     ) -> tuple[list[str], pd.Index | None, dict[int, str], Shown]:
-        """Predict samples; return names, the index of a column, unreadable samples by position, and predictions of the
-        others.
+        """Return names, the index of a column, unreadable samples by position, and predictions of the others.
 
         Raises:
             DataError: When there are no samples, or none is readable.

@@ -313,9 +313,7 @@ class FoldTraining:
         return {} if section.is_none else tune.read(run.folder, name)
 
     def _fold_title(self, fold: int) -> str:
-        """Return the title of a fold: its number, as in files and keys, and its position among all if they count from
-        0.
-        """
+        """Return a fold's title: its number, as in files and keys, and its position among all if they count from 0."""
         folds = self.folds.split.validated
         if fold == REFIT:
             return f"refit of {counted(len(self.chosen), 'fold')}"
@@ -353,9 +351,7 @@ class FoldTraining:
 
 
 def _job_within_share(job: FoldJob, share: Share | None) -> FoldJob:
-    """Return a fold's job with the epochs and seconds of its share, a refit's with the seconds; unchanged without a
-    limit.
-    """
+    """Return a fold's job with the epochs and seconds of its share, a refit's with the seconds only."""
     if share is None:
         return job
     return replace(job, recipe=job.recipe if job.lasting else applied(job.recipe, share), seconds=share.seconds)

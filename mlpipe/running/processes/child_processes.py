@@ -277,8 +277,7 @@ class _Sender(logging.Handler):
 
 
 class Relay(Display):
-    """Send progress, a few times a second, as messages `start` and `progress` with the arguments of a display's
-    methods.
+    """Send progress, a few times a second, as messages `start` and `progress` with a display's arguments.
 
     Args:
         send: Sends a message.

@@ -87,8 +87,7 @@ class Scheduler(ABC):
                     self._run_in_project(of_project, started)
 
     def refuse_links(self) -> None:
-        """Refuse folders of results and data that contain a link to elsewhere, because writing would change other
-        files.
+        """Refuse folders of results and data that contain links to elsewhere, because writing would change other files.
 
         Raises:
             ProjectError: With a sentence for each link.

@@ -307,9 +307,7 @@ def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None
 
 
 def _loss(parts: Sequence[Rows], kind: str) -> float:
-    """Return the loss of the rows of all positions: that of ensemble weights, or the headline measure without such a
-    loss.
-    """
+    """Return the loss of the rows of all positions: that of ensemble weights, else the headline measure."""
     targets = np.concatenate([part.targets for part in parts])
     outputs = np.concatenate([part.raw for part in parts])
     has_target, of = metrics.labelled(targets), post_kind.of(kind)

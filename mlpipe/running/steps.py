@@ -143,8 +143,7 @@ class Deadline(Stop):
 
 
 def end_process(go_on: str) -> None:
-    """End this process and all its children with exit code 130; files are always complete, so nothing has to be
-    awaited.
+    """End this process and its children with exit code 130; written files are complete, so nothing is awaited.
 
     Args:
         go_on: As in `Stop`.

@@ -105,8 +105,7 @@ def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path) 
 
 
 def max_unreadable(run_config: RunConfig, file: Path) -> int:
-    """Return how many unreadable images of a task are accepted: the command's value, else the larger of the stored
-    ones.
+    """Return how many unreadable images of a task are accepted: the command's value, else the larger stored one.
 
     Args:
         run_config: The configuration.

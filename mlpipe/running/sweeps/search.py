@@ -95,9 +95,7 @@ class Search:
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
 
     def shared(self) -> dict[str, Any]:
-        """Return the part of the configuration that must be equal in all trials of a study for their values to be
-        comparable.
-        """
+        """Return the part of the configuration that must be equal in all trials of a study."""
         tree = self.base.tree
         sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
         facts = {**sections, "threads": self.base.recipe.threads}

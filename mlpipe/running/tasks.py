@@ -282,9 +282,7 @@ def pack_of(
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
-    """Return how many unreadable images of a task are accepted: `task.max_unreadable`, or the value stored with the
-    task.
-    """
+    """Return how many unreadable images of a task are accepted: `task.max_unreadable`, or the stored value."""
     names = [base.name for base in of.bases or (of,)]
     return max(
         stored_decisions.max_unreadable(run_config, task_names.file_of(run_config.data_dir, name)) for name in names

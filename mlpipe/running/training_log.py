@@ -147,9 +147,7 @@ def batch_table(rows: Iterable[BatchRow]) -> str:
 
 
 def epoch_table(rows: Iterable[EpochRow]) -> str:
-    """Format a line for each evaluation: epoch, seconds, loss, accuracy, in fixed notation; without targets, the first
-    two.
-    """
+    """Format a line for each evaluation: epoch, seconds, loss, accuracy; without targets, the first two."""
     return "".join(
         " ".join(
             [

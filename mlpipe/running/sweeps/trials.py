@@ -480,9 +480,7 @@ def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, Bas
 
 
 def _sampler(search: Search, study: Study) -> BaseSampler:
-    """Return the sampler of the next trial, seeded by the trial's number, so that a continued study gives the same
-    trials.
-    """
+    """Return the sampler of the next trial, seeded by its number, so that a continued study gives the same trials."""
     from optuna import samplers
 
     hpo, number = search.hpo, len(study.get_trials(deepcopy=False))

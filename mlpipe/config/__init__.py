@@ -1,1 +1,1 @@
-"""From overrides to a checked configuration; the only package that imports Hydra and OmegaConf."""
+"""Compose overrides into a checked configuration; the only package that imports Hydra and OmegaConf."""

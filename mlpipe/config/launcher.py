@@ -1,4 +1,4 @@
-"""Options of the launcher (`hydra/launcher=slurm hydra.launcher.KEY=VALUE`): where the jobs of a sweep run."""
+"""Options of the launcher (`hydra/launcher=slurm hydra.launcher.KEY=VALUE`), which decides where a sweep's jobs run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlpipe.config.overrides import parse
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 GROUP, PREFIX = "hydra/launcher", "hydra.launcher."
-# Hydra's name for one job after the other, in this process.
+# Hydra's name for running jobs sequentially in this process.
 _BASIC = "basic"
-# Hydra's names for launchers that are here, and what does here what others of them do.
+# Hydra's names for available launchers, and the counterparts here of other launchers.
 _HYDRAS = {"submitit_slurm": "slurm"}
 _ONE_MACHINE = "leave it out: jobs run one after the other, and the folds of each side by side with sys.fold_workers=4"
 _HERE = {
@@ -24,7 +24,7 @@ _HERE = {
 }
 _SWEEPER, _SWEEPER_KEYS = "hydra/sweeper", "hydra.sweeper."
 _SEARCH = "write hpo=optuna search_space=basic, without -m (mml help hpo, docs/sweeps.md)"
-# What keys of Hydra's Optuna sweeper are called here, by how they begin.
+# mlpipe's names for keys of Hydra's Optuna sweeper, by prefix.
 _NATIVE = {
     "n_trials": "write hpo=optuna hpo.trials={}",
     "study_name": "write hpo=optuna hpo.study={}",
@@ -38,27 +38,27 @@ _NATIVE = {
 
 @dataclass(frozen=True)
 class Launcher:
-    """How jobs are queued on a Slurm cluster; the keys of `conf/hydra/launcher/slurm.yaml`.
+    """Settings of jobs on a Slurm cluster; the keys of `conf/hydra/launcher/slurm.yaml`.
 
     Attributes:
-        name: The jobs' name in the queue.
-        partition: Slurm's partition; None, as for all that follow: the cluster's own choice.
-        qos: Quality of service.
-        account: Who pays.
-        constraint: Features that nodes must have.
-        exclude: Nodes that are left out.
-        gres: Generic resources.
-        comment: A comment.
-        timeout_min: Minutes that a job may take before it is queued again.
-        cpus_per_task: Cores of a job; None: what its configuration uses.
-        gpus_per_node: GPUs of a job.
-        mem_gb: Memory of a job, GB.
-        array_parallelism: Jobs at a time.
+        name: The name of the jobs in the queue.
+        partition: The Slurm partition; None, as for all keys that follow: the cluster's default.
+        qos: The quality of service.
+        account: The account that is charged.
+        constraint: Required features of nodes.
+        exclude: Nodes to exclude.
+        gres: Generic resources (Slurm's `--gres`).
+        comment: The comment of the job.
+        timeout_min: The time limit of a job in minutes, after which it is queued again.
+        cpus_per_task: Cores per job; None: the number that its configuration uses.
+        gpus_per_node: GPUs per job.
+        mem_gb: Memory per job in GB.
+        array_parallelism: The maximum number of jobs that run at the same time.
         signal_delay_s: Seconds before the time limit at which a job is asked to stop.
-        max_num_timeout: How often a job is queued again because of its time limit.
-        setup: Lines of shell for the start of each job's script.
-        additional_parameters: Further words for sbatch.
-        submitit_folder: Where the launcher keeps its own files; None: a folder of its own in the user's cache.
+        max_num_timeout: How often a job is queued again after reaching its time limit.
+        setup: Shell lines at the start of each job's script.
+        additional_parameters: Further options for sbatch.
+        submitit_folder: The folder of the launcher's own files; None: a folder of its own in the user's cache.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Launcher:
 
 
 def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[Launcher | None, list[str]]:
-    """The launcher that overrides ask for, None for jobs in this process, and the other overrides.
+    """Return the launcher that overrides request (None: jobs run in this process) and the other overrides.
 
     Args:
         overrides: Overrides in Hydra's grammar, sweeps included.
@@ -121,13 +121,13 @@ def split(overrides: Sequence[str], extra_dirs: Sequence[Path] = ()) -> tuple[La
 
 
 def refuse_sweepers(overrides: Sequence[str]) -> None:
-    """Answer Hydra's ways of asking for a search with mlpipe's.
+    """Refuse Hydra's own search options, and name mlpipe's in the error.
 
     Args:
         overrides: Overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: When one of them chooses a sweeper or sets one of its keys.
+        ConfigError: When an override chooses a sweeper or sets one of its keys.
     """
     problems = []
     for text in overrides:
@@ -147,10 +147,10 @@ def refuse_sweepers(overrides: Sequence[str]) -> None:
 
 
 def _options(name: str, extra_dirs: Sequence[Path]) -> dict[str, Any]:
-    """The keys of a launcher's file.
+    """Return the keys of a launcher's file.
 
     Raises:
-        ConfigError: When it is no mapping of keys.
+        ConfigError: When it is not a mapping of keys.
     """
     places = [folder / GROUP / f"{name}.yaml" for folder in (*reversed(extra_dirs), catalog.conf_dir())]
     path = next(place for place in places if place.is_file())

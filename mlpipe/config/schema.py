@@ -1,4 +1,4 @@
-"""The checked, frozen configuration of a run, section by section, as everything below `modes` gets it."""
+"""The checked, frozen configuration of a run, section by section; all other packages receive it in this form."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ RECIPE_SECTIONS = (
     "callbacks",
     "trainer",
 )
-# Parts of a recipe that may be missing; a recipe without one is the recipe whose option is `none`.
+# Parts of a recipe that may be missing; a recipe without one has the option `none` there.
 OPTIONAL_SECTIONS = ("tta", "tune", "peft", "compile", "slicing")
 AUTO = "auto"
-# Keys that decide nothing of what is learned: whether a rare class is refused.
+# Keys that do not affect training: whether a rare class is refused.
 _SILENT = {"split": ("rare",)}
-# Keys that came later, and the value with which hashes are as they were before.
+# Keys added later, with the value for which hashes stay the same as before.
 _LATER: dict[str, dict[str, Any]] = {
     "arch": {"anchors": None},
     "metrics": {"heads": None},
@@ -44,18 +44,19 @@ class Metrics:
 
     Attributes:
         train: Metrics of the validation images after every epoch; `auto`: the usual ones of the task's kind.
-        final: Metrics of a finished record, alike.
+        final: Metrics of a finished record; `auto` as above.
         monitor: `val/loss` or `val/METRIC`.
-        direction: Whether less or more of the monitor is better; `auto` knows mlpipe's own metrics.
-        functions: Names of functions of the user's own, which train, final and monitor may then name.
-        modules: The folder of Python files that they are in.
-        imports: Modules to import beside them.
-        stand_ins: Packages whose imports give `mlpipe.data.items`.
-        trust: Folders outside the current one, and modules, whose code may run; always those of the root's `trust`.
-        blocks: Classes of the user's own as `{import: MODULE.NAME, params: {...}, name: NAME}`, named as functions are.
-        while_training: Compute the metrics of `train` of the training images too, as they are learned.
-        heads: Where outputs are those of several heads side by side, `{name: out0, outputs: 4, activation: softmax}` for each:
-            functions are given each head's by itself, or, of one that is marked with `final_metric`, lists of them.
+        direction: Whether a lower or higher monitor is better; `auto` knows mlpipe's own metrics.
+        functions: Names of your own functions, which train, final and monitor may then name.
+        modules: The folder of Python files that contain them.
+        imports: Further modules to import.
+        stand_ins: Packages that are replaced by `mlpipe.data.items` when imported.
+        trust: Folders outside the current one, and modules, whose code may run; always the same as the top-level
+            `trust`.
+        blocks: Your own classes as `{import: MODULE.NAME, params: {...}, name: NAME}`, named like functions.
+        while_training: Also compute the metrics of `train` on the training images during training.
+        heads: For outputs that consist of several heads side by side, `{name: out0, outputs: 4, activation: softmax}`
+            for each: functions receive each head's outputs separately or, if marked with `final_metric`, lists of them.
     """
 
     train: list[str] | Literal["auto"]
@@ -78,8 +79,8 @@ class Augmentations:
 
     Attributes:
         normalization: `model` (the mean and deviation that the network was made for) or `unit` (0 to 1).
-        cpu: The steps of the pipeline in their order.
-        device: Steps that follow on the device, for whole batches.
+        cpu: The steps of the pipeline in order.
+        device: Steps applied afterwards on the device, to whole batches.
     """
 
     normalization: Literal["model", "unit"]
@@ -89,11 +90,11 @@ class Augmentations:
 
 @dataclass(frozen=True)
 class Clip:
-    """How gradients are bounded before every step of the optimizer: with both bounds by their norm first.
+    """How gradients are clipped before every optimizer step: if both bounds are given, by their norm first.
 
     Attributes:
         clip_norm: The largest norm of all gradients together; None: no bound.
-        clip_value: The largest absolute value of each; None: no bound.
+        clip_value: The maximum absolute value of each gradient; None: no bound.
     """
 
     clip_norm: Annotated[float, "> 0"] | None = None
@@ -105,7 +106,8 @@ class LayerRates:
     """How learning rates differ between the layers of a network.
 
     Attributes:
-        layer_decay: The rate of each layer as a share of the next one's, towards the pixels; None: one rate for all.
+        layer_decay: The learning rate of each layer as a share of the next layer's, towards the input; None: one rate
+            for all.
     """
 
     layer_decay: Annotated[float, "> 0", "<= 1"] | None = None
@@ -116,13 +118,13 @@ class Sys:
     """How the machine is used.
 
     Attributes:
-        num_workers: Loader processes; None lets the hardware decide.
-        threads: Threads of torch.
-        fold_workers: Folds of one run side by side, each with `threads` threads.
-        artifact_dir: A folder that a training of records fills with all that scoring needs; it must not be there yet.
-        artifact_config: The configuration of another program that goes into it.
+        num_workers: The number of loader processes; None: chosen by the hardware.
+        threads: The number of threads of torch.
+        fold_workers: The number of folds trained in parallel, each with `threads` threads.
+        artifact_dir: A folder in which a training of records stores all that scoring needs; it must not exist yet.
+        artifact_config: The configuration of another program that is copied into it.
         console: How a training looks on the terminal: an option of `conf/console`.
-        outfile: The name of two tables of a training, NAME_train.EXT and NAME_test.EXT.
+        outfile: The name of a training's two tables, NAME_train.EXT and NAME_test.EXT.
     """
 
     num_workers: Annotated[int, ">= 0", "<= 1024"] | Literal["auto"]
@@ -139,14 +141,14 @@ class Hpo:
     """How hyperparameters are searched with Optuna.
 
     Attributes:
-        study: The study's name; None makes one from the configuration and the space.
-        trials: All trials of the study together.
+        study: The study's name; None: made from the configuration and the space.
+        trials: The total number of trials of the study.
         storage: A path or an Optuna URL; None: a journal file in the project.
-        sampler: What proposes the next trial.
-        pruner: What stops bad trials early.
-        startup_trials: Trials before the sampler and the pruner start to choose.
-        metric: What is optimised (`val/NAME` or `test/NAME`); None: metrics.monitor; several for a front.
-        direction: Whether less or more of it is better; `auto` knows mlpipe's own metrics.
+        sampler: The Optuna sampler that proposes trials.
+        pruner: The Optuna pruner that stops bad trials early.
+        startup_trials: The number of trials before the sampler and the pruner become active.
+        metric: The metric to optimise (`val/NAME` or `test/NAME`); None: metrics.monitor; several: a Pareto front.
+        direction: Whether a lower or higher metric is better; `auto` knows mlpipe's own metrics.
     """
 
     study: str | None
@@ -161,14 +163,14 @@ class Hpo:
 
 @dataclass(frozen=True)
 class Reuse:
-    """Parts of other runs that a run takes over: `PROJ` is a folder under out_dir or a path, `PROJ#3` one record of it.
+    """Parts of other runs that a run reuses: `PROJ` is a folder in out_dir or a path, `PROJ#3` one record of it.
 
     Attributes:
-        models: Projects or records: `tl` chooses its start among them, `predict` and `test` use them.
-        parameters: `PROJ#3` or a file of weights that training starts from.
-        predictions: Projects whose predictions `post` takes as well.
+        models: Projects or records: `tl` chooses its starting model among them, `predict` and `test` use them.
+        parameters: `PROJ#3` or a file with the weights from which training starts.
+        predictions: Projects whose predictions `post` also uses.
         blueprint: `PROJ#3` or a YAML file whose sections replace this run's, with mode.use_blueprint=true.
-        allow_missing: Accept start weights that lack more than a tenth of the network's body.
+        allow_missing: Accept starting weights that lack more than a tenth of the network's body.
     """
 
     models: str | list[str] | None = None
@@ -180,17 +182,17 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Preset:
-    """The recipes that a preset is made of.
+    """The recipes of a preset.
 
     Attributes:
         common: Overrides of all recipes.
         arch: Options of all recipes' networks.
-        recipes: Name of a recipe: its overrides.
-        pretrained: Name of a recipe: its further overrides, where all of a pretrained network learns.
-        sizes: Name of a recipe: shares of the others' image size, the wished for first.
-        spare: Names of recipes for time that is left.
+        recipes: The overrides of each recipe, by its name.
+        pretrained: Further overrides, by the recipe's name, for when a whole pretrained network is trained.
+        sizes: Shares of the other recipes' image size, by the recipe's name, the preferred one first.
+        spare: Names of recipes for leftover time.
         post: Overrides of the post-processing.
-        trees: Name of a recipe: its configuration, which the program sets itself.
+        trees: The configuration of each recipe, by its name; set by the program.
     """
 
     common: list[str] | None = None
@@ -205,7 +207,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Remove:
-    """Files that a run deletes once it has ended well.
+    """Files that a run deletes after it has succeeded.
 
     Attributes:
         parameters: The weights of its records.
@@ -216,12 +218,12 @@ class Remove:
 
 @dataclass(frozen=True)
 class Healing:
-    """Recoveries that a training may make by itself when something goes wrong.
+    """Automatic recoveries when something goes wrong in a training.
 
     Attributes:
-        rollbacks: How often a NaN or infinite loss or gradient leads back to the start of its epoch.
-        lr_factor: What the learning rate is multiplied by each time, until the end of the stage.
-        micro_batches: Whether images go through the network in smaller parts when memory runs out.
+        rollbacks: How often a NaN or infinite loss or gradient restarts its epoch.
+        lr_factor: The factor of the learning rate at each such restart, until the end of the stage.
+        micro_batches: Whether images pass through the network in smaller batches when memory runs out.
     """
 
     rollbacks: Annotated[int, ">= 0"] = 3
@@ -231,29 +233,29 @@ class Healing:
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of a training; what it does not say is as the recipe says.
+    """One stage of a training; what it does not set is taken from the recipe.
 
     Attributes:
-        epochs: How many epochs it has.
+        epochs: The number of epochs.
         lr: Its learning rate.
-        freeze: What of the backbone does not learn in it, as `arch.freeze`; False: all learns.
+        freeze: What part of the backbone is frozen, as in `arch.freeze`; False: nothing is.
         loss: Its loss.
         lr_scheduler: Its schedule, over its own epochs.
         callbacks: Its callbacks, in place of the recipe's.
-        initial_weights: A file of weights that it starts from, in place of those of the stages before.
-        start_from: The number, from 0, of an earlier stage with `keep` whose best weights it starts from, in place of those
-            of the stage right before; null: those.
-        weights_strict: False loads what fits of that file, however little that is.
-        negatives: How many negative images it learns for each positive one, 0: none; None: all.
-        val_negatives: The same for its validation images.
-        carry: Go on with the optimizer of the stage before, its rate included where the stage names none.
-        keep: Keep its own best weights in the record too; the next stage starts from them.
-        head: `linear` fits the head exactly on the frozen backbone in place of its epochs, as `optimizer=linear` does; it is
-            then validated as one epoch.
-        batch_statistics: `frozen` keeps those of the backbone's batch normalisations, whose scales and shifts learn; None:
-            they follow the images of what learns.
-        size: Height and width of its training images in pixels, or both; None: as they are cached. Images are validated as they
-            are cached.
+        initial_weights: A file with the weights from which it starts, instead of those of the earlier stages.
+        start_from: The number, from 0, of an earlier stage with `keep` from whose best weights it starts, instead of
+            those of the previous stage; null: the previous stage.
+        weights_strict: False: load whatever fits from that file, however little.
+        negatives: The number of negative images for each positive one, 0: none; None: all.
+        val_negatives: The same for validation images.
+        carry: Continue with the optimizer of the previous stage, including its learning rate if the stage sets none.
+        keep: Also keep its own best weights in the record; the next stage starts from them.
+        head: `linear`: fit the head exactly on the frozen backbone instead of training epochs, as `optimizer=linear`
+            does; it is then validated as one epoch.
+        batch_statistics: `frozen`: keep the statistics of the backbone's batch normalisations, whose scales and shifts
+            are still trained; None: they follow the images, in the parts that are trained.
+        size: Height and width of its training images in pixels, or one number for both; None: as cached. Validation
+            images keep the cached size.
     """
 
     epochs: Annotated[int, ">= 1"]
@@ -276,10 +278,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to learn: everything that decides the weights and predictions, given a task and its fold.
+    """The recipe: everything that determines the weights and predictions, given a task and its fold.
 
     Attributes:
-        heads: What the outputs go through, where the task's section says so: the same samples may be learned both ways.
+        heads: The activations of the outputs, if set in the task's section: the same samples may be learned with
+            different ones.
     """
 
     arch: Component
@@ -306,13 +309,13 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """The most epochs of a fold: those of all its stages, or `trainer.max_epochs` without any."""
+        """The maximum number of epochs of a fold: the sum over its stages, or `trainer.max_epochs` without stages."""
         return sum(stage.epochs for stage in self.stages) or int(self.trainer["max_epochs"])
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run: what the command line and the configuration files say, checked.
+    """The checked configuration of one run, from the command line and the configuration files.
 
     Attributes:
         mode: The mode's name, the first word of the command.
@@ -320,20 +323,20 @@ class RunConfig:
         task: The pivot task's source.
         split: How its samples are split.
         recipe: How to learn.
-        logging: What writes a training's curves while it runs.
+        logging: The logger of a training's curves.
         sys: How the machine is used.
         proj: The project's name.
         out_dir: The folder of all projects.
         data_dir: The folder of task descriptions and caches.
         task_list: Further tasks' names.
-        tags: What makes a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
-        resume: The run to continue (`latest` or its name), None for a new one.
-        hpo: How hyperparameters are searched; None: they are not.
-        healing: What a training does by itself when something goes wrong.
-        tree: The whole resolved configuration as plain data, as snapshots and records store it.
-        reuse: What it takes from other runs.
-        remove: What it deletes once it has ended well.
-        given: The keys that the command line and its recipe file name; None where the configuration comes from a run.
+        tags: The tags of a variant of the pivot task, such as `subset?0.1+noise?0.2`; empty for the task itself.
+        resume: The run to continue (`latest` or its name), None for a new run.
+        hpo: The hyperparameter search; None: no search.
+        healing: Automatic recoveries of a training.
+        tree: The whole resolved configuration as plain data, as stored in snapshots and records.
+        reuse: Parts of other runs that it reuses.
+        remove: Files that it deletes after it has succeeded.
+        given: The keys set by the command line and its recipe file; None if the configuration comes from a run.
     """
 
     mode: str
@@ -363,22 +366,22 @@ class RunConfig:
         return self.out_dir / self.proj
 
     def recipe_hash(self, task_name: str) -> str:
-        """The hash that groups the folds of one cross-validation: the recipe, the task and what the mode decides."""
+        """The hash that groups the folds of one cross-validation: recipe, task and the mode's deciding keys."""
         return recipe_hash(self.tree, task_name, self.seed)
 
 
 def recipe_hash(tree: Mapping[str, Any], task_name: str, seed: int | None) -> str:
-    """The hash of the recipe that a checked configuration describes.
+    """Return the hash of the recipe that a checked configuration describes.
 
     Args:
-        tree: The configuration as plain data, as snapshots and records store it.
+        tree: The configuration as plain data, as stored in snapshots and records.
         task_name: The task.
-        seed: The seed; None: what recipes share that differ in nothing else.
+        seed: The seed; None: the hash shared by recipes that differ only in the seed.
     """
-    # Where artifacts are put is no part of a recipe: a replay puts them elsewhere.
+    # The folder of artifacts is not part of a recipe: a replay uses another one.
     plain = with_artifacts_in(tree, None)
     decided = {key: deciding_keys(key, plain[key]) for key in RECIPE_SECTIONS}
-    # What is not used leaves the hash as it was before the section existed.
+    # Unused sections are left out, so that hashes stay the same as before the section existed.
     used = [key for key in OPTIONAL_SECTIONS if tree.get(key) and names.name_of(tree[key]["_target_"]) != "none"]
     decided |= {key: tree[key] for key in used}
     healing = Healing(**tree.get("healing", {}))
@@ -389,17 +392,17 @@ def recipe_hash(tree: Mapping[str, Any], task_name: str, seed: int | None) -> st
     if tree["mode"].get("multitask"):
         mode |= {key: tree["mode"].get(key) for key in ("multitask", "task_weights")}
     sys = {"threads": tree["sys"]["threads"]}
-    # A component whose code moved is the component that it was.
+    # A component keeps its hash when its code moves.
     decided = {key: names.identified(key, value) for key, value in decided.items()}
     return digest({**decided, "mode": mode, "sys": sys, "seed": seed, "task": task_name})[:8]
 
 
 def deciding_keys(name: str, section: Any) -> Any:
-    """The keys of a section that decide what is learned: those that hashes are made of.
+    """Return the keys of a section that affect training and that hashes are made of.
 
     Args:
         name: The section's name.
-        section: It, or the parameters of its component.
+        section: The section, or the parameters of its component.
     """
     silent, later = _SILENT.get(name, ()), _LATER.get(name, {})
     if not silent and not later:
@@ -410,9 +413,9 @@ def deciding_keys(name: str, section: Any) -> Any:
 
 
 def with_artifacts_in(tree: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """A configuration with another folder of artifacts, where it names one: its own key, and callbacks' that write there.
+    """Return a configuration with another folder of artifacts, in `sys` and in callbacks that write there.
 
-    A callback's `outfile`, which every epoch writes anew, goes there as well.
+    A callback's `outfile`, which every epoch rewrites, is moved there as well.
 
     Args:
         tree: The composed tree.

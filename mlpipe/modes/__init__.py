@@ -1,15 +1,15 @@
-"""One file for each mode of the command line; each plans and runs resumable steps.
+"""The modes of the command line, one file each; each mode plans and runs resumable steps.
 
-Words that run nothing have a file here too: `main` of `mlpipe.modes.WORD` is given what stands behind the word.
+Commands that run no steps have a file here too: `main` of `mlpipe.modes.WORD` receives the arguments after the word.
 """
 
-# Options of the command line without a value, and those that go with one.
+# Command-line options without a value, and those with one.
 FLAGS = {
     "-h": "help", "--help": "help", "--version": "version", "-m": "multirun", "--multirun": "multirun",
     "--json": "json", "--dry-run": "dry_run",
 }  # fmt: skip
 WITH_VALUE = ("--cfg", "-c", "--config-dir", "-cd")
-# Modes whose keys may be written as `--key value` too.
+# Modes whose keys may also be written as `--key value`.
 SCRIPTS = ("fit", "task", "analyze")
 WORDS = {
     "completion": "Complete modes, groups, keys, tasks and files with the Tab key, in bash, zsh and fish: mml completion",

@@ -1,4 +1,4 @@
-"""`mml clean`: free disk space, after showing what goes and asking; nothing that is in use or can be continued goes."""
+"""`mml clean`: free disk space, after asking; files that are in use or needed to continue a run stay."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _WORDS = {
 
 
 class CleanScheduler(Scheduler):
-    """Deletes leftovers below the data folder and in the project; links are never followed.
+    """Delete leftovers in the data folder and in the project; links are never followed.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of `temp` (unfinished files, states of finished runs), `download` (unpacked archives), `cache`
             (packed images), `parameters` (the weights of the project's records).
-        force: Do not ask, and take too what unfinished runs need.
-        all: All tasks; False: those of `task_list`, and the task where one is named.
-        pivot: Count `task`; None: where it was named on the command line.
+        force: Do not ask, and also delete what unfinished runs need.
+        all: All tasks; False: those of `task_list`, and `task` if it is given.
+        pivot: Include `task`; None: only if it was given on the command line.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class CleanScheduler(Scheduler):
         self._agreed = False
 
     def refuse_links(self) -> None:
-        """Links stay, wherever they lead: only they themselves could be deleted."""
+        """Keep links, wherever they point: only the link itself could be deleted."""
 
     def plan(self) -> list[Step]:
-        """A step that asks, and one for everything that goes.
+        """Plan one step that asks, and one step for each path to delete.
 
         Raises:
             ConfigError: When no task is named, or an unknown one.
@@ -99,12 +99,12 @@ class CleanScheduler(Scheduler):
             leftovers += [leftover for name in chosen for leftover in deletable.caches(data_dir, name, going_on)]
         if "parameters" in self._subroutines:
             leftovers += deletable.weights(project, chosen, going_on)
-        # A folder inside another that goes is gone with it.
+        # A folder inside another deleted folder is deleted with it.
         folders = {leftover.path for leftover in leftovers}
         return [leftover for leftover in leftovers if not folders & set(leftover.path.parents)]
 
     def _tasks(self) -> list[str]:
-        """The names of the tasks that count."""
+        """Return the names of the selected tasks."""
         config, project = self.run_config, self.context.project
         of_project = [path.name for path in project.tasks_dir().iterdir()] if project.tasks_dir().is_dir() else []
         known_tasks = sorted({*task_names.created(config.data_dir), *of_project})
@@ -129,7 +129,7 @@ class CleanScheduler(Scheduler):
         return list(dict.fromkeys(names))
 
     def _pivot_name(self) -> str:
-        """The task's name; a created one is not read, so that a damaged one can be cleaned too."""
+        """Return the task's name; a created task is not read, so that a damaged one can be cleaned too."""
         of = self.run_config.task
         return str(of.params["name"] if of.name == "created" else of.build().name)
 
@@ -137,7 +137,7 @@ class CleanScheduler(Scheduler):
         return replace(leftover, kept="") if self._force and not leftover.in_use else leftover
 
     def _ask(self, going: list[Leftover], run: Run | None) -> None:
-        """Show what goes and how much it is, and ask on a terminal.
+        """Show what will be deleted and how large it is, and ask for confirmation on a terminal.
 
         Raises:
             ConfigError: When there is no terminal and `mode.force` is not set.
@@ -153,7 +153,7 @@ class CleanScheduler(Scheduler):
             raise ConfigError(problem("mode.force", f"there is no terminal to ask on before {total} go", fix=fix))
         print(f"delete these {len(going)} ({total})? [y/N] ", end="", file=sys.stderr, flush=True)
         self._agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
-        # Ctrl-C at the question is a no, too.
+        # Ctrl-C at the question counts as a no.
         self.context.stop.check()
         if not self._agreed:
             log.info("nothing was deleted")
@@ -170,7 +170,7 @@ class CleanScheduler(Scheduler):
             log.warning(f"kept: {leftover.path}: a process has begun to use it")
             return
         elif leftover.path.is_dir():
-            # Renamed first: a process that looks now finds all of it or nothing.
+            # Rename first, so that other processes see either the whole folder or none of it.
             moved = (
                 leftover.path
                 if leftover.kind == "temp"

@@ -21,15 +21,15 @@ log = logging.getLogger("mlpipe")
 
 
 class CreateScheduler(Scheduler):
-    """Finds and hashes the images, then describes classes and splits in the data folder.
+    """Find and hash the images, then describe classes and splits in the data folder.
 
-    A split that the command line names is what later trainings of the task have by default.
+    A split given on the command line becomes the default of later trainings of the task.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: `dataset` and `task`; describing a task needs its images, so `task` does both.
-        n_folds: How many folds.
+        n_folds: The number of folds.
         ensure_balancing: Spread every class evenly over the folds.
     """
 
@@ -47,11 +47,11 @@ class CreateScheduler(Scheduler):
 
     @cached_property
     def _pivot(self) -> Task:
-        """The task, whose source is looked at once for all steps."""
+        """The task; its source is scanned once for all steps."""
         return tasks.pivot(self.run_config)
 
     def plan(self) -> list[Step]:
-        """One step for each subroutine."""
+        """Plan one step for each subroutine."""
         raise_all(require_writable(self.run_config.data_dir, "data_dir"))
         names = [name for name in ("dataset", "task") if name in self._subroutines]
         calls = {"dataset": self._dataset, "task": self._task}
@@ -84,7 +84,7 @@ class CreateScheduler(Scheduler):
 
 
 def _validation_note(split: Split) -> str:
-    """Which fold validates, where not every one does in turn."""
+    """Say which fold validates, if not every fold does in turn."""
     if split.repeats:
         return f", dealt {1 + len(split.repeats)} times"
     if len(split.validated) == split.n_folds:

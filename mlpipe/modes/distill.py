@@ -1,4 +1,4 @@
-"""`mml distill`: train one network on what an ensemble, or another stored predictor, gave for the task's images."""
+"""`mml distill`: train one network on the predictions of an ensemble or of another stored predictor."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ log = logging.getLogger("mlpipe")
 
 
 class DistillScheduler(TrainingScheduler):
-    """Trains like `mml train`, every fold on a teacher's calibrated predictions beside the targets, and compares the two.
+    """Train like `mml train`, each fold on a teacher's calibrated predictions and the targets, and compare both.
 
-    A training image's prediction is that of models that did not learn from it; images without a target are learned too.
+    The teacher's prediction of a training image comes from models that did not train on it; images without a target are
+    used too.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        ensemble: Who teaches, as `mlpipe.post.comparison.contender` says; `latest`: the newest ensemble that no student is.
-        temperature: What log-probabilities of teacher and student are divided by.
-        hard_weight: The share of the loss of the true targets, 0 to 1.
+        ensemble: The teacher, as `mlpipe.post.comparison.contender` accepts it; `latest`: the newest ensemble that is
+            not itself a student.
+        temperature: The divisor of the log-probabilities of teacher and student.
+        hard_weight: The share of the loss that is computed on the true targets, 0 to 1.
         training: The keys of `mml train`.
     """
 
@@ -55,11 +57,11 @@ class DistillScheduler(TrainingScheduler):
         self._teacher = ""
 
     def plan(self) -> list[Step]:
-        """The plan of `mml train`, with a teacher.
+        """Return the plan of `mml train`, with a teacher.
 
         Raises:
-            ConfigError: When the task or the loss is not for a student, or a temperature has no meaning.
-            ProjectError: When there is no such teacher, or it held nothing out.
+            ConfigError: When the task or the loss does not support a student, or the temperature has no effect.
+            ProjectError: When there is no such teacher, or it has no held-out predictions.
         """
         project, config = self.context.project, self.run_config
         task = self.looked_at = self.pivot()
@@ -69,13 +71,13 @@ class DistillScheduler(TrainingScheduler):
         if (kind := kinds.decide(task.kind, config.recipe.loss)) != teacher.kind:
             wrong = f"{teacher.name} predicts {teacher.kind}, the student {kind}"
             raise ConfigError(problem("loss", wrong, fix="use a loss of the teacher's kind, such as loss=auto"))
-        # An ensemble and a single record go by their ids, folds by what groups them.
+        # Ensembles and single records are named by their ids, folds by their group.
         is_recipe = teacher.newest is not None and teacher.name != teacher.newest.id
         self._teacher = teacher.newest.recipe if is_recipe and teacher.newest is not None else teacher.name
         values = teaching.outputs(teacher, task.samples.ids, len(task.classes))
         lesson = Teaching(self._teacher, values, self._temperature, self._hard_weight)
         _tell(task, teacher.name, lesson)
-        # A continued run learns from the same teacher, whatever was made meanwhile.
+        # A continued run uses the same teacher, even if newer ensembles exist.
         tree = {**config.tree, "mode": {**config.tree["mode"], "ensemble": self._teacher}}
         self.run_config = replace(assemble(tree), given=config.given)
         self.request = replace(self.request, teaching=lesson)
@@ -92,7 +94,7 @@ class DistillScheduler(TrainingScheduler):
         return problems
 
     def _post(self, records: Sequence[ModelRecord], run: Run) -> None:
-        """What `mml train` ends with, and the student beside its teacher on the same rows."""
+        """Run the post-processing of `mml train`, and compare student and teacher on the same rows."""
         super()._post(records, run)
         project, task = self.context.project, self.looked_at
         assert task is not None
@@ -110,7 +112,7 @@ class DistillScheduler(TrainingScheduler):
 
 
 def _newest(project: Project, task: str) -> str:
-    """The newest ensemble that was not made of a student at the end of its training.
+    """Return the newest ensemble that was not built from a student at the end of its training.
 
     Raises:
         ProjectError: When there is none.

@@ -1,4 +1,4 @@
-"""`mml evaluate`: judge a network with the weights of a file on a task's images, or apply it to them or to slices."""
+"""`mml evaluate`: evaluate a network with given weights on a task's images, or apply it to them or to slices."""
 
 from __future__ import annotations
 
@@ -28,24 +28,25 @@ log = logging.getLogger("mlpipe")
 
 
 class EvaluationScheduler(Scheduler):
-    """Gives every image of a task to the recipe's network; nothing is trained, and the project stays as it is.
+    """Run the recipe's network on every image of a task; nothing is trained, and the project does not change.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        outputs: A folder for output_1.h5, what the network gives for each image.
-        slices: Slice sets of a volume that the network is applied to instead of a task's images.
+        outputs: A folder for output_1.h5, the network's output for each image.
+        slices: Slice sets of a volume to which the network is applied instead of a task's images.
         source: The file of the volume.
-        dataset: The name of the array in it.
-        outfile: The HDF5 file that predictions of slices are joined in.
-        precision: Its numbers have 32 or 16 bit.
-        layout: Where the channels of its datasets are.
+        dataset: The name of the array in the file.
+        outfile: The HDF5 file in which the predictions of all slices are joined.
+        precision: The precision of its numbers, 32 or 16 bits.
+        layout: The position of the channels in its datasets.
         record: The trained network to apply, such as `PROJ#3`; None: the configuration's own.
-        batch_size: Slices at a time.
-        targets: The file of class numbers of the volume's places, to compare predictions of slices with.
-        target_dataset: The name of the array in it.
-        values: The value of each class in it; None: 0, 1, 2, ... or those that the record was trained with.
-        ignore_index: The value of places that count nowhere.
+        batch_size: The number of slices per batch.
+        targets: The file of the volume's class numbers, with which predictions of slices are compared.
+        target_dataset: The name of the array in that file.
+        values: The value of each class in that array; None: 0, 1, 2, ... or the values that the record was trained
+            with.
+        ignore_index: The value of voxels that are ignored.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class EvaluationScheduler(Scheduler):
             self._key_problems.append(problem("mode.outputs", "is for images, not for slices", fix="use mode.outfile"))
 
     def plan(self) -> list[Step]:
-        """One step, after the images are there; slices of a volume need no task."""
+        """Plan one step, after the images are available; slices of a volume need no task."""
         config = self.run_config
         raise_all(self._key_problems)
         devices = config.recipe.trainer.get("devices", 1)
@@ -124,7 +125,7 @@ class EvaluationScheduler(Scheduler):
             log.info(f"outputs: {path}")
 
     def _evaluation(self, task: Task, pack: Pack, network: nn.Module) -> Evaluation:
-        """What the network is worth; what it gives is written where that is asked for."""
+        """Evaluate the network, and write its outputs if requested."""
         from mlpipe.learn.callbacks import output_files
         from mlpipe.predicting.evaluation import evaluate
 

@@ -1,4 +1,4 @@
-"""`mml explain`: where images speak for what was predicted of them, and the training images that are most like them."""
+"""`mml explain`: heat maps of the evidence for predictions, and the most similar training images."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from mlpipe.runs.records import ModelRecord
 
 log = logging.getLogger("mlpipe")
 
-# The name, the records and the weight of each member of what predicts.
+# The name, the records and the weight of each member of the predictor.
 Members = list[tuple[str, list[ModelRecord], float]]
 
 
@@ -43,9 +43,9 @@ class Image:
     Attributes:
         name: Its name in its task.
         task: The task, or the new images as one.
-        row: Its row there.
-        words: What is to say of it beside what is predicted.
-        members: What predicts it: for an image of the task the models that did not learn from it.
+        row: Its row in that task.
+        words: Further words for its caption.
+        members: The models that predict it: for an image of the task, those that did not train on it.
     """
 
     name: str
@@ -56,18 +56,18 @@ class Image:
 
 
 class ExplainScheduler(Scheduler):
-    """Draws each image, its heat map and the training images that are most like it, with an index as JSON.
+    """Draw each image, its heat map and its most similar training images, with a JSON index.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         source: New images; None: the task's own.
         samples: Names of the task's images; None: the worst mistakes.
-        count: How many images at most.
+        count: The maximum number of images.
         ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
-        output: The class, label or number; None: what is predicted.
-        method: How maps are made.
-        neighbours: How many training images are shown beside each.
+        output: The class, label or number to explain; None: the predicted one.
+        method: The method of the heat maps.
+        neighbours: The number of training images shown beside each image.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class ExplainScheduler(Scheduler):
         """One step for all images.
 
         Raises:
-            ConfigError: When the models have no maps, or what is asked for is not there.
-            ProjectError: When nothing is trained, or records are missing.
+            ConfigError: When the models have no heat maps, or a requested item does not exist.
+            ProjectError: When there is no trained model, or records are missing.
         """
         if find_spec("pytorch_grad_cam") is None:
             raise ConfigError(not_installed("mml explain", "pytorch_grad_cam"))
@@ -126,7 +126,7 @@ class ExplainScheduler(Scheduler):
         return shape
 
     def _fold_models(self) -> Members:
-        """The models of folds, each of which has not learned from the images that it held out."""
+        """Return the models of folds, each of which did not train on the images that it held out."""
         project, name = self.context.project, self._pivot.name
         stored = records.load_all(project, name)
         if self._ensemble is None:
@@ -162,7 +162,7 @@ class ExplainScheduler(Scheduler):
         return [Image(name, task, row, "", self._members) for row, name in enumerate(names)]
 
     def _own_images(self) -> list[Image]:
-        """Images of the task with the models that did not learn from them."""
+        """Return images of the task with the models that did not train on them."""
         row_of = {name: row for row, name in enumerate(self._pivot.samples.ids)}
         worst = self._mistakes() if self._samples is None else [(name, "") for name in self._samples]
         missing = [name for name, _ in worst if name not in row_of]
@@ -187,7 +187,7 @@ class ExplainScheduler(Scheduler):
         return images
 
     def _held_out(self) -> tuple[dict[str, set[str]], set[str]]:
-        """The images that each fold's model held out, and those that some model has predicted."""
+        """Return the images that each fold's model held out, and those that some model has predicted."""
         held_out, unseen = dict[str, set[str]](), set[str]()
         for record in (model for _, several, _ in self._folds for model in several):
             path = self.context.project.predictions_file(record.pivot, record.id)
@@ -199,7 +199,7 @@ class ExplainScheduler(Scheduler):
         return held_out, unseen
 
     def _mistakes(self) -> list[tuple[str, str]]:
-        """The worst mistakes with the words of each, without any what was only just right."""
+        """Return the worst mistakes with a caption for each, without images that are only just correct."""
         project, kind = self.context.project, self._folds[0][1][0].kind
         choose = report_kind.of(kind).MISTAKES
         if choose is None:
@@ -248,7 +248,7 @@ class ExplainScheduler(Scheduler):
         self.context.facts.update(folder=str(folder), index=str(folder / section.INDEX), **index)
 
     def _explain_group(self, group: Sequence[tuple[int, Image]]) -> list[tuple[int, dict[str, Any]]]:
-        """Explain and draw images of one task that the same models predict; facts by the image's place."""
+        """Explain and draw images of one task that the same models predict; return facts by the image's index."""
         self.context.stop.check()
         first, config = group[0][1], self.run_config
         trust = tuple(config.tree["trust"])
@@ -282,7 +282,7 @@ class ExplainScheduler(Scheduler):
         return entries
 
     def _facts(self, image: Image, explanation: Explained, number: int) -> dict[str, Any]:
-        """What is said of an image, as plain data."""
+        """Return the facts of an image as plain data."""
         classes, its = self._pivot.classes, kinds.of(self._pivot.kind)
         output = int(explanation.asked[number])
         image_facts: dict[str, Any] = {"image": image.name, "output": classes[output]}
@@ -310,7 +310,7 @@ class ExplainScheduler(Scheduler):
     def _nearest(
         self, predictor: Predictor, samples: Sequence[Sample], names: Sequence[str | None]
     ) -> list[list[tuple[dict[str, Any], npt.NDArray[Any]]]]:
-        """Of each image the training images that the first model takes for most alike, with their pixels; none is its own."""
+        """Return other training images most similar to each image for the first model, with their pixels."""
         record, of = predictor.stored.records[0], self._pivot
         rows = self._training_rows(record)
         if not self._neighbours or not len(rows):
@@ -337,7 +337,7 @@ class ExplainScheduler(Scheduler):
         return lines
 
     def _training_rows(self, record: ModelRecord) -> npt.NDArray[np.int64]:
-        """The rows that a model learned from: those with a target that it neither validated on nor was tested on."""
+        """Return the rows that a model trained on: rows with a target that were neither validation nor test rows."""
         samples = self._pivot.samples
         path = self.context.project.predictions_file(record.pivot, record.id)
         apart = predictions.sample_ids(path, {record.task, record.pivot}) if path.is_file() else set()
@@ -350,7 +350,7 @@ def _sample(reader: Any, row: int) -> Sample:
 
 
 def _groups_by_models(images: Sequence[Image]) -> list[list[int]]:
-    """Places of images that the same models explain."""
+    """Group the indices of images that the same models explain."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, image in enumerate(images):
         names = tuple(record.id for _, several, _ in image.members for record in several)

@@ -1,4 +1,4 @@
-"""`mml export`: the trained model as one file, from pixels to calibrated probabilities, compared with the model."""
+"""`mml export`: write the trained model as one file, from pixels to calibrated probabilities, and compare both."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# How far values may lie apart: for the same resized pixels, and where the file resizes.
+# Tolerances of values: for the same resized pixels, and if the file resizes.
 _SAME, _RESIZED = 1e-5, 1e-3
-# Of the same resized pixels few boxes overlap by so nearly what leaves one out that only one of both has it.
+# With the same resized pixels, only few boxes overlap so close to the threshold that just one of the two models drops
+# one.
 _MOST_ALONE = 0.01
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "bundle": ".zip"}
@@ -44,15 +45,15 @@ Apply = Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]
 
 @dataclass(frozen=True)
 class Form:
-    """The keys of the file's form.
+    """The keys that determine the exported file.
 
     Attributes:
         format: `onnx`, `pt2` or `bundle`.
         resize: Whether the file resizes.
-        dtype: What networks compute with: `float32` or `fp16`.
-        quantize: `int8`: networks compute with whole numbers; None: they do not.
-        most_loss: How much of the headline measure the last two may lose.
-        features: Whether the file also gives features.
+        dtype: The precision of the networks: `float32` or `fp16`.
+        quantize: `int8`: networks compute with integers; None: they do not.
+        most_loss: The loss of the headline measure that `dtype=fp16` and `quantize=int8` may cost.
+        features: Whether the file also returns features.
     """
 
     format: Literal["onnx", "pt2", "bundle"]
@@ -64,27 +65,27 @@ class Form:
 
     @property
     def precision(self) -> str:
-        """What the networks of the file compute with, in a word."""
+        """The precision of the networks in the file, as a word."""
         return self.quantize or self.dtype
 
 
 class ExportScheduler(Scheduler):
-    """Writes the file, asks both for the task's images, and hands it over when they agree.
+    """Write the file, compare its predictions of the task's images with the model's, and keep it if they agree.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
         record: A record's number or name; None: all that predict.
-        file: The file; None: in the project's reports.
+        file: The file to write; None: in the project's reports.
         format: `onnx`, `pt2` (torch.export) or `bundle` (what the project stores, as one zip).
         resize: Whether the file resizes.
-        images: How many images are compared, and how many calibrate `quantize`.
-        dtype: What networks compute with.
-        quantize: Whether they compute with whole numbers of 8 bit.
+        images: The number of images to compare, and to calibrate `quantize` on.
+        dtype: The precision of the networks.
+        quantize: Whether networks compute with 8-bit integers.
         most_loss: How much of the headline measure `dtype=fp16` and `quantize=int8` may lose.
-        judged: How many held-out images that is measured on.
-        features: Whether the file also gives what the heads of its networks are given.
+        judged: The number of held-out images on which that loss is measured.
+        features: Whether the file also returns the inputs of its networks' heads.
     """
 
     def __init__(
@@ -113,10 +114,10 @@ class ExportScheduler(Scheduler):
         )
 
     def plan(self) -> list[Step]:
-        """Write and compare.
+        """Plan the writing and the comparison.
 
         Raises:
-            ConfigError: When what the model does cannot be said in the file, or a package is missing.
+            ConfigError: When the file cannot represent the model, or a package is missing.
             ProjectError: When there is no such model.
         """
         raise_all(self._key_conflicts())
@@ -125,7 +126,7 @@ class ExportScheduler(Scheduler):
                 not_installed("mml export", "onnx", otherwise="use mode.format=bundle or mode.format=pt2")
             )
         config = self.run_config
-        # Before a task is looked for, which would be made.
+        # Checked before the task is looked up, which would create it.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         stored = predictor.stored_models(
@@ -145,7 +146,7 @@ class ExportScheduler(Scheduler):
         return [Step("export", self._export, in_project=False)]
 
     def _key_conflicts(self) -> list[str]:
-        """Keys that cannot go together."""
+        """Return a sentence for each pair of conflicting keys."""
         form, problems = self._form, list[str]()
         if self._record is not None and self._ensemble is not None:
             problems.append(problem("mode.record", "mode.ensemble says what to export already", fix="leave one out"))
@@ -172,7 +173,7 @@ class ExportScheduler(Scheduler):
         return problems
 
     def _problems(self) -> list[str]:
-        """What a file cannot hold."""
+        """Return a sentence for everything that the file cannot represent."""
         problems = list[str]()
         used = self._predictor.stored.records
         if refusal := self._predictor.part.NOT_EXPORTED:
@@ -216,7 +217,7 @@ class ExportScheduler(Scheduler):
     def _export(self, run: Run | None) -> None:
         any_size = self._any_size()
         log.info(self._predictor.stored.told(predictor.LATEST if self._record is None else ""))
-        # Its name ends as the file's does, which readers of zips ask for.
+        # The name keeps the file's suffix, which readers of zips require.
         temporary = self._path.with_name(f".part-{self._path.name}")
         images = self._spread_images(self._images)
         try:
@@ -238,13 +239,13 @@ class ExportScheduler(Scheduler):
             log.info(f"or in Python: mlpipe.api.load({str(self._path)!r})")
 
     def _write_runner(self, any_size: bool) -> None:
-        """Write the program that applies the file without this one, where it makes of images what this one does."""
+        """Write the program that applies the file without mlpipe, if it reads images as mlpipe does."""
         from mlpipe.predicting import onnx_runner
 
         runner = self._path.with_name(f"{self._path.stem}_run.py")
         program = Path(onnx_runner.__file__).read_text("utf-8")
         if reason := exported_facts.without_program(self._predictor, any_size):
-            # One of an earlier export would make something else of images; a file of the user's own stays.
+            # A program from an earlier export would treat images differently; a file of the user's own stays.
             title = program[: program.index("\n")].strip('"').encode()
             if runner.is_file() and title in runner.read_bytes()[: 2 * len(title)]:
                 runner.unlink()
@@ -255,10 +256,10 @@ class ExportScheduler(Scheduler):
         log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
 
     def _write_bundle(self, path: Path, images: Images) -> dict[str, Any]:
-        """Write the bundle, and ask it for images.
+        """Write the bundle, and compare its predictions.
 
         Raises:
-            MlpipeError: When it gives others.
+            MlpipeError: When they differ.
         """
         bundles.write(self._predictor, path)
         bundle_predictor = Predictor(bundles.opened(path, self.run_config.tree["trust"]))
@@ -272,12 +273,12 @@ class ExportScheduler(Scheduler):
         return {"differences": {"bundle": asdict(difference)}}
 
     def _write_network(self, path: Path, images: Images, any_size: bool) -> dict[str, Any]:
-        """Write all networks as one, and ask the file for images."""
+        """Write all networks as one, and compare the file's predictions."""
         import torch
 
         from mlpipe.predicting import exported
 
-        # Networks that take the size of samples know it from the first one.
+        # Networks that depend on the sample size learn it from the first sample.
         self._predictor.values([_sample_of_pixels(images.raw[0])])
         whole, facts = self._whole_network(any_size), self._facts(any_size, images.given[0], "float32")
         pixels = self._padded_image(images.given[0]) if any_size else images.given[0]
@@ -301,7 +302,7 @@ class ExportScheduler(Scheduler):
         return outcome
 
     def _padded_image(self, pixels: Pixels) -> Pixels:
-        """An image whose height and width no network sees: what an exporter follows holds for the size that it is shown."""
+        """Return an image of a size that no network sees: a traced export is valid only for its traced size."""
         sides = [self._predictor.preprocessing(record.id).sides or () for record in self._predictor.stored.records]
         wide = [
             next(more for more in range(len(sides) + 1) if all(pixels.shape[axis] + more not in size for size in sides))
@@ -310,10 +311,10 @@ class ExportScheduler(Scheduler):
         return np.pad(pixels, [(0, wide[0]), (0, wide[1]), (0, 0)], mode="edge")
 
     def _write_smaller(self, path: Path, small: Path, example: Any, any_size: bool) -> dict[str, Any]:
-        """Write the file again in less precision, and measure what that costs on held-out images.
+        """Rewrite the file with less precision, and measure the loss on held-out images.
 
         Raises:
-            MlpipeError: When it loses more than it may.
+            MlpipeError: When the loss exceeds the limit.
         """
         from mlpipe.predicting import exported, quantization
 
@@ -329,14 +330,14 @@ class ExportScheduler(Scheduler):
             exported.save(self._whole_network(any_size, half=True), example, small, facts, any_size=any_size)
         judged = smaller_files.compare_files(path, small, self._images_of(judging.rows, any_size), self._predictor)
         log.info(f"{precision}: {judged.sentence} ({judging.words})")
-        # What cannot be measured, NaN, is no loss that a file may have.
+        # A loss that cannot be measured (NaN) is not accepted.
         if not judged.lost <= self._form.most_loss:
             wrong = f"{precision} loses {judged.lost:.4f} of {judged.measure}, more than mode.most_loss={self._form.most_loss:g}"
             raise MlpipeError(problem(str(self._path), wrong, fix="nothing was kept; leave it out, or allow more"))
         return {"precision": precision, **asdict(judged)}
 
     def _spread_images(self, count: int) -> Images:
-        """Images of the task spread over it."""
+        """Return images spread evenly over the task."""
         rows = smaller_files.spread(np.arange(len(self._predictor.pivot.samples)), count)
         images = self._images_of(rows, self._any_size())
         if not images.raw:
@@ -346,7 +347,7 @@ class ExportScheduler(Scheduler):
         return images
 
     def _images_of(self, rows: npt.NDArray[np.int64], any_size: bool) -> Images:
-        """Some rows of the task, as they are and as the file is given them."""
+        """Return some rows of the task, as stored and as the file receives them."""
         first = self._predictor.preprocessing(self._predictor.stored.records[0].id)
         read, images = sources.reader(self._predictor.pivot, first.channels), Images([], [], [])
         for row in rows.tolist():
@@ -421,10 +422,10 @@ class ExportScheduler(Scheduler):
         return exported_facts.model_facts(self._predictor, any_size, pixels.shape[:-1], precision)
 
     def _differences(self, apply: Apply, images: Images, any_size: bool) -> dict[str, Difference]:
-        """How far the file's values lie apart; a file that resizes is given resized images as well.
+        """Return how far the file's values differ; a file that resizes is also given resized images.
 
         Raises:
-            MlpipeError: When they lie too far apart.
+            MlpipeError: When they differ too much.
         """
         limits = {"pixels": _RESIZED if any_size else _SAME, "resized": _SAME}
         values = self._predictor.values([_sample_of_pixels(sample) for sample in images.raw])
@@ -453,10 +454,10 @@ class ExportScheduler(Scheduler):
 
 
 def place_fault(path: Path) -> str:
-    """Why no file can be written there; empty: it can, as far as folders say.
+    """Explain why no file can be written at a path; empty if it can, as far as the folders tell.
 
     Args:
-        path: The file, absolute.
+        path: The absolute path.
     """
     if path.is_dir():
         return "is a folder"
@@ -473,26 +474,26 @@ def _tell(name: str, difference: Difference) -> None:
 
 
 def _differs(difference: Difference, limit: float) -> bool:
-    """Whether a file is refused; NaN is no difference that it may have."""
+    """Return whether a file is rejected; NaN is never an acceptable difference."""
     return (
         not difference.largest <= limit or difference.decided > 0 or (limit <= _SAME and difference.alone > _MOST_ALONE)
     )
 
 
 def _difference_text(difference: Difference, limit: float) -> str:
-    """What differs, in words."""
+    """Describe what differs."""
     if not difference.largest <= limit:
         return f"its values lie {difference.largest:.1e} from the model's, more than {limit:.0e}"
     return f"{difference.decided} are decided otherwise, {difference.alone:.1%} of boxes are in one alone"
 
 
 def _sample_of_pixels(pixels: Pixels) -> Sample:
-    """A sample whose pixels are there."""
+    """A sample whose pixels are already loaded."""
     return lambda channels, least: pixels
 
 
 def _program(path: Path) -> Apply:
-    """A program of torch.export, image by image."""
+    """Return a torch.export program as a function of single images."""
     import torch
 
     from mlpipe.predicting import exported

@@ -26,7 +26,7 @@ from mlpipe.errors import INPUT_IS_WRONG, listing
 from mlpipe.modes import WORDS
 from mlpipe.modes.terminal import paragraph, table
 
-# What people change first, in the order of a run.
+# The keys that people change first, in the order of a run.
 FIRST = (
     "task.root", "proj", "seed", "time_limit", "trainer.max_epochs", "trainer.accelerator", "trainer.devices",
     "trainer.precision", "optimizer.lr", "optimizer.weight_decay", "lr_scheduler.warmup_epochs", "sampling.batch_size",
@@ -41,7 +41,7 @@ _MORE = (
     "docs/keys.md                all keys; mml train --cfg job: the configuration of a command",
 )  # fmt: skip
 _MOST, _MOST_PAGES, _NOWHERE = 12, 3, 3
-# Words of a question that say nothing of what it is about.
+# Stop words of a question.
 _SAID_ALONG = re.compile(
     r"(?i)how|do|does|did|i|can|could|should|to|the|an?|of|in|on|is|are|what|which|where|why|when|my|me|we|you|it|set|change"
     r"|use|get|make|for|with|and|or|want|need|please|mml"
@@ -49,30 +49,30 @@ _SAID_ALONG = re.compile(
 
 
 def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
-    """Print what is known of the words: a page, or where they occur.
+    """Print what is known about the words: a page, or where they occur.
 
     Args:
-        words: The words, of which a mode may be the first; none for the first page.
+        words: The words, the first of which may be a mode; none for the first page.
         extra: Further folders of configuration files.
 
     Returns:
-        0, or 2 where nothing is known.
+        0, or 2 if nothing is known.
     """
     mode, known = "", [word.strip().rstrip(".=") for word in words if word not in ("-h", "--help")]
     known = [word for word in known if word]
-    # Of a question its nouns and verbs are looked for.
+    # Only the nouns and verbs of a question are searched.
     spoken = [part.strip("?!,.") for word in known for part in word.split()]
     if len(spoken) > 1 and (terms := [word for word in spoken if not _SAID_ALONG.fullmatch(word)]) and terms != spoken:
         known = terms
     if len(known) > 1 and known[0] in catalog.options("mode", extra):
         mode, known = known[0], known[1:]
-        # What is a key of the mode is meant by its last word, too.
+        # A key of the mode can also be named by its last word.
         own = keys.of_option("mode", mode, extra)
         known = [f"mode.{word}" if f"mode.{word}" in own else word for word in known]
     if not known:
         print(front_page())
     elif mode and sum("=" in word for word in known) > 1:
-        # A whole command, of which nothing by itself is asked for.
+        # A whole command, which asks for nothing by itself.
         print(mode_page(mode, extra))
     elif pages := [page for word in known for page in _pages(word, mode, extra)] if _are_names(known) else []:
         print("\n\n".join(pages))
@@ -87,7 +87,7 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
 
 
 def front_page() -> str:
-    """The first page: modes, groups with their options, options of the command line."""
+    """Print the first page: modes, groups with their options, command-line options."""
     lines = ["mml MODE [group=option] [key=value] ...", "", "modes (mml MODE --help shows a mode's keys):"]
     lines += [f"  {name:9} {catalog.purpose('mode', name)}" for name in catalog.options("mode")]
     lines += ["", "words that run nothing:", *(f"  {name:9} {purpose}" for name, purpose in WORDS.items())]
@@ -107,7 +107,7 @@ def front_page() -> str:
 
 
 def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
-    """A mode: what it is for, where it learns the keys that are changed first, its own keys, and the groups."""
+    """Print a mode's page: its purpose, the keys changed first if it trains, its own keys, and the groups."""
     own = keys.of_option("mode", mode, extra)
     lines = [f"mml {mode} [group=option] [key=value] ...", "", *_head("mode", mode, extra)]
     if "mode.nested" in own:
@@ -123,7 +123,7 @@ def mode_page(mode: str, extra: tuple[Path, ...] = ()) -> str:
 
 
 def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
-    """A group: its options, the keys of the one that is used by itself, and those that only others have."""
+    """Print a group's page: its options, the keys of the default option, and the keys of only the others."""
     names = keys.options(group, extra)
     chosen = keys.defaults().get(group, "")
     also = next((f", also written {short}" for short, full in catalog.ALIASES.items() if full == group), "")
@@ -144,7 +144,7 @@ def group_page(group: str, extra: tuple[Path, ...] = ()) -> str:
 
 
 def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
-    """An option: what it is for and its keys with their whole meaning."""
+    """Print an option's page: its purpose, and its keys with their full meaning."""
     own = keys.of_option(group, option, extra)
     lines = [f"{group}={option}", "", *_head(group, option, extra)]
     if own:
@@ -154,11 +154,11 @@ def option_page(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
 
 
 def key_page(key: Key, option: str = "") -> str:
-    """A key: meaning, values, defaults of all options, where it is used, pages that tell of it.
+    """Print a key's page: meaning, values, defaults of all options, users, and pages that mention it.
 
     Args:
         key: The key.
-        option: The option that is asked about; empty: the group's own choice.
+        option: The option asked about; empty: the group's default.
     """
     usual = option or _usual(key)
     facts: list[tuple[str, str]] = [("meaning", key.meaning(usual))]
@@ -182,22 +182,22 @@ def key_page(key: Key, option: str = "") -> str:
 
 
 def _key_pattern(name: str) -> str:
-    """How a page names a key: a short name is a word of the language, too."""
+    """Return the pattern by which a page names a key; a short name is also an ordinary word."""
     return rf"(?<![\w.]){re.escape(name)}\b" if "." in name else rf"(?<![\w.-]){name}=|`{name}`"
 
 
 def occurrences(words: Sequence[str]) -> list[str]:
-    """Where all words occur: groups, keys, options and modes, pages of the documentation; empty: nowhere.
+    """Return where all words occur: groups, keys, options and modes, documentation pages; empty: nowhere.
 
     Args:
-        words: The words; case does not matter, and what begins with a word counts.
+        words: The words; case is ignored, and words that begin with one count.
     """
-    # Of an override that sets no key its name is looked for.
+    # For an override that sets no key, its name is searched.
     texts = [text.partition("=")[0] or text for text in words]
     terms = [word.lower() for text in texts for word in text.split()]
     paragraphs = _occurrences(terms, len(terms))
     if not paragraphs and len(terms) > 1:
-        # Most of the words, where nothing has them all.
+        # Fall back to most of the words, if nothing contains all of them.
         paragraphs = next((some for least in range(len(terms) - 1, 0, -1) if (some := _occurrences(terms, least))), [])
         return (
             [f"nothing has all words; {'one of them is' if len(terms) == 2 else 'most of them are'} in:", *paragraphs]
@@ -208,12 +208,12 @@ def occurrences(words: Sequence[str]) -> list[str]:
 
 
 def _occurrences(terms: Sequence[str], least: int) -> list[str]:
-    """Where so many of the words occur."""
+    """Return where at least so many of the words occur."""
     paragraphs = []
     if groups := [group for group in _all_groups() if sum(word in group for word in terms) >= least]:
         paragraphs.append("\n".join(["groups:", *table((group, ", ".join(keys.options(group))) for group in groups)]))
     rows = [(_rank(terms, least, key.leaf, key.meaning()), key) for key in keys.all_keys().values()]
-    # What people change first is looked for more than others, what a task recommends less.
+    # Keys that people change first rank higher, keys that a task recommends rank lower.
     best = sorted(
         (
             rank - (key.name in FIRST),
@@ -241,12 +241,12 @@ def _occurrences(terms: Sequence[str], least: int) -> list[str]:
 
 
 def _pages(word: str, mode: str, extra: tuple[Path, ...]) -> list[str]:
-    """The pages that a word names by itself, in small letters too."""
+    """Return the pages that a word names exactly, ignoring case."""
     return list(_pages_by_name(word, mode, extra)) or list(_pages_by_name(word.lower(), mode, extra))
 
 
 def _pages_by_name(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[str]:
-    """The pages of a mode, of one of the words beside them, a group, an option, a key."""
+    """Return the pages of a mode, of one of the words beside it, a group, an option, a key."""
     name, equals, option = word.partition("=")
     head, dot, rest = name.partition(".")
     name = f"{catalog.ALIASES.get(head, head)}{dot}{rest}"
@@ -268,14 +268,14 @@ def _pages_by_name(word: str, mode: str, extra: tuple[Path, ...]) -> Iterator[st
 
 
 def _manual(word: str) -> str:
-    """How a word that runs nothing is used: what the docstring of its module says."""
+    """Return the usage of a word that runs no steps: the docstring of its module."""
     name = f"mlpipe.modes.{word}"
     text = importlib.import_module(name).__doc__ if importlib.util.find_spec(name) else None
     return inspect.cleandoc(text) if text else f"mml {word}: {WORDS[word]}"
 
 
 def _is_no_option(word: str, extra: tuple[Path, ...]) -> bool:
-    """Whether a word chooses an option that a group does not have."""
+    """Return whether a word selects an option that a group does not have."""
     return word.partition("=")[0] in catalog.groups(extra) and "=" in word
 
 
@@ -286,12 +286,12 @@ def _is_network(name: str) -> bool:
 
 
 def _are_names(words: Sequence[str]) -> bool:
-    """Whether words are names of pages, and no phrase to look for: one word, or keys and options one after the other."""
+    """Return whether words are names of pages (one word, or keys and options in a row), not a phrase to search."""
     return len(words) == 1 or all("." in word or "=" in word for word in words)
 
 
 def _unknown_sentence(text: str) -> str:
-    """The sentence for what nothing is known of, with near names."""
+    """Return the sentence for an unknown word, with similar names."""
     names = [*catalog.groups(), *catalog.options("mode"), *WORDS, *catalog.ALIASES, *keys.all_keys()]
     leaves = {key.leaf: key.name for key in keys.all_keys().values()}
     options = {f"{group}={name}": f"{group}={name}" for group, name in _options() if group != "mode"}
@@ -305,7 +305,7 @@ def _unknown_sentence(text: str) -> str:
 
 
 def _foreign_meanings(word: str, mode: str) -> list[str]:
-    """What is written here in place of a key or option that other programs call so; empty where none does."""
+    """Return mlpipe's name for a key or option of another program; empty if there is none."""
     from mlpipe.config import suggestions
 
     suggestion = suggestions.for_word(word, mode or "train", "VALUE")
@@ -313,7 +313,7 @@ def _foreign_meanings(word: str, mode: str) -> list[str]:
 
 
 def _networks(text: str) -> str:
-    """The word itself where names of networks have it in them; empty: none do."""
+    """Return the word itself if names of networks contain it; empty otherwise."""
     from mlpipe.arch.names import timm_names
 
     return text if any(text.lower() in name for name in timm_names()) else ""
@@ -326,7 +326,7 @@ def _key(name: str) -> Key:
 
 
 def _usual(key: Key) -> str:
-    """The option whose say of a key is shown: the group's own choice, else the plainest one that has it."""
+    """Return the option whose setting of a key is shown: the group's default, else the plainest one that has it."""
     preferred = (keys.defaults().get(key.group, ""), "train", "folder")
     return next((name for name in preferred if name in key.options), key.settings[0].option)
 
@@ -341,7 +341,7 @@ def _row(key: Key, option: str) -> tuple[str, str, str]:
 
 
 def _row_with_options(key: Key, names: Sequence[str]) -> tuple[str, str, str]:
-    """A key that not every option has: which ones have it stands behind its meaning."""
+    """Format a key that only some options have, with those options after its meaning."""
     usual = _usual(key)
     if len(key.options) == len(names):
         return _row(key, usual)
@@ -349,7 +349,7 @@ def _row_with_options(key: Key, names: Sequence[str]) -> tuple[str, str, str]:
 
 
 def _default(key: Key, option: str) -> str:
-    """A default in a few letters: what stands in the file, or the key that it is taken from."""
+    """Shorten a default: the value in the file, or the key that it is taken from."""
     text = key.default(option) or "not set"
     if text == NEEDED:
         return "(needed)"
@@ -358,7 +358,7 @@ def _default(key: Key, option: str) -> str:
 
 
 def _defaults(key: Key) -> Iterator[str]:
-    """The defaults of a key, each with the options that have it, the most frequent first; what they are taken from."""
+    """Return the defaults of a key with the options that have them, the most frequent first, and their references."""
     by_text: dict[str, list[str]] = {}
     for setting in key.settings:
         by_text.setdefault(setting.default or "not set", []).append(setting.option)
@@ -369,7 +369,7 @@ def _defaults(key: Key) -> Iterator[str]:
 
 
 def _referred_default(text: str) -> str:
-    """What a default that is another key's value comes to, and which tasks say otherwise."""
+    """Return the resolved value of a default that refers to another key, and which tasks override it."""
     name = keys.referenced_key(text)
     if not name or (key := keys.find(name)) is None:
         return ""
@@ -378,7 +378,7 @@ def _referred_default(text: str) -> str:
 
 
 def _users(key: Key) -> Iterator[str]:
-    """What is given a key, and the keys whose default is taken from it."""
+    """Return what receives a key, and the keys whose default is taken from it."""
     targets = dict.fromkeys(setting.target for setting in key.settings if setting.target.startswith("mlpipe."))
     if targets:
         yield listing(targets, most=6)
@@ -402,13 +402,13 @@ def _all_groups() -> list[str]:
 
 
 def _head(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
-    """The comment at the top of an option's file: its purpose, and what else there is to say."""
+    """Return the comment at the top of an option's file: its purpose, and further text."""
     first, *others = _comment(group, option, extra)
     return [*paragraph(first), *paragraph(" ".join(others))]
 
 
 def _purpose(group: str, option: str, extra: tuple[Path, ...]) -> str:
-    """The purpose of an option, as `catalog.purpose` has it of those of the program."""
+    """Return the purpose of an option; for the program's own options, `catalog.purpose`."""
     return _comment(group, option, extra)[0]
 
 
@@ -419,7 +419,7 @@ def _comment(group: str, option: str, extra: tuple[Path, ...]) -> list[str]:
 
 
 def _rank(terms: Sequence[str], least: int, name: str, text: str) -> int:
-    """0: the words are the name; 1: the name has so many in it; 2: name and text have; `_NOWHERE`: they have not."""
+    """Rank a match; 0: the words are the name; 1: the name contains them; 2: name and text do; `_NOWHERE`: neither."""
     if "_".join(terms) == name:
         return 0
     if sum(word in name for word in terms) >= least:
@@ -439,14 +439,14 @@ def _more_line(count: int) -> list[str]:
 
 @cache
 def _texts() -> dict[str, list[str]]:
-    """The lines of each page of the documentation but the list of keys; empty where it is not there."""
+    """Return the lines of each documentation page except the list of keys; empty if there is no documentation."""
     folder = catalog.docs_dir()
     pages = sorted(file for file in folder.rglob("*.md") if file.name != "keys.md") if folder.is_dir() else []
     return {f"docs/{file.relative_to(folder).as_posix()}": file.read_text("utf-8").splitlines() for file in pages}
 
 
 def _pages_with(fits: Callable[[str], bool], most: int) -> list[str]:
-    """The pages with lines that fit, those whose title does first, then those with most such lines: page, title, line."""
+    """Return pages with matching lines (page, title, line): matching titles first, then those with most such lines."""
     matches = []
     for page, lines in _texts().items():
         if places := [at for at, line in enumerate(lines) if fits(line)]:
@@ -457,7 +457,7 @@ def _pages_with(fits: Callable[[str], bool], most: int) -> list[str]:
 
 
 def _pages_naming(pattern: str) -> list[str]:
-    """The pages that name something, below a page of help."""
+    """Return the pages that mention something, for the bottom of a help page."""
     regex = re.compile(pattern)
     paragraphs = _pages_with(lambda line: regex.search(line) is not None, _MOST_PAGES)
     return ["", *paragraphs] if paragraphs else []

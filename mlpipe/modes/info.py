@@ -36,14 +36,14 @@ _MOST_CLASSES = 12
 
 
 class InfoScheduler(Scheduler):
-    """Shows what there is, as text, pictures and CSV.
+    """Show what a project and the data folder hold, as text, pictures and CSV.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of tasks, hpo, samples (or sample_grid), models, more_data, compare, oof, cost, report, plugins.
-        positive: For the report, the class or label that is looked for; None: as was stored, else the second of two classes.
-        compare: Two recipes, records or ensembles; the subroutine compare runs where they are given.
+        positive: For the report, the class or label of interest; None: the stored one, else the second of two classes.
+        compare: Two recipes, records or ensembles; if given, the subroutine compare runs.
         study_name: An Optuna study.
         info_grid: One picture with a cell for each task.
         info_individual: One sample picture for each task.
@@ -70,7 +70,7 @@ class InfoScheduler(Scheduler):
         self._augmented, self._model_names = augmented, [str(model) for model in compare or []]
 
     def plan(self) -> list[Step]:
-        """One step for each subroutine, none of which makes a run."""
+        """Plan one step for each subroutine; none of them creates a run."""
         calls = {
             "tasks": self._tasks,
             "hpo": self._hpo,
@@ -188,7 +188,7 @@ class InfoScheduler(Scheduler):
                 self._draw(of, f"samples_{of.name}_augmented", pixels, captions, columns=_PER_CLASS)
 
     def _augmented_images(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
-        """The images as the cache holds them, after the training augmentations of epoch 0."""
+        """Return cached images after the training augmentations of epoch 0."""
         from mlpipe.data.augment import boxed, libraries, samples
         from mlpipe.data.cache import packs, variant_packs
         from mlpipe.data.sources.targets import boxes
@@ -199,7 +199,7 @@ class InfoScheduler(Scheduler):
         folders = [config.data_dir / base.name / "cache" / packs.pack_id(base, preprocessing) for base in bases]
         if all(map(packs.is_complete, folders)):
             cached = [packs.load(folder, preprocessing) for folder in folders]
-            # The rows of a variant are others than those of what it is made of.
+            # A variant has other rows than the task it is made of.
             images = (variant_packs.joined(of, cached) if of.bases else cached[0]).take(rows)
         else:
             read = sources.reader(of, preprocessing.channels)
@@ -237,7 +237,7 @@ class InfoScheduler(Scheduler):
         leaderboard.final(self.context, task, self.run_config.data_dir, with_figures=True, board=own)
 
     def _seeds(self, joined: dict[str, Any], board: list[dict[str, Any]]) -> None:
-        """Each seed by itself of a row that is of several."""
+        """Return each seed of a row that averages several."""
         rows = {row["recipe"]: row for row in board if row["task"] == joined["task"]}
         alone = [rows[recipe] for recipe in joined["of_recipes"]]
         self.context.facts.setdefault("seeds", []).append(joined)
@@ -275,7 +275,7 @@ class InfoScheduler(Scheduler):
             log.info("their configurations are the same")
 
     def _differences(self) -> list[tuple[str, list[str]]] | None:
-        """What the stored configurations of the two differ in; None where one has none, as ensembles."""
+        """Return the differences between two stored configurations; None if one has none, as ensembles."""
         newest_records = [contender.newest for contender in self._pair]
         trees = [
             differences.configuration(self.context.project, record)[0]
@@ -327,7 +327,7 @@ class InfoScheduler(Scheduler):
         if not records.load_all(self.context.project):
             log.info("no records yet, so that there is nothing to report")
             return
-        # Matplotlib takes its time, which only those who want the report pay.
+        # Matplotlib is slow to import; only the report needs it.
         from mlpipe.reports import html
 
         if path := _write_unless_read_only(
@@ -337,7 +337,7 @@ class InfoScheduler(Scheduler):
             log.info(f"look at: {path}")
 
     def _draw(self, of: Task, name: str, pixels: list[Pixels], captions: list[str], *, columns: int = 0) -> None:
-        """Draw a picture: in the project, or before there is one beside the task's description."""
+        """Draw a picture into the project, or beside the task's description if there is no project yet."""
         project = self.context.project
         beside = tasks.described_in(self.run_config.data_dir, of).parent / "plots"
         folder = project.plots_dir() if project.root.is_dir() else beside
@@ -348,7 +348,7 @@ class InfoScheduler(Scheduler):
 
 
 def _write_unless_read_only(write: Callable[[], T]) -> T | None:
-    """What was written; None, with a line in the log, where a folder is only for reading: what is known was told all the same."""
+    """Return what was written; None, with a log line, if a folder is read-only: the facts were printed anyway."""
     try:
         return write()
     except OSError as error:
@@ -359,7 +359,7 @@ def _write_unless_read_only(write: Callable[[], T]) -> T | None:
 
 
 def _drawing(of: Task) -> Draw | None:
-    """What draws targets that stand at places of a task's images; None: they stand at none."""
+    """Return the function that draws targets with positions in a task's images; None if targets have none."""
     if not sources.open(of).has_objects:
         return None
     from mlpipe.reports import kind
@@ -368,7 +368,7 @@ def _drawing(of: Task) -> Draw | None:
 
 
 def _examples(of: Task, rows: sampling.Rows, count: int) -> list[tuple[int, Pixels]]:
-    """The first readable images among some rows, with the targets that stand at places of them."""
+    """Return the first readable images of some rows, with their targets that have positions."""
     source, draw = sources.open(of), _drawing(of)
     read = source.inputs(of.channels)
     own = None if draw is None else source.objects()
@@ -385,7 +385,7 @@ def _examples(of: Task, rows: sampling.Rows, count: int) -> list[tuple[int, Pixe
 
 
 def _by_class(of: Task) -> list[sampling.Rows]:
-    """The rows of each class or label; of numbers, rows from the smallest to the largest."""
+    """Return the rows of each class or label; for numbers, rows from the smallest to the largest."""
     targets, kind = of.samples.targets, kinds.of(of.kind)
     if not kind.has_probabilities:
         known = np.flatnonzero(of.samples.labelled)

@@ -22,19 +22,19 @@ log = logging.getLogger("mlpipe")
 
 
 class LrFindScheduler(Scheduler):
-    """Runs a range test on the training images of one fold; the run's folder gets the curve and the suggestions.
+    """Run a range test on the training images of one fold; the curve and the suggestions go to the run's folder.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        nested: Set the fold aside as test data and split the rest anew, as `mml train` does.
-        fold: The fold.
-        start: The first rate.
-        end: The last one.
-        steps: How many.
-        smoothing: Share of the running mean of the loss that is kept at each step.
-        stop_factor: The test ends when the smoothed loss is so many times its minimum.
-        suggest: Which suggestion to print first.
+        nested: Set the fold aside as test data and split the rest again, as `mml train` does.
+        fold: The number of the fold.
+        start: The first learning rate.
+        end: The last learning rate.
+        steps: The number of steps.
+        smoothing: The weight of the previous running mean of the loss at each step.
+        stop_factor: The test ends when the smoothed loss exceeds this multiple of its minimum.
+        suggest: The suggestion to print first.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LrFindScheduler(Scheduler):
         }
 
     def plan(self) -> list[Step]:
-        """The cache and the network first, then the test."""
+        """Plan the cache and the network first, then the test."""
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         self._task = tasks.pivot(config)

@@ -25,20 +25,20 @@ from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.modes.terminal import table
 
 _FLAGS = ("--json",)
-# What timm calls an entry of its tables that has no weights.
+# timm's mark for an entry without weights.
 _NONE = "untrained"
-# What people call sizes, in parameters from and below; for names that do not say it themselves.
+# Common words for sizes, as ranges of parameters; for names that do not state a size.
 _SIZES = {"tiny": (0, 10e6), "small": (0, 30e6), "base": (30e6, 100e6), "large": (100e6, 1e12), "huge": (500e6, 1e12)}
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the networks that all patterns fit, the smallest first, and the options of `arch` that they fit.
+    """Print the networks that match all patterns, the smallest first, and the matching options of `arch`.
 
     Args:
         words: Patterns with `*` and `?`, or parts of names; `--json`.
 
     Raises:
-        ConfigError: When none fits, with near names; when an option is unknown.
+        ConfigError: When nothing matches (with similar names), or an option is unknown.
     """
     if unknown := [word for word in words if word.startswith("-") and word not in _FLAGS]:
         raise ConfigError(problem(unknown[0], "unknown option", fix="mml models PATTERN ... or --json"))
@@ -60,13 +60,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def matching_networks(patterns: Sequence[str]) -> list[dict[str, Any]]:
-    """The networks that all patterns fit, those with the fewest parameters first.
+    """Return the networks that match all patterns, those with the fewest parameters first.
 
     Args:
-        patterns: In small letters, see `main`.
+        patterns: Patterns in lower case, see `main`.
 
     Returns:
-        Of each its `name`, `parameters` and `size` (None where they are not known) and its `weights`, the tags.
+        For each network its `name`, `parameters` and `size` (None if unknown) and the tags of its `weights`.
     """
     tags, sizes = names.all_timm_tags(), network_sizes.table()
     networks = []
@@ -85,7 +85,7 @@ def matching_networks(patterns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def matching_options(patterns: Sequence[str]) -> list[dict[str, str]]:
-    """The options of `arch` whose names all patterns fit: `option`, `purpose`."""
+    """Return the options of `arch` whose names match all patterns: `option`, `purpose`."""
     return [
         {"option": f"arch={name}", "purpose": catalog.purpose("arch", name)}
         for name in catalog.options("arch")
@@ -94,7 +94,7 @@ def matching_options(patterns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _fits(pattern: str, name: str, tags: Sequence[str]) -> bool:
-    """Whether a name has the pattern in it, or is what a pattern with `*` or `?` says; a tag stands behind a point."""
+    """Return whether a name contains the pattern, or matches one with `*` or `?`; a tag follows a dot."""
     wild = any(sign in pattern for sign in "*?[")
     lower = name.lower()
     if "." in pattern:
@@ -104,7 +104,7 @@ def _fits(pattern: str, name: str, tags: Sequence[str]) -> bool:
 
 
 def _networks_of_sizes(networks: Sequence[dict[str, Any]], words: Sequence[str]) -> list[dict[str, Any]]:
-    """The networks of the sizes that all words stand for."""
+    """Return the networks of the sizes that all words denote."""
     bounds = [_SIZES[word] for word in words]
     return [
         network
@@ -120,7 +120,7 @@ def _bounds(least: float, most: float) -> str:
 
 
 def _no_match_problem(patterns: Sequence[str]) -> str:
-    """The sentence where nothing fits: what a network is called now, or near names."""
+    """Return the sentence for no match: the current name of a network, or similar names."""
     text = " ".join(patterns)
     if new := names.renamed_networks().get(text):
         return problem("models", f"timm calls it {new}", got=text, fix=f"write arch={new}")
@@ -148,7 +148,7 @@ def _network_lines(networks: Sequence[dict[str, Any]], patterns: Sequence[str], 
 
 
 def _millions(parameters: int | None) -> str:
-    """Millions with three digits: 0.43 M, 5.29 M, 25.6 M, 1,011 M."""
+    """Format millions with three digits: 0.43 M, 5.29 M, 25.6 M, 1,011 M."""
     if parameters is None:
         return "?"
     millions = parameters / 1e6

@@ -1,4 +1,4 @@
-"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions; only a soup asks networks and images."""
+"""`mml post`: calibrated probabilities and the best ensemble, from stored predictions; only a soup runs networks."""
 
 from __future__ import annotations
 
@@ -40,37 +40,40 @@ log = logging.getLogger("mlpipe")
 
 
 class PostprocessScheduler(Scheduler):
-    """Calibrates every record of a task, ensembles them, and says what the result is worth.
+    """Calibrate every record of a task, ensemble them, and evaluate the result.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of calibrate, ensemble.
-        prior: The prevalence that probabilities are meant for: val, test, quantify, or one number for each class.
+        prior: The prevalence that probabilities are adjusted to: val, test, quantify, or one number for each class.
         calibrator: The method, see `mlpipe.post.calibration.calibrate.calibrate`.
-        rates_from: For prior=quantify, the rows that error rates are measured on.
+        rates_from: For prior=quantify, the rows on which error rates are measured.
         quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
-        select_on: `oof`: members are recipes and out-of-fold rows choose; `test`: members are records and test rows do.
-        search: How members and weights are found; `soup`: the weights of models that share a start are averaged, which
-            predicts as one model.
-        eval_frac: With select_on=test, the share of the test rows that choose; the others give the estimate.
-        budget: Ensembles that the search tries.
-        weights_budget: Weights that are tried for each; 0: equal ones.
-        max_ensemble_size: The most members.
+        select_on: `oof`: members are recipes, chosen on out-of-fold rows; `test`: members are records, chosen on test
+            rows.
+        search: How members and weights are found; `soup`: average the weights of models that share a start, which gives
+            one model.
+        eval_frac: With select_on=test, the share of the test rows used for the choice; the others give the estimate.
+        budget: The number of ensembles that the search tries.
+        weights_budget: The number of weightings tried for each ensemble; 0: equal weights.
+        max_ensemble_size: The maximum number of members.
         temperature: Share of random ensembles in the search, 0 to 1.
         weights_temperature: Spread of the weights, 0 to 1.
-        most_ms: Milliseconds that an ensemble's models may take together for an image; None: however many.
-        stage: Whether members are calibrated (`before`), the mixture (`after`), `both`, or `none`; auto: by cross-validated
-            loss, the simpler one unless another is better by more than noise.
-        shrinkage: How strongly a calibration is held at the identity: cv (by cross-validation), none, or a precision.
-        alpha: The chance of a miss of prediction sets.
+        most_ms: The time limit for all models of an ensemble together, in milliseconds per image; None: no limit.
+        stage: What is calibrated: the members (`before`), the mixture (`after`), `both`, or `none`; auto: chosen by
+            cross-validated loss, the simplest one unless another is better by more than noise.
+        shrinkage: How strongly a calibration is regularised towards the identity: cv (by cross-validation), none, or a
+            precision.
+        alpha: The miss rate of prediction sets.
         set_score: The score of prediction sets.
-        set_coverage: Whether they promise to hold the true class over all images, or over the images of each class.
-        threshold: What thresholds of classes or labels are chosen by; null: none.
-        costs: What each decision (column) costs when each class (row) is true; null: none.
-        deploy_prior: Another prevalence, to say what performance to expect there.
+        set_coverage: Whether prediction sets cover the true class at that rate over all images, or over the images of
+            each class.
+        threshold: The criterion that chooses thresholds of classes or labels; null: no thresholds.
+        costs: The cost of each decision (column) for each true class (row); null: none.
+        deploy_prior: Another prevalence for which the expected performance is reported.
         report: Write the project's report at the end.
-        positive: The class or label that is looked for; None: the second of two classes, the one of one label.
+        positive: The class or label of interest; None: the second of two classes, or the only label.
         recipes: Only these, by their hash or network as in the leaderboard; None: all that have predictions.
     """
 
@@ -117,7 +120,7 @@ class PostprocessScheduler(Scheduler):
         self._select_on, self._eval_frac = select_on, eval_frac
         self._is_soup = search == "soup" and "ensemble" in subroutines
         self._search = {
-            # Of a soup there is one model.
+            # A soup is a single model.
             "way": "search" if search == "soup" else search,
             "budget": budget,
             "weights_budget": weights_budget,
@@ -129,9 +132,9 @@ class PostprocessScheduler(Scheduler):
         self._options = DecisionOptions(alpha, set_score, set_coverage, threshold, deploy_prior, costs)
 
     def plan(self) -> list[Step]:
-        """One step for each record's calibration, one for the ensemble, one for the report."""
+        """Plan one step for each record's calibration, one for the ensemble, one for the report."""
         config = self.run_config
-        # The products are skinny: several threads of the linear algebra only wait for each other.
+        # The matrices are narrow: several threads of the linear algebra would only wait for each other.
         threadpool_limits(limits=1)
         raise_all(require_writable(config.out_dir, "out_dir"))
         self._task = tasks.recorded_pivot(config, self.context.project)
@@ -160,7 +163,7 @@ class PostprocessScheduler(Scheduler):
         return steps
 
     def _soup_steps(self) -> list[Step]:
-        """The mean of weights, and its calibration; whatever follows takes its records alone.
+        """Plan the averaging of weights and its calibration; later steps use only its records.
 
         Raises:
             ProjectError: When no two models share a start.
@@ -185,7 +188,7 @@ class PostprocessScheduler(Scheduler):
             self._calibrate(record, run)
 
     def _mixed_records(self, run: Run | None) -> list[ModelRecord]:
-        """The records that are mixed: all, or those of the soup."""
+        """Return the records to mix: all, or those of the soup."""
         if not self._is_soup:
             return self._records
         assert run is not None
@@ -193,19 +196,19 @@ class PostprocessScheduler(Scheduler):
         return [records.load(self.context.project.model_dir(self._task.name, name)) for name in names]
 
     def _choosing_test_rows(self, rows: predictions.Predictions) -> list[str]:
-        """The test rows that choose where they do, the same for a soup as for what follows it."""
+        """Return the test rows used for choosing with select_on=test, the same for a soup as for later steps."""
         units = member_mixture.in_groups(rows.sample_ids, self._task.samples.group_of() or None)
         return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed, units)[0]
 
     def _mean_of_folds(self, run: Run | None) -> None:
-        # Test images that chose a soup are no estimate of it.
+        # Test images that chose a soup give no unbiased estimate of it.
         chose = frozenset(self._sharing.judged[0].ids if self._is_soup and self._select_on == "test" else ())
         pixel_ensembles.mean_of_folds(
             self.run_config, self.context, self._task, self._mixed_records(run), run, chose=chose
         )
 
     def _report(self, run: Run | None) -> None:
-        # Matplotlib takes its time, which only those who want the report pay.
+        # Matplotlib is slow to import; only the report needs it.
         from mlpipe.reports import html
 
         path = html.write(self.context.project, self.run_config.data_dir)
@@ -214,7 +217,7 @@ class PostprocessScheduler(Scheduler):
         self._tell(f"look at: {path}")
 
     def _tell(self, text: str) -> None:
-        """Tell a person, or where a training tells of the result at its end only the log."""
+        """Tell the user, or only the log if a training reports the result at its end."""
         log.log(logging.DEBUG if self.context.is_part else logging.INFO, text)
 
     def _records_with_predictions(self) -> list[ModelRecord]:
@@ -242,7 +245,7 @@ class PostprocessScheduler(Scheduler):
         return usable_records
 
     def _records_of_recipes(self, stored: list[ModelRecord]) -> list[ModelRecord]:
-        """The records of the recipes that were asked for."""
+        """Return the records of the requested recipes."""
         if self._recipes is None:
             return stored
         arch_by_recipe = {record.recipe: record.arch for record in stored}
@@ -263,7 +266,7 @@ class PostprocessScheduler(Scheduler):
         return [record for record in stored if {record.recipe, record.arch} & set(self._recipes)]
 
     def _foreign_records(self, known: set[str]) -> list[Located]:
-        """Records of other projects, with predictions, that this one does not have yet."""
+        """Return records of other projects, with predictions, that this one does not have yet."""
         texts = self.run_config.reuse.predictions
         located_records = reuse.foreign_records(texts, "reuse.predictions", self.run_config, self._task.name)
         fitting = [
@@ -286,7 +289,7 @@ class PostprocessScheduler(Scheduler):
         adopt(located, self.context.project, weights=False, predictions=True)
 
     def _foreign_rows(self) -> list[str]:
-        """A sentence for each file with predictions of samples that the task does not have."""
+        """Return a sentence for each file with predictions of samples that the task does not have."""
         known, wrong = set(self._task.samples.ids), []
         foreign_ids = {located.record.id for located in self._adopted_records}
         for record in self._records:
@@ -300,7 +303,7 @@ class PostprocessScheduler(Scheduler):
         return wrong
 
     def _time_problems(self) -> list[str]:
-        """A sentence where ensembles are to be quick and nobody knows how quick models are."""
+        """Return a sentence if a time limit is set for ensembles but the models' times were not measured."""
         if self._most_ms is None:
             return []
         if self._is_soup:
@@ -313,7 +316,7 @@ class PostprocessScheduler(Scheduler):
         return []
 
     def _quick_members(self, candidates: list[Member]) -> tuple[list[Member], dict[str, float], list[str]]:
-        """The members that alone take no longer than they may, the milliseconds of each, and a sentence on the others.
+        """Return the members within the time limit, the milliseconds of each, and a sentence on the others.
 
         Raises:
             ProjectError: When there is none.
@@ -333,9 +336,9 @@ class PostprocessScheduler(Scheduler):
         return quick, times, [sentence] if slow else []
 
     def _calibrate(self, record: ModelRecord, run: Run | None) -> None:
-        """Learn from a record's validation rows, and fill the column `calibrated` of all its rows.
+        """Fit a record's calibration on its validation rows, and fill the column `calibrated` of all its rows.
 
-        A model of all folds has none: in their place are those that the folds held out.
+        A model of all folds has no validation rows: the rows that its folds held out are used.
         """
         project = self.context.project
         path = project.predictions_file(record.pivot, record.id)
@@ -352,7 +355,8 @@ class PostprocessScheduler(Scheduler):
         for note in target_prior.notes:
             log.warning(f"{record.id}: {note}")
         fit_prior, kind = self._fit_prior(record, target_prior), record.kind
-        # Images of a patient are alike: those that a fit saw would say that it is better than it is of other patients.
+        # Images of a patient are similar: rows of patients seen by the fit would overestimate its quality on other
+        # patients.
         units = member_mixture.in_groups(val.sample_ids, self._task.samples.group_of() or None)
         try:
             plain = self._fitting.learn(val.logits, val.targets, kind, fit_prior, names=record.classes, groups=units)
@@ -363,7 +367,7 @@ class PostprocessScheduler(Scheduler):
         crossed, missed = member_mixture.cross_fitted(
             val.logits.astype(np.float64), val.targets, kind, self._fitting, fit_prior, groups=units
         )
-        # As they are stored, in half of the memory.
+        # In the stored precision, which halves the memory.
         others = {
             (task, split): (
                 crossed
@@ -380,7 +384,7 @@ class PostprocessScheduler(Scheduler):
         self._tell_gain(record, Rows(val.sample_ids, val.targets, val.logits, crossed), fit_prior, missed)
 
     def _validation_rows(self, record: ModelRecord) -> predictions.Predictions:
-        """The rows that a record's calibration is learned from; empty where there are none."""
+        """Return the rows on which a record's calibration is fitted; empty if there are none."""
         path = self.context.project.predictions_file(record.pivot, record.id)
         own = predictions.load(path, record.task, "val")
         if not record.refit:
@@ -395,7 +399,7 @@ class PostprocessScheduler(Scheduler):
         return predictions.Predictions(held_out.ids, held_out.targets, held_out.raw.astype(np.float32))
 
     def _tell_gain(self, record: ModelRecord, rows: Rows, fit_prior: Any, missed: int) -> None:
-        """Both losses at the rows' own prevalence; which is used is decided with all folds together."""
+        """Log both losses at the rows' own prevalence; all folds together decide later which one is used."""
         prior = None if fit_prior is None else np.asarray(fit_prior)
         own = member_mixture.at_own_prevalence(rows, prior).calibrated
         of = post_kind.probabilities(record.kind)
@@ -411,7 +415,7 @@ class PostprocessScheduler(Scheduler):
         self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 
     def _forget(self, record: ModelRecord) -> None:
-        """Remove what an earlier run learned: nothing may rest on it any more."""
+        """Remove the results of an earlier run, so that nothing depends on them."""
         path = self.context.project.predictions_file(record.pivot, record.id)
         stored = self.context.project.calibration_file(record.pivot, record.id)
         if stored.is_file():
@@ -420,7 +424,7 @@ class PostprocessScheduler(Scheduler):
             predictions.write_calibrated(path, rows)
 
     def _fit_prior(self, record: ModelRecord, target_prior: Prior) -> Any:
-        """The prior for a fit; None where it is that of its own rows."""
+        """Return the prior for a fit; None if it is that of the fit's own rows."""
         return target_prior.given if kinds.of(record.kind).has_classes else self._prior_list()
 
     def _prior_of(self, record: ModelRecord, val: predictions.Predictions) -> Prior:
@@ -445,7 +449,7 @@ class PostprocessScheduler(Scheduler):
         )
 
     def _rate_groups(self, *parts: predictions.Predictions) -> tuple[Any, Any] | None:
-        """What rows belong together, of labelled rows and of those whose prevalence is estimated."""
+        """Return the groups of labelled rows and of the rows whose prevalence is estimated."""
         groups = self._task.samples.group_of()
         first, second = (np.array([groups.get(name, name) for name in part.sample_ids]) for part in parts)
         return (first, second) if groups else None
@@ -454,7 +458,7 @@ class PostprocessScheduler(Scheduler):
         return list(self._prior) if isinstance(self._prior, list) else None
 
     def _ensemble(self, run: Run | None) -> None:
-        """Choose members and weights, calibrate the mixture where that helps, judge and store it."""
+        """Choose members and weights, calibrate the mixture if that helps, evaluate and store it."""
         assert run is not None
         gather = members.recipes if self._select_on == "oof" else members.singles
         kind, seed, groups = self._task.kind, self.run_config.seed, self._task.samples.group_of() or None
@@ -465,7 +469,7 @@ class PostprocessScheduler(Scheduler):
             f"{weight:.3f} {member.called}" for weight, member in zip(chosen.weights, used, strict=True)
         )
         self._tell(f"ensemble ({chosen.way}, {len(used)} of {counted(len(candidates), 'member')}): {member_list}")
-        # Test rows that chose members are no estimate: with select_on=test only the others are.
+        # Test rows that chose members give no unbiased estimate: with select_on=test, only the others are used.
         estimate = final.test if others is None or final.test is None else final.test.only(others)
         scores = evaluation.scores(final, estimate, kind, groups, seed)
         decide = evaluation.decisions(final, estimate, kind, self._options, self._task.classes, seed, groups)
@@ -504,10 +508,10 @@ class PostprocessScheduler(Scheduler):
     def _choice(
         self, pools: Sequence[Candidates], groups: Mapping[str, str] | None
     ) -> tuple[choice.Choice, list[str] | None, list[str]]:
-        """The members, weights and calibration to keep; the test rows that chose nothing, None where none did; and notes.
+        """Return the members, weights and calibration; the test rows that chose nothing (None: none chose); and notes.
 
-        Where the newest recipe lacks folds, it has to be better than those that have all of them by more than noise: else
-        all rows choose.
+        If the newest recipe lacks folds, it must be better than the recipes with all folds by more than noise;
+        otherwise all rows choose.
         """
         choices, impossible = (
             list[tuple[choice.Choice, list[str] | None, list[str]]](),
@@ -538,11 +542,11 @@ class PostprocessScheduler(Scheduler):
     def _choice_among(
         self, pool: Candidates, groups: Mapping[str, str] | None
     ) -> tuple[choice.Choice, list[str] | None, list[str]]:
-        """The choice of members that have the same rows, as `_choice` gives it.
+        """Choose among members that have the same rows; returns the same as `_choice`.
 
         Raises:
-            ProjectError: When none of them is quick enough.
-            DataError: When none is usable, or they have too few rows for what was asked.
+            ProjectError: When no member is fast enough.
+            DataError: When no member is usable, or there are too few rows.
         """
         kind, seed = self._task.kind, self.run_config.seed
         candidates, times, slow = self._quick_members(pool.members)
@@ -557,7 +561,7 @@ class PostprocessScheduler(Scheduler):
         return selection, others, [*pool.notes, *slow]
 
     def _compare_soup(self, record: EnsembleRecord) -> None:
-        """One network beside the newest ensemble of several, on the same rows."""
+        """Compare one network with the newest ensemble of several, on the same rows."""
         project, task = self.context.project, self._task
         earlier = [
             ensemble
@@ -572,7 +576,7 @@ class PostprocessScheduler(Scheduler):
             )
             result = comparison.compared(first, second, task.samples.group_of() or None, self.run_config.seed)
         except ProjectError as error:
-            # The soup is stored, whatever became of what was there before it.
+            # The soup is already stored, whatever happens to the earlier ensemble.
             log.warning(f"not compared with {earlier[-1].id}: {error.problems[0]}")
             return
         self.context.facts["soup_compared"] = result.as_plain()
@@ -580,7 +584,7 @@ class PostprocessScheduler(Scheduler):
             self._tell(sentence)
 
     def _losses(self, selection: choice.Choice, run: Run) -> dict[str, Any]:
-        """Losses as plain data; with those of who could have been of a soup, where the same rows chose among them."""
+        """Return losses as plain data, including those of a soup's candidates if the same rows chose among them."""
         losses = _plain_losses(selection)
         if self._is_soup and not any(record.nested for record in self._mixed_records(run)):
             losses["soup"] = soups.outcome_of(run).losses
@@ -591,7 +595,7 @@ class PostprocessScheduler(Scheduler):
         path = project.ensembles_dir(record.task) / f"{record.id}.parquet"
         splits = {"val": final.chooses, "test": final.test, "unlabelled": final.unlabelled}
         if record.select_on == "test":
-            # Test rows are no out-of-fold rows; another prevalence needs those that set the cut-offs.
+            # Test rows are not out-of-fold rows; another prevalence needs the rows that set the thresholds.
             splits["chose"] = splits.pop("val")
         with predictions.writer(path, (), record.kind) as sink:
             for split, rows in splits.items():
@@ -599,7 +603,7 @@ class PostprocessScheduler(Scheduler):
                     sink.add(record.task, split, -1, rows.ids, rows.targets, rows.raw, rows.calibrated)
         file = ensembles.save(project, record)
         self.context.facts.update(task=record.task, ensemble=record.id, ensemble_file=str(file), scores=record.scores)
-        # The rows that chose flatter: their scores are for the report and --json where there are others.
+        # Scores on the rows that chose are optimistic: only the report and --json show them if there are others.
         split = "test" if "test" in record.scores else "chosen on"
         rows = final.test if split == "test" and final.test is not None else final.chooses
         self._tell(leaderboard.figures(record, int(has_target(rows.targets).sum())))
@@ -607,7 +611,7 @@ class PostprocessScheduler(Scheduler):
         leaderboard.final(self.context, record.task, self.run_config.data_dir, record.notes)
 
     def _prior_facts(self, final: Final) -> dict[str, Any]:
-        """What the final probabilities are meant for, with the numbers."""
+        """Return the target prevalence of the final probabilities, with the numbers."""
         kind = "list" if isinstance(self._prior, list) else self._prior
         if final.prior is not None:
             return {"kind": kind, "values": final.prior.tolist()}
@@ -619,7 +623,7 @@ class PostprocessScheduler(Scheduler):
         }
 
     def _calibrations(self, used: Sequence[Member], final: Final) -> dict[str, Any]:
-        """What was learned from each record's validation rows, or only moves them, where the ensemble rests on it."""
+        """Return each record's calibration, or only its prior shift, if the ensemble uses it."""
         project, calibration_by_id = self.context.project, {}
         pairs = [(part, record) for part in used for record in (*part.records, *([part.refit] if part.refit else []))]
         for member, record in pairs:
@@ -633,7 +637,7 @@ class PostprocessScheduler(Scheduler):
 
 
 def _entry(member: Member, weight: float) -> dict[str, Any]:
-    """A member as the ensemble's record has it."""
+    """Return a member in the form stored in the ensemble's record."""
     entry = {"name": member.name, "weight": weight, "records": [record.id for record in member.records]}
     return entry if member.refit is None else {**entry, "refit": member.refit.id}
 
@@ -641,7 +645,7 @@ def _entry(member: Member, weight: float) -> dict[str, Any]:
 def _halves(
     ids: Sequence[str], targets: Any, share: float, seed: int, groups: Any = None
 ) -> tuple[list[str], list[str]]:
-    """The ids of the test rows that chose and of the others: the draw of `ensemble.select`."""
+    """Return the ids of the test rows that chose and of the others, as drawn by `ensemble.select`."""
     labelled_rows = np.flatnonzero(has_target(targets))
     units = None if groups is None else groups[labelled_rows]
     chosen, others = split_rows(len(labelled_rows), share, np.random.default_rng(seed), units)

@@ -14,7 +14,7 @@ log = logging.getLogger("mlpipe")
 
 
 class PreprocessScheduler(Scheduler):
-    """Fills the cache that all folds and runs share.
+    """Fill the cache that all folds and runs share.
 
     Args:
         run_config: The checked configuration.
@@ -26,7 +26,7 @@ class PreprocessScheduler(Scheduler):
         super().__init__(run_config, context)
 
     def plan(self) -> list[Step]:
-        """One step."""
+        """Plan the only step."""
         raise_all(require_writable(self.run_config.data_dir, "data_dir"))
         return [Step("preprocess", self._preprocess, in_project=False)]
 

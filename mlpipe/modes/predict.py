@@ -1,4 +1,4 @@
-"""`mml predict`: predictions of every stored model of a cross-validation, of all of them for new images, or drawn images."""
+"""`mml predict`: predictions of stored models for the task's images or for new images, or drawn images."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mlpipe.running.steps import RunContext, Step
 
 
 class PredictScheduler(TrainingScheduler):
-    """Stores each fold's logits of its validation, test and unlabelled images, or writes predictions of new images.
+    """Store each fold's logits of its validation, test and unlabelled images, or write predictions of new images.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         source: New images to predict, see `mlpipe.running.new_data`; None: the task's own.
-        ensemble: With `source`, the ensemble to predict them with.
-        deploy_prior: With `source`, the prevalence where they are from.
-        alpha: With `source`, how often prediction sets and intervals may miss.
-        samples: How many images to draw with models of `loss=wasserstein`; None: none.
-        seed: With `samples`, what they are drawn from.
+        ensemble: With `source`, the ensemble that predicts them.
+        deploy_prior: With `source`, the prevalence of the classes where the images come from.
+        alpha: With `source`, the miss rate of prediction sets and intervals.
+        samples: The number of images to draw with models of `loss=wasserstein`; None: none.
+        seed: With `samples`, the seed of the draws.
         training: The keys of `mml train`.
     """
 
@@ -44,7 +44,7 @@ class PredictScheduler(TrainingScheduler):
         self._samples, self._seed = samples, seed
 
     def plan(self) -> list[Step]:
-        """With new images, or images to draw, their own plan, else that of the stored models."""
+        """Return the plan for new or drawn images if requested, else that of the stored models."""
         if self._samples is not None:
             return DrawnSamples(
                 self.run_config, self.context, self.pivot(), self._samples, self._seed, self.request.folds

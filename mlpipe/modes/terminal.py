@@ -1,4 +1,4 @@
-"""Text for a terminal: columns and paragraphs that end where its lines do."""
+"""Text layout for a terminal: columns and paragraphs of the terminal's width."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _WIDEST = 36
 
 
 def table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Rows in columns, the last of which is wrapped where the terminal ends.
+    """Format rows in columns; the last column is wrapped at the terminal's width.
 
     Args:
-        rows: The cells of each, as many in every row.
+        rows: The cells of each row, the same number in every row.
 
     Returns:
         The lines.
@@ -35,11 +35,11 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def paragraph(text: str, indent: int = 0) -> list[str]:
-    """A text in lines of the terminal's width, of 110 letters where there is no terminal.
+    """Wrap a text at the terminal's width, or at 110 characters without a terminal.
 
     Args:
         text: The text.
-        indent: Blanks before every line.
+        indent: The number of blanks before every line.
     """
     width = max(shutil.get_terminal_size((110, 24)).columns, indent + 40)
     margin = " " * indent

@@ -6,7 +6,7 @@ from mlpipe.modes.train import TrainingScheduler
 
 
 class TestScheduler(TrainingScheduler):
-    """Scores each fold's model; what it has not predicted yet, it predicts first.
+    """Score each fold's model, after any missing predictions.
 
     It takes the keys of `mml train`, of whose subroutines `conf/mode/test.yaml` chooses `test`.
     """

@@ -1,4 +1,4 @@
-"""`mml tl`: train a task from the body of a model that was trained on another one, or only new heads on top of it."""
+"""`mml tl`: train a task from the body of a model trained on another task, or train only new heads on top of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mlpipe.running.steps import RunContext, Step
 
 
 class TransferScheduler(TrainingScheduler):
-    """Trains like `mml train`, every fold from the weights of one stored model.
+    """Train like `mml train`, every fold from the weights of one stored model.
 
-    `mlpipe.running.launch` chooses the model before anything runs and writes it to `reuse.parameters`, so that a continued run
-    starts from the same one.
+    `mlpipe.running.launch` chooses the model before anything runs and writes it to `reuse.parameters`, so that a
+    continued run starts from the same model.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         pretrain_task: The task that the model was trained on.
-        model_selection: How it was chosen among those that `reuse.models` offers.
-        freeze: Learn the heads only; batch statistics stay and dropout is off in the body.
+        model_selection: How it is chosen among the models of `reuse.models`.
+        freeze: Train only the heads; in the body, batch statistics are fixed and dropout is off.
         training: The keys of `mml train`.
     """
 
@@ -39,7 +39,7 @@ class TransferScheduler(TrainingScheduler):
         self.origin = f"{model_selection} of mode.pretrain_task={pretrain_task}{', body frozen' * freeze}"
 
     def plan(self) -> list[Step]:
-        """The plan of `mml train`.
+        """Return the plan of `mml train`.
 
         Raises:
             ConfigError: When no model was chosen.

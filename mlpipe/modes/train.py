@@ -1,4 +1,4 @@
-"""`mml train`: one model for each fold, its predictions and scores, and a report of them."""
+"""`mml train`: train one model for each fold, with predictions, scores, and a report."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ log = logging.getLogger("mlpipe")
 
 
 class TrainingScheduler(Scheduler):
-    """Trains one model for each fold, predicts with each, tests each; without `train`, with stored models.
+    """Train one model for each fold, predict with each, test each; without `train`, use stored models.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
-        subroutines: Any of train, predict, test, post; the last is what `mml post` does, for the recipe that is trained.
+        subroutines: Any of train, predict, test, post; the last does the same as `mml post`, for the trained recipe.
         cv: One model for each fold; False: fold 0 only.
-        nested: Set each fold aside as test data and split the rest anew.
-        store_parameters: Keep weights.
-        store_best: Keep the best epoch's weights.
-        multitask: How many tasks are learned together, the pivot included; False: the pivot alone.
-        co_tasks: The other tasks, of `task_list`; or drawn from it.
-        task_weights: The weight of each task's loss, the pivot's first; `uncertainty` learns them; None: all the same.
+        nested: Set each fold aside as test data and split the rest again.
+        store_parameters: Store weights.
+        store_best: Store the best epoch's weights.
+        multitask: The number of tasks trained together, the pivot included; False: the pivot alone.
+        co_tasks: The other tasks, from `task_list`; or drawn from it.
+        task_weights: The weight of each task's loss, the pivot's first; `uncertainty`: learned; None: equal.
         eval_on: Tasks to predict and test instead of the pivot.
         use_blueprint: Sections of `reuse.blueprint` have replaced those of the configuration (`modes.reuse` did it).
         pipeline_keys: Sections stored as the record's pipeline.
         folds: Only these folds.
         strict_validation: Refuse a score from a fold that also chose something.
-        refit: After the folds train one more model on all of them.
+        refit: After the folds, train one more model on all of them.
 
     Attributes:
-        looked_at: The pivot, where the caller has looked at it already; None: the plan does.
-        recipe_hash: What groups the folds, once they are planned.
+        looked_at: The pivot, if the caller has already scanned it; None: the plan does.
+        recipe_hash: The hash that groups the folds, once they are planned.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TrainingScheduler(Scheduler):
         self._ends_with_report = "post" in subroutines
 
     def plan(self) -> list[Step]:
-        """The cache and the network first; then every fold's training, predictions and test."""
+        """Plan the cache and the network first; then every fold's training, predictions and test."""
         task = self.pivot()
         if not self.request.trains:
             return cross_validation.stored(self.run_config, self.context, task, self.request)
@@ -103,11 +103,11 @@ class TrainingScheduler(Scheduler):
         return plan.steps
 
     def pivot(self) -> Task:
-        """The task that the models are, or were, trained on.
+        """The task that the models are or were trained on.
 
         Raises:
-            ConfigError: When a folder cannot be written, or there is no such device.
-            DataError: When the task is wrong, or results would lie inside its images.
+            ConfigError: When a folder is not writable, or there is no such device.
+            DataError: When the task is invalid, or results would lie inside its images.
         """
         if self.looked_at is not None:
             return self.looked_at
@@ -127,12 +127,12 @@ class TrainingScheduler(Scheduler):
         return task
 
     def _post(self, records: Sequence[ModelRecord], run: Run) -> None:
-        """Calibrate, judge and report the recipe that was trained, as `mml post` does by its own defaults."""
+        """Calibrate, evaluate and report the trained recipe, with the defaults of `mml post`."""
         draws = kinds.of(records[0].kind).draws
         if draws or not all(_is_held_out(self.context.project, record) for record in records):
             why = "drawn images have none" if draws else "a fold has no image that it did not learn from"
             log.info(f"no calibration and no intervals: {why}")
-            # Matplotlib takes its time, which only those who want the report pay.
+            # Matplotlib is slow to import; only the report needs it.
             from mlpipe.reports import html
 
             path = html.write(self.context.project, self.run_config.data_dir)
@@ -146,7 +146,7 @@ class TrainingScheduler(Scheduler):
 
 
 def _network_problems(arch: Component) -> list[str]:
-    """What is wrong with the layers of networks that a file describes, before any image is looked at."""
+    """Return problems in the layers of networks that a file describes, before any image is read."""
     problems: list[str] = []
     keys = {"keras_json": ("layers",), "gan": ("generator", "critic")}.get(arch.name, ())
     for layers in [arch.params.get(key) for key in keys]:
@@ -162,15 +162,15 @@ def _network_problems(arch: Component) -> list[str]:
 
 
 def _post_config(config: RunConfig, recipe: str) -> RunConfig:
-    """The configuration of `mml post` for one recipe of a training's task and project."""
+    """Return the configuration of `mml post` for one recipe of a training's task and project."""
     section = files.read_yaml(catalog.conf_dir() / "mode" / "post.yaml")
-    # What a training takes of other runs is nothing that `mml post` reads.
+    # `mml post` reads nothing that a training takes from other runs.
     tree = {**config.tree, "mode_name": "post", "mode": {**section, "recipes": [recipe]}, "reuse": asdict(Reuse())}
     tree["time_limit"] = None
     return replace(assemble(tree), given=config.given)
 
 
 def _is_held_out(project: Project, record: ModelRecord) -> bool:
-    """Whether a record has predictions of images that it did not learn from, by which it may be judged."""
+    """Return whether a record has predictions of images that it did not train on, which can evaluate it."""
     path = project.predictions_file(record.pivot, record.id)
     return path.is_file() and (record.task, record.held_out) in predictions.contents(path)

@@ -1,4 +1,4 @@
-"""`mml upgrade`, `mml downgrade`: bring a project and the tasks from one version's formats to another's, with a backup."""
+"""`mml upgrade`, `mml downgrade`: convert a project and its tasks between the formats of versions, with a backup."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = logging.getLogger("mlpipe")
 
 
 class UpgradeScheduler(Scheduler):
-    """Converts files one by one, each at once and after a copy of it was made; what is converted is left alone.
+    """Convert files one by one, each atomically after a backup; files already converted are skipped.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: `upgrade` or `downgrade`.
-        version: The version that files come from (upgrade) or go back to (downgrade).
+        version: The version that files come from (upgrade) or are converted to (downgrade).
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class UpgradeScheduler(Scheduler):
         self._backup = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
 
     def plan(self) -> list[Step]:
-        """One step for each file; everything is converted once in memory before anything is written.
+        """Plan one step for each file; everything is converted in memory before anything is written.
 
         Raises:
-            ConfigError: When the version is unknown, or both directions are asked for.
-            ProjectError: When a file cannot be converted, or a run of the project is going on.
+            ConfigError: When the version is unknown, or both directions are requested.
+            ProjectError: When a file cannot be converted, or a run of the project is in progress.
         """
         config = self.run_config
         target = self._target()

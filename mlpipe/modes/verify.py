@@ -1,4 +1,4 @@
-"""`mml verify`: check that a run's files are whole, and that training its folds again gives the same, bit by bit."""
+"""`mml verify`: check that a run's files are intact, and that training its folds again gives identical results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("mlpipe")
 
 
 class VerifyScheduler(Scheduler):
-    """Checks and replays one run; nothing in the project is changed.
+    """Check and replay one run; nothing in the project is changed.
 
     Args:
         run_config: The checked configuration.
@@ -35,10 +35,10 @@ class VerifyScheduler(Scheduler):
         self._findings: list[Finding] = []
 
     def plan(self) -> list[Step]:
-        """The files, the replay, the table.
+        """Plan the checks of the files, the replay, and the table.
 
         Raises:
-            ProjectError: When there is no such run, or a process runs it now.
+            ProjectError: When there is no such run, or a process is running it.
         """
         self._run = journal.find(self.context.project, self._run_name, key="mode.run")
         self._run.refuse_if_running()

@@ -1,4 +1,4 @@
-"""Extra files of a fold, written once its record is: each key of `sys` with a file in `conf/artifacts` asks for one."""
+"""Extra files of a fold, written after its record; each key of `sys` with a file in `conf/artifacts` requests one."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ GROUP = "artifacts"
 
 
 class Artifact(Protocol):
-    """An extra file of a fold, a class of `conf/artifacts`, made with the configuration of a run.
+    """An extra file of a fold, a class of `conf/artifacts`, built with the configuration of a run.
 
     Attributes:
-        step: What its step of the plan is called.
+        step: The name of its step in the plan.
     """
 
     step: str
 
     def problems(self, task: Task, folds: Sequence[int], *, stored: bool) -> list[str]:
-        """A sentence for everything that is in the way of it.
+        """Return a sentence for everything that prevents it.
 
         Args:
             task: The task.
-            folds: The folds that are trained.
+            folds: The folds to train.
             stored: Whether weights are stored.
         """
 
     def write(self, context: RunContext, task: Task, record: ModelRecord, run: Run) -> None:
-        """Write it.
+        """Write the file.
 
         Args:
             context: The project.
             task: The task.
-            record: The first fold's.
+            record: The first fold's record.
             run: The run that trained it.
         """
 
 
 def of(config: RunConfig) -> list[Artifact]:
-    """The extra files that a configuration asks for."""
+    """Return the extra files that a configuration requests."""
     keys = [key for key in catalog.options(GROUP) if getattr(config.sys, key)]
     return [cast(Artifact, components.of_option(GROUP, key).build(config)) for key in keys]

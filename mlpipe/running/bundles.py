@@ -1,7 +1,8 @@
-"""A bundle: stored models with what they need of their project, as one zip that predicts without it.
+"""Bundles: stored models with what they need of their project, as one zip that predicts without the project.
 
-In the zip lie the records with their weights (safetensors) and configurations, calibrations, the ensemble, the rows that
-another prevalence needs, the task without its samples, and the card; `manifest.json` has the checksum of each file.
+The zip contains the records with their weights (safetensors) and configurations, calibrations, the ensemble, the rows
+that another prevalence needs, the task without its samples, and the card; `manifest.json` has the checksum of each
+file.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from mlpipe.runs.records import ModelRecord
 
 FORMAT = 1
 _MANIFEST, _TASK, _CARD, _PROJECT = "manifest.json", "task.json", "card.json", "project"
-# What a task's source says of the values of targets in files.
+# Keys of a task's source that describe the values of targets in files.
 _OF_TARGETS = ("masks", "targets")
-# One date for all, so that the same models make the same file.
+# A fixed date, so that the same models give the same file.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Member(TypedDict):
-    """A member of what predicts: its name, its weight and the ids of its records."""
+    """A member of the predictor: its name, its weight and the ids of its records."""
 
     name: str
     weight: float
@@ -44,7 +45,7 @@ class Member(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What `manifest.json` says."""
+    """The contents of `manifest.json`."""
 
     format: int
     version: str
@@ -55,7 +56,7 @@ class Manifest(TypedDict):
 
 
 def write(predictor: Predictor, path: Path) -> None:
-    """Write stored models as a bundle, durably.
+    """Durably write stored models as a bundle.
 
     Args:
         predictor: The models.
@@ -93,15 +94,15 @@ def write(predictor: Predictor, path: Path) -> None:
 
 
 def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
-    """The models of a bundle, unpacked into a folder that goes with them.
+    """Open a bundle: return its models, unpacked into a folder that is deleted with them.
 
     Args:
         path: The zip.
         trust: Modules that its configurations may name, see `mlpipe.config.snapshot.load`.
 
     Raises:
-        DataError: When it is no archive, or has unsafe members.
-        ProjectError: When it is no bundle, was changed, or is of a newer version.
+        DataError: When it is not an archive, or has unsafe members.
+        ProjectError: When it is not a bundle, was changed, or is of a newer version.
     """
     holds = TemporaryDirectory(prefix="mlpipe-bundle-")
     folder = Path(holds.name) / "bundle"
@@ -109,12 +110,12 @@ def opened(path: Path, trust: Sequence[str] = ()) -> Stored:
     try:
         return _stored_models(path, folder, trust, holds)
     except (DataError, ProjectError) as error:
-        # Nobody knows the folder, and it is gone.
+        # The temporary folder is unknown to the user, and is deleted.
         raise ProjectError([sentence.replace(f"{folder}/", f"{path}: ") for sentence in error.problems]) from error
 
 
 def _stored_models(path: Path, folder: Path, trust: Sequence[str], holds: object) -> Stored:
-    """The models of an unpacked bundle."""
+    """Return the models of an unpacked bundle."""
     manifest = _checked_manifest(path, folder)
     home = Project(folder / _PROJECT)
     pivot = _pivot(folder / _TASK)
@@ -137,7 +138,7 @@ def _stored_models(path: Path, folder: Path, trust: Sequence[str], holds: object
 
 
 def _pivot(path: Path) -> Task:
-    """The task of a bundle, which has no samples of its own and is small.
+    """Return the task of a bundle, which has no samples of its own and is small.
 
     Raises:
         ProjectError: When it is not.
@@ -150,7 +151,7 @@ def _pivot(path: Path) -> Task:
 
 
 def _card(path: Path) -> model_card.Card:
-    """The card of a bundle, which has a model."""
+    """Return the card of a bundle, which must have a model."""
     fix = "export it again"
     try:
         return model_card.checked(stored.read(path, dict[str, Any], fix))
@@ -159,10 +160,10 @@ def _card(path: Path) -> model_card.Card:
 
 
 def _checked_manifest(path: Path, folder: Path) -> Manifest:
-    """The manifest of an unpacked bundle, all of whose files are as they were written.
+    """Return the manifest of an unpacked bundle after verifying all files.
 
     Raises:
-        ProjectError: When it is none, of a newer version, or a file was changed, is missing or was added.
+        ProjectError: When it is not a manifest, is of a newer version, or a file was changed, is missing or was added.
     """
     try:
         plain = files.read_json(folder / _MANIFEST, limits.RECORD)
@@ -195,12 +196,12 @@ def _checked_manifest(path: Path, folder: Path) -> Manifest:
 
 
 def _manifest_file(path: Path, manifest: Manifest, folder: Path, file: Path) -> Path:
-    """A file that the manifest has.
+    """Return the path of a file that the manifest lists.
 
     Raises:
-        ProjectError: When it has not: then a name leads elsewhere.
+        ProjectError: When it is not listed; then a name leads outside the bundle.
     """
-    # Neither an absolute name nor one that climbs is below the folder, however it is spelt.
+    # Absolute paths and paths with `..` are not below the folder, however they are spelt.
     name = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
     if name not in manifest["files"]:
         raise ProjectError(problem(str(path), f"does not hold {name}", fix="export it again"))
@@ -208,7 +209,7 @@ def _manifest_file(path: Path, manifest: Manifest, folder: Path, file: Path) -> 
 
 
 def _copy_record(source: Project, home: Project, record: ModelRecord, *, predicts: bool) -> None:
-    """Copy a record, and what it predicts with where it does."""
+    """Copy a record and the files that it predicts with."""
     at = record.pivot, record.id
     names = [records.RECORD_FILE, *([records.CONFIG_FILE, records.WEIGHTS_FILE] if predicts else [])]
     pairs = [(source.model_dir(*at) / name, home.model_dir(*at) / name) for name in names]
@@ -219,7 +220,7 @@ def _copy_record(source: Project, home: Project, record: ModelRecord, *, predict
 
 
 def _copy_rows(predictor: Predictor, home: Project) -> None:
-    """Held-out rows by which a prevalence is estimated and decisions are made anew; samples get numbers."""
+    """Copy the held-out rows used to estimate a prevalence and to make decisions again; samples get numbers."""
     source, its = predictor.stored, kinds.of(predictor.kind)
     decide = source.ensemble.decide if source.ensemble is not None else {}
     if its.is_dense or not (its.has_classes or "halfwidths" in decide):
@@ -227,7 +228,7 @@ def _copy_rows(predictor: Predictor, home: Project) -> None:
     by_id = {model.id: model for model in records.load_all(source.project, source.task)}
     for record in source.records if its.has_classes else ():
         for member in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
-            # Folds held rows out in place of the model of all of them.
+            # For a model of all folds, the rows that its folds held out.
             if member is not record:
                 _copy_record(source.project, home, member, predicts=False)
             at = member.pivot, member.id
@@ -251,7 +252,7 @@ def _copy_split(origin: Path, to: Path, of_task: str, splits: Sequence[str], kin
 
 
 def _sample_template(predictor: Predictor) -> Task:
-    """What new samples have to be like: a task of one sample that nothing is known of, without folders."""
+    """Return a task that describes new samples: one sample without known contents, and no folders."""
     pivot = predictor.pivot
     source = {**exported_facts.source_of(predictor)}
     for key, value in (pivot.bases or (pivot,))[0].source.items():

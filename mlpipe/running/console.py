@@ -1,4 +1,4 @@
-"""The look of a run on the terminal: `sys.console` chooses a class of `conf/console`."""
+"""The appearance of a run on the terminal: `sys.console` chooses a class of `conf/console`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ GROUP = "console"
 
 
 class Console(Protocol):
-    """The look of the terminal, a class of `conf/console`, made with the configuration of a run.
+    """The appearance of the terminal, a class of `conf/console`, built with the configuration of a run.
 
     Attributes:
-        lists_batches: Whether it prints a line for each batch, of one fold, in place of a bar.
+        lists_batches: Whether a line is printed for each batch of one fold, instead of a bar.
     """
 
     lists_batches: bool
 
     def around(self) -> AbstractContextManager[None]:
-        """The lines before and after those of a whole run."""
+        """Print the lines before and after those of a whole run."""
 
     def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
         """Print what is about to happen.
@@ -38,35 +38,35 @@ class Console(Protocol):
         Args:
             task: The task.
             network: The network.
-            counts: How many samples are trained on (`train`) and evaluated (`test`).
+            counts: The number of samples for training (`train`) and evaluation (`test`).
         """
 
     def introduce_volume(self, name: str, file: Path, grids: Sequence[Grid], network: Any, origin: Any) -> None:
         """Print what is about to happen to slices of a volume.
 
         Args:
-            name: What its file calls it.
+            name: The name of the volume in its file.
             file: The file.
             grids: The slices of each set.
             network: The network.
-            origin: The names of its weights that were loaded, and of those that their file lacks.
+            origin: The names of its weights that were loaded, and of those missing from their file.
         """
 
     def batch(self, row: BatchRow, tick: Any) -> None:
-        """A batch was learned from."""
+        """Report a training batch."""
 
     def epoch(self, row: EpochRow, epochs: int, batches: int) -> None:
-        """An evaluation ended.
+        """Report an evaluation.
 
         Args:
-            row: What it gave.
-            epochs: How many epochs there will be.
-            batches: How many batches it had.
+            row: Its results.
+            epochs: The number of planned epochs.
+            batches: The number of batches in the epoch.
         """
 
 
 class Plain:
-    """The lines that every run prints, and a bar while a fold is trained.
+    """The lines that every run prints, and a bar while a fold trains.
 
     Args:
         config: The configuration.
@@ -78,33 +78,33 @@ class Plain:
         self._config = config
 
     def around(self) -> AbstractContextManager[None]:
-        """Nothing."""
+        """Do nothing."""
         return nullcontext()
 
     def introduce(self, task: Task, network: Any, counts: Mapping[str, int]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def introduce_volume(self, name: str, file: Path, grids: Sequence[Grid], network: Any, origin: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def batch(self, row: BatchRow, tick: Any) -> None:
-        """Nothing: the bar says it."""
+        """Do nothing: the bar shows it."""
 
     def epoch(self, row: EpochRow, epochs: int, batches: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def of(config: RunConfig) -> Console:
-    """The console that a configuration chooses."""
+    """Return the console that a configuration chooses."""
     return cast(Console, components.of_option(GROUP, config.sys.console).build(config))
 
 
 def problems(config: RunConfig, folds: int) -> list[str]:
-    """A sentence for everything that is in the way of lines and tables of batches.
+    """Return a sentence for everything that prevents lines and tables of batches.
 
     Args:
         config: The configuration.
-        folds: How many folds are trained.
+        folds: The number of folds to train.
     """
     problems, outfile = training_log.problems(config.sys.outfile), config.sys.outfile
     if folds != 1 and (outfile is not None or of(config).lists_batches):
@@ -115,14 +115,14 @@ def problems(config: RunConfig, folds: int) -> list[str]:
 
 
 class Trace:
-    """Prints lines and writes tables while a fold is trained.
+    """Print lines and write tables while a fold trains.
 
     Args:
         config: The configuration.
         console: The console.
         run: The run.
         record_id: The record's name.
-        validated: How many samples are validated.
+        validated: The number of validation samples.
     """
 
     def __init__(self, config: RunConfig, console: Console, run: Run, record_id: str, validated: int) -> None:
@@ -132,11 +132,11 @@ class Trace:
         self._epochs = config.recipe.epochs
 
     def batch(self, tick: Any) -> None:
-        """A batch was learned from."""
+        """Record a training batch."""
         self._console.batch(self._log.batch(tick), tick)
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """An epoch, counted from 0, ended and was evaluated."""
+        """Record the evaluation after an epoch, counted from 0."""
         row = self._log.epoch(epoch, values)
         if self._batches:
             self._console.epoch(row, self._epochs, self._batches)
@@ -146,6 +146,6 @@ class Trace:
 
 
 def trace(config: RunConfig, console: Console, run: Run, record_id: str, validated: int) -> Trace | None:
-    """The list of a fold's batches; None where neither the terminal nor a table has one."""
+    """Return the trace of a fold's batches; None if neither the terminal nor a table shows them."""
     is_wanted = console.lists_batches or config.sys.outfile is not None
     return Trace(config, console, run, record_id, validated) if is_wanted else None

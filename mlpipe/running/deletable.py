@@ -1,4 +1,4 @@
-"""Folders and files that `mml clean` may delete: their place and size, and why one is better kept."""
+"""Folders and files that `mml clean` may delete: path, size, and a reason to keep them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
 Kind = Literal["temp", "download", "cache", "parameters"]
-# A process of another machine may be writing a younger one.
+# A younger file may still be written by a process of another machine.
 _SAFE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that may be deleted.
+    """A file or folder that may be deleted.
 
     Attributes:
         path: A file or a folder.
         kind: The subroutine that deletes it.
-        size: Its bytes.
-        kept: Why it stays, empty when it goes.
-        in_use: It stays even when forced, because a process uses it.
-        record: The record that the weights belong to.
+        size: Its size in bytes.
+        kept: Why it is kept; empty if it may be deleted.
+        in_use: A process uses it, so that it is kept even when forced.
+        record: The record to which the weights belong.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class Unfinished:
         run: The run.
         project: Its project.
         tree: Its configuration.
-        running: Whether a process runs it now.
+        running: Whether a process is running it.
     """
 
     run: Run
@@ -63,15 +63,15 @@ class Unfinished:
 
     @property
     def name(self) -> str:
-        """The name in sentences."""
+        """The name shown in sentences."""
         return f"run {self.run.name} of {self.project.name}"
 
     def may_use(self, task: str, stored: dict[str, Any]) -> bool:
-        """Whether it may learn a task or predict it; yes when its configuration does not tell.
+        """Return whether the run may train on a task or predict it; True if its configuration is unreadable.
 
         Args:
             task: The task's name.
-            stored: What the task's file holds.
+            stored: The contents of the task's file.
         """
         node = self.tree.get("task") or {}
         function = str(node.get("_target_", "")).rpartition(".")[2]
@@ -84,7 +84,7 @@ class Unfinished:
 
 
 def unfinished(out_dir: Path) -> list[Unfinished]:
-    """The runs of all projects that can be continued or are going on."""
+    """Return the runs of all projects that can be continued or are in progress."""
     runs = []
     for root in sorted(out_dir.iterdir()) if out_dir.is_dir() else ():
         project = Project(root)
@@ -96,7 +96,7 @@ def unfinished(out_dir: Path) -> list[Unfinished]:
 
 
 def temporary_files(roots: Iterable[Path]) -> Iterator[Leftover]:
-    """Files and folders that a process began below some folders and never finished; links are not followed."""
+    """Return files and folders that a process started below some folders and never finished; links are not followed."""
     for root in roots:
         for folder, folders, names in os.walk(root):
             matched = [name for name in [*folders, *names] if stale_files.is_temporary(name)]
@@ -108,7 +108,7 @@ def temporary_files(roots: Iterable[Path]) -> Iterator[Leftover]:
 
 
 def checkpoints(project: Project, going_on: Collection[Unfinished]) -> Iterator[Leftover]:
-    """States to resume from: those of finished runs go, those of others stay."""
+    """Return saved training states: those of finished runs may be deleted, others are kept."""
     by_folder = {candidate.run.folder: candidate for candidate in going_on}
     for run in journal.all_runs(project):
         folder = run.checkpoints_dir
@@ -121,19 +121,19 @@ def checkpoints(project: Project, going_on: Collection[Unfinished]) -> Iterator[
 
 
 def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Iterator[Leftover]:
-    """Archives that were unpacked: those that no task reads go, the others stay.
+    """Return unpacked archives: those that no task reads may be deleted, others are kept.
 
     Args:
         data_dir: The folder of tasks.
-        tasks: Tasks whose archives count.
-        everything: Archives that belong to no task count too.
+        tasks: Tasks whose archives are included.
+        everything: Whether archives of no task are included too.
     """
     root = data_dir / "archives"
     described = {path.parent.name: _task_description(path) for path in data_dir.glob("*/task.json")}
     for folder in sorted(root.iterdir()) if root.is_dir() and not root.is_symlink() else ():
         if folder.is_symlink() or not folder.is_dir() or folder.name.startswith("."):
             continue
-        # Where a task cannot be read, it may read its images anywhere.
+        # A task that cannot be read may read its images from any archive.
         readers = [
             name
             for name, stored in described.items()
@@ -145,7 +145,7 @@ def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Ite
 
 
 def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Iterator[Leftover]:
-    """A task's packed images, with the features that were computed from them."""
+    """Return a task's packed images, with the features computed from them."""
     root = data_dir / task / "cache"
     if not root.is_dir() or root.is_symlink() or root.parent.is_symlink():
         return
@@ -169,7 +169,7 @@ def caches(data_dir: Path, task: str, going_on: Collection[Unfinished]) -> Itera
 
 
 def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfinished]) -> Iterator[Leftover]:
-    """The weights of a project's records, but for what unfinished runs still need."""
+    """Return the weights of a project's records, except those that unfinished runs still need."""
     by_run = {candidate.run.name: candidate for candidate in going_on if candidate.project.root == project.root}
     for record in records.load_all(project):
         folder = project.model_dir(record.pivot, record.id)
@@ -187,7 +187,7 @@ def weights(project: Project, tasks: Collection[str], going_on: Collection[Unfin
 
 
 def _task_description(path: Path) -> dict[str, Any] | None:
-    """A task's stored description; None where it cannot be read."""
+    """Return a task's stored description; None if it cannot be read."""
     try:
         description = files.read_json(path)
     except (OSError, ValueError):
@@ -196,14 +196,14 @@ def _task_description(path: Path) -> dict[str, Any] | None:
 
 
 def size(path: Path) -> int:
-    """The bytes of a file, or of all files below a folder; links count as themselves."""
+    """Return the size in bytes of a file, or of all files below a folder; links count as themselves."""
     if not path.is_dir() or path.is_symlink():
         return path.lstat().st_size
     return sum((Path(folder) / name).lstat().st_size for folder, _, names in os.walk(path) for name in names)
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds the lock of a pack's folder."""
+    """Return whether a process holds the lock of a pack's folder."""
     if not (folder / ".lock").is_file():
         return False
     try:
@@ -225,7 +225,7 @@ def _temporary_leftover(path: Path) -> Leftover:
 
 
 def _first_running(needing: list[Unfinished]) -> Unfinished | None:
-    """Of the runs that need something one that is going on, if there is any."""
+    """Return the first run of those needed that is in progress, if any."""
     return next(iter(sorted(needing, key=lambda run: not run.running)), None)
 
 
@@ -244,7 +244,7 @@ def _is_running(run: Run) -> bool:
 
 
 def _starts_from(run: Unfinished, project: Project, record: ModelRecord) -> bool:
-    """Whether an unfinished run starts from a record, or predicts with those of its project."""
+    """Return whether an unfinished run starts from a record, or predicts with those of its project."""
     reuse = run.tree.get("reuse") or {}
     texts = [reuse.get("parameters"), *([models] if isinstance(models := reuse.get("models"), str) else models or [])]
     for text in texts:
@@ -264,6 +264,6 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         tree = files.read_yaml(path)
     except (OSError, ValueError):
-        # Without a configuration nothing is known of what the run needs, and `may_use` says yes to everything.
+        # Without a configuration, the run's needs are unknown, and `may_use` always returns True.
         return {}
     return tree if isinstance(tree, dict) else {}

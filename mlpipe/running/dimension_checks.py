@@ -1,4 +1,4 @@
-"""Options that are refused where samples have axes other than height and width, before anything is cached or built."""
+"""Refuse options that need height and width for samples with other axes, before anything is cached or built."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mlpipe.data import task as tasks
 from mlpipe.data.task import Task
 from mlpipe.errors import listing, problem
 
-# Steps that take samples of any axes.
+# Steps that accept samples with any axes.
 _STEPS = ("random_flips", "normalize")
 _NOTHING = "leave it out"
 
 
 def problems(recipe: Recipe, of: Task) -> list[str]:
-    """A sentence for everything in a recipe that knows images only; none for a task of images.
+    """Return a sentence for everything in a recipe that supports only images; none for a task of images.
 
     Args:
         recipe: How to learn.
@@ -34,10 +34,10 @@ def problems(recipe: Recipe, of: Task) -> list[str]:
 
 
 def view_problems(tta: Component, of: Task) -> list[str]:
-    """The same for what each sample is predicted from.
+    """Return a sentence if the test-time views support only images.
 
     Args:
-        tta: The recipe's section, or that of a prediction.
+        tta: The section of the recipe, or of a prediction.
         of: The task.
     """
     axes = tasks.axes_of(of)

@@ -1,4 +1,4 @@
-"""Images drawn by trained generators (`mml predict mode.samples=64 mode.seed=1`), and the files that they go to."""
+"""Images drawn by trained generators (`mml predict mode.samples=64 mode.seed=1`), and their files."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# So many images are in the grid at most.
+# The maximum number of images in the grid.
 _IN_GRID = 100
 
 
 @dataclass(frozen=True)
 class DrawnSamples:
-    """The plan of one such command.
+    """The plan of one command that draws images.
 
-    An image depends on the seed and its number alone: the first ones are the same however many are drawn.
+    An image depends only on the seed and its number: the first ones are the same however many are drawn.
 
     Attributes:
         config: The checked configuration.
         context: The project, the display and the request to stop.
-        pivot: The task whose images the models have learned to draw.
-        count: How many images.
-        seed: What they are drawn from.
-        folds: Only models of these folds; None: the refit, or all folds in turns.
+        pivot: The task whose images the models learned to draw.
+        count: The number of images.
+        seed: The seed of the draws.
+        folds: Only models of these folds; None: the refit, or all folds in turn.
     """
 
     config: RunConfig
@@ -55,10 +55,10 @@ class DrawnSamples:
     folds: Sequence[int] | None
 
     def plan(self) -> list[Step]:
-        """The cache that says what images are like, and one step that draws and writes.
+        """Plan the cache, which defines the format of images, and one step that draws and writes.
 
         Raises:
-            ConfigError: When the newest model predicts, and draws nothing.
+            ConfigError: When the newest model predicts instead of drawing.
             ProjectError: When there is no model, or it has no weights.
         """
         used = self._drawing_records()
@@ -100,7 +100,7 @@ class DrawnSamples:
         return tasks.pack_of(tasks.config_of(self.config, record), self.pivot, self.context)
 
     def _draw(self, used: Sequence[ModelRecord], run: Run | None) -> None:
-        """Draw each image by the model whose turn it is, and write all of them."""
+        """Draw each image with the model whose turn it is, and write all of them."""
         from mlpipe.arch import gan
 
         seeds, display = gan.seeds_of(self.seed, self.count), self.context.display
@@ -121,7 +121,7 @@ class DrawnSamples:
         self._write(np.stack([drawn[number] for number in range(self.count)]), names, peak)
 
     def _drawn_pixels(self, record: ModelRecord, seeds: Tensor) -> tuple[Any, float]:
-        """Pixels that a model draws from seeds, and the value of white."""
+        """Return the pixels that a model draws from seeds, and the value of white."""
         from mlpipe.arch.gan import Gan
         from mlpipe.predicting.model import Model
 
@@ -133,7 +133,7 @@ class DrawnSamples:
         return network.draw(seeds.to(model.device)).cpu().numpy(), network.peak
 
     def _write(self, pixels: Any, names: Sequence[str], peak: float) -> None:
-        """A file for each image, a table of which model drew it, and a grid; of arrays one file of all."""
+        """Write a file for each image, a table of which model drew it, and a grid; for arrays, a single file."""
         from mlpipe.runs import grids
 
         folder = self.context.project.reports_dir() / "samples" / f"{self.pivot.name}-seed{self.seed}"
@@ -157,7 +157,7 @@ class DrawnSamples:
 
 
 def _remove_others(folder: Path, names: Collection[str]) -> None:
-    """Remove the images that an earlier command drew there and this one did not: the table does not name them any more."""
+    """Delete images of an earlier command that this one did not draw: the table does not list them any more."""
     for path in folder.iterdir():
         if re.fullmatch(r"\d{5,}\.png|samples\.npy", path.name) and path.name not in names:
             path.unlink()

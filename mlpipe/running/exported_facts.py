@@ -1,4 +1,4 @@
-"""What an exported file says of itself, so that it can be applied without the project: classes, pixels, decisions, card."""
+"""The metadata of an exported file, with which it is applied without the project: classes, pixels, decisions, card."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from mlpipe.predicting import onnx_files, tables
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Predictor
 
-# What `mlpipe.predicting.onnx_runner` reads.
+# The format version that `mlpipe.predicting.onnx_runner` reads.
 _PROGRAM_CHANNELS = (1, 3)
 
 
 def model_facts(predictor: Predictor, any_size: bool, shape: tuple[int, ...], precision: str) -> dict[str, Any]:
-    """The facts of stored models, as plain data.
+    """Return the facts of stored models as plain data.
 
     Args:
         predictor: The models.
-        any_size: Whether the file takes images of any size.
-        shape: The spatial shape of what it is given otherwise.
-        precision: What its networks compute with: `float32`, `fp16` or `int8`.
+        any_size: Whether the file accepts images of any size.
+        shape: The spatial shape of its input otherwise.
+        precision: The precision of its networks: `float32`, `fp16` or `int8`.
     """
     stored, pivot, its = predictor.stored, predictor.pivot, kinds.of(predictor.kind)
     before = [predictor.preprocessing(record.id) for record in stored.records]
@@ -70,13 +70,13 @@ def model_facts(predictor: Predictor, any_size: bool, shape: tuple[int, ...], pr
 
 
 def without_program(predictor: Predictor, any_size: bool) -> str:
-    """Why `mlpipe.predicting.onnx_runner` does not make of images what this program does; empty: it does.
+    """Explain why `mlpipe.predicting.onnx_runner` would read images differently from mlpipe; empty if it would not.
 
-    It has Pillow alone, and reads images of 8 bit.
+    The runner has only Pillow, and reads 8-bit images.
 
     Args:
         predictor: The models.
-        any_size: Whether the file takes images of any size.
+        any_size: Whether the file accepts images of any size.
     """
     from mlpipe.predicting import resizing
 
@@ -95,22 +95,23 @@ def without_program(predictor: Predictor, any_size: bool) -> str:
 
 
 def least_scores(predictor: Predictor) -> npt.NDArray[np.float64]:
-    """The score of each class that keeps a box."""
+    """Return the minimum score of each class at which a box is kept."""
     decide = predictor.stored.ensemble.decide if predictor.stored.ensemble is not None else {}
     return np.array(_cuts(decide, predictor.pivot.classes))
 
 
 def _cuts(decide: Mapping[str, Any], classes: tuple[str, ...]) -> list[float]:
-    """The threshold of each class or label."""
+    """Return the threshold of each class or label."""
     cuts = decide.get("thresholds", {}).get("cuts", {})
     return [0.5 if cuts.get(name) is None else cuts[name] for name in classes]
 
 
 def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> dict[str, Any]:
-    """What the table of `mlpipe.predicting.onnx_runner` says of values beside them.
+    """Return the columns of decisions in the table of `mlpipe.predicting.onnx_runner`.
 
-    `numbers` are columns, each with the place of its value and what is added to it; `choices` columns with the class whose
-    column of a table, times the values, is largest; `lists` columns with the classes whose values are not below the numbers.
+    `numbers` are columns with the index of a value and the offset added to it; `choices` are columns with the class
+    whose column of a matrix gives the largest product with the values; `lists` are columns with the classes whose
+    values reach their thresholds.
     """
     sets, cuts = decide.get("sets", {}), _cuts(decide, classes)
     costs, prevalence = decide.get("costs", {}).get("table"), decide.get("thresholds", {}).get("prevalence", [])
@@ -124,7 +125,7 @@ def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -
         if sets.get("score") == "lac":
             lists["set"] = [0.0 if cut is None else 1.0 - cut for cut in sets["cuts"]]
     elif its.has_probabilities and not its.columns and not its.is_dense:
-        # Beyond a threshold, and not on it.
+        # Strictly above the threshold.
         lists["labels"] = np.nextafter(cuts, np.inf).tolist()
     return {
         "numbers": _numbers(decide, classes, its),
@@ -150,7 +151,7 @@ def _numbers(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -> 
 
 
 def _prior(predictor: Predictor) -> list[float] | None:
-    """The prevalence that probabilities of classes are meant for; None: it is not known, or there are no classes."""
+    """Return the prevalence for which probabilities of classes are meant; None if unknown or if there are no classes."""
     its = kinds.of(predictor.kind)
     if its.is_dense or not its.has_classes:
         return None
@@ -161,7 +162,7 @@ def _prior(predictor: Predictor) -> list[float] | None:
 
 
 def _mask_values(source: Mapping[str, Any], classes: int) -> list[int]:
-    """The value of each class in masks; its number where the task has no files of masks."""
+    """Return the value of each class in masks; its number if the task has no mask files."""
     return list(mask_files.stored_values(source["masks"]).numbers) if "masks" in source else list(range(classes))
 
 
@@ -171,7 +172,7 @@ def _stored_source(predictor: Predictor) -> Mapping[str, Any]:
 
 
 def source_of(predictor: Predictor) -> dict[str, Any]:
-    """What samples have to be like, as the source of a task says it.
+    """Return the description of samples, in the form of a task's source.
 
     Args:
         predictor: The models.
@@ -182,6 +183,6 @@ def source_of(predictor: Predictor) -> dict[str, Any]:
         return {"type": "samples", "layout": form.layout, "axes": form.axes}
     kept = {"decoding": stored["decoding"]} if stored.get("decoding") else {}
     if predictor.pivot.dtype == "float32" and "range" in stored:
-        # Black and white of images that are arrays of numbers.
+        # Black and white of arrays of numbers.
         kept["range"] = list(stored["range"] or (0.0, 1.0))
     return {"type": "folder", "root": "", **kept}

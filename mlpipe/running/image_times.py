@@ -1,4 +1,4 @@
-"""What one pass over a task's images takes on this machine: reading them, and pushing them through a frozen network."""
+"""Estimate one pass over a task's images on this machine: reading them, and a forward pass of a frozen network."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
 from mlpipe.running import tasks
 
-# So many images are read to measure that, until so many seconds are over.
+# The maximum number of images read for the measurement, and its maximum duration in seconds.
 _READ, _READ_SECONDS = 16, 0.4
-# Seconds for the steps of a network, and the most pixels of a batch of them.
+# Duration in seconds of timing the network's steps, and the maximum number of pixels in a batch.
 _LOOK_SECONDS, _PIXELS = 0.8, 16 * 128 * 128
-# Loading, writing and the smaller last batch cost more than the bare step that was measured.
+# Factor for loading, writing and the smaller last batch, on top of the measured step.
 _OVERHEAD = 1.1
-# Images smaller than that tell a network too little.
+# Below this size, images contain too little information for a network.
 _LEAST_SIDE = 64
-# Sizes are whole multiples of it.
+# Sizes are multiples of this number.
 _STEP = 32
 
 
 @dataclass(frozen=True)
 class ImageTimes:
-    """Seconds of one image.
+    """Seconds per image.
 
     Attributes:
-        images: How many the task has.
-        read: Reading and resizing, with all cores.
-        evaluate: Pushing it through the network at `size`.
+        images: The number of images of the task.
+        read: Seconds to read and resize an image, with all cores.
+        evaluate: Seconds of a forward pass of an image at `size`.
         size: Height and width in pixels.
-        parameters: How many numbers the network has.
-        features: How many features its head reads; 0 where that is not known.
+        parameters: The number of parameters of the network.
+        features: The number of features that its head reads; 0 if unknown.
     """
 
     images: int
@@ -47,28 +47,28 @@ class ImageTimes:
     features: int = 0
 
     def one_pass(self, size: int, *, is_cached: bool = False) -> float:
-        """Seconds of the features of all images at a size, cold.
+        """Return the seconds to compute the features of all images at a size without a cache.
 
         Args:
             size: Height and width.
-            is_cached: Whether the images need not be read.
+            is_cached: Whether reading the images is not needed.
         """
         look = self.evaluate * (size / self.size) ** 2 * _OVERHEAD
         return self.images * (look + (0.0 if is_cached else self.read))
 
     def mirrored_fit(self, rows: int) -> float:
-        """How many times longer the fit of an exact head to images and their mirror images takes than to the images alone.
+        """Return how many times longer an exact head's fit takes with mirrored images added.
 
-        An iteration costs rows x the rank of their features, which is that of the rows where these are fewer.
+        An iteration costs rows x the rank of their features, which is at most the number of rows.
 
         Args:
-            rows: How many images it learns from.
+            rows: The number of training images.
         """
         features = self.features or 2 * rows
         return 2 * min(2 * rows, features) / max(1, min(rows, features))
 
     def size_within(self, seconds: float) -> int:
-        """The size, at most the measured one, at which one pass fits into a time; the least useful one where none does."""
+        """Return the largest size, at most the measured one, at which a pass fits into a time; else the least one."""
         size = self.size
         while size > _LEAST_SIDE and self.one_pass(size) > seconds:
             size = max(_LEAST_SIDE, (size - 1) // _STEP * _STEP)
@@ -76,7 +76,7 @@ class ImageTimes:
 
 
 def measured(config: RunConfig, task: Task) -> ImageTimes:
-    """Time a few images and a few steps of the network with random weights, in about two seconds.
+    """Time some images and some steps of the network with random weights, in about two seconds.
 
     Args:
         config: A recipe with a frozen network.
@@ -96,7 +96,7 @@ def measured(config: RunConfig, task: Task) -> ImageTimes:
 
 
 def _reading(task: Task, channels: int, size: int) -> float:
-    """Seconds of one image with all cores; those that cannot be read are told of when all are decoded."""
+    """Return the seconds per image with all cores; unreadable images are reported when all are decoded."""
     base = (task.bases or (task,))[0]
     read = sources.open(base).inputs(channels, size)
     rows = np.random.default_rng(0).permutation(len(base.samples))[:_READ]

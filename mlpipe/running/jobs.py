@@ -1,4 +1,4 @@
-"""The jobs of a command, for the command line and for Python alike: one run, the runs of a sweep, or a search."""
+"""The jobs of a command, for the command line and for Python: one run, the runs of a sweep, or a search."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _TRAINING = ("train", "tl", "distill")
 
 @dataclass(frozen=True)
 class PreparedCommand:
-    """A checked command; one of the three parts is there.
+    """A checked command; exactly one of `one`, `search` and `jobs` is set.
 
     Attributes:
         mode: The mode's name.
         one: A single run.
         search: A search.
         jobs: The jobs of a sweep.
-        queue: Where the jobs run; None: in this process.
+        queue: The job queue; None: jobs run in this process.
     """
 
     mode: str
@@ -44,17 +44,17 @@ class PreparedCommand:
 def prepare(
     command: Command, extra_dirs: Sequence[Path] = (), *, front: Front, multirun: bool = False
 ) -> PreparedCommand:
-    """Compose and check all that a command asks for; nothing is written.
+    """Compose and check everything that a command requests; nothing is written.
 
     Args:
-        command: As a person wrote it.
+        command: The command as typed.
         extra_dirs: Further folders of configuration files.
-        front: What reads files of other programs, once for each job.
-        multirun: Whether comma-separated values are combined.
+        front: Reads files of other programs, once for each job.
+        multirun: Whether to combine comma-separated values.
 
     Raises:
         ConfigError: With a sentence for every problem.
-        ProjectError: When a run to continue, or the project that is read, is not there.
+        ProjectError: When a run to continue, or the project to read, does not exist.
     """
     command = replace(command, overrides=tracking.without_passwords(command.overrides))
     mode, extra_dirs = command.mode, plugins.folders(extra_dirs)
@@ -75,25 +75,25 @@ def prepare(
         return PreparedCommand(mode, jobs=combinations.prepare(command, extra_dirs, front=front), queue=queue)
     native = front.native(command)
     prepared = launch.prepare(native, extra_dirs)
-    # A file of another program says what is done with it.
+    # A file of another program determines what is done with it.
     is_own = value_of("recipe", native.overrides) == value_of("recipe", command.overrides)
     return PreparedCommand(mode, one=_with_ending(prepared) if is_own else prepared)
 
 
 def is_search(command: Command, front: Front) -> bool:
-    """Whether a command, or the recipe file that it names, asks for a search.
+    """Return whether a command, or the recipe file that it names, requests a search.
 
     Args:
-        command: As a person wrote it.
-        front: What reads files of other programs.
+        command: The command as typed.
+        front: Reads files of other programs.
 
     Raises:
-        ConfigError: When they hold keys of a search without asking for one.
+        ConfigError: When keys of a search are given without requesting one.
     """
     keys = [key_of(text) for text in command.overrides]
     if value_of("hpo", command.overrides) not in (None, "none"):
         return True
-    # Files are of trainings.
+    # Recipe files are for trainings.
     if command.mode == "train" and (front.searches(command) or recipe_file.searches(command.overrides)):
         return True
     stray = [key for key in keys if key.split(".")[0] in recipe_file.SEARCH and key != "hpo"]
@@ -106,10 +106,10 @@ def is_search(command: Command, front: Front) -> bool:
 
 
 def _with_ending(prepared: Prepared) -> Prepared:
-    """A training of whose subroutines its command says nothing, with predictions and the report of its recipe at its end.
+    """Return a training without explicit subroutines with predictions and its recipe's report added.
 
-    Models without weights cannot predict, presets and `mode.eval_on` say what follows themselves, and a run that goes on
-    does what it began.
+    Excluded are models without weights, which cannot predict; presets and `mode.eval_on`, which define their own
+    ending; and continued runs, which keep theirs.
     """
     config = prepared.run_config
     mode, says_otherwise = config.tree["mode"], config.given is None or "mode.subroutines" in config.given
@@ -124,18 +124,18 @@ def _with_ending(prepared: Prepared) -> Prepared:
 
 
 def execute(command: PreparedCommand, *, stop: Any = None, started: float | None = None) -> dict[str, Any]:
-    """Do what a command asks for.
+    """Execute a prepared command.
 
     Args:
-        command: What `prepare` gave.
-        stop: Whether somebody asked to stop; None makes one.
-        started: When the command began, on the clock of `time.monotonic`; None: now.
+        command: The result of `prepare`.
+        stop: Whether the user asked to stop; None makes one.
+        started: The start time of the command, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints.
 
     Raises:
-        MlpipeError: When a step fails, or somebody asked to stop.
+        MlpipeError: When a step fails, or the user asked to stop.
     """
     if command.search is not None:
         from mlpipe.running.sweeps import trials

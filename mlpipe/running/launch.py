@@ -1,4 +1,4 @@
-"""Launch a run: overrides become a checked configuration and a running plan, for the command line and for Python."""
+"""Launch a run: turn overrides into a checked configuration and a running plan, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 _OF_LATEST_TASK = ("distill", "explain", "export", "predict", "serve", "test", "info", "post")
-# What stands in place of a project, where it is said.
+# Stands for a project's name in messages.
 _IN_PLACE = {"serve": "mode.file"}
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
 
-# Modes that read records, which they do not make.
+# Modes that read records but create none.
 _READ = ("predict", "test", "post")
-# Modes that look at a project; without its name, also at a task that nothing was trained on, or at data alone.
+# Modes that inspect a project; without its name, they also accept a task without trained models, or data alone.
 _LOOK = ("info", "verify", "upgrade", "downgrade")
-# Modes that need no project, but are asked for one that is there.
+# Modes that need no project, but if one is named, it must exist.
 _NAMED = ("clean", "evaluate")
-# What names models, predictions or slices of somewhere else.
+# Keys that name models, predictions or slices from elsewhere.
 _ELSEWHERE = ("reuse", "arch", "recipe")
 
 
 @dataclass(frozen=True)
 class Command:
-    """One run that is asked for.
+    """One requested run.
 
     Attributes:
         mode: The mode's name.
-        overrides: In Hydra's grammar.
-        notes: What a person should know before it starts.
-        words: The mode and overrides as a person wrote them; empty: as they are here.
+        overrides: Overrides in Hydra's grammar.
+        notes: Notes for the user before it starts.
+        words: The mode and overrides as typed; empty: the same as above.
     """
 
     mode: str
@@ -56,13 +56,13 @@ class Command:
 
 
 class Front(Protocol):
-    """The reader of other programs' files for the jobs of a sweep and the trials of a search, one after the other."""
+    """Reader of other programs' files, called in turn for the jobs of a sweep and the trials of a search."""
 
     def searches(self, command: Command) -> bool:
-        """Whether the file that a command names asks for a search, and the command does not say otherwise."""
+        """Return whether the file that a command names requests a search, and the command does not override that."""
 
     def native(self, command: Command) -> Command:
-        """The command with what its file says in native words, in front of its own."""
+        """Return the command with its file translated to native overrides, placed before its own."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Prepared:
 
     Attributes:
         run_config: The configuration.
-        resumed: The run that it continues; None for a new one.
-        notes: What a person should know before it starts.
-        command: The command line that asks for it, passwords masked.
+        resumed: The run that it continues; None for a new run.
+        notes: Notes for the user before it starts.
+        command: The command line of the run, with passwords masked.
     """
 
     run_config: RunConfig
@@ -86,19 +86,19 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     """Compose and check the configuration of a command; nothing is written.
 
     Args:
-        command: In native words.
+        command: The command with native overrides.
         extra_dirs: Further folders of configuration files.
 
     Raises:
         ConfigError: With a sentence for every problem.
-        ProjectError: When a run to continue is not there.
+        ProjectError: When a run to continue does not exist.
     """
     from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
     line = shlex.join(["mml", *map(studies.masked, words)])
-    # Read off the overrides before anything is composed: what a study, a run to continue or the latest task says becomes
-    # further overrides, which are then checked like any other.
+    # Read from the overrides before anything is composed: a study, a run to continue or the latest task add further
+    # overrides, which are then checked like any other.
     overrides, more = with_best_trial(command.overrides)
     notes = [*command.notes, *more]
     out_dir = _folder("out_dir", overrides)
@@ -123,13 +123,13 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
         names.timm_names, created, out_dir, data_dir, folders, _tag_problems, names.timm_tags, names.is_network
     )
     config, keys = compose(mode, texts, facts), {key_of(text) for text in overrides}
-    # Once it is known that the command is right, whether what it reads is there.
+    # Once the command is known to be correct, check that what it reads exists.
     _check_project(config, keys)
-    # Imported only now, for a command that is refused is answered before data and metrics are.
+    # Imported late, so that a wrong command is refused before data and metrics are imported.
     from mlpipe.config import presets
     from mlpipe.running import reuse
 
-    # What is taken of stored records decides the network before the recipes of a preset are composed beside it.
+    # Stored records may determine the network, so they are applied before the recipes of a preset are composed.
     config, more = reuse.applied(config, keys)
     config = presets.with_recipes(config, texts, facts)
     _check_paths(config, command)
@@ -140,10 +140,10 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
 
 
 def words_to_continue(config: RunConfig, run: str) -> list[str]:
-    """What continues a run whose configuration a command made: where it lies, its code and the places that it writes as trusted.
+    """Return the overrides that continue a run: its folders, and its code and output paths as trusted.
 
     Args:
-        config: The run's configuration, or one that names the same folders and code.
+        config: The run's configuration, or one with the same folders and code.
         run: The run's name.
     """
     places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
@@ -166,18 +166,18 @@ def execute(
     """Run a prepared configuration.
 
     Args:
-        prepared: What `prepare` gave.
+        prepared: The result of `prepare`.
         display: Shows progress; None makes one for standard error.
-        stop: Whether somebody asked to stop, shared by the runs of a sweep; None makes one.
-        follower: Who follows the run from outside.
-        started: When the command began, on the clock of `time.monotonic`; None: now.
-        is_part: Whether it is one of several runs, whose end tells a person the results.
+        stop: Whether the user asked to stop, shared by the runs of a sweep; None makes one.
+        follower: An outside follower of the run.
+        started: The start time of the command, on the clock of `time.monotonic`; None: now.
+        is_part: Whether it is one of several runs, after which all results are reported together.
 
     Returns:
         The facts that `--json` prints.
 
     Raises:
-        MlpipeError: When a step fails, or somebody asked to stop.
+        MlpipeError: When a step fails, or the user asked to stop.
     """
     from mlpipe.reports.progress import Display, quiet
     from mlpipe.running import console
@@ -206,7 +206,7 @@ def execute(
 
 
 def planned(prepared: Prepared) -> list[str]:
-    """The names of the steps that `execute` would do (describes a missing task in the data folder on the way)."""
+    """Return the names of the steps that `execute` would run; a missing task is described in the data folder."""
     from mlpipe.reports.progress import Display
     from mlpipe.running.scheduler import Scheduler
     from mlpipe.running.steps import RunContext
@@ -220,7 +220,7 @@ def planned(prepared: Prepared) -> list[str]:
 
 
 def _unused_task_notes(config: RunConfig, keys: Collection[str]) -> list[str]:
-    """A note for tasks that a command lists, and that its training does not use."""
+    """Return a note on tasks that a command lists but its training does not use."""
     if "task_list" not in keys or not config.task_list or config.tree["mode"].get("multitask", True) is not False:
         return []
     learned, first = _task(config), config.task_list[0]
@@ -231,7 +231,7 @@ def _unused_task_notes(config: RunConfig, keys: Collection[str]) -> list[str]:
 
 
 def _check_paths(config: RunConfig, command: Command) -> None:
-    """Refuse paths to write that a recipe, a study or a blueprint names, and the command line does not."""
+    """Refuse output paths from a recipe, a study or a blueprint that the command line does not name."""
     words = list(command.words[1:] if command.words else command.overrides)
     file_name = recipe_file.named(words)
     if file_name is not None or {"use_best_params", "reuse.blueprint"} & set(map(key_of, words)):
@@ -239,7 +239,7 @@ def _check_paths(config: RunConfig, command: Command) -> None:
 
 
 def _tag_problems(text: str) -> Sequence[str]:
-    """What is wrong with the tags of a task's name, read only where it has some."""
+    """Return problems of the tags of a task's name; the tags' module is imported only if there are tags."""
     if not text:
         return ()
     from mlpipe.data import tags
@@ -248,11 +248,11 @@ def _tag_problems(text: str) -> Sequence[str]:
 
 
 def _check_project(config: RunConfig, keys: Collection[str]) -> None:
-    """Refuse a command that reads what a project does not hold.
+    """Refuse a command that reads what a project does not contain.
 
     Args:
-        config: The configuration, without records of elsewhere put in.
-        keys: What the command line says.
+        config: The configuration, before records from elsewhere are applied.
+        keys: The keys set on the command line.
 
     Raises:
         ProjectError: When there is no such project, or it is empty.
@@ -281,13 +281,13 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
 
 def _makes_project(tree: Any, keys: Collection[str]) -> bool:
     trains = "train" in (tree["mode"].get("subroutines") or ())
-    # `mml upgrade mode.source=DIR` takes a project of mml-core over into a new one; elsewhere it names images.
+    # `mml upgrade mode.source=DIR` imports a project of mml-core into a new one; in other modes it names images.
     imports = "source_data" in tree["mode"] and tree["mode"].get("source") is not None
     return trains or imports or any(key.split(".")[0] in _ELSEWHERE for key in keys)
 
 
 def _task(config: RunConfig) -> str:
-    """A task as the command line names it."""
+    """Return a task as named on the command line."""
     name = config.task.params.get("name")
     return str(name) if isinstance(name, str) else config.task.target.rpartition(".")[2]
 
@@ -323,15 +323,15 @@ def _prepare_resumed(mode: str, project: Project, data_dir: Path, run_name: str,
 
 
 def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
-    """Refuse overrides that say something else than the run that goes on, which has its own configuration.
+    """Refuse overrides that contradict the configuration of a continued run.
 
     Args:
         run: The run.
         config: Its configuration.
-        own: What the command says of the configuration.
+        own: The configuration overrides of the command.
 
     Raises:
-        ConfigError: With one sentence of all that differs.
+        ConfigError: With one sentence that lists all differences.
     """
     changes, wrong = parse(own)
     command_values = _command_values(str(run.plan().get("command") or ""))
@@ -357,17 +357,17 @@ def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:
 
 
 def _command_values(command: str) -> dict[str, Any]:
-    """What the command of a run said: what names an option, a recipe or a study is not in the configuration any more."""
+    """Return the override values of a run's command; its configuration lacks names of options, recipes and studies."""
     try:
         words = shlex.split(command)[2:]
     except ValueError:
-        # Somebody edited it, and it is no command any more.
+        # The stored command was edited and is not valid any more.
         return {}
     return {change.key: change.value for change in parse(words)[0]}
 
 
 def _stored_value(tree: Any, key: str) -> tuple[bool, Any]:
-    """Whether a configuration has a key, and its value; of a group the name of the option that was chosen."""
+    """Return whether a configuration has a key, and its value; for a group, the name of the chosen option."""
     node: Any = tree
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
@@ -379,7 +379,7 @@ def _stored_value(tree: Any, key: str) -> tuple[bool, Any]:
 
 
 def _run_summary(run: Run, config: RunConfig) -> str:
-    """What a run is of: its task, and the command that began it."""
+    """Describe a run by its task and the command that started it."""
     task = config.tree["task"]
     name = task.get("name") or config.task.target.rpartition(".")[2]
     place = task.get("root") or task.get("file") or ""
@@ -388,7 +388,7 @@ def _run_summary(run: Run, config: RunConfig) -> str:
 
 
 def _trusted_modules(overrides: Sequence[str]) -> Any:
-    """The modules that the command line trusts: a run's own configuration cannot say so for itself."""
+    """Return the modules that the command line trusts: a stored configuration cannot declare its own code trusted."""
     changes, problems = parse([text for text in overrides if text.partition("=")[0] == "trust"])
     if problems:
         raise ConfigError(problems)
@@ -396,7 +396,7 @@ def _trusted_modules(overrides: Sequence[str]) -> Any:
 
 
 def with_best_trial(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The overrides with those of a study's best trial in place of `use_best_params=`, and a note that says so."""
+    """Return the overrides with a study's best trial in place of `use_best_params=`, and a note about it."""
     reference = value_of("use_best_params", overrides)
     rest = [text for text in overrides if key_of(text) != "use_best_params"]
     if reference is None:
@@ -420,14 +420,14 @@ def with_best_trial(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     if wrong := fixed_key_problems(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
     recipe_file.check_code(label, trial.params, rest)
-    # What the command line says itself holds.
+    # Overrides on the command line take precedence.
     own = {key_of(text) for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in own})
     return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
 
 
 def project_of(overrides: Sequence[str]) -> Project:
-    """The project that overrides name, before anything is composed."""
+    """Return the project that overrides name, before anything is composed."""
     return Project(_folder("out_dir", overrides) / (value_of("proj", overrides) or "default"))
 
 

@@ -1,4 +1,4 @@
-"""Results at the end of a run: the leaderboard of its task and its one result, on the screen, as CSV and as facts."""
+"""Results at the end of a run: the leaderboard of its task and the final result, on the screen, as CSV and as facts."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ log = logging.getLogger("mlpipe")
 
 
 def show(context: RunContext, task: str, *more: str) -> None:
-    """Write the leaderboard of a task, or of several heads of one, and print it."""
+    """Write and print the leaderboard of a task, or of several heads of one."""
     tell = _teller(context)
     _print(_board(context, [task, *more]), context.project, tell)
     tell(f"results: {context.project.root}")
 
 
 def tell_result(context: RunContext, config: RunConfig, names: Sequence[str], command: str) -> None:
-    """The end of a training that has judged its models: its result, what it is compared with, the report, two commands.
+    """Report the end of a training that evaluated its models: result, comparisons, report, and two next commands.
 
-    Several recipes have the leaderboard above them.
+    With several recipes, the leaderboard is printed first.
 
     Args:
-        context: The project, and the facts of the result.
+        context: The project, and the facts that receive the result.
         config: The run's configuration.
         names: The task, or the heads of one.
-        command: Predicts new images; empty where nothing does.
+        command: The command that predicts new images; empty if there is none.
     """
     board, known, tell = _board(context, names), context.facts, _teller(context)
     final: Mapping[str, Any] = known.get("final") or {}
@@ -58,17 +58,17 @@ def tell_result(context: RunContext, config: RunConfig, names: Sequence[str], co
 
 
 def print_several(projects: Iterable[tuple[Project, str]]) -> None:
-    """Print the leaderboards that several runs ended with, each once.
+    """Print the leaderboards at the end of several runs, each once.
 
     Args:
-        projects: The project and the task of each run that ended well.
+        projects: The project and the task of each successful run.
     """
     for project, task in dict.fromkeys(projects):
         _print(tables.leaderboard(project, task), project, log.info)
 
 
 def _teller(context: RunContext) -> Callable[[str], None]:
-    """Tell a person, or where more than this run is done only the log."""
+    """Return the function that tells the user or, within a larger command, only the log."""
     return log.debug if context.is_part else log.info
 
 
@@ -86,9 +86,9 @@ def _print(board: Sequence[dict[str, Any]], project: Project, tell: Callable[[st
 
 
 def _head_sentence(context: RunContext, board: Sequence[dict[str, Any]], final: Mapping[str, Any]) -> str:
-    """The score of a linear head on frozen features, where one is stored beside the model that predicts."""
+    """Return the score of a linear head on frozen features, if one is stored beside the model that predicts."""
     key = "test" if final.get("where") == "test" else "out_of_fold"
-    # An ensemble of one head is that head.
+    # An ensemble of a single head is that head.
     alone = next((row["records"] for row in board if row["ensemble"] and row["ensemble"] == final.get("ensemble")), "")
     for row in board:
         file = context.project.model_dir(row["task"], row["records"].split()[0]) / records.CONFIG_FILE
@@ -102,11 +102,11 @@ def _head_sentence(context: RunContext, board: Sequence[dict[str, Any]], final: 
 
 
 def figures(record: EnsembleRecord, count: int) -> str:
-    """Every figure of an ensemble: its scores with intervals, comparisons, decisions and notes.
+    """Return all figures of an ensemble: scores with intervals, comparisons, decisions and notes.
 
     Args:
         record: The ensemble.
-        count: How many images they are of.
+        count: The number of images of the scores.
     """
     split = "test" if "test" in record.scores else "chosen on"
     chose = "images that chose the ensemble, so that these are optimistic" if record.is_chosen else "out-of-fold images"
@@ -124,15 +124,15 @@ def final(
     with_figures: bool = False,
     board: Sequence[dict[str, Any]] | None = None,
 ) -> None:
-    """Say what predicts in the end and how well, as the report does; before there are predictions, the newest score.
+    """Report which model finally predicts and how well, as in the report; before any predictions, the newest score.
 
     Args:
-        context: The project; told the same.
+        context: The project; its facts receive the same result.
         task: The task.
         data_dir: The folder of all tasks.
-        old_sentences: Sentences that a person has read already.
-        with_figures: Whether every figure of the ensemble that predicts stands above.
-        board: The task's rows of the leaderboard, where they are known.
+        old_sentences: Sentences that were printed already.
+        with_figures: Whether all figures of the final ensemble were printed above.
+        board: The task's rows of the leaderboard, if known.
     """
     tell = _teller(context)
     of_task = facts.of_task(context.project, data_dir, task, board)

@@ -1,4 +1,4 @@
-"""A trained model in one's hand: probabilities, classes, sets and decisions for images that are files, arrays or pictures."""
+"""A trained model in memory: probabilities, classes, sets and decisions for images given as files, arrays or pictures."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ if TYPE_CHECKING:
 
     from mlpipe.predicting.in_hand import Shown
 
-# What `predict` takes for one image: a path, a file that is open, its bytes, a picture of Pillow, or an array.
+# One image as `predict` accepts it: a path, an open file, its bytes, a Pillow picture, or an array.
 Given = str | os.PathLike[str] | IO[bytes] | bytes | bytearray | memoryview | Image.Image | npt.NDArray[Any]
 _FILES = (".onnx", ".pt2", ".zip")
-# Modes of Pillow that files hold as they are.
+# Pillow modes that files store unchanged.
 _IN_PNG = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 _IN_FILES = (*_IN_PNG, "CMYK", "F", "I")
-# Formats of Pillow whose large files are decoded at a reduced size.
+# Pillow formats whose large files are decoded at a reduced size.
 _REDUCED = ("JPEG", "MPO")
 _BYTES = bytes | bytearray | memoryview
-# The channels of images in files.
+# The numbers of channels of images in files.
 _CHANNELS = (1, 3, 4)
 _TYPES = "a path, an open file, bytes, a picture of Pillow, an array, or a list or column of these"
 
 
 class Model:
-    """A stored model, or several with their weights, that predicts new images as `mml predict` does.
+    """A stored model, or a weighted mixture of several, that predicts new images as `mml predict` does.
 
     Args:
-        predictor: What predicts.
-        card: Gives its card.
+        predictor: The predictor.
+        card: Returns its model card.
 
     Attributes:
         kind: What is predicted: classification, multilabel, regression, segmentation, images, detection.
         classes: The names of the classes, labels or numbers.
         task: The name of the task that it was trained on.
-        has_arrays: Whether it predicts arrays of numbers, which are no images.
+        has_arrays: Whether it predicts arrays of numbers instead of images.
     """
 
     def __init__(self, predictor: Predicting, card: Callable[[], Mapping[str, Any]]) -> None:
@@ -86,19 +86,19 @@ class Model:
         costs: npt.ArrayLike | None = None,
         alpha: float | None = None,
     ) -> pd.DataFrame:
-        """Predictions, a row for each image in the order given.
+        """Predict images; the rows have the order of the input.
 
         Args:
-            x: A path of an image or of a folder of images, an open file or its bytes, a picture of Pillow, an array of shape
-                (height, width), (height, width, channels), (n, height, width) or (n, height, width, channels) with 1, 3 or 4
-                channels, or a list or column of these.
-                For a task of arrays: arrays as the task's files hold them, or files of them.
-            deploy_prior: Classes: the prevalence where the images are from, a number for each class in order or by name;
-                `estimate`: by the images themselves; None: probabilities stay as they were calibrated.
-            costs: Classes: what it costs to decide for a class (columns) where another is true (rows), shape
-                (classes, classes); adds, or replaces, the column `decision`.
-            alpha: How often the sets of classes, or the intervals of numbers, may miss, inside (0, 1); None: as often as those
-                of the ensemble do.
+            x: A path of an image or of a folder of images, an open file or its bytes, a Pillow picture, an array of
+                shape (height, width), (height, width, channels), (n, height, width) or (n, height, width, channels)
+                with 1, 3 or 4 channels, or a list or column of these. For a task of arrays: arrays as in the task's
+                files, or files of them.
+            deploy_prior: Classes: the prevalence where the images come from, a number for each class in order or by
+                name; `estimate`: estimated from the images themselves; None: probabilities stay as calibrated.
+            costs: Classes: the cost of deciding for a class (columns) if another one is true (rows), shape (classes,
+                classes); adds, or replaces, the column `decision`.
+            alpha: The miss rate of the sets of classes or the intervals of numbers, inside (0, 1); None: the ensemble's
+                own.
 
         Returns:
             The columns of `mml predict`'s table: of classes `prediction`, `probability`, `decision` and `set` where the
@@ -108,8 +108,8 @@ class Model:
             the name of each, `problem` why one could not be read (its other columns are then empty). A column's index stays.
 
         Raises:
-            ConfigError: When an argument is impossible.
-            DataError: When there is no image, or none can be read.
+            ConfigError: When an argument is invalid.
+            DataError: When there is no image, or none is readable.
         """
         names, index, unreadable, predictions = self._predicted(x, deploy_prior, alpha=alpha, only_values=False)
         if costs is not None:
@@ -120,15 +120,15 @@ class Model:
     def predict_values(
         self, x: Given | Iterable[Given] | pd.Series, *, deploy_prior: str | Sequence[float] | None = None
     ) -> npt.NDArray[np.float64] | Any:
-        """Calibrated probabilities of classes or labels, or numbers, shape (n, outputs); NaN for images that cannot be read.
+        """Return calibrated probabilities or numbers of images, shape (n, outputs); NaN for unreadable images.
 
-        Of masks and images a list: for each its probabilities or numbers in every place, shape (height, width, outputs), NaN
-        where no network saw it; of boxes a list of x0, y0, x1, y1, score and class number, shape (k, 6). None for images
-        that cannot be read.
+        For masks and images, a list: for each image its probabilities or numbers at every pixel, shape (height, width,
+        outputs), NaN at pixels that no network saw; for boxes, a list of x0, y0, x1, y1, score and class number, shape
+        (k, 6). None for unreadable images.
 
         Args:
-            x: As of `predict`.
-            deploy_prior: As of `predict`.
+            x: As in `predict`.
+            deploy_prior: As in `predict`.
         """
         names, _, unreadable, predictions = self._predicted(x, deploy_prior, only_values=True)
         left = iter(predictions.values)
@@ -141,25 +141,25 @@ class Model:
     def explain(
         self, x: Given | Iterable[Given] | pd.Series, *, output: str | None = None, method: str = "hires_cam"
     ) -> pd.DataFrame:
-        """Why images were taken for what: a heat map of each, a row for each image in the order given.
+        """Explain predictions by a heat map for each image; the rows have the order of the input.
 
-        A map is the mean of the networks' class activation maps by their weights. It needs the extra `explain`.
+        A map is the weighted mean of the networks' class activation maps. It needs the extra `explain`.
 
         Args:
-            x: As of `predict`.
-            output: The class, label or number to explain; None: of each image what is most probable, the first of several
-                numbers.
-            method: `hires_cam`, whose map shows places that raised the answer, or `grad_cam`.
+            x: As in `predict`.
+            output: The class, label or number to explain; None: the most probable one of each image, the first of
+                several numbers.
+            method: `hires_cam`, whose map shows regions that increased the output, or `grad_cam`.
 
         Returns:
-            `image`, its name; `output`, what it is explained for; `value`, its calibrated probability, or the number (None
-            where every pixel has its own); `heat_map`, an array of the image's height and width from 0 (does not speak for it)
-            to 1, zero everywhere where nothing in the image speaks for it; `problem`, why an image could not be read (its other
-            columns are then empty). A column's index stays.
+            `image`, its name; `output`, the explained output; `value`, its calibrated probability, or the number (None
+            if every pixel has its own); `heat_map`, an array of the image's height and width from 0 (no evidence) to 1,
+            zero everywhere if nothing in the image supports the output; `problem`, why an image is unreadable (its
+            other columns are then empty). A column's index is kept.
 
         Raises:
             ConfigError: When there is no such output or method, the extra is missing, or the networks have no maps.
-            DataError: When there is no image, or none can be read.
+            DataError: When there is no image, or none is readable.
         """
         from mlpipe.predicting import heat_maps
 
@@ -189,24 +189,29 @@ class Model:
         return _frame(names, index, explanation.unreadable, cells)
 
     def torch(self) -> list[nn.Module]:
-        """The networks, one for each fold or refit: pixels (n, channels, height, width) from 0 to their peak to a mapping
-        whose `target` is logits or numbers, neither calibrated nor mixed. Their preprocessing is in `card()`."""
+        """Return the networks, one for each fold or refit, neither calibrated nor mixed.
+
+        A network maps pixels (n, channels, height, width) from 0 to their peak to a mapping whose `target` is logits or
+        numbers. Its preprocessing is in `card()`.
+        """
         return self._torch_predictor.networks()
 
     def timm(self, fold: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Weights that a network of timm loads strictly, and what they load into.
+        """Return weights that a timm network loads strictly, and the arguments to create that network.
 
         state, how = model.timm(fold=0)
         network = timm.create_model(how["name"], **how["options"])
         network.load_state_dict(state)
 
-        Its inputs are pixels less `how["mean"]`, by `how["std"]`; its outputs are logits or numbers, not calibrated.
+        Its inputs are pixels minus `how["mean"]`, divided by `how["std"]`; its outputs are logits or numbers, not
+        calibrated.
 
         Args:
-            fold: The fold, counted from 0; None: the only model that there is.
+            fold: The fold, counted from 0; None: the only model.
 
         Raises:
-            ConfigError: When there are several models and no fold is said, or the network is none of timm with a linear head.
+            ConfigError: When there are several models and no fold is given, or the network is not a timm network with a
+                linear head.
         """
         return model_card.timm_weights(*self._torch_predictor.network(fold))
 
@@ -218,7 +223,7 @@ class Model:
         return self._predictor
 
     def card(self) -> dict[str, Any]:
-        """Facts of the model as plain data: task, classes, members, scores with intervals, calibration, preprocessing."""
+        """Return facts of the model as plain data: task, classes, members, scores, calibration, preprocessing."""
         return dict(self._card())
 
     def write_card(self, path: str | Path = "model_card.md") -> Path:
@@ -240,10 +245,10 @@ class Model:
     def _predicted(
         self, x: Any, deploy_prior: Any, *, alpha: float | None = None, only_values: bool
     ) -> tuple[list[str], pd.Index | None, dict[int, str], Shown]:
-        """Names, the index of a column, what cannot be read by its place, and what is predicted of the others.
+        """Return names, the index of a column, unreadable samples by position, and predictions of the others.
 
         Raises:
-            DataError: When there is nothing, or none can be read.
+            DataError: When there are no samples, or none is readable.
         """
         names, samples, index = self._samples(x)
         unreadable, predictions = self._predictor.predict(
@@ -277,7 +282,7 @@ class Model:
             raise ConfigError(problem("deploy_prior", "is no prevalence", got=str(prior), fix=fix)) from error
 
     def _decide(self, predictions: Shown, costs: npt.ArrayLike) -> None:
-        """Put the class that costs least into the cells."""
+        """Fill in the class of least cost."""
         try:
             table = np.asarray(costs, np.float64)
         except (TypeError, ValueError):
@@ -295,7 +300,7 @@ class Model:
             cell["decision"] = self.classes[int(chosen)]
 
     def _samples(self, x: Any) -> tuple[list[str], list[Sample], pd.Index | None]:
-        """Names and readers of what was given, and the index of a column."""
+        """Return the names and readers of the given samples, and the index of a column."""
         index = x.index if isinstance(x, pd.Series) else None
         read = _array_samples if self._predictor.has_arrays else _image_samples
         of = self._predictor.pivot
@@ -323,30 +328,30 @@ class Model:
 
 
 def _is_missing(x: Any) -> bool:
-    """Whether a cell of a column holds nothing: None, NaN or pandas' NA."""
+    """Return whether a cell of a column is empty: None, NaN or pandas' NA."""
     return x is None or x is pd.NA or (isinstance(x, float | np.floating) and bool(x != x))
 
 
 def _missing_sample(channels: int, least: int | None) -> Pixels:
-    """The reader of a cell that holds nothing."""
+    """Return the reader of an empty cell."""
     raise UnreadableImageError("is missing")
 
 
 def plain_input(x: Any) -> Any:
-    """A file that is open, or what holds its bytes, as bytes; another library's path as `Path`; the rest as it is.
+    """Return an open file or buffer as bytes, another library's path as `Path`, and anything else unchanged.
 
     Args:
-        x: What was given for an image, or for several.
+        x: The value given for one image, or for several.
     """
     if isinstance(x, np.ndarray):
-        # One of a subclass, as matrices are, has rules of its own.
+        # Subclasses, such as matrices, have their own rules.
         return np.asarray(x)
     if isinstance(x, _BYTES):
         return bytes(x)
     if isinstance(x, os.PathLike) and not isinstance(x, Path):
         return Path(os.fsdecode(x))
     if callable(read := getattr(x, "read", None)):
-        # From its beginning, as Pillow opens it.
+        # Read from the beginning, as Pillow does.
         if callable(seekable := getattr(x, "seekable", None)) and seekable():
             x.seek(0)
         content = read()
@@ -357,7 +362,7 @@ def plain_input(x: Any) -> Any:
 
 
 def expanded(x: str | Path) -> Path:
-    """A path whose ~ is the home folder, or that of another user; of no user it is part of a name.
+    """Expand ~ to the home folder, also that of another user; an unknown user's ~ is part of a name.
 
     Args:
         x: The path.
@@ -369,10 +374,10 @@ def expanded(x: str | Path) -> Path:
 
 
 def _level(alpha: Any) -> float | None:
-    """How often sets may miss.
+    """Return the miss rate of sets.
 
     Raises:
-        ConfigError: When it is no number inside 0 and 1.
+        ConfigError: When it is not a number inside (0, 1).
     """
     if alpha is None:
         return None
@@ -383,16 +388,16 @@ def _level(alpha: Any) -> float | None:
 
 
 def _who(stored: Stored) -> str:
-    """What predicts; of a whole cross-validation with what is loaded in place of it."""
+    """Return the name of the model; for a whole cross-validation, with what is loaded in place of it."""
     is_one = len(stored.records) == 1 and not stored.records[0].refit
     return stored.told("" if is_one else "ensemble='latest'")
 
 
 def _refuse_all(unreadable: Mapping[int, str], names: Sequence[str]) -> None:
-    """Refuse images of which none can be read.
+    """Raise if no image is readable.
 
     Raises:
-        DataError: With the reason of the first.
+        DataError: With the reason of the first image.
     """
     if len(unreadable) == len(names):
         place, reason = next(iter(unreadable.items()))
@@ -405,8 +410,8 @@ def _frame(
     unreadable: Mapping[int, str],
     cells: Mapping[int, Sequence[Mapping[str, Any]]],
 ) -> pd.DataFrame:
-    """The rows of each image by its place, or one without cells where there is none."""
-    # A place in the table is also that of an image without a row.
+    """Return the rows of each image in order, with one empty row for an image without rows."""
+    # An image without a row still has a position in the table.
     rows = [
         (place, {"image": name, **row_cells})
         for place, name in enumerate(names)
@@ -427,7 +432,7 @@ def load(
     data_dir: str | Path | None = None,
     trust: Sequence[str] = (),
 ) -> Model:
-    """A trained model, ready to predict.
+    """Load a trained model, ready to predict.
 
     model = load("default", ensemble="latest")
     model.predict("photos/")
@@ -441,10 +446,10 @@ def load(
             over the folds.
         out_dir: The folder of all projects; None: MML_RESULTS_PATH, else ./results.
         data_dir: The folder of task data; None: MML_DATA_PATH, else ./mlpipe_data.
-        trust: Modules of your own that the stored configuration may name.
+        trust: Your own modules that the stored configuration may name.
 
     Raises:
-        ConfigError: When its samples are records, or nothing is predicted of samples at hand.
+        ConfigError: When its samples are records, or it cannot predict single samples.
         ProjectError: When there is no such model, its weights or data are missing, or a file was changed or is of a newer
             version.
     """
@@ -467,16 +472,16 @@ def load(
 
 
 def of_file(path: Path, trust: Sequence[str] = (), key: str = "where") -> Model:
-    """The model of a file that `mml export` wrote.
+    """Return the model of a file that `mml export` wrote.
 
     Args:
         path: The file.
-        trust: As of `load`.
-        key: What names the file, for sentences.
+        trust: As in `load`.
+        key: The name of the file's key, for messages.
 
     Raises:
-        ConfigError: When it is for other programs alone, or the package that applies it is not installed.
-        ProjectError: When there is no such file, or it was changed, is of a newer version or no model at all.
+        ConfigError: When the file is only for other programs, or the package that runs it is not installed.
+        ProjectError: When there is no such file, or it was changed, is of a newer version or is not a model.
     """
     ending = path.suffix.lower()
     if not path.is_file():
@@ -494,13 +499,13 @@ def of_file(path: Path, trust: Sequence[str] = (), key: str = "where") -> Model:
 
 
 def of_stored(stored: Stored) -> Model:
-    """The model of what a project or a bundle stores."""
+    """Return the model stored in a project or a bundle."""
     models = Predictor(stored)
     return Model(models, partial(model_card.facts, models))
 
 
 def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:
-    """(name, reader) of each image in what was given."""
+    """Return (name, reader) of each given image."""
     rule = Decoding.of((of.bases or (of,))[0].source)
     deep = of.dtype == "uint16"
 
@@ -512,7 +517,7 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
         raise ConfigError(problem("x", wrong, got=type(x).__name__, fix="give arrays as the task's files hold them"))
     if isinstance(x, str | Path):
         path = expanded(x)
-        # An empty text, as of an empty cell, is not the current folder; one that is too long for a name is nothing.
+        # An empty text, such as an empty cell, is not the current folder; a text too long for a name is not a path.
         if x != "" and os.path.isdir(path):  # noqa: PTH112
             base = path.absolute()
             below = visible_files.images_below(base)
@@ -530,7 +535,7 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
     if isinstance(x, Image.Image):
         return [(str(getattr(x, "filename", "") or name), _picture_sample(x, decoded))]
     if isinstance(x, np.ndarray):
-        # No image has so many channels: greys side by side.
+        # No image has so many channels: these are several grey images.
         is_stack = x.ndim == 4 or (x.ndim == 3 and x.shape[2] not in (*_CHANNELS, of.channels))
         arrays = list(x) if is_stack else [x]
         names = [name] if len(arrays) == 1 else [f"#{place + number}" for number in range(len(arrays))]
@@ -552,7 +557,7 @@ def _file_sample(path: Path, decoded: Callable[[bytes], Sample]) -> Sample:
 
 
 def _picture_sample(picture: Image.Image, decoded: Callable[[bytes], Sample]) -> Sample:
-    """A picture goes the way of a file that holds it, so that grey, colour, palettes and transparency mean the same."""
+    """Treat a picture like a file that contains it, so that grey, colour, palettes and transparency are handled alike."""
 
     def read(channels: int, least: int | None) -> Pixels:
         try:
@@ -565,10 +570,11 @@ def _picture_sample(picture: Image.Image, decoded: Callable[[bytes], Sample]) ->
 
 
 def _file_of(picture: Image.Image) -> bytes | None:
-    """The file of a JPEG of which nothing is decoded yet, which may be decoded at a reduced size; None for other pictures."""
+    """Return the file of a JPEG that is not decoded yet, so that it can be decoded at a reduced size; None otherwise."""
     if not isinstance(picture, ImageFile.ImageFile) or picture.format not in _REDUCED or picture.fp is None:
         return None
-    # What was decoded may have been changed; so has what was asked for in another size, or is not the first of several.
+    # A decoded picture may have been changed; one for which another size was requested, or a later frame, is not the
+    # file.
     if not picture.tile or picture.decoderconfig or picture.tell():
         return None
     place = picture.fp.tell()
@@ -577,19 +583,19 @@ def _file_of(picture: Image.Image) -> bytes | None:
         content = bytes(picture.fp.read())
     finally:
         picture.fp.seek(place)
-    # How it is to be turned may have been changed too.
+    # The orientation may have been changed too.
     turns = [image.getexif().get(ExifTags.Base.Orientation, 1) for image in (images.picture(content), picture)]
     return content if turns[0] == turns[1] else None
 
 
 def encoded(picture: Image.Image) -> tuple[bytes, str]:
-    """A picture as the bytes of a file that loses nothing, upright, and the ending of its name.
+    """Encode a picture losslessly as a file, upright; return the bytes and the suffix.
 
     Args:
-        picture: The picture, of several the one that is shown.
+        picture: The picture; of several frames, the current one.
 
     Raises:
-        OSError: When its pixels cannot be read, as Pillow says it.
+        OSError: When Pillow cannot read its pixels.
     """
     upright = ImageOps.exif_transpose(picture)
     if upright.mode not in _IN_FILES:
@@ -601,7 +607,7 @@ def encoded(picture: Image.Image) -> tuple[bytes, str]:
 
 
 def _array_sample(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], Sample]) -> Sample:
-    """An array of pixels; one of other channels than the models' goes the way of a file."""
+    """Return the sample of a pixel array; one whose channels differ from the model's is treated like a file."""
     known = sorted({*_CHANNELS, of.channels})
     if value.ndim not in (2, 3) or 0 in value.shape or (value.ndim == 3 and value.shape[2] not in known):
         wrong = f"is no image: an array of shape {list(value.shape)}"
@@ -627,26 +633,26 @@ def _array_sample(value: npt.NDArray[Any], of: Task, decoded: Callable[[bytes], 
 
 
 def _whole_pixels(value: npt.NDArray[Any], of: Task) -> Pixels:
-    """An array of 8 or 16 bit, as the task's images have.
+    """Return an array of 8 or 16 bits, as the task's images have.
 
     Raises:
-        ConfigError: When it is of another type.
+        ConfigError: When it has another type.
     """
     if value.dtype.name not in ("uint8", "uint16") or (value.dtype.name == "uint16") != (of.dtype == "uint16"):
         fix = f"scale it to {of.dtype}, 0 for black and {np.iinfo(of.dtype).max} for white"
         raise ConfigError(
             problem("x", "is an array of another type than the task's images", got=value.dtype.name, fix=fix)
         )
-    # From another machine it may be in another order of bytes.
+    # From another machine, the byte order may differ.
     return value.astype(of.dtype, copy=False)
 
 
 def _numbers_as_pixels(value: npt.NDArray[Any], of: Task) -> Pixels:
-    """An array as the files of a task of numbers hold it, from 0 for its black to 1 for its white.
+    """Convert an array as in the files of a numeric task, mapping its black to 0 and its white to 1.
 
     Raises:
-        ConfigError: When it holds no numbers.
-        DataError: When some are NaN, or beyond the task's black and white.
+        ConfigError: When it contains no numbers.
+        DataError: When some are NaN, or outside the task's black and white.
     """
     source = (of.bases or (of,))[0].source
     if value.dtype.kind not in "iuf":
@@ -666,7 +672,7 @@ def _numbers_as_pixels(value: npt.NDArray[Any], of: Task) -> Pixels:
 
 
 def _array_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str, Sample]]:
-    """(name, reader) of each array in what was given, for a task of arrays."""
+    """Return (name, reader) of each given array, for a task of arrays."""
     form = Form.of((of.bases or (of,))[0].source)
     if isinstance(x, str | Path):
         pairs = array_files.arrays_below(expanded(x).absolute(), "x", form)

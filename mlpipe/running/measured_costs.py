@@ -1,4 +1,4 @@
-"""Costs of a task's models, each measured once: one model of each recipe is timed, its other folds have the same network."""
+"""Costs of a task's models: one model of each recipe is timed, because its other folds have the same network."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlpipe.runs.records import ModelRecord
 
 
 def of_task(config: RunConfig, context: RunContext, task: str) -> list[tuple[ModelRecord, Cost]]:
-    """The newest model of each recipe that has weights, with its cost; what was not measured yet is.
+    """Return the newest model of each recipe that has weights, with its cost, measured if necessary.
 
     Args:
-        config: Gives today's folders.
+        config: The configuration, for the current folders.
         context: The project, the display and the request to stop.
         task: The task.
 

@@ -1,4 +1,4 @@
-"""The card of a stored model: what it predicts, how well, from what, and what its weights load into."""
+"""The card of a stored model: what it predicts, how well, from which inputs, and what its weights load into."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from mlpipe.arch.classifier import Classifier
 
 _MODELS = ("network", "fold", "weight", "parameters", "held out")
-# Letters that Markdown or HTML within it takes for something else than text.
+# Characters with a meaning in Markdown or embedded HTML.
 _MARKS = re.compile(r"[\\`*\[\]<>|&~]")
 
 
 class Images(TypedDict):
-    """What the images are that a model takes."""
+    """The images that a model accepts."""
 
     channels: int
     type: Literal["uint8", "uint16", "float32"]
 
 
 class CostFacts(TypedDict):
-    """What an image costs, see `mlpipe.runs.costs`."""
+    """The cost per image, see `mlpipe.runs.costs`."""
 
     flops: int
     weights_bytes: int
@@ -44,7 +44,7 @@ class CostFacts(TypedDict):
 
 
 class ModelFacts(TypedDict):
-    """What a card says of one record."""
+    """The facts of one record in a card."""
 
     id: str
     fold: int
@@ -60,7 +60,7 @@ class ModelFacts(TypedDict):
 
 
 class EnsembleFacts(TypedDict):
-    """What a card says of an ensemble."""
+    """The facts of an ensemble in a card."""
 
     id: str
     mixing: str
@@ -70,7 +70,7 @@ class EnsembleFacts(TypedDict):
 
 
 class Card(TypedDict):
-    """What `facts` gives, as far as it is read again; further keys are for people and other programs."""
+    """The result of `facts`, as far as it is read again; further keys are for people and other programs."""
 
     task: str
     kind: str
@@ -82,10 +82,10 @@ class Card(TypedDict):
 
 
 def checked(plain: Any) -> Card:
-    """A card that a file holds.
+    """Return a card read from a file after checking it.
 
     Raises:
-        TypeError: When it is none.
+        TypeError: When it is not a card.
         ValueError: When it has no model.
     """
     card = typed.checked(Card, plain)
@@ -95,7 +95,7 @@ def checked(plain: Any) -> Card:
 
 
 def facts(predictor: Predictor) -> dict[str, Any]:
-    """What a person, or a program that applies the model, has to know of it, as plain data.
+    """Return the facts that people and programs need to apply the model, as plain data.
 
     Args:
         predictor: The stored models.
@@ -159,18 +159,18 @@ def _model(predictor: Predictor, record: ModelRecord, weight: float) -> dict[str
 
 
 def timm_weights(network: nn.Module, record: ModelRecord) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights of a network of timm with its head, as timm names them, and what they load into.
+    """Return the weights of a timm network with its head, under timm's names, and the arguments to create that network.
 
     Args:
         network: The record's network.
         record: The record.
 
     Returns:
-        A state dict; and `name` and `options` for `timm.create_model`, with the `mean` and `std` (of pixels as they are
-        given, 0 to their peak) that its inputs are normalised with.
+        A state dict; and `name` and `options` for `timm.create_model`, with the `mean` and `std` (of raw pixels, 0 to
+        their peak) with which its inputs are normalised.
 
     Raises:
-        ConfigError: When it is no network of timm that ends with one linear head.
+        ConfigError: When it is not a timm network that ends with one linear head.
     """
     import timm
     import torch
@@ -224,10 +224,10 @@ def _timm_error(record: ModelRecord, why: str) -> ConfigError:
 
 
 def as_markdown(card: Mapping[str, Any]) -> str:
-    """A card as text for people; names in it are text, whatever they hold.
+    """Format a card as text for people; special characters in names are escaped.
 
     Args:
-        card: What `facts` gave.
+        card: The result of `facts`.
     """
     lines = [f"# {_text(card['task'])}: {_text(card['kind'])}", ""]
     lines += [f"Predicts {counted(len(card['classes']), 'output')}: {_text(listing(card['classes'], most=20))}.", ""]
@@ -255,13 +255,13 @@ def as_markdown(card: Mapping[str, Any]) -> str:
 
 
 def _held_out_scores(model: Mapping[str, Any]) -> str:
-    """The scores of a model on the images that it did not learn from."""
+    """Return the scores of a model on images that it was not trained on."""
     known = {name: value for name, value in model["scores"].get("val", {}).items() if value is not None}
     return ", ".join(f"{name} {figures.number(value, model['images'].get('val'))}" for name, value in known.items())
 
 
 def _text(value: Any) -> str:
-    """A name or value in one line that Markdown shows as it is."""
+    """Escape a name or value so that Markdown shows it unchanged, on one line."""
     return _MARKS.sub(r"\\\g<0>", printable(str(value)))
 
 
@@ -274,20 +274,20 @@ def _ensemble(ensemble: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) 
 
 
 def _scores(ensemble: Mapping[str, Any], models: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Images, metric, value and interval of each score, with as many digits as the images tell."""
+    """Return images, metric, value and interval of each score, with digits justified by the number of images."""
     rows = []
     for split, by_name in ensemble["scores"].items():
         counts = [
             model["images"].get("test" if split == "test" else "val", 0) for model in models if not model["is_refit"]
         ]
-        # Folds are judged on the same test images, and each on its own others.
+        # Folds are tested on the same test images, but each is validated on its own.
         count = (max if split == "test" else sum)(counts or [0]) or None
         for name, score in by_name.items():
             if isinstance(score, Mapping) and score.get("value") is not None:
                 ends = [score.get(key) for key in ("low", "high")]
                 are_numbers = all(isinstance(end, int | float) for end in ends)
                 interval = figures.interval(ends[0], ends[1], count) if are_numbers else ""
-                # Images that chose an ensemble, or on which folds were validated, are none that networks learned from.
+                # Images that chose an ensemble, or validated folds, were not used to train networks.
                 title = "held-out" if split == "chosen on" else split
                 rows.append((title, name, _figure(score["value"], count), interval))
     return rows
@@ -298,7 +298,7 @@ def _figure(value: Any, count: int | None) -> str:
 
 
 def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What an image costs, of models that were measured (`mml info mode.subroutines=[cost]`)."""
+    """Return the cost per image of models that were measured (`mml info mode.subroutines=[cost]`)."""
     measured = [(model["id"], model["cost"]) for model in models if model.get("cost")]
     if not measured:
         return []
@@ -318,10 +318,10 @@ def _costs(models: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def as_html(card: Mapping[str, Any]) -> str:
-    """A card for a notebook: what is predicted, how well, by which models; the rest is folded away.
+    """Format a card for a notebook: what is predicted, how well, by which models; the rest is collapsed.
 
     Args:
-        card: What `facts` gave.
+        card: The result of `facts`.
     """
 
     def plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Predictions for new images or arrays (`mml predict mode.source=DIR`): by every model, mixed, and written."""
+"""Predictions for new images or arrays (`mml predict mode.source=DIR`): by every model, then mixed and written."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ SPLIT = "unlabelled"
 
 @dataclass(frozen=True)
 class PredictionRequest:
-    """The keys of `mml predict` about new images.
+    """The keys of `mml predict` for new images.
 
     Attributes:
-        source: A folder, an archive or an image file; for a task of arrays a file or folder of these.
+        source: A folder, an archive or an image file; for a task of arrays, a file or folder of arrays.
         ensemble: `latest`, the name of an ensemble, or None: the refit of the latest cross-validation, without one the
             mean over its folds.
-        deploy_prior: The prevalence where the images are from, one number for each class; `estimate`: by the images
-            themselves; None: probabilities stay as they were calibrated.
-        alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
+        deploy_prior: The prevalence where the images come from, one number for each class; `estimate`: estimated from
+            the images themselves; None: probabilities stay as calibrated.
+        alpha: The miss rate of prediction sets and intervals; None: the ensemble's own.
     """
 
     source: str
@@ -60,14 +60,14 @@ class PredictionRequest:
 
 @dataclass
 class NewData:
-    """The plan of one such command.
+    """The plan of a command that predicts new images.
 
     Attributes:
         config: The checked configuration.
         context: The project, the display and the request to stop.
         pivot: The task that the models were trained on.
-        request: What was asked for.
-        folds: Only these folds, where no ensemble was asked for; None: all.
+        request: The request of the command.
+        folds: Only these folds, if no ensemble was requested; None: all.
     """
 
     config: RunConfig
@@ -78,7 +78,7 @@ class NewData:
     _packs: dict[Path, Pack] = field(default_factory=dict)
 
     def plan(self) -> list[Step]:
-        """Decode the samples, predict them with every record, mix and write."""
+        """Plan to decode the samples, predict them with every record, mix and write."""
         from mlpipe.predicting import kind, pictures
 
         self._is_dense = kinds.of(self.pivot.kind).is_dense
@@ -118,10 +118,10 @@ class NewData:
         return [*steps, Step(part.NEW, partial(self._write, part))]
 
     def _refuse_other_commands(self, used: Sequence[ModelRecord]) -> None:
-        """Refuse what another command predicts.
+        """Refuse requests that need another command.
 
         Raises:
-            ConfigError: When models are of slices of volumes, or solve equations for other samples than arrays.
+            ConfigError: When the models are for slices of volumes, or solve equations for samples that are not arrays.
         """
         if sources.open(self.pivot).cuts():
             name = Located(self.context.project, used[0]).name(self.config.out_dir)
@@ -158,7 +158,7 @@ class NewData:
     def _pack(self, record: ModelRecord) -> Pack:
         folder = self._pack_folder(record)
         if folder not in self._packs:
-            # Unreadable files are named in the table; the others are predicted all the same.
+            # Unreadable files are listed in the table; the others are still predicted.
             most = len(self._new_task.samples) - 1
             config = tasks.config_of(self.config, record)
             self._packs[folder] = tasks.pack_of(config, self._new_task, self.context, max_unreadable=most)
@@ -185,7 +185,7 @@ class NewData:
             self.context.display.close()
 
     def _write(self, part: Part, run: Run | None) -> None:
-        """Mix what is predicted, and write a table, or a file for each sample."""
+        """Mix the predictions, and write a table, or a file for each sample."""
         from mlpipe.predicting.new_samples import NewSamples, Used
 
         context, config = self.context, self.config
@@ -235,7 +235,7 @@ class NewData:
 
 
 def volume_sentence(pivot: Task, record: str, source: str) -> str:
-    """The sentence that names the command which predicts a volume.
+    """Return the sentence with the command that predicts a volume.
 
     Args:
         pivot: The task of slices that the model was trained on.
@@ -249,7 +249,7 @@ def volume_sentence(pivot: Task, record: str, source: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as the command line takes it: only texts that need them have quotes."""
+    """Format a value for the command line, quoted only if necessary."""
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key}:{_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

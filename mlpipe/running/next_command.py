@@ -1,4 +1,4 @@
-"""The command that a person types next after a training: predictions of new images."""
+"""The next command for the user after a training: predictions of new images."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PLACES = ("out_dir", "data_dir")
 
 
 def predict_command(config: RunConfig, project: Project, task: Task, kind: str, run: Run) -> str:
-    """`mml predict mode.source=FOLDER ...`; empty where `mml predict` takes no new samples of such a task.
+    """Return `mml predict mode.source=FOLDER ...`; empty if `mml predict` accepts no new samples of the task.
 
-    Of models that draw samples it is `mml predict mode.samples=64 ...`.
+    For models that draw samples, it is `mml predict mode.samples=64 ...`.
 
     Args:
         config: The run's configuration.
         project: The project.
         task: The task.
         kind: The kind of its models.
-        run: The run; an ensemble that it made is named.
+        run: The run; if it made an ensemble, that is named.
     """
     if kinds.of(kind).draws:
         return f"mml predict {' '.join(['mode.samples=64', *_words(config, project)])}"
@@ -39,7 +39,7 @@ def predict_command(config: RunConfig, project: Project, task: Task, kind: str, 
 
 
 def info_command(config: RunConfig, project: Project, *more: str) -> str:
-    """`mml info ...`, which shows every figure of a project.
+    """Return the `mml info ...` command that shows all figures of a project.
 
     Args:
         config: The run's configuration.
@@ -50,7 +50,7 @@ def info_command(config: RunConfig, project: Project, *more: str) -> str:
 
 
 def _words(config: RunConfig, project: Project) -> list[str]:
-    """What leads to the project: its name, and folders that the command line named."""
+    """Return the overrides that locate the project: its name, and folders named on the command line."""
     words = [] if project.name == "default" else [f"proj={shlex.quote(project.name)}"]
     keys = [key for key in _PLACES if key in (config.given or ())]
     return [*words, *(f"{key}={shlex.quote(str(getattr(config, key)))}" for key in keys)]

@@ -1,4 +1,4 @@
-"""An exported ONNX file that predicts samples at hand as the models do that it was made of, without PyTorch."""
+"""Predict samples with an exported ONNX file like the models it was made from, without PyTorch."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ from mlpipe.predicting.in_hand import Cells, Shown
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Sample
 
-# Samples of one shape that are given to the file at a time, and their bytes: what it computes takes a hundred times as many.
+# The maximum number of samples of one shape per call, and of their bytes: activations need about a hundred times as
+# much.
 _AT_ONCE, _BYTES_AT_ONCE = 32, 8 << 20
-# Its own lines, which hold names of the file, are not shown; what fails is raised as well.
+# ONNX Runtime's own log, which shows names of the file, is suppressed; errors are raised as well.
 _SILENT = 4
-# No sample has more channels, and no side of an image more pixels.
+# Upper bounds of a sample's channels, and of the pixels of an image's side.
 _MOST_CHANNELS, _LONGEST_SIDE = 4096, 65_536
 Array = npt.NDArray[Any]
 
 
 class OnnxPredictor:
-    """Predicts samples with a file that `mml export` wrote.
+    """Predict samples with a file that `mml export` wrote.
 
     Attributes:
-        facts: What the file says of itself.
+        facts: The metadata of the file.
         kind: What is predicted.
         task: The name of the task that it was trained on.
-        pivot: A task of such samples, without any.
-        has_arrays: Whether samples are arrays and no images.
+        pivot: A task that describes such samples, but has none.
+        has_arrays: Whether samples are arrays instead of images.
 
     Args:
         path: The file.
-        key: What names it, for sentences.
+        key: The name of the file's key, for messages.
 
     Raises:
-        ConfigError: When the package that applies it is not installed.
-        ProjectError: When it is no such file, was changed, or is of a newer version.
+        ConfigError: When the package that runs it is not installed.
+        ProjectError: When it is not such a file, was changed, or is of a newer version.
     """
 
     def __init__(self, path: Path, key: str = "where") -> None:
@@ -90,7 +91,7 @@ class OnnxPredictor:
             self.has_arrays = its["source"]["type"] == "samples"
             self._columns = tuple(its["columns"])
             model_card.checked(its["card"])
-            # Read here, not with the first sample.
+            # Imported here, not with the first sample.
             Decoding.of(its["source"])
             if self.has_arrays:
                 Form.of(its["source"])
@@ -110,9 +111,9 @@ class OnnxPredictor:
         alpha: float | None = None,
         only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
-        """Calibrated and decided predictions, see `mlpipe.running.predictor.Predictor.predict`.
+        """Return calibrated and decided predictions, see `mlpipe.running.predictor.Predictor.predict`.
 
-        At another prevalence there are neither sets nor decisions by thresholds: what made them is in the project.
+        At another prevalence, there are no sets and no decisions by thresholds, because these need data of the project.
         """
         if alpha is not None:
             wrong = "needs held-out predictions, which an ONNX file does not hold"
@@ -142,13 +143,13 @@ class OnnxPredictor:
         return unreadable, Shown(cells, values, rows)
 
     def card(self) -> Mapping[str, Any]:
-        """Facts for people and for programs that apply the model."""
+        """Return facts for people and for programs that apply the model."""
         card: Mapping[str, Any] = self.facts["card"]
         return card
 
     def _input_pixels(self, sample: Sample) -> Pixels:
         pixels = sample(self.facts["channels"], self.facts["least"])
-        # What lies in a sample would be given in the size that it is resized to.
+        # Positions in a sample would refer to the size to which it is resized.
         is_resized = not (self.has_arrays or self._columns or self.facts["is_dense"])
         if not self.facts["any_size"] and is_resized:
             pixels = self._preprocessing(pixels)
@@ -174,10 +175,10 @@ class OnnxPredictor:
     def _checked_values(
         self, results: Sequence[Any], waiting: Sequence[tuple[int, Pixels]]
     ) -> tuple[Sequence[Array], Sequence[Array | None]]:
-        """Values and logits of samples, as many and as wide as the file's classes say.
+        """Return values and logits of samples, after checking their number and width against the file's classes.
 
         Raises:
-            ValueError: When they are others.
+            ValueError: When they do not match.
         """
         values, places = np.asarray(results[0], np.float64), waiting[0][1].shape[:-1] if self.facts["is_dense"] else ()
         if self._columns:
@@ -193,10 +194,10 @@ class OnnxPredictor:
         return list(values), list(logits)
 
     def _boxes(self, values: Array, waiting: Sequence[tuple[int, Pixels]]) -> list[Array]:
-        """The boxes of samples, shape (k, 6) each, inside of them.
+        """Return the boxes of samples, shape (k, 6) each, after checking that they lie inside.
 
         Raises:
-            ValueError: When they are none, or of other classes than the file's.
+            ValueError: When they are not boxes, or have classes that the file does not have.
         """
         if values.ndim != 3 or len(values) != len(waiting) or values.shape[2] != len(self._columns):
             raise ValueError(f"gives {list(values.shape)} where boxes of {len(waiting)} samples are expected")
@@ -210,7 +211,7 @@ class OnnxPredictor:
         return boxes
 
     def _refusal(self, error: Exception, wrong: str) -> Exception:
-        """What an error of the file is told as."""
+        """Translate an error of the file."""
         if is_out_of_memory(error):
             return error
         text, fix = str(error), "export it again"
@@ -221,7 +222,7 @@ class OnnxPredictor:
         return ProjectError(problem(str(self._path), f"{wrong} ({first_line(error)})", fix=fix))
 
     def _file_outputs(self, pixels: Array) -> list[Any]:
-        """What the file makes of samples, within limits of memory and time."""
+        """Run the file on samples, within limits of memory and time."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
@@ -243,7 +244,7 @@ class OnnxPredictor:
         return onnx_runner.cells_of(values, {**self.facts, **gone})
 
     def _moved_rows(self, rows: Array | None, prior: str | list[float]) -> Array:
-        """Log-probabilities at another prevalence."""
+        """Return log-probabilities at another prevalence."""
         base = self.facts["prior"]
         if base is None or rows is None:
             wrong = "is for classes whose prevalence the file knows, which this one does not"
@@ -258,10 +259,10 @@ class OnnxPredictor:
 
 
 def _require_sound(facts: Mapping[str, Any]) -> None:
-    """Refuse facts that fit their types and no model.
+    """Refuse facts that have the right types but describe no possible model.
 
     Raises:
-        ValueError: With what is wrong.
+        ValueError: With the reason.
     """
     classes, prior, costs = facts["classes"], facts["prior"], facts["costs"]
     if facts["kind"] not in kinds.names():

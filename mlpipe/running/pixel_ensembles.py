@@ -1,4 +1,4 @@
-"""Ensembles of masks, target images and solutions (`mml post`): the folds' mean for each test pixel, and its scores."""
+"""Ensembles of masks, target images and solutions (`mml post`): the folds' mean at each test pixel, with scores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from mlpipe.runs.records import ModelRecord
 log = logging.getLogger("mlpipe")
 
 Values = npt.NDArray[np.floating]
-# What is known of a mean over folds: of its values and the true ones.
+# Results of a mean over folds: for its values and the true ones.
 Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
 Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
 
@@ -42,15 +42,15 @@ def mean_of_folds(
     *,
     chose: Collection[str] = (),
 ) -> None:
-    """Average the newest recipe's folds on the test images, or take their refit's, and store it as an ensemble.
+    """Average the newest recipe's folds on the test images, or use their refit's predictions, and store the ensemble.
 
     Args:
         config: The checked configuration.
-        context: The project; told where the files are.
+        context: The project; its facts receive the paths of the files.
         task: The task.
         models: Its records.
         run: The run.
-        chose: Test images that had a part in it, which are no estimate of what it is worth.
+        chose: Test images that took part in a choice, so that they give no unbiased estimate.
     """
     assert run is not None
     of_recipe = [record for record in models if record.recipe == models[-1].recipe]
@@ -82,15 +82,15 @@ def mean_of_folds(
 
 
 def _note(kind: str) -> str:
-    """What is not done for a kind."""
+    """Return the note on what is not done for a kind."""
     return f"{kinds.of(kind).words.VALUES} are not calibrated, and no weights are searched: folds count the same"
 
 
 def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
-    """What averages the folds of a record's recipe for a sample."""
+    """Return the function that averages the folds of a record's recipe for a sample."""
     if kinds.of(record.kind).has_classes:
         return _mean_mask
-    # Images are compared with the task's targets; what no target tells is judged by the loss.
+    # Images are compared with the task's targets; without targets, the loss is used.
     if record.kind == task.kind:
         return partial(_mean_image, maps.errors)
     import torch
@@ -101,7 +101,7 @@ def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
     loss = build_loss(tasks.config_of(config, record).recipe, task, np.arange(len(task.samples)))
 
     def judged(solution: Values, true: Values | None) -> tuple[npt.NDArray[np.float32], ...]:
-        """The equation's loss of one solution, which the mean of several is judged by anew."""
+        """Return the equation's loss of one solution; for a mean of several, it is computed again."""
         if true is None:
             return np.zeros(1, np.float32), np.full(1, np.nan, np.float32)
         both = (torch.from_numpy(array.astype(np.float32))[None] for array in (solution, true))
@@ -114,7 +114,7 @@ def _mean_of(config: RunConfig, task: Task, record: ModelRecord) -> Mean:
 def _mean_mask(
     opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
 ) -> tuple[npt.NDArray[np.float32], ...]:
-    """Keep the mean probabilities of a test image; its counts of pixels."""
+    """Store the mean probabilities of a test image; return its counts of pixels."""
     chances, true = (
         maps.mean([archive.chances(task, "test", sample) for archive in opened]),
         opened[0].true(task, "test", sample),
@@ -126,7 +126,7 @@ def _mean_mask(
 def _mean_image(
     judge: Judge, opened: Sequence[maps.Maps], task: str, sample: str, sink: maps.MapsWriter
 ) -> tuple[npt.NDArray[np.float32], ...]:
-    """Keep the mean image, or solution, of a test sample; what `judge` says of it."""
+    """Store the mean image, or solution, of a test sample; return the result of `judge`."""
     parts, true = (
         [archive.values(task, "test", sample) for archive in opened],
         opened[0].true_values(task, "test", sample),
@@ -141,7 +141,7 @@ def _maps_file(context: RunContext, record: ModelRecord) -> Path:
 
 
 def _shared_test_ids(context: RunContext, folds: Sequence[ModelRecord]) -> list[str]:
-    """The test images that every fold predicted, where all predicted the same."""
+    """Return the test images, if every fold predicted the same ones."""
     id_lists = [
         predictions.load(context.project.predictions_file(record.pivot, record.id), record.pivot, "test").sample_ids
         for record in folds

@@ -1,4 +1,4 @@
-"""Stored models in memory, with their calibration, mixture and decisions: predictions of samples that are at hand."""
+"""Stored models in memory, with their calibration, mixture and decisions, that predict given samples."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ if TYPE_CHECKING:
     from mlpipe.predicting.kind import Part
     from mlpipe.predicting.model import Model
 
-# How many channels are wanted, and the shortest side that is still of use, to the pixels of a sample, shape
-# (*spatial, channels); raises `UnreadableImageError`.
+# A function from the number of channels and the shortest useful side to the pixels of a sample, shape (*spatial,
+# channels); raises `UnreadableImageError`.
 Sample = Callable[[int, int | None], Pixels]
-# Decoded samples that are held at a time.
+# The number of decoded samples held at a time.
 _AT_ONCE = 256
-# The model that was made last.
+# Refers to the newest model.
 _LATEST = "latest"
 _SPLIT = "unlabelled"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is to predict: an ensemble, a cross-validation or a single record, as a project stores it.
+    """The models to predict with: an ensemble, a cross-validation or a single record, as stored in a project.
 
     Attributes:
         project: The project.
         task: The name of the pivot task.
-        ensemble: The ensemble; None: what `members` say.
+        ensemble: The ensemble; None: `members` are averaged.
         members: The name, the records and the weight of each member.
         data_dir: The folder of task data.
         trust: Modules that stored configurations may name, see `mlpipe.config.snapshot.load`.
-        pivot: The task; None: what the folder of task data has of it.
-        card: Its card; None: what the project says today.
-        holds: What must stay as long as this is used, such as a folder that is removed afterwards.
+        pivot: The task; None: read from the folder of task data.
+        card: Its card; None: made from the current project.
+        holds: An object kept alive as long as this one, such as a temporary folder.
     """
 
     project: Project
@@ -82,25 +82,25 @@ class Stored:
         return [record for _, several, _ in self.members for record in several]
 
     def told(self, other: str = "") -> str:
-        """What predicts, in one sentence, see `mlpipe.post.ensembling.new_rows.told`."""
+        """Describe the predictor in one sentence, see `mlpipe.post.ensembling.new_rows.told`."""
         return new_rows.told(self.project, self.task, self.ensemble, self.members, other)
 
     def config(self, record: ModelRecord) -> RunConfig:
-        """The configuration that a record was trained with, in today's folders."""
+        """Return the configuration of a record, with the current folders."""
         home = self.project
         return tasks.stored_config(home, record, home.root.parent, self.data_dir, home.name, list(self.trust))
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What samples were taken for, and why.
+    """Predictions of samples with explanations.
 
     Attributes:
-        unreadable: The reason for each sample that cannot be read, by its place.
-        places: The places of the others, m of them.
-        asked: The number of the class, label or number that each is explained for, shape (m,).
-        values: Calibrated probabilities or numbers, shape (m, outputs); None where there is one for every place of a sample.
-        maps: The heat map of each, from 0 to 1, in the sample's own height and width.
+        unreadable: The reason for each unreadable sample, by its index.
+        places: The indices of the others, m of them.
+        asked: The number of the class, label or number that is explained for each sample, shape (m,).
+        values: Calibrated probabilities or numbers, shape (m, outputs); None if every position in a sample has its own.
+        maps: The heat map of each sample, from 0 to 1, at its original height and width.
     """
 
     unreadable: dict[int, str]
@@ -112,13 +112,13 @@ class Explained:
 
 @dataclass
 class Given:
-    """What the networks of records give for samples.
+    """Outputs of the records' networks for samples.
 
     Attributes:
-        unreadable: The reason for each sample that cannot be read, by its place.
-        sizes: The spatial shape of each of the others, where it matters.
+        unreadable: The reason for each unreadable sample, by its index.
+        sizes: The spatial shape of each of the others, if needed.
         rows: Their rows, by the record's id.
-        maps: What is given for every place of each, by the record's id.
+        maps: The outputs at every position of each sample, by the record's id.
     """
 
     unreadable: dict[int, str] = field(default_factory=dict)
@@ -127,18 +127,18 @@ class Given:
     maps: dict[str, list[npt.NDArray[Any]]] = field(default_factory=dict)
 
     def add(self, name: str, rows: Rows) -> None:
-        """Add further rows of a record."""
+        """Append rows of a record."""
         self.rows[name] = _joined([self.rows[name], rows]) if name in self.rows else rows
 
 
 class Predicting(Protocol):
-    """What predicts samples at hand: stored models, or an exported file.
+    """A predictor of given samples: stored models, or an exported file.
 
     Attributes:
         kind: What is predicted.
         task: The name of the task that it was trained on.
-        pivot: That task, as far as new samples have to be like its own.
-        has_arrays: Whether samples are arrays and no images.
+        pivot: That task, as far as it describes the format of samples.
+        has_arrays: Whether samples are arrays instead of images.
     """
 
     kind: str
@@ -154,20 +154,20 @@ class Predicting(Protocol):
         alpha: float | None = None,
         only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
-        """See `Predictor.predict`."""
+        """Predict samples, see `Predictor.predict`."""
         ...
 
 
 class Predictor:
-    """Predicts samples with stored models, as `mml predict mode.source=...` does, without writing anything.
+    """Predict samples with stored models, as `mml predict mode.source=...` does, without writing anything.
 
-    Networks are loaded when the first sample is predicted, and kept.
+    Networks are loaded with the first sample, and kept.
 
     Args:
         stored: The models.
 
     Raises:
-        ConfigError: When the task's samples are no single images or arrays, or there is a file for each.
+        ConfigError: When the task's samples are not single images or arrays, each in its own file.
         ProjectError: When the task's data, a record's weights or configuration are missing.
     """
 
@@ -186,7 +186,7 @@ class Predictor:
         if source.layout is not None or source.cuts():
             wrong = "is made of records or slices of volumes, which are not predicted one by one"
             raise ConfigError(problem(f"task {self.pivot.name}", wrong, fix="use mml evaluate"))
-        # A record's kind is its loss's, where that makes of images something else.
+        # The kind of a record is determined by its loss, which may define another kind for images.
         self.kind = used[0].kind
         if refusal := self.part.NOT_IN_HAND:
             raise ConfigError(problem(f"task {self.pivot.name}", refusal))
@@ -209,16 +209,16 @@ class Predictor:
         alpha: float | None = None,
         only_values: bool = False,
     ) -> tuple[dict[int, str], Shown]:
-        """Calibrated, mixed and decided predictions.
+        """Return calibrated, mixed and decided predictions.
 
         Args:
-            samples: What is to be predicted.
-            deploy_prior: The prevalence where they are from; `estimate`: by themselves; None: nothing is moved.
-            alpha: How often prediction sets and intervals may miss; None: as often as the ensemble's own.
-            only_values: Give values alone, else cells alone.
+            samples: The samples to predict.
+            deploy_prior: The prevalence where they come from; `estimate`: estimated from the samples; None: unchanged.
+            alpha: The miss rate of prediction sets and intervals; None: the ensemble's own.
+            only_values: Return only values, otherwise only table cells.
 
         Returns:
-            The reason for each sample that cannot be read, by its place; and what is predicted of the others, in their order.
+            The reason for each unreadable sample, by its index; and the predictions of the others, in order.
         """
         from mlpipe.predicting.in_hand import InHand, Shown
         from mlpipe.predicting.new_samples import Used
@@ -238,23 +238,23 @@ class Predictor:
 
     @property
     def has_places(self) -> bool:
-        """Whether predictions lie in a sample, in whose own size they are given."""
+        """Whether predictions have positions in a sample, so that they are returned at its original size."""
         return self.part.TABLE is None
 
     @property
     def sees_alike(self) -> bool:
-        """Whether all networks see the same of a sample."""
+        """Whether all networks see the same part of a sample."""
         return len(set(self._keys.values())) == 1
 
     def explain(self, samples: Sequence[Sample], number: int | None, method: Method) -> Explained:
-        """What is predicted of samples, with heat maps: the mean of the networks' maps by their weights.
+        """Return predictions of samples with heat maps, the weighted mean of the networks' maps.
 
-        Of what was trained with test-time augmentation, the map is of the sample as it is.
+        For models trained with test-time augmentation, the map is that of the unaugmented sample.
 
         Args:
-            samples: What is to be predicted.
-            number: The number of the class, label or number; None: what is most probable, the first of several numbers.
-            method: How maps are made.
+            samples: The samples to explain.
+            number: The number of the class, label or number; None: the most probable one, the first of several numbers.
+            method: The method of the heat maps.
 
         Raises:
             ConfigError: When the networks have no heat maps, with all reasons.
@@ -283,7 +283,7 @@ class Predictor:
     def _maps(
         self, name: str, samples: Sequence[Sample], places: Sequence[int], chosen: npt.NDArray[np.int64], method: Method
     ) -> list[Map]:
-        """One network's maps of samples that can be read."""
+        """Return one network's heat maps of readable samples."""
         from mlpipe.predicting import heat_maps
 
         before = self._preprocessing[name]
@@ -315,20 +315,20 @@ class Predictor:
         count: int,
         check: Callable[[], None],
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]] | None:
-        """The cached images of a task that one network takes for most like some samples.
+        """Return the cached images of a task that are most similar to some samples, according to one network.
 
         Args:
             name: The network's record.
-            samples: What can be read.
+            samples: Readable samples.
             of: The task.
             pack: Its cached images.
-            rows: The rows of the task to choose from.
-            count: How many for each sample at most.
-            check: Called now and then; raises to stop.
+            rows: The rows of the task to search.
+            count: The maximum number of images for each sample.
+            check: Called regularly; raises to stop.
 
         Returns:
-            Rows of the task and distances (one less the cosine of features), (m, count) each; None where the network has no
-            features of a whole image.
+            Rows of the task and distances (1 - cosine similarity of features), (m, count) each; None if the network has
+            no features of a whole image.
         """
         from mlpipe.learn import features
         from mlpipe.predicting import nearest_images
@@ -347,16 +347,16 @@ class Predictor:
 
     @property
     def part(self) -> Part:
-        """What the kind says of predictions."""
+        """Return the functions of the model's kind for predictions."""
         from mlpipe.predicting import kind
 
         return kind.of(self.kind)
 
     def network(self, fold: int | None = None) -> tuple[nn.Module, ModelRecord]:
-        """The network of a fold, or of the only model that there is.
+        """Return the network of a fold, or of the only model.
 
         Raises:
-            ConfigError: When there is no such fold, or there are several models and none is said.
+            ConfigError: When there is no such fold, or there are several models and no fold is given.
         """
         models = self.stored.records
         matches = models if fold is None else [record for record in models if record.fold == fold]
@@ -367,24 +367,24 @@ class Predictor:
         return self.model(matches[0].id).networks[0], matches[0]
 
     def networks(self) -> list[nn.Module]:
-        """The network of each record."""
+        """Return the network of each record."""
         return [self.model(record.id).networks[0] for record in self.stored.records]
 
     def values(self, samples: Sequence[Sample]) -> list[npt.NDArray[Any]]:
-        """Calibrated probabilities, numbers or boxes of each of some samples that can be read; nothing is decided."""
+        """Return calibrated probabilities, numbers or boxes of readable samples, without decisions."""
         _, predictions = self.predict(samples, only_values=True)
         return list(predictions.values)
 
     def config(self, record_id: str) -> RunConfig:
-        """The configuration that a record was trained with."""
+        """Return the configuration of a record."""
         return self._configs[record_id]
 
     def preprocessing(self, record_id: str) -> Preprocessing:
-        """What happens to samples before a record's network sees them."""
+        """Return the preprocessing of a record's network."""
         return self._preprocessing[record_id]
 
     def outputs(self, samples: Sequence[Sample]) -> Given:
-        """What each record's network gives for samples."""
+        """Return each record's network outputs for samples."""
         outputs = Given()
         for start in range(0, len(samples), _AT_ONCE):
             chunk = range(start, min(start + _AT_ONCE, len(samples)))
@@ -397,11 +397,11 @@ class Predictor:
         return outputs
 
     def model(self, record_id: str, pack: Pack | None = None) -> Model:
-        """The loaded model of a record.
+        """Return the loaded model of a record.
 
         Args:
             record_id: Its id.
-            pack: Samples of the shape that its network is made for; None: of the shape of its preprocessing.
+            pack: Samples whose shape the network is built for; None: the shape of its preprocessing.
 
         Raises:
             ConfigError: When the shape of its samples is not known yet.
@@ -430,7 +430,7 @@ class Predictor:
     def _seen(
         self, samples: Sequence[Sample], chunk: range, outputs: Given
     ) -> tuple[list[int], dict[str, list[Pixels]]]:
-        """The places of samples of a chunk that can be read, and these as networks see them, by their preprocessing."""
+        """Return the indices of a chunk's readable samples, and these samples after each preprocessing."""
         places, pixels = list[int](), {key: list[Pixels]() for key in self._by_key}
         for place in chunk:
             try:
@@ -445,12 +445,12 @@ class Predictor:
         return places, pixels
 
     def _preprocessed_sample(self, sample: Sample) -> tuple[tuple[int, ...], dict[str, Pixels]]:
-        """The spatial shape of a sample, where that matters, and the sample through each preprocessing."""
+        """Return the spatial shape of a sample, if needed, and the sample after each preprocessing."""
         first = next(iter(self._by_key.values()))
         whole = sample(first.channels, None) if self.has_places else None
         variants = dict[str, Pixels]()
         for key, before in self._by_key.items():
-            # A large image may be decoded at a reduced size, as it was for training.
+            # A large image may be decoded at a reduced size, as in training.
             is_reduced = before.least is not None and whole is not None and min(whole.shape[:-1]) >= 2 * before.least
             if whole is None or is_reduced or before.channels != first.channels:
                 variants[key] = before(sample(before.channels, before.least))
@@ -466,14 +466,14 @@ class Predictor:
         return packs.of_images(pixels, preprocessing, self.pivot.dtype)
 
     def _pack_of(self, samples: Sequence[Sample], places: Sequence[int], preprocessing: Preprocessing) -> Pack:
-        """Samples that can be read, as networks see them."""
+        """Return readable samples as a pack for the networks."""
         pixels = [preprocessing(samples[place](preprocessing.channels, preprocessing.least)) for place in places]
         return self._packed(pixels, preprocessing)
 
     def _batches(
         self, name: str, places: Sequence[int], pack: Pack, sizes: npt.NDArray[Any] | None = None
     ) -> tuple[Task, TaskBatches]:
-        """Samples as a record's network is given them; of each its width and height, where the kind asks for them."""
+        """Yield batches of samples for a record's network, with each sample's width and height if the kind needs them."""
         from mlpipe.predicting.batches import TaskBatches
 
         if not pack.ragged and self._shapes.setdefault(name, pack.shape) != pack.shape:
@@ -486,7 +486,7 @@ class Predictor:
         )
 
     def _add_record(self, name: str, places: Sequence[int], pack: Pack, results: Given) -> None:
-        """Add what a record gives for some samples."""
+        """Add a record's outputs for some samples."""
         from mlpipe.predicting.through import keep_outputs, through
 
         recipe, model, part = self._configs[name].recipe, self.model(name, pack), self.part
@@ -513,7 +513,7 @@ class Predictor:
         results.add(name, Rows(ids, of_samples.samples.targets, raw, raw))
 
     def _task(self, names: Sequence[str]) -> Task:
-        """Unlabelled samples like those of the pivot."""
+        """Return unlabelled samples with the format of the pivot."""
         like = self.pivot
         target = data_kind.of(like.kind).unknown(len(like.classes))
         source: dict[str, Any] = {"type": "folder", "root": ""}
@@ -532,11 +532,11 @@ class Predictor:
         )
 
     def new_rows(self, outputs: dict[str, Rows] | None = None, samples: int = 0) -> NewRows:
-        """What is mixed of the models.
+        """Mix the models' outputs.
 
         Args:
-            outputs: What each record gives for samples, by its id.
-            samples: How many there are, unreadable ones included.
+            outputs: Each record's outputs for samples, by its id.
+            samples: The number of samples, including unreadable ones.
         """
         stored = self.stored
         seed = self._configs[stored.records[0].id].seed
@@ -555,7 +555,7 @@ class Predictor:
 
 
 def is_asked_by_output(kind: str) -> bool:
-    """Whether a heat map is of one output at a time, since a sample has several answers: masks, boxes.
+    """Return whether a heat map explains a single output, because a sample has several answers: masks, boxes.
 
     Args:
         kind: What is predicted.
@@ -571,7 +571,7 @@ def _joined(parts: Sequence[Rows]) -> Rows:
 
 
 def _unreadable(samples: Sequence[Sample], channels: int) -> dict[int, str]:
-    """The reason for each sample that cannot be read, by its place."""
+    """Return the reason for each unreadable sample, by its index."""
     reasons = dict[int, str]()
     for place, sample in enumerate(samples):
         try:
@@ -588,7 +588,7 @@ def _step_problems(recipes: Sequence[Recipe]) -> list[str]:
 
 
 class Keys(NamedTuple):
-    """What names a model, for sentences: its project or itself, one record, an ensemble."""
+    """The names of keys for a model, for messages: its project or file, one record, an ensemble."""
 
     where: str = "where"
     record: str = "where"
@@ -596,7 +596,7 @@ class Keys(NamedTuple):
 
 
 OF_MODES = Keys("proj", "mode.record", "mode.ensemble")
-# What takes the newest ensemble.
+# The value for the newest ensemble.
 LATEST = f"{OF_MODES.ensemble}={_LATEST}"
 
 
@@ -610,21 +610,21 @@ def stored_models(
     trust: Sequence[str] = (),
     keys: Keys = Keys(),  # noqa: B008
 ) -> Stored:
-    """What `where` means.
+    """Return the models that `where` names.
 
     Args:
-        where: A project's name or path; `PROJ#3` or `PROJ#ID` for one record, `PROJ#ens-...` for an ensemble; or the folder
-            of a record. `latest`, where no project has that name: the project that was worked in last, and of it the newest
-            ensemble where nothing was trained after it.
+        where: A project's name or path; `PROJ#3` or `PROJ#ID` for one record, `PROJ#ens-...` for an ensemble; or the
+            folder of a record. `latest`, unless a project has that name: the project used last, with its newest
+            ensemble if nothing was trained after it.
         out_dir: The folder of all projects.
         data_dir: The folder of task data.
-        task_name: The task, where the project has several; None: the one that was trained last.
+        task_name: The task, if the project has several; None: the one trained last.
         ensemble: `latest` or an ensemble's name; None: the refit of the latest cross-validation, else the mean over folds.
-        trust: As of `Stored`.
-        keys: What says it.
+        trust: As in `Stored`.
+        keys: The names of the keys.
 
     Raises:
-        ProjectError: When there is no such thing; the sentence lists what is there.
+        ProjectError: When it does not exist; the sentence lists what exists.
     """
     path = Path(where).expanduser()
     if (path / records.RECORD_FILE).is_file():

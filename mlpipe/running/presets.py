@@ -37,32 +37,33 @@ from mlpipe.runs.journal import Run
 log = logging.getLogger("mlpipe")
 
 _DECIDED_FILE = "preset.json"
-# Kept for calibration, ensembling and the process's own end, on a machine without other work: seconds, seconds of each trained
-# fold, and seconds for each thousand images; then the report's. A share of the limit is kept beside them.
+# Reserved for calibration, ensembling and the end of the process, on an otherwise idle machine: seconds, seconds per
+# trained fold, and seconds per thousand images; then the report's. A share of the limit is reserved in addition.
 _POST, _POST_FOLD, _POST_PER_THOUSAND, _REPORT = 2.5, 0.15, 0.5, 2.0
 _RESERVE = 0.02
-# The share of a recipe's time after which its pace is known, and how far from the plan makes a new one.
+# The share of a recipe's time after which its speed is known, and the deviation that causes a new plan.
 _PACE, _FAR = 0.03, 0.06
-# The share of the time that is left which the first recipe's pass over the images may take.
+# The maximum share of the remaining time for the first recipe's pass over the images.
 _FIRST_PASS = 0.5
-# Fewer epochs than that improve on no linear head.
+# With fewer epochs, a network does not improve on a linear head.
 _LEAST_EPOCHS = 2
-# Where not so many epochs of all folds fit, fewer folds are trained, as many as so many epochs of each fit; they hold out
-# so many images at the least, and so many of each class on average, by which the mixture is chosen.
+# If fewer than `_ENOUGH_EPOCHS` epochs of all folds fit, fewer folds are trained: as many as fit with `_WISHED_EPOCHS`
+# epochs each. They must hold out at least `_LEAST_HELD_OUT` images, and on average `_LEAST_OF_A_CLASS` of each class,
+# because these images choose the mixture.
 _ENOUGH_EPOCHS, _WISHED_EPOCHS = 3, 5
 _LEAST_HELD_OUT, _LEAST_OF_A_CLASS = 100, 5
-# Seconds of a fold beside its pass over the images, until the first fold has shown them.
+# Seconds of a fold besides its pass over the images, until the first fold has measured them.
 _FOLD_SECONDS = 1.5
-# What runs of version 0.1.0 set aside for tests.
+# The test share that runs of version 0.1.0 set aside.
 _TEST_FRACTION_BEFORE = 0.2
-# Seconds in which the speed of training is measured.
+# Duration in seconds of measuring the training speed.
 _LEARN_SECONDS = 2.0
-# Seconds of work that tell how much of a core this process gets.
+# Duration in seconds of the work that measures this process's share of a core.
 _SPIN = 0.05
 
 
 def slowness() -> float:
-    """How many times longer work takes than on a core of one's own: 1 without other programs."""
+    """Return how many times longer work takes than on an idle core: 1 without other programs."""
     before, worked = time.perf_counter(), time.thread_time()
     while time.thread_time() - worked < _SPIN:
         pass
@@ -70,7 +71,7 @@ def slowness() -> float:
 
 
 class _Decided(TypedDict):
-    """How a recipe is trained, as it is stored with the run."""
+    """The decision on how a recipe is trained, as stored with the run."""
 
     epochs: int
     seconds: float | None
@@ -80,13 +81,13 @@ class _Decided(TypedDict):
 
 
 class PresetScheduler(Scheduler):
-    """Runs a preset's recipes one after the other, each in its share of the time, then post-processing.
+    """Run a preset's recipes one after the other, each in its share of the time, then post-processing.
 
-    The first recipe is always trained; of fewer pixels where one pass over the images would take too long. The others are
-    trained where they fit into what is left, and a recipe that turns out not to fit is given up.
+    The first recipe is always trained, with smaller images if a pass over the images would take too long. Other recipes
+    are trained if they fit into the remaining time, and given up if they turn out not to fit.
 
     Args:
-        run_config: The checked configuration; its tree holds the composed trees of the recipes.
+        run_config: The checked configuration; its tree contains the composed trees of the recipes.
         context: The project, the display and the request to stop.
     """
 
@@ -103,7 +104,7 @@ class PresetScheduler(Scheduler):
         self._slow = 1.0
 
     def plan(self) -> list[Step]:
-        """Every recipe's steps under its name; how each is trained is decided when its turn comes."""
+        """Plan every recipe's steps under its name; how a recipe is trained is decided at its turn."""
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
         known = task_names.created(config.data_dir)
@@ -117,9 +118,9 @@ class PresetScheduler(Scheduler):
         self._apply_stored_split()
         if config.resume:
             self._plans = self._stored(self.context.project.run_dir(config.resume) / _DECIDED_FILE)
-        # The plan of each recipe is made twice: here, for the names of its steps and for all that can be wrong, and again when
-        # its turn comes and it is known how much time is left for it. So a step in the project is only a name here; of the
-        # steps that come before, only those of the first recipe are done beforehand: they find what cannot be read.
+        # The plan of each recipe is made twice: here, for the names of its steps and to find all problems, and again at
+        # its turn, when the remaining time is known. A step in the project is therefore only a name here. Of the steps
+        # before the run, only those of the first recipe are done beforehand: they find unreadable images.
         self._tell_task(is_new=not self._task.bases and self._task.name not in known)
         steps: list[Step] = []
         for name in self._names():
@@ -139,23 +140,23 @@ class PresetScheduler(Scheduler):
         return [measure, *steps, Step("post", self._post), Step("leaderboard", self._leaderboard)]
 
     def outlook(self) -> None:
-        """Say how long it would take."""
+        """Report the expected duration."""
         self._measure(None)
 
     def _names(self) -> list[str]:
         return [name for name in self._trees if name != "post"]
 
     def _without_test(self, config: RunConfig) -> RunConfig:
-        """The configuration for a variant of the task, which has a test part only where one was asked for."""
+        """Return the configuration for a variant of the task, whose test part exists only if requested."""
         if not config.tags or config.given is None:
             return config
         tree = {**config.tree, "split": _split_without_test(config.tree["split"], config.given)}
         return replace(assemble(tree), given=config.given)
 
     def _apply_stored_split(self) -> None:
-        """Put what was decided for the task into the recipes that split alike; a continued run has it in its own.
+        """Apply the stored split of the task to the recipes with the same split; a continued run has its own.
 
-        A test part is set aside where the task came with one or somebody asked for one; then it is tested on.
+        A test part is set aside, and tested on, if the task has one or the user requested one.
         """
         keys = self.run_config.given
         if keys is None:
@@ -168,7 +169,7 @@ class PresetScheduler(Scheduler):
                 of_task = stored_decisions.split_section(
                     section, keys, tasks.described_in(self.run_config.data_dir, self._task)
                 )
-                # A recipe that splits otherwise is what the preset is about.
+                # A recipe with another split is intended by the preset.
                 section = of_task if of_task["_target_"] == section["_target_"] else section
             trees[name] = {**tree, "split": section}
             mode = tree["mode"]
@@ -182,7 +183,7 @@ class PresetScheduler(Scheduler):
         self.decided(replace(self.run_config, tree={**self.run_config.tree, "preset": preset}))
 
     def _recipes_as_begun(self) -> Mapping[str, Any]:
-        """The recipes of a run that is continued; runs of version 0.1.0 set test images aside without saying so."""
+        """Return the recipes of a continued run; runs of version 0.1.0 set test images aside without storing that."""
         first = self._trees[self._names()[0]]["split"]
         is_open = "test_fraction" in first and not first["test_fraction"] and "test" not in self._task.samples.parts
         if "sizes" in self.run_config.tree["preset"] or not is_open:
@@ -191,20 +192,20 @@ class PresetScheduler(Scheduler):
         return {name: {**tree, "split": {**tree["split"], **split}} for name, tree in self._trees.items()}
 
     def _holds_out(self, tree: Mapping[str, Any], section: Mapping[str, Any]) -> bool:
-        """Whether a split holds any training image out, which a model of all folds could learn from besides."""
+        """Return whether a split holds out training images, from which a refit could additionally learn."""
         split = tasks.split_of(assemble({**tree, "split": section}), self._task)
         learned = len(variants.whole(self._task, split).train)
         return any(len(variants.plain(self._task, split, fold).train) < learned for fold in split.validated)
 
     def _child(self, name: str, changes: Mapping[str, Any], pace: Pace | None = None) -> Any:
-        """The scheduler of one recipe, its configuration changed in some keys; `pace` follows its epochs."""
+        """Return the scheduler of one recipe, with some keys changed; `pace` follows its epochs."""
         tree = deepcopy(dict(self._trees[name]))
         for key, value in changes.items():
             node, (*path, last) = tree, key.split(".")
             for part in path:
                 node = node.setdefault(part, {})
             node[last] = value
-        # Its split has been decided, see `_apply_stored_split`.
+        # Its split is already decided, see `_apply_stored_split`.
         config = replace(assemble(tree), given=(self.run_config.given or frozenset()) | {"split"})
         follower = Follower(lambda name: None, pace.epoch) if pace is not None else None
         is_first = name == self._names()[0]
@@ -214,7 +215,7 @@ class PresetScheduler(Scheduler):
         return child
 
     def _tell_task(self, *, is_new: bool) -> None:
-        """What the task is, of which a new one has been told of already, and how rare a class is."""
+        """Describe the task, unless it is new and was described before, and its rare classes."""
         task, phrases = self._task, list[str]()
         if not is_new:
             phrases.append(tasks.describe(task))
@@ -228,7 +229,7 @@ class PresetScheduler(Scheduler):
             log.info(f"task {task.name}: {'; '.join(phrases)}")
 
     def _measure(self, run: Run | None) -> None:
-        """How fast this machine is, in about two seconds, and what all that would take."""
+        """Measure this machine's speed, in about two seconds, and estimate the duration of everything."""
         import torch
 
         config = self._child(self._names()[0], {}).run_config
@@ -262,29 +263,29 @@ class PresetScheduler(Scheduler):
         return sum(stepped) if stepped else int(self._trees[name]["trainer"]["max_epochs"])
 
     def _stages(self, name: str) -> list[dict[str, Any]]:
-        """The stages that a recipe lists."""
+        """Return the stages of a recipe."""
         return list(self._trees[name]["stages"]["list"])
 
     def _exact_heads(self, name: str) -> int:
-        """How many of a recipe's stages fit a head in no steps."""
+        """Return how many of a recipe's stages fit a head exactly, without steps."""
         return len([stage for stage in self._stages(name) if stage.get("head") is not None])
 
     def _is_exact(self, name: str) -> bool:
         return rules.is_exact(self._trees[name])
 
     def _scales(self, name: str) -> list[float]:
-        """The image sizes at which a recipe may be trained, as shares of the others', the wished for first."""
+        """Return the image sizes for a recipe, as shares of the others' size, the preferred one first."""
         sizes = (self.run_config.tree["preset"].get("sizes") or {}).get(name, 1.0)
         return [float(size) for size in (sizes if isinstance(sizes, list) else [sizes])]
 
     def _do_before_run(self, name: str, step: str, run: Run | None) -> None:
-        """Do a step of the first recipe that comes before the run's folder exists."""
+        """Run a step of the first recipe before the run's folder exists."""
         if name not in self._children:
             self._begin(name, self._recipe_plan(name, None))
         self._calls[step](None)
 
     def _do_in_turn(self, name: str, step: str, run: Run | None) -> None:
-        """Do a step of a recipe, which is decided on before its first one."""
+        """Run a step of a recipe, after deciding on the recipe before its first step."""
         assert run is not None
         self._run = run
         decided = self._recipe_plan(name, run)
@@ -304,7 +305,7 @@ class PresetScheduler(Scheduler):
         self._step_seconds.setdefault(name, {})[step] = time.monotonic() - began
 
     def _do_step(self, name: str, step: str, run: Run) -> None:
-        """Do a step; the first fold's training a second time where its pace makes another plan."""
+        """Run a step; repeat the first fold's training if its speed changes the plan."""
         with self.context.display.within(name):
             self._do_with_pace(name, step, run)
 
@@ -318,14 +319,14 @@ class PresetScheduler(Scheduler):
             self._calls[step](run)
         except PlannedAnew:
             _remove(_fold_files(run) - before)
-            # By its pace not even the fewest epochs may fit.
+            # At its measured speed, not even the minimum number of epochs may fit.
             if (decided := self._recipe_plan(name, run))["epochs"] > 0:
                 self._begin(name, decided)
                 self._calls[step](run)
         self._pace = None
 
     def _begin_if_possible(self, name: str, decided: Mapping[str, Any]) -> bool:
-        """Begin a recipe; images of another size may be none that its network takes."""
+        """Start a recipe; its network may not accept images of another size."""
         try:
             steps = self._begin(name, decided)
             if decided.get("scale", 1.0) != 1.0:
@@ -345,7 +346,7 @@ class PresetScheduler(Scheduler):
         return True
 
     def _begin(self, name: str, decided: Mapping[str, Any]) -> list[Step]:
-        """Make the scheduler of a recipe whose turn has come."""
+        """Create the scheduler of the next recipe."""
         changes: dict[str, Any] = {}
         self._pace = None
         if decided.get("scale", 1.0) != 1.0:
@@ -366,10 +367,10 @@ class PresetScheduler(Scheduler):
         return steps
 
     def _judge(self, name: str, decided: Mapping[str, Any], epoch_seconds: float, epoch_count: int) -> None:
-        """Compare a recipe's plan with its pace.
+        """Compare a recipe's plan with its measured speed.
 
         Raises:
-            PlannedAnew: When clearly more epochs would fit, from the start, than are planned, or clearly fewer.
+            PlannedAnew: When clearly more epochs, from the start, than planned would fit, or clearly fewer.
         """
         assert self._shape is not None
         log.debug(f"{name}: an epoch takes {epoch_seconds:.2f} s; {self._shape.epoch():.2f} s were measured")
@@ -383,10 +384,10 @@ class PresetScheduler(Scheduler):
             raise PlannedAnew
 
     def _is_late(self, name: str, step: str) -> bool:
-        """Whether a training that begins now would end too late; then it is left out, or its recipe given up.
+        """Return whether a training started now would end too late; then it is left out, or its recipe given up.
 
-        Folds are worth having without a refit. Without the last ones, a cross-validation of the first recipe is, and one of
-        networks whose folds hold out images enough.
+        Folds are useful without a refit. Without the last folds, a cross-validation is still useful if it is of the
+        first recipe, or of networks whose folds hold out enough images.
         """
         of_folds = [
             seconds
@@ -397,7 +398,7 @@ class PresetScheduler(Scheduler):
             return False
         is_refit, decided = not step.startswith("train fold"), self._plans[name]
         usual = statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
-        # A model of all folds takes their place only where there are all of them.
+        # A model of all folds replaces them only if all of them exist.
         is_short = is_refit and bool(decided.get("left_out"))
         needed = usual if self._is_exact(name) or is_refit else self._least_fold_seconds(len(of_folds))
         if not is_short and needed <= self._remaining_seconds():
@@ -407,7 +408,8 @@ class PresetScheduler(Scheduler):
             self._give_up(name, f"{clock(max(self._remaining_seconds(), 0))} are left")
             return True
         label, left_out = step.partition(" ")[2], decided.get("left_out", ())
-        # Time only gets less: what follows is left out as well. What the plan left out from the start is said with the plan.
+        # The remaining time only shrinks: later trainings are left out as well. Those left out from the start are
+        # reported with the plan.
         is_said = bool(left_out) if is_refit else self._labels[self._labels.index(label) - 1] in left_out
         if not is_said:
             which = f"{label} is" if is_refit or label == self._labels[-1] else f"{label} and what follows it are"
@@ -416,12 +418,12 @@ class PresetScheduler(Scheduler):
         return True
 
     def _least_fold_seconds(self, before: int) -> float:
-        """Seconds of one more fold of a network, of an epoch, and of the predictions of it and of those before it."""
+        """Return the least seconds of one more fold: an epoch, and predictions of it and of earlier folds."""
         shape = replace(self._shape or self._expected_shape(), folds=before + 1)
         return shape.epoch() + shape.predicting()
 
     def _give_up(self, name: str, why: str) -> None:
-        """Leave out a recipe that has begun, and what it has of trained folds: all members need the rows that choose."""
+        """Give up a started recipe, and delete its trained folds: all members need the rows that choose."""
         log.info(f"{name}: left out after all: {why}")
         self._store(name, {"epochs": 0, "seconds": 0.0})
         project, child = self.context.project, self._children.get(name)
@@ -430,11 +432,11 @@ class PresetScheduler(Scheduler):
                 folder = project.model_dir(record.pivot, record.id)
                 project.predictions_file(record.pivot, record.id).unlink(missing_ok=True)
                 shutil.rmtree(folder)
-        # Recipes come one after the other, and a fold that is done has no state: what is there is of this one.
+        # Recipes run sequentially, and finished folds have no state: any state belongs to this recipe.
         _remove(self._run.checkpoints_dir.glob("*"))
 
     def _recipe_plan(self, name: str, run: Run | None) -> dict[str, Any]:
-        """How a recipe is trained: decided once, and stored as soon as there is a run, so that a continued one does the same."""
+        """Return how a recipe is trained: decided once, and stored with the run for continued runs."""
         if name not in self._plans:
             self._plans[name] = {**self._decide(name), "is_final": False}
         if run is not None and self._plans != self._stored(run.folder / _DECIDED_FILE):
@@ -452,7 +454,7 @@ class PresetScheduler(Scheduler):
         return {name: dict(decision) for name, decision in decisions.items()}
 
     def _decide(self, name: str) -> dict[str, Any]:
-        """Epochs, seconds of each fold and the image size of a recipe; no epochs: it is left out."""
+        """Decide epochs, seconds per fold and image size of a recipe; no epochs: it is left out."""
         most = self._most_epochs(name)
         if self._is_exact(name):
             scale = self._scale(name)
@@ -492,13 +494,14 @@ class PresetScheduler(Scheduler):
         return decided if folds == self._folds else {**decided, "left_out": self._labels[folds:]}
 
     def _spare(self) -> list[str]:
-        """The recipes that are for time which no network has a better use for."""
+        """Return the recipes for time that no network can use better."""
         return list(self.run_config.tree["preset"].get("spare") or [])
 
     def _loses_epochs(self, name: str, scale: float) -> str | None:
-        """The network after a head on frozen features that could be trained well without it, and less with it; None: none.
+        """Return the network that would lose epochs it could use to a head on frozen features; None: none.
 
-        Well trained are all folds for so many epochs as fewer folds are wished for.
+        Only networks after that head that could otherwise be trained well are considered: all folds, for as many epochs
+        as are wished for when fewer folds are trained.
         """
         if self._limit is None:
             return None
@@ -514,12 +517,12 @@ class PresetScheduler(Scheduler):
         return None
 
     def _folds_and_epochs(self, name: str, shape: Shape, reserved: float = 0.0) -> tuple[int, int]:
-        """How many folds of a recipe are trained, and for how many epochs; no epochs: it does not fit.
+        """Return how many folds of a recipe are trained, and for how many epochs; no epochs: it does not fit.
 
-        `reserved` are seconds of what is left that something else takes before.
+        `reserved` are seconds of the remaining time that are needed for something else.
 
-        A few epochs of all folds are better than none, but more of fewer folds are better than these: a network that
-        learned for two epochs says little beside a head that was fitted exactly.
+        A few epochs of all folds are better than none, but more epochs of fewer folds are better still: a network
+        trained for two epochs adds little to a head that was fitted exactly.
         """
         most = self._most_epochs(name)
         by_folds = {
@@ -533,24 +536,24 @@ class PresetScheduler(Scheduler):
         return next(((folds, of) for folds, of in by_folds.items() if of >= min(_LEAST_EPOCHS, most)), (0, 0))
 
     def _most_folds(self, name: str) -> int:
-        """As many folds as every other recipe that is trained in steps has: the last one's images choose the mixture."""
+        """Return the smallest number of folds of the other recipes trained in steps: their images choose the mixture."""
         others = [decision for other, decision in self._plans.items() if other != name and not self._is_exact(other)]
         return min(
             (self._trained_folds(decision) for decision in others if decision["epochs"] > 0), default=self._folds
         )
 
     def _trained_folds(self, decided: Mapping[str, Any]) -> int:
-        """How many folds of a recipe are trained; a refit may be left out, too."""
+        """Return how many folds of a recipe are trained; a refit may be left out, too."""
         return self._folds - len(set(decided.get("left_out", ())) & set(self._labels))
 
     def _is_enough(self, folds: int) -> bool:
-        """Whether so many folds hold out images enough to choose a mixture by, each of them as often as the others."""
+        """Return whether so many folds hold out enough images to choose a mixture, each image equally often."""
         _, times = np.unique(np.concatenate(self._held_out[:folds]), return_counts=True)
         least = max(_LEAST_HELD_OUT, _LEAST_OF_A_CLASS * len(self._task.classes))
         return len(times) >= least and bool((times == times[0]).all())
 
     def _scale(self, name: str) -> float:
-        """The share of the usual image size at which a recipe with frozen features is trained; 0: it does not fit."""
+        """Return the share of the usual image size for a recipe with frozen features; 0: it does not fit."""
         scales = self._scales(name)
         if self._limit is None:
             return scales[0]
@@ -567,7 +570,7 @@ class PresetScheduler(Scheduler):
         return scales[0] * size / side
 
     def _needed_seconds(self, name: str, scale: float) -> float:
-        """Seconds of a recipe with frozen features: as the first one has shown, before that as was measured."""
+        """Estimate the seconds of a recipe with frozen features, from an earlier one or else as measured."""
         times, first = self._times, self._names()[0]
         mirrored = bool(self._trees[name]["optimizer"].get("flips"))
         recipes = [
@@ -582,7 +585,7 @@ class PresetScheduler(Scheduler):
             pass_seconds = times.one_pass(times.size, is_cached=True)
         else:
             fold = statistics.median(of_folds[1:])
-            # What takes longer with more pixels is the pass, which the first fold made.
+            # Only the pass takes longer with more pixels, and the first fold made it.
             pass_seconds = max(of_folds[0] - fold, 0.0) / self._plans[first].get("scale", 1.0) ** 2
             rest = sum(took.values()) - max(of_folds[0] - fold, 0.0)
         reading = 0.0 if is_there else times.images * times.read
@@ -590,25 +593,25 @@ class PresetScheduler(Scheduler):
         return longer * rest + passes * pass_seconds * scale**2 + reading
 
     def _expected_shape(self) -> Shape:
-        """The size of the data and the speed of training, as evaluation lets expect it."""
+        """Return the size of the data and the speed of training estimated from evaluation."""
         test = int(self._task.samples.labelled.sum()) - self._learning_count
         held_out = statistics.fmean(map(len, self._held_out)) / self._learning_count
         return Shape(self._learning_count, test, self._folds, held_out, 3 * self._times.evaluate, self._times.evaluate)
 
     @cached_property
     def _learning_count(self) -> int:
-        """How many images learn or validate."""
+        """Return the number of training and validation images."""
         split = tasks.split_of(self._child(self._names()[-1], {}).run_config, self._task)
         return int(self._task.samples.labelled.sum()) - int((split.fold == methods.TEST).sum())
 
     @cached_property
     def _held_out(self) -> list[variants.Rows]:
-        """The rows that each fold validates on, in the order in which they are trained."""
+        """Return the validation rows of each fold, in training order."""
         split = tasks.split_of(self._child(self._names()[0], {}).run_config, self._task)
         return [variants.plain(self._task, split, int(label.rpartition(" ")[2])).val for label in self._labels]
 
     def _measured_shape(self, name: str) -> Shape:
-        """The same with the measured speed of training, which is measured where it could matter."""
+        """Return the same with the measured training speed, measured only if it could matter."""
         if self._shape is not None:
             return self._shape
         guessed = self._expected_shape()
@@ -629,37 +632,37 @@ class PresetScheduler(Scheduler):
         return self._shape
 
     def _fitting_epochs(self, name: str, shape: Shape, reserved: float = 0.0) -> int:
-        """How many epochs of a recipe fit into its share of what is left, less what is reserved."""
+        """Return how many epochs of a recipe fit into its share of the remaining time, minus the reserved time."""
         seconds = self._share_seconds(name, reserved) - self._head_seconds(name, shape)
         return epochs_within(seconds, shape, self._most_epochs(name))
 
     def _head_seconds(self, name: str, shape: Shape) -> float:
-        """Seconds of the exact heads from which a recipe's folds start."""
+        """Return the seconds of the exact heads from which a recipe's folds start."""
         return self._exact_heads(name) * shape.folds * self._fold_seconds()
 
     def _share_seconds(self, name: str, reserved: float = 0.0) -> float:
-        """Seconds of what is left that a recipe may take: those that are trained in steps share it."""
+        """Return a recipe's share of the remaining seconds, divided among the recipes trained in steps."""
         names = self._names()
         later = [recipe for recipe in names[names.index(name) :] if not self._is_exact(recipe)]
         return (self._remaining_seconds() - reserved) / len(later)
 
     def _fold_seconds(self) -> float:
-        """Seconds of an exact head on features that are there: what the first recipe's later folds took."""
+        """Return the seconds of an exact head on existing features, as in the first recipe's later folds."""
         took = self._step_seconds.get(self._names()[0], {})
         of_folds = [seconds for step, seconds in took.items() if step.startswith("train fold")]
         return statistics.median(of_folds[1:]) if len(of_folds) > 1 else _FOLD_SECONDS * self._slow
 
     def _remaining_seconds(self) -> float:
-        """Seconds that are left for training."""
+        """Return the seconds left for training."""
         return self._end_time() - time.monotonic()
 
     def _end_time(self) -> float:
-        """When training has to be over, on the clock of `time.monotonic`."""
+        """Return when training must end, on the clock of `time.monotonic`."""
         assert self._limit is not None
         return self.context.started + self._limit * (1 - _RESERVE) - self._closing_seconds(is_reported=True)
 
     def _closing_seconds(self, *, is_reported: bool) -> float:
-        """Seconds of what comes after the last training."""
+        """Return the seconds needed after the last training."""
         folds = self._folds * len([decision for decision in self._plans.values() if decision["epochs"] > 0])
         work: float = _POST + _POST_FOLD * folds + _POST_PER_THOUSAND * len(self._task.samples) / 1000
         return (work + _REPORT * is_reported) * self._slow
@@ -693,14 +696,14 @@ class PresetScheduler(Scheduler):
 
 
 def _split_without_test(section: Mapping[str, Any], keys: frozenset[str]) -> dict[str, Any]:
-    """A section `split` that sets no test images aside unless somebody asked for that."""
+    """Return a section `split` without a test part, unless the user requested one."""
     if "test_fraction" not in section or "split.test_fraction" in keys:
         return dict(section)
     return {**section, "test_fraction": 0.0}
 
 
 def _fold_files(run: Run) -> set[Path]:
-    """States, recoveries and curves of folds that are trained or were."""
+    """Return states, recoveries and curves of folds, in training or finished."""
     return {*run.checkpoints_dir.glob("*"), *(run.folder / "logs").glob("*")}
 
 
@@ -713,7 +716,7 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _scaled(size: Any, scale: float) -> Any:
-    """A size in pixels, or height and width, times a number, as a multiple of 32 (of 8 where it is small)."""
+    """Scale a size in pixels, or height and width, to a multiple of 32 (of 8 if it is small)."""
     if isinstance(size, list):
         return [_scaled(side, scale) for side in size]
     if scale == 1.0:

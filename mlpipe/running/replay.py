@@ -31,16 +31,16 @@ log = logging.getLogger("mlpipe")
 
 @contextmanager
 def replayed_run(config: RunConfig, context: RunContext, run: Run, folds: Sequence[ModelRecord]) -> Iterator[Project]:
-    """A temporary project in which a run was done again under its own name; it is deleted afterwards.
+    """Provide a temporary project in which a run was repeated under its own name; it is deleted afterwards.
 
     Args:
         config: The configuration of `mml verify`, for the folders.
         context: The project, the display and the request to stop.
         run: The run.
-        folds: Its records. The recoveries of their training hold from the start.
+        folds: Its records. Recoveries of their training apply from the start.
 
     Raises:
-        ProjectError: When the run's configuration is of a mode that trains nothing.
+        ProjectError: When the run's configuration has a mode that trains nothing.
     """
     out_dir = context.project.root.parent
     above = out_dir if files.is_writable(out_dir) else Path(tempfile.gettempdir())
@@ -66,7 +66,7 @@ def replayed_run(config: RunConfig, context: RunContext, run: Run, folds: Sequen
 
 
 def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[Finding]:
-    """Findings on a fold's weights, scores and predictions.
+    """Return findings on a fold's weights, scores and predictions.
 
     Args:
         stored: The project of the record.
@@ -115,7 +115,7 @@ def _predictions_finding(stored: Project, record: ModelRecord, replay: Project, 
 
 
 def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int]) -> RunConfig:
-    """The run's own configuration for the temporary project, with the folds that it trained."""
+    """Return the run's own configuration for the temporary project, restricted to the folds that it trained."""
     path = run.folder / journal.CONFIG_FILE
     folders = {"out_dir": str(project.root.parent), "data_dir": str(config.data_dir), "proj": project.name}
     stored = snapshot.load(path, **folders, allowed=config.tree, trust=config.tree["trust"])
@@ -129,7 +129,7 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
         raise ProjectError(problem(f"mode.run={run.name}", "it trains no folds", fix="add mode.replay=false"))
     reuse = {key: _absolute(value, config.out_dir) for key, value in (stored.tree.get("reuse") or {}).items()}
     tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
-    # What a report says follows from predictions, which are compared.
+    # A report only depends on predictions, which are compared.
     subroutines = [name for name in mode["subroutines"] if name != "post"]
     replayed = {**mode, "folds": sorted({fold for fold in folds if fold >= 0}), "subroutines": subroutines}
     tree = {**tree, "mode": replayed, "reuse": reuse}
@@ -139,10 +139,10 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
 
 
 def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | None) -> None:
-    """What the teacher of a student has predicted, in the temporary project; nothing without a teacher.
+    """Copy the predictions of a student's teacher into the temporary project; nothing without a teacher.
 
     Raises:
-        ProjectError: When the teacher, an ensemble or records, is not there any more.
+        ProjectError: When the teacher (an ensemble or records) no longer exists.
     """
     if teacher is None:
         return
@@ -165,7 +165,7 @@ def _bring_teacher(stored: Project, replay: Project, task: str, teacher: str | N
 
 
 def _absolute(value: Any, out_dir: Path) -> Any:
-    """What names other projects, as their paths: the temporary project does not lie beside them."""
+    """Make references to other projects absolute: the temporary project lies in another folder."""
     if isinstance(value, list):
         return [_absolute(item, out_dir) for item in value]
     name, mark, number = str(value).partition("#")
@@ -173,8 +173,8 @@ def _absolute(value: Any, out_dir: Path) -> Any:
 
 
 def _environment_changes(record: ModelRecord, again: ModelRecord) -> str:
-    """What is not as it was when the record was made."""
-    # Records of versions before do not say what they began with.
+    """Describe what changed in the environment since the record was made."""
+    # Records of earlier versions do not store their initial weights.
     new = {"tta"} if records.FIRST_WEIGHTS in record.environment else {"tta", records.FIRST_WEIGHTS}
     keys = sorted({*record.environment, *again.environment} - new)
     changes = [
@@ -187,7 +187,7 @@ def _environment_changes(record: ModelRecord, again: ModelRecord) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What a replay says of itself is of no use: its project is gone afterwards."""
+    """Suppress messages of the replay: its temporary project is deleted afterwards."""
     level = log.level
     log.setLevel(logging.WARNING)
     try:

@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 
 
 def applied(config: RunConfig, keys: Collection[str]) -> tuple[RunConfig, list[str]]:
-    """A configuration with its blueprint and, for `tl`, with the model that it starts from.
+    """Return a configuration with its blueprint applied and, for `tl`, with the model that it starts from.
 
     Args:
-        config: A checked configuration; it stays as it is.
-        keys: The keys of the command line: an `arch` named there is kept.
+        config: A checked configuration; it is not changed.
+        keys: The keys of the command line: an `arch` given there is kept.
 
     Returns:
-        The configuration, and what a person should know.
+        The configuration, and notes for the user.
 
     Raises:
-        ConfigError: When what is taken over does not pass the checks.
-        ProjectError: When a project, a record or a model is not there.
+        ConfigError: When a reused part does not pass the checks.
+        ProjectError: When a project, a record or a model does not exist.
     """
     tree: dict[str, Any] = dict(config.tree)
     notes: list[str] = []
@@ -62,7 +62,7 @@ def applied(config: RunConfig, keys: Collection[str]) -> tuple[RunConfig, list[s
 
 
 def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
-    """The weights that a training of a task starts from; heads are kept where kind and classes are the same.
+    """Return the initial weights of a training; heads are kept if kind and classes are the same.
 
     Raises:
         ProjectError: When the record is not there, or its weights are gone or changed.
@@ -91,7 +91,7 @@ def start(config: RunConfig, task: Task, how: str = "") -> Start | None:
 
 
 def _sides(location: Located) -> tuple[int, int] | None:
-    """Height and width of the images that a record was trained on, as far as its configuration says."""
+    """Return the height and width of a record's training images, as far as its configuration tells."""
     section = blueprint.read(location.config).get("preprocessing") if location.config.is_file() else None
     size = section.get("size") if isinstance(section, dict) else None
     both = [size, size] if isinstance(size, int) else size
@@ -101,7 +101,7 @@ def _sides(location: Located) -> tuple[int, int] | None:
 
 
 def recipe_hash(config: RunConfig, names: str, begun: Start | None, teaching: Teaching | None = None) -> str:
-    """The hash of the recipe, of the names of the tasks, of the weights that it starts from, and of who teaches it how."""
+    """Return the hash of the recipe, the names of the tasks, the initial weights, and the teacher and its settings."""
     own = config.recipe_hash(names)
     own = own if begun is None else files.digest([own, begun.digest, begun.keep_heads])[:8]
     if teaching is None:
@@ -110,10 +110,10 @@ def recipe_hash(config: RunConfig, names: str, begun: Start | None, teaching: Te
 
 
 def foreign_records(texts: str | Sequence[str] | None, key: str, config: RunConfig, task: str) -> list[Located]:
-    """The records of a task that references name and that lie in other projects.
+    """Return the records of a task that references name and that lie in other projects.
 
     Raises:
-        ProjectError: When a reference means nothing.
+        ProjectError: When a reference is invalid.
     """
     locations = references.located(texts, key, config.out_dir) if texts is not None else []
     home = config.project_dir.resolve()
@@ -123,16 +123,16 @@ def foreign_records(texts: str | Sequence[str] | None, key: str, config: RunConf
 
 
 def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
-    """One of some models.
+    """Choose one of several models.
 
     Args:
-        candidates: At least one.
-        how: `performance`: the least finite validation loss, of equal ones the later, or the best of another metric where
-            models have different losses (`measure`); `created`: the latest; `random`: drawn from the seed.
+        candidates: At least one model.
+        how: `performance`: the lowest finite validation loss (the later model if equal), or the best value of another
+            metric if models have different losses (`measure`); `created`: the latest; `random`: drawn from the seed.
         seed: The run's seed.
 
     Raises:
-        ProjectError: When `performance` finds no finite loss, or nothing to compare different losses by.
+        ProjectError: When `performance` finds no finite loss, or no common metric for different losses.
     """
     in_order = sorted(
         candidates, key=lambda candidate: (candidate.record.created, candidate.record.number, str(candidate.folder))
@@ -151,7 +151,7 @@ def choose(candidates: Sequence[Located], how: str, seed: int) -> Located:
 
 
 def measure(candidates: Sequence[Located]) -> str:
-    """The measure that models are compared by: their loss, or a metric that all have where they have different ones.
+    """Return the measure that compares models: their loss, or a common metric if they have different losses.
 
     Raises:
         ProjectError: When they have different losses, and no other metric in common.
@@ -171,7 +171,7 @@ def measure(candidates: Sequence[Located]) -> str:
 
 
 def _stored(path: Path) -> dict[str, Any]:
-    """A record's configuration; of one that is gone nothing is known."""
+    """Return a record's configuration; empty if it is missing."""
     return blueprint.read(path) if path.is_file() else {}
 
 
@@ -181,7 +181,7 @@ def _score(candidate: Located, name: str) -> float | None:
 
 
 def _transferred_from(config: RunConfig) -> tuple[Located, str]:
-    """The model that `tl` starts from, and how it was chosen; a named one is not chosen among others."""
+    """Return the model that `tl` starts from, and how it was chosen; a named model is used directly."""
     mode, text = config.tree["mode"], config.reuse.parameters
     task_name = mode["pretrain_task"]
     if text is not None:
@@ -227,13 +227,13 @@ def _candidates(config: RunConfig, task_name: str) -> list[Located]:
 
 
 def _with_model(tree: dict[str, Any], chosen: Located, own_arch: Collection[str], out_dir: Path) -> dict[str, Any]:
-    """The configuration with the chosen model as its start, and with its network unless one was named."""
+    """Return the configuration with the chosen model as its start, and with its network unless one was named."""
     new = {**tree, "reuse": {**tree["reuse"], "parameters": chosen.name(out_dir)}}
     arch = dict(tree["arch"])
     if "arch" not in own_arch and (stored := blueprint.read(chosen.config).get("arch")):
         settings = {key: arch[key] for key in arch if f"arch.{key}" in own_arch}
         arch = {**stored, **settings}
-    # Whether the body is frozen is this run's matter, whatever the model was trained with.
+    # Whether the body is frozen is decided by this run, not by the stored model's training.
     arch |= {key: value for key, value in with_random_weights(str(arch["_target_"]), arch).items() if key in arch}
     if "freeze" in arch:
         arch["freeze"] = tree["mode"]["freeze"] or tree["arch"].get("freeze")

@@ -1,4 +1,4 @@
-"""The scheduler of every mode: a plan of resumable steps, done in order, each noted in the run's journal."""
+"""The base scheduler of all modes: a plan of resumable steps, run in order, each recorded in the run's journal."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from mlpipe.runs.journal import Run
 
 log = logging.getLogger("mlpipe")
 
-# A commit as Git names it, and the most that its files hold which lead to one.
+# A commit hash, and the maximum size of the Git files that lead to one.
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MOST_BYTES = 1 << 12
 
 
 class Scheduler(ABC):
-    """Plans and runs one mode. A subclass takes the mode's keys as keyword-only parameters.
+    """Plan and run one mode. A subclass takes the mode's keys as keyword-only parameters.
 
     Args:
         run_config: The checked configuration.
@@ -43,7 +43,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def plan(self) -> list[Step]:
-        """All steps in their order; lists every problem that needs the data to be seen.
+        """Return all steps in order, after checking everything that requires the data.
 
         Raises:
             ConfigError: With a sentence for every problem.
@@ -51,28 +51,27 @@ class Scheduler(ABC):
         """
 
     def outlook(self) -> None:  # noqa: B027
-        """Say what a plan that is not carried out can tell beside its steps' names; nothing for most modes."""
+        """Report what can be said about a plan that is not executed, beside its steps' names; nothing for most modes."""
 
     def decided(self, config: RunConfig, recipe_hash: str = "") -> None:
-        """Note, while planning, what is stored with the run.
+        """Set, while planning, what is stored with the run.
 
         Args:
-            config: The configuration with what the data decided.
-            recipe_hash: What groups the run's records with others; empty for modes that make none.
+            config: The configuration with decisions that depend on the data.
+            recipe_hash: The hash that groups the run's records with others; empty for modes that make none.
         """
         self._snapshot, self._recipe_hash = config, recipe_hash
 
     def run(self, resumed: Run | None = None) -> None:
-        """Do every step that is not done.
+        """Run every unfinished step.
 
         Args:
-            resumed: The run to continue; None starts a new one.
+            resumed: The run to continue; None: start a new one.
         """
         self.refuse_links()
         go_on = self._continue_hint(resumed) if resumed else AGAIN
-        # A run that is continued is locked before it is planned, so that two commands never plan the same one. A new
-        # run has no folder yet: whatever planning and the data steps find wrong, or a stop, leaves no trace in the
-        # project.
+        # A continued run is locked before it is planned, so that two commands never plan the same one. A new run has no
+        # folder yet: errors of planning and of the data steps, or a stop, leave no trace in the project.
         with full_disk(go_on), self.context.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
             self._prepare_data([step for step in steps if not step.in_project])
@@ -82,13 +81,13 @@ class Scheduler(ABC):
             elif of_project:
                 self._mention_unfinished()
                 started = self.start(of_project)
-                # From here on there is a run to go on with, which the inner guard names; the outer one leaves its
-                # sentence as it is.
+                # From here on, there is a run to continue, which the inner guard names; the outer one leaves its
+                # message unchanged.
                 with full_disk(self._continue_hint(started)), started.running():
                     self._run_in_project(of_project, started)
 
     def refuse_links(self) -> None:
-        """Refuse folders of results and data in which a link leads elsewhere: what is written there would be another's.
+        """Refuse folders of results and data that contain links to elsewhere, because writing would change other files.
 
         Raises:
             ProjectError: With a sentence for each link.
@@ -103,7 +102,7 @@ class Scheduler(ABC):
         return f"to go on: mml {self.run_config.mode} continue={run.name}"
 
     def _prepare_data(self, steps: list[Step]) -> None:
-        """Steps that only touch the data folder; what they made is found again the next time."""
+        """Run the steps that only touch the data folder; their results are found again next time."""
         try:
             for step in steps:
                 self.context.stop.check()
@@ -117,7 +116,7 @@ class Scheduler(ABC):
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
             root = self.context.project.root
-            # Behind the run's lock, and before any step: half-written files of dead processes take space that steps may
+            # With the run locked, and before any step: half-written files of dead processes occupy space that steps may
             # need.
             for path in [*stale_files.sweep(root), *stale_files.sweep(root.parent, deep=False)]:
                 log.debug(f"deleted {path}: the process that wrote it ended before it was whole")
@@ -134,7 +133,7 @@ class Scheduler(ABC):
             tracking.publish(self.run_config, self.context.project, run, self.context.facts)
 
     def _do_all(self, steps: list[Step], run: Run) -> None:
-        """One step after the other, or lanes side by side where the configuration asks for it."""
+        """Run the steps one after the other, or lanes in parallel if configured."""
         setting = self.run_config.sys.fold_workers
         if setting == 1:
             for step in steps:
@@ -151,10 +150,10 @@ class Scheduler(ABC):
                     self._do(step, run)
 
     def start(self, steps: Sequence[Step]) -> Run:
-        """A new run of steps of the plan, none of which is done; `run` or a process that continues it does them.
+        """Start a new run with all steps of the plan open; `run` or a process that continues it runs them.
 
         Args:
-            steps: Those that are done in the project.
+            steps: The steps that run in the project.
         """
         number = continuing.next_number(self.context.project)
         run = journal.create(self.context.project)
@@ -172,13 +171,13 @@ class Scheduler(ABC):
                 return
 
     def _do(self, step: Step, run: Run) -> None:
-        # The journal says `start` before and `done` after: a step that was killed in between is done again, and a step
-        # must therefore be one that can be done again.
+        # The journal records `start` before and `done` after a step: a step killed in between is repeated, so every
+        # step must be repeatable.
         run.note(step.name, "start")
         started = time.perf_counter()
         try:
             self.context.stop.check()
-            # Whatever a step does before it shows how far it is, as importing a library, is named.
+            # Slow preparations before the first progress report, such as importing a library, are shown by name.
             with self.context.display.during(step.name):
                 step.call(run)
         except Interrupted:
@@ -190,8 +189,7 @@ class Scheduler(ABC):
         except Exception as error:
             if files.disk_is_full(error):
                 log.debug("the disk is full", exc_info=True)
-                # The journal may lie on the same full disk. Without the line the step counts as unfinished all the
-                # same.
+                # The journal may lie on the same full disk. Without the line, the step just counts as unfinished.
                 with suppress(OSError):
                     run.note(step.name, "interrupted")
                 raise
@@ -203,26 +201,26 @@ class Scheduler(ABC):
 
 
 class _LogFile(logging.StreamHandler):  # type: ignore[type-arg]
-    """A log whose disk may be full: whatever is written next says so, with what to do."""
+    """A log file whose disk may be full: the next write then reports it, with what to do."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Report what went wrong with a line, but for a full disk."""
+        """Report an error of writing a line, except for a full disk."""
         error = sys.exc_info()[1]
         if error is None or not files.disk_is_full(error):
             super().handleError(record)
 
 
 class _Lines(VisibleLines):
-    """Further lines of a message stand further in, so that no name with a line's end looks like a line of the log."""
+    """Indent the further lines of a message, so that a name with a line break cannot look like a line of the log."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record."""
+        """Format a record as lines."""
         return super().format(record).replace("\n", "\n    ")
 
 
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
-    """Write everything that is logged, tracebacks included, to the run's log file."""
+    """Write everything that is logged, including tracebacks, to the run's log file."""
     stream = files.open_own(path)
     handler = _LogFile(stream)
     handler.setLevel(logging.DEBUG)
@@ -241,10 +239,10 @@ def _log_file(path: Path) -> Iterator[None]:
 
 
 def _git_commit(folder: Path) -> str | None:
-    """The commit of the folder that the user works in, read from .git; None outside a repository."""
+    """Return the commit of the current folder, read from .git; None outside a repository."""
     for parent in (folder, *folder.parents):
         git = parent / ".git"
-        # A worktree or a submodule has a file there, which names the folder; what encloses it is another repository.
+        # In a worktree or a submodule, .git is a file that names the folder; an enclosing repository is not meant.
         if git.is_file():
             git = parent / _short_text(git).removeprefix("gitdir: ")
         elif not (git / "HEAD").is_file():
@@ -252,22 +250,22 @@ def _git_commit(folder: Path) -> str | None:
         content = _short_text(git / "HEAD")
         if content.startswith("ref: "):
             name = content.removeprefix("ref: ")
-            # Worktrees share references, and git packs those that are seldom written.
+            # Worktrees share references, and git packs rarely written ones.
             shared = git / _short_text(git / "commondir")
             content = _short_text(git / name) or _short_text(shared / name) or _packed(shared, name)
-        # Whatever else a file says is none, such as a text of the user's that a reference leads to.
+        # Any other content is not a commit, such as a text file of the user's that a reference points to.
         return content if _COMMIT.fullmatch(content) else None
     return None
 
 
 def _packed(git: Path, name: str) -> str:
-    """What a reference that git has packed leads to; empty where it has not."""
+    """Return the target of a packed Git reference; empty if it is not packed."""
     lines = (line.partition(" ") for line in _short_text(git / "packed-refs", limits.TEXT).splitlines())
     return next((commit for commit, _, packed in lines if packed == name), "")
 
 
 def _short_text(file: Path, most: int = _MOST_BYTES) -> str:
-    """The text of a small file; empty where there is none."""
+    """Return the text of a small file; empty if there is none."""
     try:
         return limits.text(file, most).strip()
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What an exported file of less precision costs: bytes, milliseconds, and what is lost on held-out images."""
+"""Compare an exported file of lower precision with the original: bytes, milliseconds, and the loss on held-out images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mlpipe.running import tasks
 from mlpipe.running.predictor import Predictor
 from mlpipe.runs import predictions
 
-# How often a file is asked for one image, and how many are not counted.
+# The number of timed calls for one image, and of warm-up calls that are not counted.
 _TIMED, _WARM = 30, 5
 Integers = npt.NDArray[np.int64]
 
@@ -31,7 +31,7 @@ class Images(NamedTuple):
     Attributes:
         rows: Their rows in the task.
         raw: Their pixels.
-        given: What a file is given of them.
+        given: The input of a file for them.
     """
 
     rows: list[int]
@@ -40,7 +40,7 @@ class Images(NamedTuple):
 
 
 class Judging(NamedTuple):
-    """The images that a file is judged on: their rows, and which they are in words."""
+    """The images on which a file is judged: their rows, and a description."""
 
     rows: Integers
     words: str
@@ -48,19 +48,19 @@ class Judging(NamedTuple):
 
 @dataclass(frozen=True)
 class Judged:
-    """A file beside the one that it was made of.
+    """The comparison of a file with the one it was made from.
 
     Attributes:
         measure: The headline measure.
-        lost: How much of it is lost; below zero: it gained.
-        low: The lower end of the 95 % interval of that; None: there is none.
+        lost: The loss of the measure; negative: it improved.
+        low: The lower end of its 95 % interval; None: there is no interval.
         high: The upper end.
-        images: How many images that was measured on.
+        images: The number of images measured on.
         bytes: The file's size.
-        bytes_before: That of the other one.
+        bytes_before: The size of the original file.
         milliseconds: The median time of one image.
-        milliseconds_before: That of the other file.
-        sentence: All of it in words.
+        milliseconds_before: The same for the original file.
+        sentence: All of it in a sentence.
     """
 
     measure: str
@@ -76,17 +76,17 @@ class Judged:
 
 
 def spread(rows: Integers, count: int) -> Integers:
-    """So many of some rows at even steps, or all of them."""
+    """Return a number of rows, evenly spaced, or all of them."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))] if len(rows) else rows
 
 
 def rows_of(predictor: Predictor, judged: int, others: int) -> tuple[Judging, Integers]:
-    """Labelled images to judge a file on, which no fold learned from where there are such, and others that calibrate it.
+    """Return labelled images to judge a file on, unseen by all folds if possible, and others for its calibration.
 
     Args:
         predictor: The models.
-        judged: How many to judge on at most.
-        others: How many others at most.
+        judged: The maximum number of images to judge on.
+        others: The maximum number of other images.
 
     Raises:
         MlpipeError: When no image has a target.
@@ -108,17 +108,17 @@ def rows_of(predictor: Predictor, judged: int, others: int) -> tuple[Judging, In
 
 
 def applied(path: Path) -> Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]:
-    """An ONNX file's values for images, one by one."""
+    """Return an ONNX file's values for images, one by one."""
     session = _session(path)
     return lambda images: [_run(session, ["values"], image)[0][0] for image in images]
 
 
 def compare_files(before: Path, after: Path, images: Images, predictor: Predictor) -> Judged:
-    """Two files on the same labelled images, by the paired test of the headline measure.
+    """Compare two files on the same labelled images, by the paired test of the headline measure.
 
     Args:
-        before: The file that the other one was made of.
-        after: The other one.
+        before: The original file.
+        after: The file made from it.
         images: The images.
         predictor: The models.
     """
@@ -131,7 +131,7 @@ def compare_files(before: Path, after: Path, images: Images, predictor: Predicto
     sign = 1 if metrics.direction(measure) == "max" else -1
     lost, ends = sign * first.difference, [None if end is None else sign * end for end in (first.low, first.high)]
     low, high = ends if sign == 1 else ends[::-1]
-    # Both in turn, so that what else the machine does slows neither more.
+    # The calls alternate, so that other load on the machine affects both files equally.
     times = np.array([[_milliseconds(session, images.given[0]) for session in sessions] for _ in range(_TIMED)])
     slow, fast = np.median(times[_WARM:], axis=0).tolist()
     sizes = [path.stat().st_size for path in (before, after)]
@@ -144,14 +144,14 @@ def compare_files(before: Path, after: Path, images: Images, predictor: Predicto
 
 
 def _file_rows(session: Any, images: Images, predictor: Predictor) -> Rows:
-    """What a file gives of images that have one row each."""
+    """Return a file's outputs for images that have one row each."""
     samples = predictor.pivot.samples
     logits = np.concatenate([_run(session, ["logits"], image)[0] for image in images.given]).astype(np.float64)
     return Rows([samples.ids[row] for row in images.rows], samples.targets[images.rows], logits, logits)
 
 
 def _place_sums(session: Any, images: Images, predictor: Predictor) -> Rows:
-    """Sums over the places of each image, in the size that the first network sees, where its mask is known."""
+    """Return sums over the pixels of each image, at the size that the first network sees, where its mask is known."""
     import torch
 
     from mlpipe.predicting.batches import Batch, TaskBatches
@@ -166,7 +166,7 @@ def _place_sums(session: Any, images: Images, predictor: Predictor) -> Rows:
         for place, pixels in enumerate(inputs):
             values = torch.from_numpy(_run(session, ["values"], pixels)[0]).movedim(-1, 1)
             sample = Batch([batch.ids[place]], batch.inputs[[place]], batch.target[[place]])
-            # Of log-probabilities the kind makes what it makes of logits.
+            # The kind treats log-probabilities like logits.
             sums = predictor.part.kept(values.clamp(min=1e-12).log(), sample, None)
             assert sums.targets is not None
             outputs.append(sums.outputs)
@@ -177,7 +177,7 @@ def _place_sums(session: Any, images: Images, predictor: Predictor) -> Rows:
 
 
 def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
-    """What a file finds in images, in pixels of these, as is what is to be found."""
+    """Return the boxes that a file finds in images, in image pixels, as are the true boxes."""
     import torch
 
     from mlpipe.predicting.batches import TaskBatches
@@ -188,7 +188,7 @@ def _of_found(session: Any, images: Images, predictor: Predictor) -> Rows:
     inputs, outputs, targets, ids = iter(images.given), [], [], list[str]()
     for batch in batches:
         values = [torch.from_numpy(_run(session, ["values"], next(inputs))[0]) for _ in batch.ids]
-        # Values lie in the images already; true boxes lie in what the network sees.
+        # The file's values are already in image pixels; true boxes are in pixels of the network's input.
         own = replace(batch, inputs=batch.inputs[:0], target=None, places=None)
         outputs.append(predictor.part.kept(torch.cat(values), own, None).outputs)
         true = predictor.part.kept(torch.zeros_like(torch.cat(values)), batch, None).targets

@@ -1,4 +1,4 @@
-"""Averages of trained weights (`mode.search=soup`): which models may be averaged, the choice, and the records of the result."""
+"""Averages of trained weights (`mode.search=soup`): the models to average, their choice, and the resulting records."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ from mlpipe.runs.records import AVERAGED, FIRST_WEIGHTS, ModelRecord
 log = logging.getLogger("mlpipe")
 
 KEY = "mode.search"
-# What the validation images of such a record decided.
+# The use of the validation images of such a record.
 CHOSE = "members_of_the_soup"
 _FILE = "soup.json"
 _MIX = "mode.search=greedy mixes predictions, which asks for no common start"
 _TRAIN = "train another with the same network, seed and folds, such as mml train optimizer.lr=0.0003"
 _START = "begin all folds from one record: mml train reuse.parameters=PROJ#1"
-# From rows that a model predicted to those of them that choose.
+# A function from the rows that a model predicted to those that choose.
 Chosen = Callable[[Predictions], Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One whose weights may be averaged with those of others, place by place.
+    """A candidate whose weights may be averaged with those of others, fold by fold.
 
     Attributes:
         name: The recipe's hash with its network, or the record's id.
-        called: The same in sentences: before it the name that a preset has for the recipe.
-        records: The records of its folds, or the only one.
-        refit: The model of all folds; None without one.
+        called: The same for messages: preceded by the name that a preset has for the recipe.
+        records: The records of its folds, or its only record.
+        refit: The model of all folds; None: there is none.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class JudgingRows:
-    """The rows that choose, of one place: none of the models that stand there has learned from them.
+    """The rows that choose, for one position: no model at that position was trained on them.
 
     Attributes:
         task: The task's name in the predictions.
@@ -92,9 +92,9 @@ class Sharing:
 
     Attributes:
         candidates: At least two.
-        judged: The rows that choose, for each place.
+        judged: The rows that choose, for each position.
         alone: The loss of each candidate on all of these rows.
-        notes: Who is left out.
+        notes: Notes on excluded models.
     """
 
     candidates: Sequence[Candidate]
@@ -104,18 +104,18 @@ class Sharing:
 
     @property
     def is_of_folds(self) -> bool:
-        """Whether it has a place for each fold, rather than one for all models."""
+        """Whether there is a position for each fold, rather than one for all models."""
         return self.judged[0].split == "val"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result, as the run keeps it.
+    """The result, as stored with the run.
 
     Attributes:
-        members: Names of those whose weights were averaged; one name: no mean was as good.
-        records: The ids of the records of the result.
-        losses: The loss of each candidate alone.
+        members: The names of the averaged models; a single name: no average was as good.
+        records: The ids of the resulting records.
+        losses: The loss of each candidate by itself.
         loss: The loss of the result.
     """
 
@@ -126,16 +126,16 @@ class Outcome:
 
 
 def sharing(project: Project, task: str, models: Sequence[ModelRecord], test: Chosen | None) -> Sharing:
-    """The models whose weights are averaged: those that share a start with the best one that shares it with any.
+    """Return the models to average: those that share a start with the best one that shares its start with any.
 
     Args:
         project: The project.
         task: The pivot's name.
         models: Its records, with predictions.
-        test: Chooses test rows, which then judge single records; None: each fold's validation rows judge recipes.
+        test: Selects test rows, which then judge single records; None: each fold's validation rows judge recipes.
 
     Raises:
-        ProjectError: When no two share their first weights, or rows that neither has learned from.
+        ProjectError: When no two models share their initial weights, or rows on which neither was trained.
     """
     split, candidates = ("val", _recipes(project, models)) if test is None else ("test", _singles(models))
     usable, notes = list[Candidate](), list[str]()
@@ -180,17 +180,17 @@ def sharing(project: Project, task: str, models: Sequence[ModelRecord], test: Ch
 
 
 def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run: Run) -> Outcome:
-    """Choose who is averaged, and write the records of the mean with what they predict.
+    """Choose the models to average, and write the records of the average with their predictions.
 
     Args:
         config: The checked configuration.
         context: The project, the display and the request to stop.
         task: The pivot.
-        of: The models.
+        of: The candidates.
         run: The run.
 
     Returns:
-        The result, which the run's folder keeps.
+        The result, which is stored in the run's folder.
     """
     first = of.candidates[int(np.nanargmin(of.alone))]
     config = _with_stored_views(config)
@@ -218,16 +218,16 @@ def average(config: RunConfig, context: RunContext, task: Task, of: Sharing, run
 
 
 def outcome_of(run: Run) -> Outcome:
-    """What `average` gave in an earlier step of the run."""
+    """Return the result of `average` in an earlier step of the run."""
     return stored.read(run.folder / _FILE, Outcome, "run the same command again")
 
 
 def compared(project: Project, record: ModelRecord) -> Finding:
-    """Whether a record's weights are the mean of those that its record names, bit by bit; batch statistics are its own.
+    """Check that a record's weights are exactly the average of the records it names, except for batch statistics.
 
     Args:
         project: The project.
-        record: One whose weights are a mean.
+        record: A record whose weights are an average.
     """
     from mlpipe.predicting import averaged_weights
 
@@ -239,18 +239,18 @@ def compared(project: Project, record: ModelRecord) -> Finding:
         if averaged_weights.is_mean(weights[0], weights[1:]):
             return Finding(record.id, subject, "ok")
     except DataError as error:
-        # What is wrong with the record's own file is found by its checksum, too.
+        # Damage of the record's own file is found by its checksum.
         return Finding(record.id, subject, "not compared", error.problems[0])
     return Finding(record.id, subject, "differs", f"they are not the mean of {listing(names, most=3)}")
 
 
 def _with_stored_views(config: RunConfig) -> RunConfig:
-    """The configuration with the views of an image that each record was trained to use."""
+    """Return the configuration with the test-time views with which each record was trained."""
     return replace(config, recipe=replace(config.recipe, tta=Component("tta", path_of("tta", "stored"), {})))
 
 
 def _recipes(project: Project, models: Sequence[ModelRecord]) -> list[Candidate]:
-    """Each recipe with the newest record of each fold, but for those that are means already."""
+    """Return each recipe with the newest record of each fold, except records that are averages already."""
     groups: dict[str, list[ModelRecord]] = defaultdict(list)
     for record in models:
         if not record.averaged:
@@ -269,7 +269,7 @@ def _singles(models: Sequence[ModelRecord]) -> list[Candidate]:
 
 
 def _exclusion_reason(project: Project, record: ModelRecord, split: str) -> str:
-    """Why a record is averaged with no others; empty where it may be."""
+    """Explain why a record cannot be averaged with any other; empty if it can."""
     if wrong := _missing_weights_reason(project, record):
         return wrong
     if record.co_tasks:
@@ -282,7 +282,7 @@ def _exclusion_reason(project: Project, record: ModelRecord, split: str) -> str:
 
 
 def _missing_weights_reason(project: Project, record: ModelRecord) -> str:
-    """Why a record's weights cannot be averaged; empty where they can."""
+    """Explain why a record's weights are not available; empty if they are."""
     if FIRST_WEIGHTS not in record.environment:
         return f"{record.id} does not say which weights it began with (a version before trained it)"
     weights = project.model_dir(record.pivot, record.id) / records.WEIGHTS_FILE
@@ -294,12 +294,12 @@ def _missing_weights_reason(project: Project, record: ModelRecord) -> str:
 
 
 def _place(record: ModelRecord, split: str) -> tuple[Any, ...]:
-    """What else records of one place must have in common."""
+    """Return what records at the same position must have in common."""
     return (record.fold, record.task, record.kind) if split == "val" else (record.kind,)
 
 
 def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None) -> Rows:
-    """A record's predictions of the rows that judge it."""
+    """Return a record's predictions of the rows that judge it."""
     task = record.task if split == "val" else record.pivot
     outputs = predictions.load(project.predictions_file(record.pivot, record.id), task, split)
     rows = as_rows(outputs)
@@ -307,7 +307,7 @@ def _rows(project: Project, record: ModelRecord, split: str, test: Chosen | None
 
 
 def _loss(parts: Sequence[Rows], kind: str) -> float:
-    """The loss of the rows of all places: what weights of an ensemble are chosen by, or a headline that has none."""
+    """Return the loss of the rows of all positions: that of ensemble weights, else the headline measure."""
     targets = np.concatenate([part.targets for part in parts])
     outputs = np.concatenate([part.raw for part in parts])
     has_target, of = metrics.labelled(targets), post_kind.of(kind)
@@ -325,12 +325,12 @@ def _starts(candidate: Candidate) -> list[str]:
 
 
 def _difference_clause(candidate: Candidate, best: Candidate) -> str:
-    """What a candidate does not share with those that are averaged."""
+    """Describe what a candidate does not share with the averaged models."""
     return "began with other weights" if _starts(candidate) != _starts(best) else "predicts other images than they do"
 
 
 def _no_pair_sentence(usable: Sequence[Candidate], *, by_test: bool) -> str:
-    """The sentence where no two share what they must."""
+    """Return the sentence for the case that no two models share what they must."""
     starts = [_starts(candidate) for candidate in usable]
     if any(start == other for place, start in enumerate(starts) for other in starts[:place]):
         wrong = "those that began with the same weights hold out other images: no image judges them together"
@@ -344,12 +344,12 @@ def _no_pair_sentence(usable: Sequence[Candidate], *, by_test: bool) -> str:
 
 @dataclass(frozen=True)
 class _Averaging:
-    """Averages weights in a folder of its own, and asks them for the rows that choose.
+    """Averages weights in its own folder, and evaluates them on the rows that choose.
 
     Attributes:
         folds: The task, its split and its images.
-        sharing: The models.
-        folder: Where tries lie.
+        sharing: The candidates.
+        folder: The folder of temporary averages.
     """
 
     folds: Folds
@@ -357,7 +357,7 @@ class _Averaging:
     folder: Path
 
     def loss(self, members: tuple[int, ...]) -> float:
-        """The loss of the mean of some candidates."""
+        """Return the loss of the average of some candidates."""
         self.folds.context.stop.check()
         names = listing([self.sharing.candidates[place].called.split()[0] for place in members], most=4)
         self.folds.context.display.start(f"averaging {names}", len(self.sharing.judged))
@@ -368,7 +368,7 @@ class _Averaging:
         return _loss(parts, self.sharing.candidates[0].records[0].kind)
 
     def write(self, averaged: Sequence[ModelRecord], out: Path) -> str:
-        """Write the mean of some records' weights, with batch statistics of its own."""
+        """Write the average of some records' weights, with recomputed batch statistics."""
         from mlpipe.predicting import averaged_weights
 
         task, project, first = self.folds.task, self.folds.context.project, averaged[0]
@@ -426,7 +426,7 @@ def _tell(of: Sharing, chosen: Soup) -> None:
 def _write_records(
     folds: Folds, of: Sharing, members: Sequence[Candidate], averaging: _Averaging, run: Run
 ) -> list[str]:
-    """Write the records of the mean: one for each place, and the mean of the refits where all have one."""
+    """Write the records of the average: one for each position, and that of the refits if all have one."""
     recipe = files.digest(["soup", sorted(candidate.name for candidate in members)])[:8]
     write = partial(_write, folds, of, averaging, run, recipe)
     means = [write([candidate.records[place] for candidate in members], ()) for place in range(len(of.judged))]
@@ -450,19 +450,19 @@ def _write(
     averaged: Sequence[ModelRecord],
     refit: Sequence[str],
 ) -> ModelRecord:
-    """Write the mean of some records as a record, its predictions and scores."""
+    """Write the average of some records as a record, with predictions and scores."""
     begun, project, first = time.perf_counter(), folds.context.project, averaged[0]
     record = _record(folds, of, run, recipe, averaged, refit)
     source, folder = project.model_dir(first.pivot, first.id), project.model_dir(record.pivot, record.id)
     folder.mkdir(parents=True, exist_ok=True)
     digest = averaging.write(averaged, folder / records.WEIGHTS_FILE)
     files.write_bytes(folder / records.CONFIG_FILE, (source / records.CONFIG_FILE).read_bytes())
-    # No epoch was run; what was trained has its curves itself.
+    # No epoch was run; the trained models keep their own curves.
     files.write_text(folder / records.METRICS_FILE, files.csv_text([{"epoch": 0, "lr": 0.0}]))
     sums = {name: files.digest_file(folder / name) for name in (records.METRICS_FILE, records.CONFIG_FILE)}
     seconds = {"seconds": round(time.perf_counter() - begun, 3)}
     if (folder / records.RECORD_FILE).is_file():
-        # The step is done again: the record has its number already.
+        # If the step is repeated, the record has its number already.
         record = replace(record, number=records.load(folder).number)
     record = records.save(project, replace(record, weights=digest, checksums=sums, timings=seconds))
     inference = Inference(folds, ())
@@ -476,7 +476,7 @@ def _write(
 def _record(
     folds: Folds, of: Sharing, run: Run, recipe: str, averaged: Sequence[ModelRecord], refit: Sequence[str]
 ) -> ModelRecord:
-    """The record of a mean, without its weights."""
+    """Return the record of an average, without its weights."""
     first = averaged[0]
     is_one = of.is_of_folds
     base, _, variant = first.id.rpartition("-")
@@ -519,7 +519,7 @@ def _record(
 
 
 def _scored(project: Project, record: ModelRecord) -> ModelRecord:
-    """The record with the scores of its own validation rows, where it has any."""
+    """Return the record with the scores of its own validation rows, if it has any."""
     rows = predictions.load(project.predictions_file(record.pivot, record.id), record.task, "val")
     if not len(rows):
         return record

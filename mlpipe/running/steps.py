@@ -1,4 +1,4 @@
-"""Steps of a plan, the project around them, and the signal to stop."""
+"""Steps of a plan, their context, and requests to stop."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# Programs that start others often pass a signal on that the terminal has sent to all of them already.
+# Programs that start others often forward a signal that the terminal has already sent to all of them.
 _SAME_WISH = 0.5
 
 
-# How to go on with what left nothing behind.
+# How to continue if nothing was stored.
 AGAIN = "then run the same command again"
 
 
 class Stop:
-    """Remembers that somebody asked to stop; asked twice, it stops at once.
+    """A request to stop; a second request stops at once.
 
     Args:
-        at_once: What the second Ctrl-C or SIGTERM does; None raises KeyboardInterrupt, which leaves a notebook running.
+        at_once: Called at the second Ctrl-C or SIGTERM; None raises KeyboardInterrupt, which keeps a notebook alive.
 
     Attributes:
-        meanwhile: What is done first once somebody has asked, in words.
-        go_on: How to go on once it has stopped, in words; empty where there is nothing to go on with.
-        completed: Makes of `go_on` what a person is told who has asked twice: adds where the project lies, and what else is left.
+        meanwhile: What is finished first after a request, in words.
+        go_on: How to continue after the stop, in words; empty if there is nothing to continue.
+        completed: Extends `go_on` for a user who asked twice: adds the project's folders and other remaining work.
     """
 
     meanwhile, go_on = "stopping after this batch", "run the same command again"
@@ -54,21 +54,21 @@ class Stop:
         self.completed: Callable[[str], str] = str
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return self.asked
 
     def check(self) -> None:
-        """Stop here if asked to.
+        """Stop here if requested.
 
         Raises:
-            Interrupted: When asked.
+            Interrupted: When requested.
         """
         if self.asked:
             raise Interrupted("stopped as asked")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn SIGINT, SIGTERM and SIGUSR1 into the wish to stop; only the main thread can."""
+        """Turn SIGINT, SIGTERM and SIGUSR1 into requests to stop; works only in the main thread."""
         before: dict[signal.Signals, Any] = {}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             try:
@@ -83,7 +83,8 @@ class Stop:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        # SIGUSR1 comes some time before SIGTERM where a cluster preempts a job, and is no reason to hurry then.
+        # If a cluster preempts a job, SIGUSR1 comes some time before SIGTERM, and the second signal is no reason to
+        # hurry.
         if number != signal.SIGUSR1:
             if now - self._ended_at > _SAME_WISH:
                 if self._at_once is None:
@@ -96,11 +97,11 @@ class Stop:
 
 
 class Deadline(Stop):
-    """Somebody's wish to stop, or the end of a time.
+    """A user's request to stop, or a time limit.
 
     Args:
-        wish: Whose wish.
-        at: The end, on the clock of `time.monotonic`; infinity: there is none.
+        wish: The user's request.
+        at: The deadline, on the clock of `time.monotonic`; infinity: none.
     """
 
     def __init__(self, wish: Stop, at: float) -> None:
@@ -108,47 +109,48 @@ class Deadline(Stop):
         super().__init__()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        # Who asks a second time asked the first time perhaps before this time began, and wants an end of everything.
+        # The first of two requests may date from before this deadline was set, and the second one means to end
+        # everything.
         self._wish._handle(number, frame)
 
     def __call__(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return self._wish() or self.left() <= 0
 
     def check(self) -> None:
-        """Stop here if asked to, or where the time is over.
+        """Stop here if requested, or if the time is over.
 
         Raises:
-            Interrupted: Then.
+            Interrupted: In either case.
         """
         self._wish.check()
         if self.left() <= 0:
             raise Interrupted("the time is over")
 
     def left(self) -> float:
-        """Seconds that are left."""
+        """The seconds left."""
         return self._end_time - time.monotonic()
 
     @property
     def asked(self) -> bool:
-        """Whether somebody asked to stop."""
+        """Whether the user asked to stop."""
         return self._wish.asked
 
     @asked.setter
     def asked(self, value: bool) -> None:
-        # The end of a time is nobody's wish: a new one has none.
+        # A passed deadline is not a user's request: a new deadline starts without one.
         self._wish.asked = self._wish.asked or value
 
 
 def end_process(go_on: str) -> None:
-    """End this process and all that it started, with 130: what is written is whole, so that nothing need be waited for.
+    """End this process and its children with exit code 130; written files are complete, so nothing is awaited.
 
     Args:
-        go_on: As of `Stop`.
+        go_on: As in `Stop`.
     """
     for child in multiprocessing.active_children():
         child.kill()
-    # Live lines need no end: their cursor is never hidden, and what follows stands below them.
+    # Live lines need no cleanup: their cursor is never hidden, and further output appears below them.
     clause = f"; what is saved is kept; {go_on}" if go_on else ""
     os.write(2, f"\ninterrupted twice{clause}\n".encode())
     os._exit(INTERRUPTED_TWICE)
@@ -156,13 +158,14 @@ def end_process(go_on: str) -> None:
 
 @dataclass(frozen=True)
 class Follower:
-    """A follower of a run from outside, such as a search; raising in `epoch` ends the step.
+    """A follower of a run from outside, such as a search; an exception in `epoch` ends the step.
 
     Attributes:
-        run: Told the run's name when its folder exists.
-        epoch: Told the fold's position, the epoch, the most epochs of a fold and the monitor after every epoch.
-        history: Told the fold and all its epochs so far before each one and at the end, where this process trains; None:
-            nobody is.
+        run: Called with the run's name once its folder exists.
+        epoch: Called after every epoch with the fold's position, the epoch, the maximum number of epochs of a fold, and
+            the monitor.
+        history: Called before each fold and at its end with the fold and all its epochs so far, if this process trains;
+            None: not called.
     """
 
     run: Callable[[str], None]
@@ -172,19 +175,20 @@ class Follower:
 
 @dataclass(frozen=True)
 class RunContext:
-    """The surroundings of a mode.
+    """The context of a mode.
 
     Attributes:
         project: The project.
         display: Shows progress.
-        stop: Whether somebody asked to stop.
-        facts: Collected for `--json` and for callers in Python.
-        follower: Who follows the run from outside.
-        command: The command line that a new run is noted with.
-        shard: In one of several processes that learn a fold together, its part; else None.
-        started: When the command began, on the clock of `time.monotonic`.
-        told: What has been told of unreadable images, and is told once in a run.
-        is_part: Whether what is done is a part of more, such as a training or a sweep, whose end tells a person the result.
+        stop: Whether the user asked to stop.
+        facts: The facts for `--json` and for callers in Python.
+        follower: An outside follower of the run.
+        command: The command line stored with a new run.
+        shard: The process's part, if several processes train a fold together; else None.
+        started: The start time of the command, on the clock of `time.monotonic`.
+        told: Unreadable images that were reported already, once per run.
+        is_part: Whether this is part of a larger command, such as a training or a sweep, which reports the result
+            itself.
     """
 
     project: Project
@@ -204,10 +208,10 @@ class Step:
     """One resumable unit of a plan.
 
     Attributes:
-        name: Unique in the plan.
-        call: Does it, given the run (None for steps that only touch the data folder).
+        name: The name, unique in the plan.
+        call: The function to call with the run (None for steps that only touch the data folder).
         in_project: False for steps that only touch the data folder; they run before the run's folder exists.
-        lane: Steps of different lanes that follow each other may run side by side; None waits for all before it.
+        lane: Consecutive steps of different lanes may run in parallel; None waits for all before it.
     """
 
     name: str
@@ -218,7 +222,7 @@ class Step:
 
 @contextmanager
 def full_disk(go_on: str) -> Iterator[None]:
-    """Add to the error of a full disk how to go on once there is space again; the innermost one knows best.
+    """Add to the error of a full disk how to continue once there is space again; the innermost hint is kept.
 
     Args:
         go_on: What to do then.
@@ -235,7 +239,7 @@ def full_disk(go_on: str) -> Iterator[None]:
 
 
 def require_writable(folder: Path, key: str) -> list[str]:
-    """The sentence for a folder that cannot be written, if it cannot."""
+    """Return the sentence for a folder that is not writable; empty if it is."""
     if files.is_writable(folder):
         return []
     return [problem(key, "cannot be written", got=str(folder), fix=f"choose another folder with {key}=DIR")]

@@ -1,7 +1,7 @@
-"""Decisions stored with a task, which hold for every later training that says nothing else.
+"""Decisions stored with a task, which apply to every later training that does not override them.
 
-`mml create` stores the split that its command line names; a run that names `task.max_unreadable` stores that. The file of
-the task has both under `decided`. A later command's own keys win, as does a recipe file that names a split.
+`mml create` stores the split given on its command line; a run that sets `task.max_unreadable` stores that value. Both
+are in the task's file under `decided`. Keys of a later command take precedence, as does a recipe file with a split.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 
 _KEY = "decided"
-# The keys of `create` and those of the split that they set.
+# Keys of `create`, with the split keys that they set.
 _OF_MODE = {"n_folds": "folds", "ensure_balancing": "stratify"}
 
 
@@ -24,31 +24,31 @@ _FIX = "take it from a copy, or run mml create again"
 
 
 class _Split(TypedDict):
-    """The split that was decided: its section, and the keys that were given."""
+    """The stored split: its section, and the keys that were given."""
 
     section: dict[str, Any]
     given: list[str]
 
 
 class _Decided(TypedDict):
-    """What was decided for a task."""
+    """The stored decisions for a task."""
 
     max_unreadable: NotRequired[int]
     split: NotRequired[_Split]
 
 
 class _File(TypedDict):
-    """What is read here of a task's file."""
+    """The part of a task's file that is read here."""
 
     decided: NotRequired[_Decided]
 
 
 def store(run_config: RunConfig, file: Path) -> None:
-    """Add what the command line decides to the task's file; nothing is written where it decides nothing new.
+    """Add the command line's decisions to the task's file; nothing is written without a new decision.
 
     Args:
         run_config: The configuration, with the keys that were given.
-        file: The task's file, which is there.
+        file: The task's existing file.
     """
     keys = run_config.given or frozenset()
     decisions: dict[str, Any] = {}
@@ -69,11 +69,11 @@ def store(run_config: RunConfig, file: Path) -> None:
 
 
 def with_split(run_config: RunConfig, file: Path) -> RunConfig:
-    """The configuration with the split that was decided for a task, where the command names no other.
+    """Return the configuration with the split stored for a task, unless the command names another.
 
     Args:
-        run_config: The configuration; one that was stored with a run or a record stays as it is.
-        file: The task's file, which is there.
+        run_config: The configuration; one that was stored with a run or a record is returned unchanged.
+        file: The task's existing file.
     """
     if run_config.given is None or "split" in run_config.given:
         return run_config
@@ -84,11 +84,11 @@ def with_split(run_config: RunConfig, file: Path) -> RunConfig:
 
 
 def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path) -> dict[str, Any]:
-    """A section `split` with what was decided for a task.
+    """Return a section `split` with the decisions stored for a task.
 
     Args:
         section: The section.
-        keys: The keys that the command names, which win.
+        keys: The keys that the command sets, which take precedence.
         file: The task's file.
     """
     decided = _decisions_in(file).get("split")
@@ -98,14 +98,14 @@ def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path) 
     is_same = of_task["_target_"] == section["_target_"]
     own = [key for key in section if f"split.{key}" in keys]
     if not is_same and any(key not in of_task for key in own):
-        # Such a key, split.folds beside a validation part, belongs to the command's kind of split.
+        # Such a key, as split.folds with a validation part, belongs to the command's kind of split.
         return dict(section)
     settings = {key: section[key] for key in own if key in of_task}
     return {**(section if is_same else of_task), **{key: of_task[key] for key in decided["given"]}, **settings}
 
 
 def max_unreadable(run_config: RunConfig, file: Path) -> int:
-    """How many unreadable images of a task are accepted: what the command says, else the larger of what is stored.
+    """Return how many unreadable images of a task are accepted: the command's value, else the larger stored one.
 
     Args:
         run_config: The configuration.

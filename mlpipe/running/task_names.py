@@ -13,32 +13,32 @@ _HASH = re.compile(r"-[0-9a-f]{8}$")
 
 
 def file_of(data_dir: Path, name: str) -> Path:
-    """The file that describes a task."""
+    """Return the file that describes a task."""
     return data_dir / name / "task.json"
 
 
 def created(data_dir: Path) -> tuple[str, ...]:
-    """The names of the tasks in a data folder."""
+    """Return the names of the tasks in a data folder."""
     return tuple(sorted(file.parent.name for file in data_dir.glob("*/task.json"))) if data_dir.is_dir() else ()
 
 
 def is_known(data_dir: Path, name: str) -> bool:
-    """Whether a task, or the one that it is a variant of, was described in the data folder."""
+    """Return whether a task, or the task of a variant, is described in the data folder."""
     return file_of(data_dir, name_and_tags(name, created(data_dir))[0]).is_file()
 
 
 def with_whole_names(
     texts: Sequence[str], names: Collection[str], extra_dirs: tuple[Path, ...] = ()
 ) -> tuple[list[str], list[str]]:
-    """Overrides in which `task=` names a created task whole, where it names only the part before the hash.
+    """Complete the names of created tasks in `task=` overrides that omit the hash.
 
     Args:
         texts: The overrides.
         names: The names of all created tasks.
-        extra_dirs: Further folders of configuration files, whose options are no such names.
+        extra_dirs: Further folders of configuration files, whose options are not such names.
 
     Returns:
-        The overrides, and a line for each name that was completed. What fits no task, or several, stays as it is.
+        The overrides, and a line for each completed name. Names that match no task, or several, are unchanged.
     """
     overrides, notes, options = [], [], catalog.options("task", extra_dirs)
     for text in texts:

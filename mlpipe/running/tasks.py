@@ -1,4 +1,4 @@
-"""The task of a configuration with its split and its cached images; makes what is missing in the data folder."""
+"""The task of a configuration with its split and its cached images; missing parts are created in the data folder."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ _EMBEDDED = ("fashion_mini", "digits")
 
 
 def resolve(source: Component, data_dir: Path) -> Task:
-    """Look at the source, and describe the task in the data folder when it is not there yet.
+    """Scan the source, and describe the task in the data folder if it is not there yet.
 
     Raises:
-        DataError: When the source is wrong, or another task of this name is there already.
+        DataError: When the source is invalid, or another task of this name exists.
     """
     current_task: Task = source.build()
     path = task_names.file_of(data_dir, current_task.name)
@@ -65,22 +65,22 @@ def resolve(source: Component, data_dir: Path) -> Task:
     if stored.source.get("range") != _range_list(current_task.source.get("range")):
         wrong = f"holds a task of this name with task.value_range={stored.source.get('range')}"
         raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
-    # Functions, their arguments and folders may be others that give the same samples, and the old ones be gone.
+    # Functions, their arguments and folders may change without changing the samples, and the old ones may be gone.
     if task.rewrite_source(stored, current_task, path):
         log.info(f"task {current_task.name}: the same samples, described anew")
     return current_task
 
 
 def _range_list(value_range: Any) -> list[Any] | None:
-    """A range as JSON gives it back."""
+    """Return a range in the form that JSON gives back."""
     return None if value_range is None else list(value_range)
 
 
 def pivot(run_config: RunConfig) -> Task:
-    """The task that a configuration is about, described in the data folder when it is not there yet; with its tags.
+    """Return the task of a configuration with its tags, described in the data folder if necessary.
 
     Raises:
-        DataError: When the source is wrong, or the tags do not fit it.
+        DataError: When the source is invalid, or the tags do not fit it.
     """
     base = resolve(run_config.task, run_config.data_dir)
     file = task_names.file_of(run_config.data_dir, base.name)
@@ -89,15 +89,15 @@ def pivot(run_config: RunConfig) -> Task:
 
 
 def with_decisions(run_config: RunConfig, of: Task) -> RunConfig:
-    """The configuration with what was decided for a task, see `mlpipe.running.stored_decisions`."""
+    """Return the configuration with the decisions stored for a task, see `mlpipe.running.stored_decisions`."""
     return stored_decisions.with_split(run_config, described_in(run_config.data_dir, of))
 
 
 def variant(run_config: RunConfig, base: Task, text: str) -> Task:
-    """A task's variant by tags.
+    """Return a task's variant by tags.
 
     Args:
-        run_config: Gives the split.
+        run_config: The configuration, for the split.
         base: The task.
         text: The tags, such as `subset?0.1`.
 
@@ -108,7 +108,7 @@ def variant(run_config: RunConfig, base: Task, text: str) -> Task:
 
 
 def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
-    """The pivot as a project's records have it: a variant follows from the split that its newest record was made with."""
+    """Return the pivot as in a project's records: a variant depends on the split of its newest record."""
     if not run_config.tags:
         return pivot(run_config)
     base = resolve(run_config.task, run_config.data_dir)
@@ -117,14 +117,14 @@ def recorded_pivot(run_config: RunConfig, project: Project) -> Task:
         return pivot(run_config)
     file = project.model_dir(models[-1].pivot, models[-1].id) / records.CONFIG_FILE
     folders = {"out_dir": str(run_config.out_dir), "data_dir": str(run_config.data_dir)}
-    # Its split alone is drawn again: the task is there, and nothing is built of the rest.
+    # Only its split is drawn again: the task exists, and nothing else is built.
     rest = set(run_config.tree) - {"split"}
     known = snapshot.load(file, allowed=run_config.tree, trust=run_config.tree["trust"], without=rest, **folders)
     return pivot(known)
 
 
 def other_task(run_config: RunConfig, name: str) -> Task:
-    """A task of `task_list` or `mode.eval_on`: created earlier, or embedded, with tags as the pivot may have them.
+    """Return a task of `task_list` or `mode.eval_on`: created earlier, or built in, with tags like the pivot's.
 
     Raises:
         DataError: When there is no such task, or the tags do not fit it.
@@ -145,7 +145,7 @@ def _variant(run_config: RunConfig, base: Task, text: str, split_base: Callable[
 
 
 def named(name: str, data_dir: Path) -> Task:
-    """A task that was created earlier, or an embedded one, by its name.
+    """Return a task by its name, created earlier or built in.
 
     Raises:
         DataError: When there is no such task.
@@ -156,10 +156,10 @@ def named(name: str, data_dir: Path) -> Task:
 
 
 def split_of(run_config: RunConfig, of: Task) -> Split:
-    """The task's split, stored with it the first time it is drawn.
+    """Return the task's split, which is stored with it when it is first drawn.
 
     Raises:
-        DataError: When the task cannot be split so.
+        DataError: When the task cannot be split in this way.
     """
     if of.bases:
         return _split_without_test(run_config, of)
@@ -178,7 +178,7 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
 
 
 def _stored_split(plain: Any, of: Task, path: Path) -> Split:
-    """A split that the task's file holds.
+    """Return a split from the task's file.
 
     Raises:
         DataError: When it is damaged.
@@ -196,16 +196,16 @@ def _stored_split(plain: Any, of: Task, path: Path) -> Split:
 
 
 def _content_hashes(params: Mapping[str, Any]) -> list[str]:
-    """Hashes of the files that a split is read from, which may be changed by hand."""
+    """Return hashes of the files that define a split, which may be edited by hand."""
     paths = [Path(value) for name, value in sorted(params.items()) if name.endswith("_file") and value is not None]
     return [files.digest_file(path) for path in paths if path.is_file()]
 
 
 def split_of_other(run_config: RunConfig, of: Task) -> Split:
-    """The split of a task beside the pivot: as the pivot's, but a test part that it came with is its own.
+    """Return the split of a task other than the pivot: like the pivot's, but with its own test part if it has one.
 
     Raises:
-        DataError: When the task cannot be split so.
+        DataError: When the task cannot be split in this way.
     """
     if of.bases or not of.samples.in_part("test").any():
         return split_of(run_config, of)
@@ -213,7 +213,7 @@ def split_of_other(run_config: RunConfig, of: Task) -> Split:
 
 
 def _split_without_test(run_config: RunConfig, of: Task) -> Split:
-    """The folds of a task whose test part is fixed already; drawn again each time."""
+    """Return the folds of a task with a fixed test part; drawn again each time."""
     split = run_config.split
     fixed = {"test_fraction": 0.0} if "test_fraction" in split.params else {}
     drawn: Split = Component(split.slot, split.target, {**split.params, **fixed}).build(of.samples)
@@ -221,7 +221,7 @@ def _split_without_test(run_config: RunConfig, of: Task) -> Split:
 
 
 def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
-    """The preprocessing for a task: the network's channels where it names them, else the task's."""
+    """Return the preprocessing for a task: the network's channels if it names them, else the task's."""
     channels = run_config.recipe.arch.params.get("in_chans") or of.channels
     if channels != of.channels and of.channels != 1 and "root" not in of.source:
         fix = f"leave it out, or use {of.channels}"
@@ -235,7 +235,7 @@ def preprocessing_of(run_config: RunConfig, of: Task) -> Preprocessing:
 
 
 def pack_folder(run_config: RunConfig, of: Task) -> Path:
-    """The folder of a task's cached images; a variant's are the pivot's."""
+    """Return the folder of a task's cached images; a variant uses the pivot's."""
     of = of.bases[0] if of.bases else of
     name = packs.pack_id(of, preprocessing_of(run_config, of))
     return run_config.data_dir / of.name / "cache" / name
@@ -249,14 +249,14 @@ def pack_of(
     workers: int | None = None,
     max_unreadable: int | None = None,
 ) -> Pack:
-    """A task's cached images, decoded first when they are missing.
+    """Return a task's cached images, decoded first if they are missing.
 
     Args:
-        run_config: Gives the preprocessing and the data folder.
+        run_config: The configuration, for the preprocessing and the data folder.
         of: The task.
-        context: Shows progress; asked to stop, it goes on from there the next time. None: nothing is shown.
-        workers: Threads that decode; None: as many as there are cores.
-        max_unreadable: How many unreadable images are accepted; None: as `unreadable_allowed` says.
+        context: Shows progress; if asked to stop, decoding continues from there next time. None: nothing is shown.
+        workers: Threads for decoding; None: the number of cores.
+        max_unreadable: The maximum number of unreadable images; None: as in `unreadable_allowed`.
 
     Raises:
         DataError: When more images are unreadable than `task.max_unreadable` allows.
@@ -282,7 +282,7 @@ def pack_of(
 
 
 def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
-    """How many unreadable images of a task are accepted: `task.max_unreadable`, or what was stored with the task."""
+    """Return how many unreadable images of a task are accepted: `task.max_unreadable`, or the stored value."""
     names = [base.name for base in of.bases or (of,)]
     return max(
         stored_decisions.max_unreadable(run_config, task_names.file_of(run_config.data_dir, name)) for name in names
@@ -290,7 +290,7 @@ def unreadable_allowed(run_config: RunConfig, of: Task) -> int:
 
 
 def _tell_unreadable(of: Task, pack: Pack, known_keys: set[str]) -> None:
-    """Name what is left out; in a process that works for a run, the one that started it has done so."""
+    """Report unreadable images; in a child process of a run, the parent has reported them."""
     for name, reason in pack.unreadable.items():
         key = f"{of.name}: {name}"
         if key not in known_keys and multiprocessing.parent_process() is None:
@@ -317,7 +317,7 @@ def _built_pack(
 
 
 def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progress: Progress) -> Pack:
-    """The pack with that of its masks or target images; an image whose target cannot be read cannot be used."""
+    """Return the pack with that of its masks or target images; an image with an unreadable target cannot be used."""
     targets = sources.targets_of(of, pack.preprocessing)
     if targets is None:
         return pack
@@ -331,12 +331,12 @@ def _with_masks(run_config: RunConfig, of: Task, pack: Pack, workers: int, progr
 
 
 def config_of(run_config: RunConfig, record: ModelRecord, home: Project | None = None) -> RunConfig:
-    """The configuration that a record was trained with, in today's folders and on today's machine.
+    """Return the configuration of a record, with the current folders and for the current machine.
 
     Args:
-        run_config: Gives today's folders.
+        run_config: The configuration, for the current folders.
         record: The record.
-        home: The project that it lies in; None: the run's own.
+        home: The project that contains it; None: the run's own.
 
     Raises:
         ProjectError: When it is missing or damaged.
@@ -356,33 +356,33 @@ def stored_config(
     trust: Any,
     allowed: Mapping[str, Any] | None = None,
 ) -> RunConfig:
-    """The configuration that a record was trained with.
+    """Return the configuration with which a record was trained.
 
     Args:
-        project: The project that the record lies in.
+        project: The project that contains the record.
         record: The record.
-        out_dir: Today's folder of all projects.
-        data_dir: Today's folder of task data.
-        proj: The name of the project that it is used in.
-        trust: As of `mlpipe.config.snapshot.load`.
-        allowed: As of `mlpipe.config.snapshot.load`.
+        out_dir: The current folder of all projects.
+        data_dir: The current folder of task data.
+        proj: The name of the project in which it is used.
+        trust: As in `mlpipe.config.snapshot.load`.
+        allowed: As in `mlpipe.config.snapshot.load`.
 
     Raises:
         ProjectError: When it is missing or damaged.
     """
     path = project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     folders: dict[str, Any] = {"out_dir": str(out_dir), "data_dir": str(data_dir), "proj": proj}
-    # Its task is there already, and is looked up by its name.
+    # Its task exists already, and is looked up by name.
     return snapshot.load(path, allowed=allowed, trust=trust, without=("task",), **folders)
 
 
 def described_in(data_dir: Path, of: Task) -> Path:
-    """The file that describes a task, or the one that it is a variant of."""
+    """Return the file that describes a task, or the task of a variant."""
     return task_names.file_of(data_dir, (of.bases or (of,))[0].name)
 
 
 def describe(of: Task) -> str:
-    """A task in a few words: kind, classes, images in each part."""
+    """Describe a task briefly: kind, classes, images in each part."""
     parts = ", ".join(f"{count} {part}" for part, count in of.part_sizes().items())
     colour = {1: "grey", 3: "colour"}.get(of.channels, f"{of.channels}-channel")
     depth = {"uint8": "", "uint16": " 16-bit", "float32": " floating-point"}[of.dtype]
@@ -405,7 +405,7 @@ def refuse_results_inside(of: Task, out_dir: Path) -> None:
 
 
 def _refuse_folder_inside_source(of: Task, folder: Path, key: str) -> None:
-    # Only a folder is searched for images, and would find the program's own.
+    # Only a folder is searched for images, so that results in it would be found.
     base = sources.open(of).searched
     if base is not None and folder.resolve().is_relative_to(base.resolve()):
         fix = f"choose a folder outside the images with {key}=DIR"

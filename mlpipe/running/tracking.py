@@ -1,4 +1,4 @@
-"""What loggers are told of a whole run: the scores with their intervals, the report and the model card."""
+"""Report the results of a whole run to loggers: scores with intervals, the report and the model card."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _URI = "logging.tracking_uri"
 
 
 def without_passwords(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides with a server's address as it may be stored; its user and password go to the environment.
+    """Remove user and password from server addresses in overrides, which are stored; both go to environment variables.
 
     Raises:
-        ConfigError: When the password cannot be taken out of the address.
+        ConfigError: When the password cannot be removed from the address.
     """
     words = []
     for text in overrides:
@@ -46,7 +46,7 @@ def without_passwords(overrides: Sequence[str]) -> tuple[str, ...]:
 
 
 def problems(config: RunConfig, words: Sequence[str]) -> list[str]:
-    """A sentence for everything that a command's loggers lack, which can be told before any data is read.
+    """Return a sentence for every problem of a command's loggers that can be found before any data is read.
 
     Args:
         config: The configuration.
@@ -55,18 +55,18 @@ def problems(config: RunConfig, words: Sequence[str]) -> list[str]:
     sentences = missing(config)
     for logger in loggers(config):
         if isinstance(address := logger.params.get("tracking_uri"), str):
-            # Also of Lightning's own logger for MLflow.
+            # Also for Lightning's own MLflow logger.
             sentences += mlflow.problems(address) or _address_problems(address, words)
     return sentences
 
 
 def missing(config: RunConfig) -> list[str]:
-    """A sentence for every package that a configuration's loggers need and that is not installed."""
+    """Return a sentence for every missing package of a configuration's loggers."""
     return [sentence for logger in loggers(config) for sentence in trackers.missing(logger.name)]
 
 
 def _address_problems(address: str, words: Sequence[str]) -> list[str]:
-    """What is wrong with a server's address that a file names: only a person decides who is told."""
+    """Return problems of a server address from a file, because only the user decides where data is sent."""
     public_address = tracker.without_password(address)
     if address.startswith("sqlite:///") or any(option_of(word) == _URI for word in words):
         return []
@@ -75,20 +75,20 @@ def _address_problems(address: str, words: Sequence[str]) -> list[str]:
 
 
 def loggers(config: RunConfig) -> Iterator[Component]:
-    """The loggers of a configuration, also where they are several."""
+    """Return the loggers of a configuration as a list."""
     several = config.logging.params.get("loggers")
     yield from several.values() if isinstance(several, Mapping) else [config.logging]
 
 
 @dataclass(frozen=True)
 class _Result:
-    """What a run that ended well has to tell.
+    """The result of a successful run.
 
     Attributes:
-        config: Its configuration.
-        project: Where it lies.
+        config: The run's configuration.
+        project: Its project.
         run: The run.
-        facts: What it said of itself: `final`, `scores`, `headline`, `report`, `task`.
+        facts: The facts that it collected: `final`, `scores`, `headline`, `report`, `task`.
     """
 
     config: RunConfig
@@ -98,7 +98,7 @@ class _Result:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """Final scores by flat names; where nothing was judged, the means of the folds' validation."""
+        """Return final scores by flat names; without tests, the means of the folds' validation scores."""
         values = tracker.final(self.facts.get("scores") or {})
         if headline := self.facts.get("final"):
             values |= tracker.final({headline["metric"]: headline}, "final/headline")
@@ -109,7 +109,7 @@ class _Result:
 
     @cached_property
     def place(self) -> Place:
-        """The run of all folds that it is of: this one, or the training's where it judged one that had ended before."""
+        """Return the tracked run of all folds: this run's, or that of an earlier training whose models it evaluated."""
         name = self.run.name
         if ensemble := self.facts.get("ensemble"):
             trained = {member.run for member in _members(self.project, str(self.facts["task"]), str(ensemble))}
@@ -118,13 +118,13 @@ class _Result:
 
     @cached_property
     def report(self) -> Path | None:
-        """The report, where one was written."""
+        """Return the report, if one was written."""
         path = Path(str(self.facts.get("report") or ""))
         return path if path.is_file() else None
 
     @cached_property
     def card(self) -> Path | None:
-        """The card of the model that predicts in the end; None where there is none, such as of weights that were not kept."""
+        """Return the card of the final model; None if there is none, for example without stored weights."""
         from mlpipe.running import model_card, predictor
 
         if not self.facts.get("task"):
@@ -146,7 +146,7 @@ class _Result:
         return self.place.logs / "model_card.md"
 
     def is_new_to(self, marks: Marks) -> bool:
-        """Whether a logger was not told these scores before; that it is told is noted."""
+        """Return whether a logger did not receive these scores before, and record that it now does."""
         digest = files.digest(dict(self.scores))
         is_new = bool(marks.known.get("sent") != digest)
         if is_new:
@@ -155,15 +155,15 @@ class _Result:
 
 
 def publish(config: RunConfig, project: Project, run: Run, facts: Mapping[str, Any]) -> None:
-    """Tell the loggers of a run that ended well its scores, and give them the report and the card of the model.
+    """Send the scores, the report and the model card of a successful run to its loggers.
 
-    Nothing is told twice, also where a run is continued that had ended.
+    Nothing is sent twice, even if a finished run is continued.
 
     Args:
         config: The run's configuration.
-        project: Where it lies.
+        project: The run's project.
         run: The run.
-        facts: What the run said of itself: `final`, `scores`, `headline`, `report`, `task`.
+        facts: The facts that the run collected: `final`, `scores`, `headline`, `report`, `task`.
     """
     result = _Result(config, project, run, facts)
     for logger in loggers(config):
@@ -178,7 +178,7 @@ def publish(config: RunConfig, project: Project, run: Run, facts: Mapping[str, A
 
 
 def _to_server(logger: Component, result: _Result) -> None:
-    """The scores as points of the run of all folds, with the report and the card as its files."""
+    """Send the scores as points of the run of all folds, with the report and the card as its files."""
     place, tree = result.place, result.config.tree
     marks = Marks(place.logs / f"{logger.name}_result.json")
     documents = [path for path in (result.report, result.card) if path is not None]
@@ -197,13 +197,13 @@ def _to_server(logger: Component, result: _Result) -> None:
 
 
 def _to_table(logger: Component, result: _Result) -> None:
-    """The scores as a table beside the folds' curves."""
+    """Write the scores as a table beside the folds' curves."""
     rows = [{"score": name, "value": value} for name, value in result.scores.items()]
     files.write_text(result.place.logs / "scores.csv", files.csv_text(rows, ["score", "value"]))
 
 
 def _to_tensorboard(logger: Component, result: _Result) -> None:
-    """The scores as points, the headline and the configuration as texts, in a folder `result` beside the folds' own."""
+    """Write scores as points, headline and configuration as texts, to a folder `result` beside those of the folds."""
     from torch.utils.tensorboard import SummaryWriter
 
     logs, own = result.place.logs, logger.params.get("log_dir")

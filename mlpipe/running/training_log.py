@@ -1,4 +1,4 @@
-"""Measurements of a training batch by batch, kept beside the run's log, and the two tables of `sys.outfile`."""
+"""Measurements of a training batch by batch, stored with the run's log, and the two tables of `sys.outfile`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FILE = "batches.jsonl"
 
 @dataclass(frozen=True)
 class BatchRow:
-    """A batch that was learned from.
+    """One training batch.
 
     Attributes:
-        epoch: Counted from 1, as is the batch.
-        batch: Its number in the epoch.
-        seconds: Since the training began.
+        epoch: The epoch; counted from 1, like the batch.
+        batch: The number of the batch in the epoch.
+        seconds: Seconds since the start of the training.
         loss: Its loss.
         norm: The norm of all gradients together.
     """
@@ -37,13 +37,13 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class EpochRow:
-    """An evaluation after an epoch.
+    """One evaluation after an epoch.
 
     Attributes:
         epoch: Counted from 1.
-        seconds: Since the training began.
+        seconds: Seconds since the start of the training.
         loss: The mean loss; None: there are no targets.
-        accuracy: The share of right answers; None alike.
+        accuracy: The share of correct predictions; None: there are no targets.
     """
 
     epoch: int
@@ -53,15 +53,15 @@ class EpochRow:
 
 
 def evaluation_row(values: Mapping[str, float], epoch: int = 1, seconds: float = 0.0) -> EpochRow:
-    """The row of an evaluation.
+    """Return the row of an evaluation.
 
-    The column of accuracies holds the share of right answers, of masks Dice, of images PSNR, of boxes their mean average
-    precision at an overlap of half; None where none is.
+    The column of accuracies holds the share of correct predictions; for masks Dice, for images PSNR, for boxes the mean
+    average precision at an IoU of 0.5; None if there is no such metric.
 
     Args:
         values: Metrics by name.
         epoch: Counted from 1.
-        seconds: Since the training began.
+        seconds: Seconds since the start of the training.
     """
     names = ("accuracy", "foreground_dice", "dice", "psnr", "map50")
     accuracy = next((values[name] for name in names if name in values), None)
@@ -76,10 +76,10 @@ class _Line(TypedDict):
 
 
 class TrainingLog:
-    """The rows of one fold; a continued run goes on with those of before.
+    """The rows of one fold; a continued run keeps the earlier ones.
 
     Args:
-        file: Where they are kept, a line for each epoch.
+        file: The file, with a line for each epoch.
     """
 
     def __init__(self, file: Path) -> None:
@@ -89,9 +89,9 @@ class TrainingLog:
         self._started = time.monotonic() - spent
 
     def batch(self, tick: Any) -> BatchRow:
-        """A batch was learned from."""
+        """Add a training batch."""
         if tick.batch == 1:
-            # Those of an attempt that ended within its epoch, by a NaN loss or for want of memory, are learned again.
+            # Batches of an attempt that ended within its epoch, by a NaN loss or out of memory, are repeated.
             self._batches = []
         norm = math.nan if tick.norm is None else float(tick.norm)
         row = BatchRow(tick.epoch + 1, tick.batch, self._seconds(), float(tick.batch_loss), norm)
@@ -99,7 +99,7 @@ class TrainingLog:
         return row
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> EpochRow:
-        """An epoch, counted from 0, ended and was evaluated."""
+        """Add the evaluation after an epoch, counted from 0."""
         row = evaluation_row(values, epoch + 1, self._seconds())
         self._epoch_rows[row.epoch] = (self._batches, row)
         plain = {"epoch": vars(row), "batches": [vars(batch) for batch in self._batches]}
@@ -109,7 +109,7 @@ class TrainingLog:
         return row
 
     def rows_until(self, epoch: int) -> tuple[list[BatchRow], list[EpochRow]]:
-        """All rows up to an epoch, counted from 1."""
+        """Return all rows up to an epoch, counted from 1."""
         epochs = [self._epoch_rows[number] for number in sorted(self._epoch_rows) if number <= epoch]
         return [batch for batches, _ in epochs for batch in batches], [row for _, row in epochs]
 
@@ -118,7 +118,7 @@ class TrainingLog:
 
 
 def problems(outfile: str | None) -> list[str]:
-    """A sentence where the tables cannot be written."""
+    """Return a sentence if the tables cannot be written."""
     if outfile is not None and Path(outfile).name in ("", ".."):
         return [problem("sys.outfile", "is no name of a file", got=outfile, fix="for example log.txt")]
     if outfile is None or table_paths(outfile)[0].absolute().parent.is_dir():
@@ -128,7 +128,7 @@ def problems(outfile: str | None) -> list[str]:
 
 
 def write(outfile: str, batches: Iterable[BatchRow], epochs: Iterable[EpochRow]) -> None:
-    """Write the tables; one that would have no line is left out."""
+    """Write the tables; an empty table is omitted."""
     train, test = table_paths(outfile)
     for path, text in ((train, batch_table(batches)), (test, epoch_table(epochs))):
         if text:
@@ -136,18 +136,18 @@ def write(outfile: str, batches: Iterable[BatchRow], epochs: Iterable[EpochRow])
 
 
 def table_paths(outfile: str) -> tuple[Path, Path]:
-    """The files of batches and of evaluations: the part goes before the ending."""
+    """Return the paths of the tables of batches and evaluations: the part goes before the suffix."""
     path = Path(outfile).expanduser()
     return path.with_name(f"{path.stem}_train{path.suffix}"), path.with_name(f"{path.stem}_test{path.suffix}")
 
 
 def batch_table(rows: Iterable[BatchRow]) -> str:
-    """A line for each batch: epoch, batch, seconds, loss, norm of the gradient, in fixed notation."""
+    """Format a line for each batch: epoch, batch, seconds, loss, gradient norm, in fixed notation."""
     return "".join(f"{row.epoch} {row.batch} {row.seconds:.3f} {row.loss:.6f} {row.norm:.6f}\n" for row in rows)
 
 
 def epoch_table(rows: Iterable[EpochRow]) -> str:
-    """A line for each evaluation: epoch, seconds, loss, accuracy, in fixed notation; without targets the first two."""
+    """Format a line for each evaluation: epoch, seconds, loss, accuracy; without targets, the first two."""
     return "".join(
         " ".join(
             [
@@ -161,14 +161,14 @@ def epoch_table(rows: Iterable[EpochRow]) -> str:
 
 
 def _read(path: Path) -> dict[int, tuple[list[BatchRow], EpochRow]]:
-    """What a run that goes on had written; epochs that were learned again replace those of before."""
+    """Read the rows of an earlier part of the run; repeated epochs replace earlier ones."""
     if not path.is_file():
         return {}
     try:
         text = limits.text(path, limits.STORED)
         whole = text[: text.rfind("\n") + 1]
         if whole != text:
-            # A crash cut the last line short: its epoch is learned again.
+            # The last line was cut off by a crash: its epoch is repeated.
             files.write_text(path, whole)
         epochs = {}
         for line in whole.splitlines():

@@ -1,4 +1,4 @@
-"""Slice-by-slice application to a volume (`mml evaluate mode.slices=[...]`): predictions joined in one HDF5 file."""
+"""Apply a network slice by slice to a volume (`mml evaluate mode.slices=[...]`): predictions joined in one HDF5 file."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlpipe")
 
 _KEY, _SOURCE, _TARGETS = "mode.slices", "mode.source", "mode.targets"
-# Values of the slices that go through the network together where nobody says how many there are.
+# The default number of values in the slices of a batch.
 _AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The class numbers that `mml evaluate mode.slices` was asked to compare with.
+    """The class numbers with which predictions of `mml evaluate mode.slices` are compared.
 
     Attributes:
-        source: Their file, or a folder that holds nothing else.
+        source: Their file, or a folder that contains only this file.
         dataset: The name of the array in it.
-        values: The value of each class; None: 0, 1, 2, ... or those that the record was trained with.
-        ignore_index: The value of places that count nowhere.
+        values: The value of each class; None: 0, 1, 2, ... or the values that the record was trained with.
+        ignore_index: The value of voxels that are ignored.
     """
 
     source: str
@@ -53,10 +53,10 @@ class Targets:
     ignore_index: int | None
 
     def place(self) -> Place:
-        """Where they lie.
+        """Return their path.
 
         Raises:
-            DataError: When the file is not there.
+            DataError: When the file does not exist.
         """
         file = arrays.file_of(Path(self.source).expanduser().absolute(), _TARGETS)
         return Place(file, _TARGETS, self.dataset, "mode.target_dataset")
@@ -64,18 +64,18 @@ class Targets:
 
 @dataclass(frozen=True)
 class SliceRequest:
-    """The keys of `mml evaluate` about slices: what to cut and where to write.
+    """The keys of `mml evaluate` for slices: what to cut and where to write.
 
     Attributes:
-        sets: The slice sets as the configuration has them.
-        source: The file of the volume, or a folder that holds nothing else.
+        sets: The slice sets as configured.
+        source: The file of the volume, or a folder that contains only this file.
         dataset: The name of the array in it.
         outfile: The HDF5 file to write.
-        precision: Numbers of 32 or 16 bit.
-        layout: Where the channels of its datasets are.
+        precision: The precision of numbers, 32 or 16 bits.
+        layout: The position of the channels in its datasets.
         record: `PROJ#3`: the trained network to apply; None: the configuration's own.
-        batch_size: Slices at a time.
-        targets: The class numbers to compare with; None: nothing is compared.
+        batch_size: The number of slices per batch.
+        targets: The class numbers to compare with; None: no comparison.
     """
 
     sets: Sequence[Mapping[str, Any]]
@@ -91,12 +91,12 @@ class SliceRequest:
 
 @dataclass
 class VolumeSlices:
-    """The plan of such a command.
+    """The plan of a command that applies a network to slices.
 
     Attributes:
         config: The checked configuration.
-        context: The display, the wish to stop.
-        request: What was asked for.
+        context: The display and the request to stop.
+        request: The request of the command.
     """
 
     config: RunConfig
@@ -104,7 +104,7 @@ class VolumeSlices:
     request: SliceRequest
 
     def plan(self) -> list[Step]:
-        """One step; everything that can be seen without the volume's numbers is checked before it.
+        """Plan one step; everything that does not need the volume's numbers is checked before it.
 
         Raises:
             ConfigError: With a sentence for every problem.
@@ -177,11 +177,11 @@ class VolumeSlices:
         self._tell_result(volume, grids, size, {} if judge is None else judge.scores())
 
     def _grids(self, volume: Volume) -> list[Grid]:
-        """The slices of every set in the volume.
+        """Return the slices of every set in the volume.
 
         Raises:
             DataError: When the volume has other axes.
-            ConfigError: When a set has no slices in it or leaves gaps.
+            ConfigError: When a set contains no slices or leaves gaps.
         """
         axes = len(self._sets[0].sizes)
         if len(volume.shape) not in (axes, axes + 1):
@@ -194,7 +194,7 @@ class VolumeSlices:
         return grids
 
     def _networks(self, channels: int, grids: Sequence[Grid]) -> tuple[dict[tuple[int, ...], nn.Module], Recipe]:
-        """The network, made for the slices of each shape, and the recipe whose trainer it runs with."""
+        """Return the network, built for the slices of each shape, and the recipe with the trainer."""
         shapes = list(dict.fromkeys(grid.cut.seen for grid in grids))
         config = self.config
         if self.request.record is None:
@@ -211,11 +211,11 @@ class VolumeSlices:
         }, recipe
 
     def _record(self) -> references.Located:
-        """The record that was asked for.
+        """Return the requested record.
 
         Raises:
-            ConfigError: When it is of no masks.
-            ProjectError: When it is not there.
+            ConfigError: When it does not predict masks.
+            ProjectError: When it does not exist.
         """
         assert self.request.record is not None
         location = references.record(self.request.record, "mode.record", self.config.out_dir)
@@ -226,10 +226,10 @@ class VolumeSlices:
         return location
 
     def _judge(self, recipe: Recipe, networks: dict[tuple[int, ...], nn.Module], grids: Sequence[Grid]) -> Judge | None:
-        """What compares predictions with class numbers; None where there are none.
+        """Return the comparison with class numbers; None if there are none.
 
         Raises:
-            ConfigError: When the network gives no classes.
+            ConfigError: When the network does not predict classes.
             DataError: When they do not fit.
         """
         request = self.request.targets
@@ -277,7 +277,7 @@ class VolumeSlices:
         return after
 
     def _tell_result(self, volume: Volume, grids: Sequence[Grid], size: int, scores: Mapping[str, float]) -> None:
-        """Say what was done, write the table that is asked for, and collect facts."""
+        """Report what was done, write the requested table, and collect facts."""
         row = training_log.evaluation_row(scores)
         console.of(self.config).epoch(row, 1, sum(-(-len(grid) // size) for grid in grids))
         if self.config.sys.outfile is not None:

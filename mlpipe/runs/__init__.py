@@ -1,1 +1,1 @@
-"""A project on disk: runs, records, predictions; needs no torch."""
+"""A project on disk: runs, records, predictions; does not need torch."""

@@ -1,4 +1,4 @@
-"""What `mml post` learned of a record's probabilities, kept in the project: `calibration_file`."""
+"""Calibrations that `mml post` learned from records, stored in the project: `calibration_file`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mlpipe.runs.project import Project
 
 
 class Prior(TypedDict):
-    """The prevalence that probabilities are meant for; further keys say how it was found."""
+    """The prevalence for which probabilities are meant; further keys say how it was found."""
 
     kind: str
     values: list[float]
 
 
 class Calibration(TypedDict):
-    """What the file holds: the calibration, and the same without anything learned where only a prevalence is moved."""
+    """The contents of the file: the calibration, and an identity version if only the prevalence is shifted."""
 
     prior: Prior
     calibration: dict[str, Any]
@@ -24,12 +24,12 @@ class Calibration(TypedDict):
 
 
 def load(project: Project, task: str, record_id: str) -> Calibration | None:
-    """What was learned of a record; None where nothing was.
+    """Return the calibration of a record; None if there is none.
 
     Args:
-        project: The record's.
-        task: The record's.
-        record_id: Its name.
+        project: The record's project.
+        task: The record's task.
+        record_id: The record's name.
 
     Raises:
         ProjectError: When the file is damaged.

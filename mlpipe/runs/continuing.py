@@ -1,4 +1,4 @@
-"""The run that `continue=latest` goes on with: the newest unfinished one, of the project that was worked in last."""
+"""The run that `continue=latest` continues: the newest unfinished one, of the project used last."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mlpipe.runs.project import Project
 
 
 def find(project: Project, name: str, mode: str, *, named: bool) -> Run:
-    """The run that `continue=` means.
+    """Return the run that `continue=` names.
 
-    `latest` is the newest run of the mode that is not finished and that no other process runs, else the newest one. Runs are
-    in the order in which they were begun, whatever the clock said.
+    `latest` is the newest run of the mode that is unfinished and not running in another process, else the newest one.
+    Runs are ordered by their start, regardless of the clock.
 
     Args:
         project: The project.
         name: `latest`, a name or the end of one.
         mode: The mode of the command.
-        named: Whether the command names the project; else another one that was worked in later is asked for.
+        named: Whether the command names the project; otherwise, `proj=` is requested if another project was used later.
 
     Raises:
         ProjectError: When there is no such run.
@@ -45,12 +45,12 @@ def find(project: Project, name: str, mode: str, *, named: bool) -> Run:
 
 
 def next_number(project: Project) -> int:
-    """The number of a run that begins now."""
+    """Return the number of a new run."""
     return 1 + max((_plan(run).get("number") or 0 for run in journal.all_runs(project)), default=0)
 
 
 def _plan(run: Run) -> dict[str, Any]:
-    """A run's plan; a damaged one is named when the run is gone on with."""
+    """Return a run's plan; a damaged plan is reported when the run is continued."""
     try:
         return run.plan()
     except ProjectError:
@@ -58,7 +58,7 @@ def _plan(run: Run) -> dict[str, Any]:
 
 
 def mode_of(run: Run) -> str:
-    """The mode of the command that a run is of; empty where its plan does not say."""
+    """Return the mode of a run's command; empty if its plan does not say."""
     return _mode(_plan(run))
 
 
@@ -75,7 +75,7 @@ def _is_finished(run: Run) -> bool:
 
 
 def projects(out_dir: Path) -> list[Project]:
-    """The projects of a results folder that hold runs, records or studies."""
+    """Return the projects of a results folder that contain runs, records or studies."""
     folders = sorted(path for path in out_dir.glob("*") if path.is_dir()) if out_dir.is_dir() else []
     candidates = [Project(path) for path in folders]
     return [
@@ -86,13 +86,13 @@ def projects(out_dir: Path) -> list[Project]:
 
 
 def last_project(out_dir: Path) -> Project | None:
-    """The project of a results folder that has the last run; None: there is no run."""
+    """Return the project of a results folder with the last run; None: there is no run."""
     newest = _last_runs(out_dir)
     return Project(out_dir / _project_name(max(newest, key=_by_name))) if newest else None
 
 
 def _require_last(project: Project) -> None:
-    """Ask for `proj=` where another project of the folder has the last run, by the clock of runs or by that of files."""
+    """Require `proj=` if another project of the folder has the last run, by the clock of runs or of files."""
     newest = _last_runs(project.root.parent)
     last = {_project_name(max(newest, key=key)) for key in (_by_name, _by_file)} if newest else set()
     if others := sorted(last - {project.name}):
@@ -102,7 +102,7 @@ def _require_last(project: Project) -> None:
 
 
 def _last_runs(out_dir: Path) -> list[Run]:
-    """The last run of each project of a results folder that has one."""
+    """Return the last run of each project of a results folder that has runs."""
     run_lists = [journal.all_runs(project) for project in projects(out_dir)]
     return [max(runs, key=_by_name) for runs in run_lists if runs]
 
@@ -120,7 +120,7 @@ def _by_file(run: Run) -> tuple[str, float]:
 
 
 def _require_here(project: Project, name: str, *, named: bool) -> None:
-    """Say of which project a run is that is not of this one."""
+    """Raise an error that names the project of a run that is not in this one."""
     if named or _has_run(journal.all_runs(project), name):
         return
     homes = [other.name for other in projects(project.root.parent) if _has_run(journal.all_runs(other), name)]

@@ -1,4 +1,4 @@
-"""What a model costs, measured once on a machine and kept beside its record: `cost.json`."""
+"""The cost of a model, measured once on a machine and stored with its record: `cost.json`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Cost:
     """The cost of one network.
 
     Attributes:
-        parameters: How many numbers it learned.
+        parameters: The number of learned parameters.
         weights_bytes: The size of its stored weights.
-        flops: Floating-point operations of one image, a multiplication and an addition counted as two.
-        peak_bytes: The most memory that its weights and what lies between its layers take at once, with one image.
-        ms_1: Milliseconds of an image that is predicted alone.
-        ms_32: Milliseconds of an image among 32.
-        input: Channels and shape of an image, as the network is given it.
-        machine: Where it was measured: device and processor threads.
+        flops: Floating-point operations per image, a multiply-add counted as two.
+        peak_bytes: The peak memory of its weights and activations, with one image.
+        ms_1: Milliseconds per image in batches of 1.
+        ms_32: Milliseconds per image in batches of 32.
+        input: Channels and shape of the network's input.
+        machine: The machine of the measurement: device and processor threads.
     """
 
     parameters: int
@@ -39,10 +39,10 @@ class Cost:
 
 
 def save(project: Project, record: ModelRecord, cost: Cost) -> None:
-    """Keep a cost beside a record, durably.
+    """Durably store a cost with a record.
 
     Args:
-        project: The record's.
+        project: The record's project.
         record: The record.
         cost: Its cost.
     """
@@ -50,10 +50,10 @@ def save(project: Project, record: ModelRecord, cost: Cost) -> None:
 
 
 def load(project: Project, record: ModelRecord) -> Cost | None:
-    """The cost that was measured of a record; None where none was.
+    """Return the measured cost of a record; None if it was not measured.
 
     Args:
-        project: The record's.
+        project: The record's project.
         record: The record.
 
     Raises:
@@ -70,7 +70,7 @@ def load(project: Project, record: ModelRecord) -> Cost | None:
 
 
 def records_without_cost(project: Project, models: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The records of which no cost was measured.
+    """Return the records whose cost was not measured.
 
     Args:
         project: Their project.
@@ -80,11 +80,11 @@ def records_without_cost(project: Project, models: Sequence[ModelRecord]) -> lis
 
 
 def milliseconds(project: Project, models: Sequence[ModelRecord]) -> float:
-    """Milliseconds of an image that all of some records predict, one after another.
+    """Return the milliseconds per image of some records run one after another.
 
     Args:
         project: Their project.
-        models: Records of which costs were measured.
+        models: Records with measured costs.
     """
     costs = [load(project, record) for record in models]
     return sum(cost.ms_1 for cost in costs if cost is not None)

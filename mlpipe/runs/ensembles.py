@@ -16,7 +16,7 @@ from mlpipe.stored import fits, made, tell_left_out
 
 
 class Member(TypedDict):
-    """One that is mixed, as far as every one has it."""
+    """The keys that every member of a mixture has."""
 
     name: str
     weight: float
@@ -25,7 +25,7 @@ class Member(TypedDict):
 
 
 class Interval(TypedDict):
-    """A metric with the ends of its interval; None where it has none."""
+    """A metric with its interval; None if it has none."""
 
     value: float | None
     low: float | None
@@ -52,7 +52,7 @@ class _Sets(TypedDict):
 
 
 class _Costs(TypedDict):
-    """What decisions cost."""
+    """The costs of decisions."""
 
     table: list[list[float]]
     each: float | None
@@ -61,7 +61,7 @@ class _Costs(TypedDict):
 
 
 class _Thresholds(TypedDict):
-    """The cut of each output."""
+    """The threshold of each output."""
 
     criterion: str
     cuts: dict[str, float | None]
@@ -69,7 +69,7 @@ class _Thresholds(TypedDict):
 
 
 class Decide(TypedDict):
-    """What is decided, as far as it is read again."""
+    """The decisions, as far as they are read again."""
 
     calibration_error: NotRequired[_Errors]
     sets: NotRequired[_Sets]
@@ -83,32 +83,32 @@ class Decide(TypedDict):
 
 @dataclass(frozen=True)
 class EnsembleRecord:
-    """An ensemble of records, or a single one, with its calibration and what it is worth.
+    """An ensemble of records, or a single record, with its calibration and scores.
 
     Attributes:
         id: Its name, unique in the project.
-        created: When, in UTC (ISO 8601).
+        created: The time in UTC (ISO 8601).
         run: The run that made it.
         task: The task.
         kind: What is predicted.
         classes: The names of the outputs.
-        members: For each member its `name`, its `weight` and the ids of its `records`; where a model of all folds predicts
+        members: For each member its `name`, its `weight` and the ids of its `records`; if a model of all folds predicts
             in their place, its id as `refit`.
-        mixing: `logits` or `probabilities`: what is mixed.
+        mixing: What is mixed: `logits` or `probabilities`.
         way: How it was found.
         select_on: `oof` (members are recipes, out-of-fold rows chose) or `test` (members are records).
         stage: `none` (nothing is calibrated), `before` (members are), `after` (the mixture is) or `both`.
-        calibration: The mixture's own calibration as plain data; None where the stage has none.
-        prior: The prevalence that probabilities are meant for, with where it comes from.
-        calibrations: What was learned from each record's validation rows, by the record's id, or what moves it to the
-            prior; none where the record is taken as it is.
-        losses: Losses of the selection: of the ensemble, of single members in the form in which each is best (with these
-            `forms`), of every stage, of rows that did not choose, the gap to the best weights where it is known; `soup`: those
-            of models among which the same rows chose whose weights are averaged.
+        calibration: The mixture's own calibration as plain data; None if the stage has none.
+        prior: The prevalence for which probabilities are meant, with its source.
+        calibrations: The calibration learned from each record's validation rows, by the record's id, or its shift to
+            the prior; none if the record is used unchanged.
+        losses: Losses of the selection: of the ensemble, of single members in their best form (with these `forms`), of
+            every stage, of rows that did not choose, and the gap to the best weights if known; `soup`: the losses of
+            the models among which the same rows chose those to average.
         scores: By split, each metric with its interval as plain data.
-        decide: Thresholds, prediction sets and the performance to expect at another prevalence, as plain data.
+        decide: Thresholds, prediction sets and the expected performance at another prevalence, as plain data.
         comparisons: Sentences that compare the ensemble with its best member.
-        notes: What a person should know.
+        notes: Notes for the user.
         format: The file's format number.
     """
 
@@ -135,13 +135,13 @@ class EnsembleRecord:
 
     @property
     def other_prevalence(self) -> list[float] | None:
-        """The prevalence that its probabilities are meant for; None where it is that of the rows that chose."""
+        """The prevalence for which its probabilities are meant; None if it is that of the rows that chose."""
         values: list[float] | None = self.prior.get("values")
         return values if values and self.prior.get("kind") != "val" else None
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether something was learned about its probabilities, its own or its members', and not only a prior moved."""
+        """Whether its probabilities, or its members', have a learned calibration, and not only a shifted prior."""
         if self.stage == "none":
             return False
         used = [self.calibration] if self.calibration is not None else []
@@ -149,13 +149,15 @@ class EnsembleRecord:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether its images chose among several members, which flatters its scores of them; a calibration is cross-fitted."""
+        """Whether its images chose among several members, so that its scores on them are optimistic; calibrations are
+        cross-fitted.
+        """
         several = max(len(self.members), len(self.losses.get("members", {})), len(self.losses.get("soup", {})))
         return self.select_on != "none" and several > 1
 
 
 def _has_learned(calibration: dict[str, Any]) -> bool:
-    """Whether a stored calibration is more than the identity, or the move to a prior."""
+    """Return whether a stored calibration is more than the identity, or a shift to a prior."""
     if "labels" in calibration:
         return any(
             label_calibration is not None and _has_learned(label_calibration)
@@ -166,17 +168,17 @@ def _has_learned(calibration: dict[str, Any]) -> bool:
 
 
 def save(project: Project, record: EnsembleRecord) -> Path:
-    """Durably write an ensemble's record; its predictions must be there already."""
+    """Durably write an ensemble's record; its predictions must exist already."""
     path = project.ensembles_dir(record.task) / f"{record.id}.json"
     files.write_sealed(path, dataclasses.asdict(record))
     return path
 
 
 def load(path: Path) -> EnsembleRecord:
-    """An ensemble's record.
+    """Read an ensemble's record.
 
     Raises:
-        ProjectError: When it is damaged or of another format.
+        ProjectError: When it is damaged or has another format.
     """
     try:
         stored = files.read_json(path, limits.RECORD)
@@ -201,10 +203,10 @@ def load(path: Path) -> EnsembleRecord:
 
 
 def _check_decisions(record: EnsembleRecord) -> None:
-    """Refuse decisions that are none between a record's classes.
+    """Refuse decisions that do not fit a record's classes.
 
     Raises:
-        TypeError: When they are of another type, or for other classes.
+        TypeError: When they have another type, or are for other classes.
     """
     if not fits(record.decide, Decide):
         raise TypeError("decide is of another type")
@@ -223,7 +225,7 @@ def _check_decisions(record: EnsembleRecord) -> None:
 
 
 def load_all(project: Project, task: str) -> list[EnsembleRecord]:
-    """All ensembles of a task that can be read, the oldest first; another one is told of once in the log."""
+    """Return all readable ensembles of a task, the oldest first; unreadable ones are logged once."""
     ensembles, wrong = _read_all(project.ensembles_dir(task).glob("*.json"))
     for sentence in wrong:
         tell_left_out(sentence)
@@ -231,7 +233,7 @@ def load_all(project: Project, task: str) -> list[EnsembleRecord]:
 
 
 def broken(project: Project) -> list[str]:
-    """A sentence for each ensemble of a project that cannot be read."""
+    """Return a sentence for each unreadable ensemble of a project."""
     return _read_all(project.tasks_dir().glob("*/ensembles/*.json"))[1]
 
 
@@ -249,16 +251,16 @@ def _read_all(paths: Iterable[Path]) -> tuple[list[EnsembleRecord], list[str]]:
 
 
 def named(project: Project, task: str, reference: str, key: str) -> EnsembleRecord:
-    """The ensemble of a task that a name means.
+    """Return the ensemble of a task with a name.
 
     Args:
         project: The project.
         task: The task's name.
-        reference: `latest`, an ensemble's id, or how one id alone begins (three characters or more).
-        key: What says so, for the sentence.
+        reference: `latest`, an ensemble's id, or a unique prefix of one (at least three characters).
+        key: The key with the name, for messages.
 
     Raises:
-        ProjectError: When there is none.
+        ProjectError: When it does not exist.
     """
     ensembles = load_all(project, task)
     if not ensembles:

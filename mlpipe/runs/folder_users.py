@@ -1,4 +1,4 @@
-"""The processes that use a folder right now: a small file for each, which goes when the process ends."""
+"""The processes that currently use a folder: a small file for each, deleted when the process ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PREFIX = ".used-by-"
 
 
 def mark_in_use(folder: Path) -> None:
-    """Say that this process uses a folder, until it ends."""
+    """Mark a folder as used by this process, until the process ends."""
     path = folder / f"{_PREFIX}{files.safe_name(platform.node())}-{os.getpid()}.json"
     if path.is_file():
         return
@@ -27,5 +27,5 @@ def mark_in_use(folder: Path) -> None:
 
 
 def other_users(folder: Path) -> list[dict[str, Any]]:
-    """The other processes that use a folder; one of another machine counts until its file is removed by hand."""
+    """Return the other processes that use a folder; one of another machine counts until its file is deleted by hand."""
     return [owner for path in sorted(folder.glob(f"{_PREFIX}*.json")) if (owner := journal.live_owner(path))]

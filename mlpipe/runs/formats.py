@@ -1,8 +1,8 @@
-"""Format numbers of projects and data folders, and the way from one to the next; nothing else knows old ones.
+"""Format numbers of projects and data folders, and the conversions between them; no other module knows old formats.
 
-Versions of mlpipe and their formats stand in `VERSIONS`. A migration is a pair of pure functions on plain data; `planned` finds
-what is to be done and converts everything once, so that nothing is written where one file cannot be converted; `convert`
-keeps a copy of the old file and replaces it at once.
+`VERSIONS` lists versions of mlpipe and their formats. A migration is a pair of pure functions on plain data; `planned`
+finds the required conversions and performs all of them in memory, so that nothing is written if one file cannot be
+converted; `convert` keeps a copy of the old file and replaces it atomically.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mlpipe.errors import ProjectError, first_line, listing, problem
 RECORD = 2
 RUN = 1
 ENSEMBLE = 1
-# `mlpipe.data.task.FORMAT`; a test compares them.
+# The same as `mlpipe.data.task.FORMAT`, as a test checks.
 TASK = 2
-# Configurations hold no format number: `_config_format` tells it by their sections.
+# Configurations have no format number: `_config_format` infers it from their sections.
 CONFIG = 2
 
 Kind = Literal["record", "config", "task", "run", "ensemble"]
@@ -36,15 +36,15 @@ BACKUPS = "backups"
 
 
 class OlderFormat(ProjectError):
-    """A file of an older version, which `mml upgrade` brings here: nothing is damaged, and nothing may be passed over."""
+    """A file of an older version, which `mml upgrade` converts: it is not damaged, and must not be skipped."""
 
 
 def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
     """Refuse a file of another format.
 
     Raises:
-        OlderFormat: When its `format` is an older one.
-        ProjectError: When it is another one.
+        OlderFormat: When its `format` is older.
+        ProjectError: When its format is any other one.
     """
     stored_number = stored.get("format") if isinstance(stored, Mapping) else None
     if stored_number != wanted:
@@ -60,12 +60,13 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
 
 
 def with_interval_alpha(ensemble: Plain) -> Plain:
-    """A stored ensemble whose half-widths are those of outputs alone.
+    """Return a stored ensemble in which the half-widths contain only outputs.
 
-    Earlier ones held how often intervals may miss among them, as `alpha`, where an output of that name hid it.
+    Earlier versions stored the miss rate of intervals among them, as `alpha`, where it was confused with an output of
+    that name.
 
     Args:
-        ensemble: What its file holds.
+        ensemble: The contents of its file.
     """
     decide = ensemble["decide"] if isinstance(ensemble.get("decide"), dict) else {}
     halves = decide.get("halfwidths")
@@ -77,13 +78,13 @@ def with_interval_alpha(ensemble: Plain) -> Plain:
 
 @dataclass(frozen=True)
 class Conversion:
-    """One file that is to be converted.
+    """One file to convert.
 
     Attributes:
         path: The file.
-        kind: What it holds.
+        kind: The kind of its contents.
         old: Its format.
-        new: The format that it gets.
+        new: The target format.
         text: Its new content.
     """
 
@@ -95,7 +96,7 @@ class Conversion:
 
 
 def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
-    """The conversions that give everything the formats of a version, older or newer.
+    """Return the conversions of everything to the formats of a version, older or newer.
 
     Args:
         project: The project's folder.
@@ -103,8 +104,8 @@ def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
         version: A key of `VERSIONS`.
 
     Raises:
-        ProjectError: With a sentence for every file that is damaged, of a newer format than is known, or cannot be said
-            in the wanted format.
+        ProjectError: With a sentence for every file that is damaged, has an unknown newer format, or cannot be
+            represented in the target format.
     """
     conversions: list[Conversion] = []
     wrong: list[str] = []
@@ -121,7 +122,7 @@ def planned(project: Path, data_dir: Path, version: str) -> list[Conversion]:
 
 
 def convert(conversion: Conversion, root: Path, backup: str) -> Path:
-    """Copy a file to `root/backups/BACKUP/` and put its new content in its place.
+    """Copy a file to `root/backups/BACKUP/` and replace its contents.
 
     Returns:
         The copy.
@@ -135,7 +136,7 @@ def convert(conversion: Conversion, root: Path, backup: str) -> Path:
 
 def _project_files(project: Path) -> Iterator[tuple[Path, Kind]]:
     patterns: list[tuple[str, Kind]] = [
-        # Configurations first: a record is read with its configuration.
+        # Configurations first, because a record is read together with its configuration.
         ("tasks/*/models/*/config.yaml", "config"),
         ("runs/*/*/config.yaml", "config"),
         ("tasks/*/models/*/record.json", "record"),
@@ -148,7 +149,7 @@ def _project_files(project: Path) -> Iterator[tuple[Path, Kind]]:
 
 
 def _conversion(path: Path, kind: Kind, target: int) -> Conversion | None:
-    """How one file gets the wanted format; None when it has it."""
+    """Return the conversion of one file to the target format; None if it has that format."""
     stored = _read(path, kind)
     old = _config_format(stored) if kind == "config" else stored.get("format")
     if not isinstance(old, int) or not 1 <= old <= CURRENT[kind]:
@@ -158,7 +159,7 @@ def _conversion(path: Path, kind: Kind, target: int) -> Conversion | None:
         return None
     new, step = copy.deepcopy(stored), 1 if target > old else -1
     for number in range(old, target, step):
-        # The way from n to n + 1 is kept under n + 1.
+        # The step from n to n + 1 is stored under n + 1.
         up, down = MIGRATIONS[kind][max(number, number + step)]
         try:
             new = (up if step > 0 else down)(new)
@@ -188,14 +189,15 @@ def _text(content: Plain, kind: Kind) -> str:
 
 
 class _CannotSayError(Exception):
-    """An older format has no words for what a file says."""
+    """An older format cannot represent a file's contents."""
 
 
 def _config_format(tree: Plain) -> int:
     return 2 if "logging" in tree else 1
 
 
-# Format 2 of configurations: curves of loggers, steps on the device, bounds of gradients in the optimizer's section.
+# Format 2 of configurations adds curves of loggers, steps on the device, and bounds of gradients in the optimizer's
+# section.
 _ADDED: Mapping[str, Mapping[str, Any]] = {
     "optimizer": {"clip_norm": None, "clip_value": None},
     "preprocessing": {"interpolation": "bilinear", "keep": "fixed", "max_side": None},
@@ -229,7 +231,7 @@ def _config_down(tree: Plain) -> Plain:
 
 
 def _record_up(stored: Plain) -> Plain:
-    """Format 2 has kinds of tasks besides classification, and tables of classes."""
+    """Convert a record: format 2 adds kinds of tasks besides classification, and tables of classes."""
     return {**stored, "kind": "classification", "details": {}, "format": 2}
 
 
@@ -243,7 +245,7 @@ def _record_down(stored: Plain) -> Plain:
 
 
 def _task_up(stored: Plain) -> Plain:
-    """Format 2 has a dtype, and a hash of all columns of the samples."""
+    """Convert a task: format 2 adds a dtype, and a hash of all columns of the samples."""
     samples = stored["samples"]
     before = [stored["kind"], stored["classes"], samples["id"], samples["part"], samples["target"], samples["digest"]]
     _require_hash(stored, before)
@@ -273,7 +275,7 @@ def _require_hash(stored: Plain, of: list[Any]) -> None:
 
 
 Migration = tuple[Callable[[Plain], Plain], Callable[[Plain], Plain]]
-# By kind and by the newer of two formats: the way up to it, and the way down from it.
+# By kind and the newer of two formats: the conversion up to it, and the conversion down from it.
 MIGRATIONS: Mapping[Kind, Mapping[int, Migration]] = {
     "record": {2: (_record_up, _record_down)},
     "config": {2: (_config_up, _config_down)},

@@ -1,4 +1,4 @@
-"""Images beside each other in one PNG, as a training leaves them of every epoch."""
+"""Grids of images in one PNG, as a training writes them in every epoch."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from PIL import Image
 
 from mlpipe import files
 
-# The folder in a model's folder, and what its files are called.
+# The folder in a model's folder, and the file names.
 FOLDER, _NAME = "samples", "epoch_{:05d}.png"
 _GAP, _PAPER = 2, 255
 
 
 def file_of(folder: Path, epoch: int) -> Path:
-    """The grid of an epoch in a model's folder, the epoch counted from 1."""
+    """Return the path of an epoch's grid in a model's folder, the epoch counted from 1."""
     return folder / FOLDER / _NAME.format(epoch)
 
 
 def stored(folder: Path) -> dict[int, Path]:
-    """The grids in a model's folder by epoch, counted from 1, the first one first."""
+    """Return the grids in a model's folder by epoch, counted from 1, in order."""
     paths = {path.stem.partition("_")[2]: path for path in (folder / FOLDER).glob("epoch_*.png")}
     return dict(sorted((int(epoch), path) for epoch, path in paths.items() if epoch.isdecimal()))
 
 
 def as_bytes(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
-    """Values of 0 to `peak` as bytes, the nearest ones within them."""
+    """Convert values from 0 to `peak` to bytes, rounded and clipped."""
     return np.rint(np.clip(pixels / peak, 0, 1) * 255).astype(np.uint8)
 
 
 def picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """One image of shape (channels, height, width), of other than three channels the first one in grey.
+    """Return one image of shape (channels, height, width) as a picture; unless it has three channels, the first in
+    grey.
 
-    Of a volume it is the middle plane, of a line a strip.
+    For a volume it is the middle plane, for a line a strip.
     """
     while pixels.ndim > 3:
         pixels = pixels[:, pixels.shape[1] // 2]
@@ -45,11 +46,11 @@ def picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
 
 
 def write(pixels: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write a grid, as square as it goes, on white.
+    """Write a grid, as square as possible, on white.
 
     Args:
         pixels: Shape (n, channels, *spatial).
-        path: The PNG; its folder is made.
+        path: The PNG; its folder is created.
     """
     drawn = [picture(sample).convert("RGB") for sample in pixels]
     columns = math.ceil(math.sqrt(len(drawn)))
@@ -61,7 +62,7 @@ def write(pixels: npt.NDArray[np.uint8], path: Path) -> None:
 
 
 def write_picture(drawn: Image.Image, path: Path) -> None:
-    """Write a PNG; its folder is made."""
+    """Write a PNG; its folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.durable(path) as temporary:
         drawn.save(temporary, format="PNG")

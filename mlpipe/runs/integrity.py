@@ -1,4 +1,4 @@
-"""Integrity of a run's files by checksums: records, weights, curves, configurations, predictions."""
+"""Check the integrity of a run's files by checksums: records, weights, curves, configurations, predictions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Verdict = Literal["ok", "damaged", "missing", "differs", "not compared"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        of: The record's or ensemble's id.
-        what: What of it.
-        verdict: What came of it.
-        why: A few words where it is not ok.
+        of: The id of the record or ensemble.
+        what: The part that was checked.
+        verdict: The verdict.
+        why: A short reason if it is not ok.
     """
 
     of: str
@@ -41,12 +41,12 @@ class Finding:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether something must be done about it."""
+        """Whether it requires action."""
         return self.verdict in ("damaged", "missing", "differs")
 
 
 def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
-    """A finding for each file of a trained fold.
+    """Return a finding for each file of a trained fold.
 
     Args:
         project: The project.
@@ -69,7 +69,7 @@ def of_record(project: Project, record: ModelRecord) -> Iterator[Finding]:
 
 
 def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]:
-    """A finding for each file of an ensemble.
+    """Return a finding for each file of an ensemble.
 
     Args:
         project: The project.
@@ -83,7 +83,7 @@ def of_ensemble(project: Project, ensemble: EnsembleRecord) -> Iterator[Finding]
 
 
 def records_of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[EnsembleRecord], list[Finding]]:
-    """The records and ensembles that a run made, and a finding for each of those that cannot be read.
+    """Return the records and ensembles that a run made, and a finding for each unreadable one.
 
     Args:
         project: The project.
@@ -96,7 +96,7 @@ def records_of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[
         try:
             folds.append(records.load(path.parent))
         except ProjectError as error:
-            # Whose record it is cannot be known, so that it counts for every run.
+            # Its run is unknown, so it counts for every run.
             wrong.append(Finding(path.parent.name, records.RECORD_FILE, "damaged", str(error)))
     for path in sorted(project.tasks_dir().glob("*/ensembles/*.json")):
         try:
@@ -107,11 +107,11 @@ def records_of_run(project: Project, run: str) -> tuple[list[ModelRecord], list[
 
 
 def seal_finding(path: Path, of: str) -> Finding:
-    """Whether a file of JSON has the checksum that it names.
+    """Check that a JSON file has the checksum stored in it.
 
     Args:
         path: The file.
-        of: Whose it is.
+        of: The id of its owner.
     """
     try:
         broken = files.seal_is_broken(files.read_json(path))
@@ -125,12 +125,12 @@ def seal_finding(path: Path, of: str) -> Finding:
 
 
 def predictions_finding(path: Path, of: str, subject: str) -> Finding:
-    """Whether every page of a file of predictions has its checksum.
+    """Check that every page of a file of predictions has its checksum.
 
     Args:
         path: The file.
-        of: Whose it is.
-        subject: What it holds.
+        of: The id of its owner.
+        subject: Its contents.
     """
     try:
         with parquet.opened(path, page_checksum_verification=True) as stored:
@@ -146,11 +146,11 @@ def predictions_finding(path: Path, of: str, subject: str) -> Finding:
 
 
 def maps_finding(path: Path, of: str) -> Finding:
-    """Whether every map of a file has the checksum that it was written with.
+    """Check that every map of a file has its original checksum.
 
     Args:
         path: The file.
-        of: Whose it is.
+        of: The id of its owner.
     """
     subject = "maps of pixels"
     if not path.is_file():

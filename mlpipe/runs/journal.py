@@ -1,4 +1,4 @@
-"""The journal of a run on disk: its plan, the steps that are done, and the process that runs it now."""
+"""The journal of a run on disk: its plan, the finished steps, and the process that currently runs it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _ENDS = ("done", "interrupted", "failed")
 
 
 class Line(TypedDict):
-    """What every line of a journal has; the rest is what the step tells."""
+    """The keys of every line of a journal; the others depend on the step."""
 
     step: str
     event: str
 
 
 class Owner(TypedDict):
-    """A process as `identity` describes it."""
+    """A process as described by `identity`."""
 
     pid: int
     host: str
@@ -47,7 +47,7 @@ class Owner(TypedDict):
 
 
 class Plan(TypedDict):
-    """What `Run.write_plan` writes."""
+    """The plan that `Run.write_plan` writes."""
 
     steps: list[str]
     recipe: NotRequired[str]
@@ -62,7 +62,7 @@ class Run:
 
     Attributes:
         name: `DATE/TIME-SUFFIX`.
-        folder: Where it lies.
+        folder: Its folder.
     """
 
     name: str
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def checkpoints_dir(self) -> Path:
-        """The folder of states to resume from; emptied as records are written."""
+        """The folder of training states for resuming; emptied as records are written."""
         return self.folder / "checkpoints"
 
     @property
     def log_file(self) -> Path:
-        """The log with everything."""
+        """The complete log."""
         return self.folder / "log.txt"
 
     def write_plan(
@@ -86,26 +86,26 @@ class Run:
         command: str = "",
         number: int | None = None,
     ) -> None:
-        """Write the names of all steps, in their order, what the run is made with, and the command that asked for it.
+        """Write the names of all steps in order, the versions and machine of the run, and its command.
 
-        A number tells which run of a project was begun first, whatever the clock says.
+        A number orders the runs of a project by their start, regardless of the clock.
         """
         plan = {"format": formats.RUN, "recipe": recipe, "steps": list(steps), "versions": dict(versions)}
         numbered = {} if number is None else {"number": number}
         files.write_json(self.folder / PLAN_FILE, {**plan, "command": command, **numbered})
 
     def note(self, step: str, event: str, **facts: Any) -> None:
-        """Add a line to the journal: a step's `start`, `done` or `failed`."""
+        """Append a line to the journal: a step's `start`, `done` or `failed`."""
         line = {"at": now(), "step": step, "event": event, **facts}
         path = self.folder / JOURNAL_FILE
         torn = path.exists() and not path.read_bytes().endswith(b"\n")
         files.append_line(path, ("\n" if torn else "") + json.dumps(line))
 
     def events(self) -> list[dict[str, Any]]:
-        """The journal's lines; one that was cut off while it was written, or is none of a journal, is left out.
+        """Return the journal's lines, without incomplete or invalid ones.
 
         Raises:
-            ProjectError: When the file is no ordinary one.
+            ProjectError: When the file is not a regular file.
         """
         path = self.folder / JOURNAL_FILE
         try:
@@ -118,22 +118,22 @@ class Run:
             try:
                 lines.append(dict(stored.checked(Line, files.plain_json(line.decode("utf-8")))))
             except (ValueError, TypeError):
-                # What a line does not say for sure was not done: it is done again.
+                # A step without a certain `done` line is repeated.
                 continue
         return lines
 
     def done(self) -> set[str]:
-        """The steps that are done."""
+        """The finished steps."""
         return {line["step"] for line in self.events() if line["event"] == "done"}
 
     def steps_at(self, moment: str) -> set[str]:
-        """The steps that were being done at a time as `now` writes it.
+        """Return the steps that were running at a time in the format of `now`.
 
         Args:
             moment: The time.
 
         Raises:
-            ProjectError: When the journal is no ordinary file.
+            ProjectError: When the journal is not a regular file.
         """
         begun, steps = dict[str, str](), set[str]()
         for line in self.events():
@@ -145,7 +145,7 @@ class Run:
         return steps
 
     def plan(self) -> dict[str, Any]:
-        """The plan that `write_plan` wrote.
+        """Return the plan that `write_plan` wrote.
 
         Raises:
             ProjectError: When the file is damaged or of another format.
@@ -165,15 +165,15 @@ class Run:
             raise ProjectError(problem(str(path), wrong, fix="start a new run")) from error
 
     def is_finished(self) -> bool:
-        """Whether every step is done."""
+        """Whether every step is finished."""
         return set(self.plan()["steps"]) <= self.done()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Say that this process runs the run, so that no other continues it meanwhile.
+        """Mark the run as running in this process, so that no other process continues it.
 
         Raises:
-            ProjectError: When another live process runs it.
+            ProjectError: When another live process is running it.
         """
         path = self.folder / LOCK_FILE
         with FileLock(self.folder / ".lock"):
@@ -185,10 +185,10 @@ class Run:
             path.unlink(missing_ok=True)
 
     def refuse_if_running(self) -> None:
-        """Refuse a run that another live process runs.
+        """Refuse a run that another live process is running.
 
         Raises:
-            ProjectError: When one does.
+            ProjectError: When one is.
         """
         if owner := live_owner(self.folder / LOCK_FILE):
             wrong = f"another process is running it (pid {owner['pid']} on {owner['host']})"
@@ -196,13 +196,13 @@ class Run:
 
 
 def names_of_recipes(project: Project, models: Iterable[ModelRecord]) -> dict[str, str]:
-    """The names that presets have for recipes, such as `probe`, by the recipes' hashes; others have none.
+    """Return preset names of recipes, such as `probe`, by the recipes' hashes; other recipes are omitted.
 
-    Steps of a preset begin with the name of their recipe, and a record is written within the step that trains it.
+    Steps of a preset begin with the name of their recipe, and a record is written during the step that trains it.
 
     Args:
         project: The project.
-        models: Records; those whose run is gone, or has a journal that cannot be read, tell nothing.
+        models: Records; those whose run is missing, or has an unreadable journal, are skipped.
     """
     recipe_names: dict[str, str] = {}
     for record in models:
@@ -218,18 +218,18 @@ def names_of_recipes(project: Project, models: Iterable[ModelRecord]) -> dict[st
 
 
 def called(names: Mapping[str, str], recipe: str) -> str:
-    """A recipe for a person: before its hash the name that a preset has for it.
+    """Return a recipe's name for people: its preset name, if any, before its hash.
 
     Args:
-        names: What `names_of_recipes` gave.
-        recipe: The hash, more words may follow it.
+        names: The result of `names_of_recipes`.
+        recipe: The hash, possibly followed by more words.
     """
     name = names.get(recipe.partition(" ")[0], "")
     return f"{name} {recipe}" if name else recipe
 
 
 def create(project: Project) -> Run:
-    """A new run's folder, named by date, time and a suffix: milliseconds (so that names sort by time) and a random digit."""
+    """Create a new run's folder, named by date, time and a suffix of milliseconds (for sorting) and a random digit."""
     while True:
         moment = datetime.now()
         suffix = moment.microsecond // 1000 * 16 + secrets.randbelow(16)
@@ -242,15 +242,15 @@ def create(project: Project) -> Run:
 
 
 def find(project: Project, name: str, key: str = "continue") -> Run:
-    """The run that `latest` or a name (or the unique end of one) means.
+    """Return the run that `latest`, a name or a unique ending of one names.
 
     Args:
         project: The project.
         name: `latest`, a name or the end of one.
-        key: The configuration's key that says so, for sentences.
+        key: The configuration key with the name, for messages.
 
     Raises:
-        ProjectError: When there is no such run; the sentence lists what is there.
+        ProjectError: When there is no such run; the sentence lists the existing ones.
     """
     runs = all_runs(project)
     if not runs:
@@ -267,7 +267,9 @@ def find(project: Project, name: str, key: str = "continue") -> Run:
 
 
 def begun(run: Run) -> tuple[int, str]:
-    """What sorts a project's runs as they were begun, whatever the clock said; those of earlier versions have no number."""
+    """Return the sort key of a project's runs by start, regardless of the clock; runs of earlier versions have no
+    number.
+    """
     try:
         return run.plan().get("number") or 0, run.name
     except ProjectError:
@@ -275,31 +277,31 @@ def begun(run: Run) -> tuple[int, str]:
 
 
 def all_runs(project: Project) -> list[Run]:
-    """All runs that have a plan, oldest first by the clock: `begun` tells the order where it was set back."""
+    """Return all runs that have a plan, oldest first by the clock; after a clock change, `begun` gives the true order."""
     paths = sorted(project.runs_dir().glob(f"*/*/{PLAN_FILE}")) if project.runs_dir().is_dir() else []
     return [Run(f"{path.parent.parent.name}/{path.parent.name}", path.parent) for path in paths]
 
 
 def all_run_folders(project: Project) -> list[Run]:
-    """All runs, those too that were stopped before they had a plan, oldest first."""
+    """Return all runs, including those stopped before they had a plan, oldest first."""
     paths = sorted(project.runs_dir().glob("*/*/")) if project.runs_dir().is_dir() else []
     return [Run(f"{path.parent.name}/{path.name}", path) for path in paths]
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the millisecond."""
+    """Return the current time in UTC, ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def identity() -> dict[str, Any]:
-    """The identity of this process among all others: its number, host, boot and start; in a Slurm job the job too."""
+    """Return the identity of this process: number, host, boot and start; in a Slurm job, also the job."""
     pid = os.getpid()
     own = {"pid": pid, "host": platform.node(), "boot": _boot(), "started": _start_time(pid), "at": now()}
     return {**own, "slurm": _slurm_start()} if _slurm_start() else own
 
 
 def live_owner(path: Path) -> dict[str, Any] | None:
-    """The owner of a lock, unless it is this process or one that is known to have ended; a file that is none names nobody."""
+    """Return the owner of a lock, unless it is this process or has ended; None as well for an invalid file."""
     try:
         owner = dict(stored.checked(Owner, files.read_json(path, limits.RECORD)))
     except (OSError, ValueError, TypeError):
@@ -308,17 +310,17 @@ def live_owner(path: Path) -> dict[str, Any] | None:
 
 
 def is_own(owner: Mapping[str, Any]) -> bool:
-    """Whether an `identity` is this process's."""
+    """Return whether an `identity` is this process's."""
     is_here = owner.get("pid") == os.getpid() and owner.get("host") == platform.node()
     return is_here and owner.get("boot", _boot()) == _boot() and owner.get("started") == _start_time(os.getpid())
 
 
 def is_live(owner: Mapping[str, Any]) -> bool:
-    """Whether the process of an `identity` may still run: not known to have ended, which only its own host knows."""
+    """Return whether the process of an `identity` may still run; only its own host can know that it has ended."""
     job, start = owner.get("slurm") or ("", 0)
     own_job, own_start = _slurm_start() or ("", 0)
     if job and job == own_job and start < own_start:
-        # Slurm starts a job again only after it has ended, wherever that was.
+        # Slurm restarts a job only after it has ended, on whatever host.
         return False
     if owner.get("host") != platform.node():
         return True
@@ -326,13 +328,13 @@ def is_live(owner: Mapping[str, Any]) -> bool:
 
 
 def _slurm_start() -> list[Any]:
-    """The Slurm job that this process belongs to, and how often it was queued again; empty outside of Slurm."""
+    """Return the Slurm job of this process and its restart count; empty outside Slurm."""
     job = os.environ.get("SLURM_JOB_ID")
     return [job, int(os.environ.get("SLURM_RESTART_COUNT", 0))] if job else []
 
 
 def is_alive(pid: int) -> bool:
-    """Whether this machine runs a process of that number."""
+    """Return whether this machine runs a process with that number."""
     return _start_time(pid) is not None
 
 
@@ -342,7 +344,7 @@ def _boot() -> str:
 
 
 def _start_time(pid: int) -> str | None:
-    """A process's start time as the system counts it; None when there is no such process."""
+    """Return a process's start time as counted by the system; None if there is no such process."""
     stat = Path(f"/proc/{pid}/stat")
     if stat.exists():
         state, *fields = stat.read_text("utf-8").rpartition(")")[2].split()

@@ -30,8 +30,9 @@ def main(words: Sequence[str]) -> int:
     """Answer `mml completion WORDS`.
 
     Args:
-        words: A shell, or nothing. The scripts ask by `--candidates SHELL`, with what was typed on standard input: its words
-            without the command, for bash the whole line and the piece of it that is replaced, each with a NUL behind it.
+        words: The name of a shell, or nothing. The completion scripts pass `--candidates SHELL` and write what was
+            typed to standard input, each item followed by a NUL: the words without the command; for bash, the whole
+            line and the piece to replace.
 
     Returns:
         0.
@@ -57,16 +58,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def _reply(shell: str, typed: list[str]) -> list[str]:
-    """The lines that a shell's script reads."""
+    """Return the lines that a shell's completion script reads."""
     from mlpipe.modes.completion import candidates, line
 
     if shell != "bash":
-        # The last word is as it was typed, perhaps with an open quote.
+        # The last word is as typed, possibly with an open quote.
         matches = candidates.of(typed[:-1], line.unquoted(typed[-1] if typed else ""), os.environ)
         return [f"{match.text}\t{match.about}" if match.about else match.text for match in matches]
     whole, piece = [*typed, "", ""][:2]
     read = line.read(whole)
     matches = candidates.of(read.words, read.word, os.environ, with_meanings=False)
     start = read.start_of(piece)
-    # Inside of quotes the shell itself ends the word.
+    # Inside quotes, the shell itself ends the word.
     return [match.text[start:] + (" " if match.is_whole and not read.quote else "") for match in matches]

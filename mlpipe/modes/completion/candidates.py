@@ -1,7 +1,7 @@
-"""Candidates for the word that is being typed: modes, flags, groups, options, keys, values, tasks, projects, runs, files.
+"""Candidates for the word being typed: modes, flags, groups, options, keys, values, tasks, projects, runs, files.
 
-Names come from folders, values from conf files and signatures; nothing is imported or run for them, and a name that a shell
-would have to quote is left out.
+Names are read from folders, values from conf files and signatures; nothing is imported or run to find them, and names
+that a shell would have to quote are left out.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from mlpipe.config.environment import base_folder
 from mlpipe.config.keys import Key
 from mlpipe.errors import ConfigError
 
-# Letters, digits and marks that no shell takes for more than what they are.
+# Letters, digits and marks that no shell treats specially.
 _PLAIN = re.compile(r"[\w+.,:@%/#=~\[\]-]+")
-# A candidate that ends so goes on.
+# A candidate with one of these endings can be continued.
 _GO_ON = tuple("=./,[#")
-# Entries of a folder that are looked at, and runs, records and names that are offered.
+# Limits on the folder entries examined, and on the runs, records and names offered.
 _MOST_ENTRIES, _MOST_NAMES = 10_000, 2_000
 _MOST_LETTERS = 70
-# What is taken in every mode, written out; the last two go with a value.
+# Options accepted in every mode, in long form; the last two take a value.
 FLAGS = tuple(name for name in (*modes.FLAGS, *modes.WITH_VALUE) if name.startswith("--"))
 _WITH_VALUE = (*modes.WITH_VALUE, "--config", "--app")
-# Modes behind which a path may stand.
+# Modes that may be followed by a path.
 _OF_PATHS = ("train", "predict")
 _OF_TASKS = ("task_list", "mode.eval_on", "mode.co_tasks", "mode.pretrain_task")
 _OF_RUNS = ("continue", "mode.run")
 _OF_PROJECTS = ("reuse.models", "reuse.parameters", "reuse.predictions", "reuse.blueprint")
 _OF_STUDIES = ("use_best_params", "hpo.study", "mode.study_name")
 _OF_FOLDERS = ("out_dir", "data_dir")
-# Texts that name a file or folder say so in their meaning.
+# Words in a key's description that mark its value as a file or folder.
 _OF_FILES = re.compile(r"\b(files?|folders?|archives?|FILE|DIR)\b")
-# Texts that are about files and name none.
+# Words in descriptions that are about files but name none.
 _NO_FILES = ("name", "path", "suffix", "train_tag", "id")
 _SHELLS = ("bash", "zsh", "fish")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word that may be meant.
+    """One possible completion of a word.
 
     Attributes:
         text: The whole word.
-        about: What it means, short; empty where nothing says it.
+        about: A short description; empty if there is none.
     """
 
     text: str
@@ -58,20 +58,20 @@ class Candidate:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing can follow but another word."""
+        """Whether the word is complete, so that only another word can follow."""
         return not self.text.endswith(_GO_ON)
 
 
 def of(
     words: Sequence[str], word: str, environment: Mapping[str, str], *, with_meanings: bool = True
 ) -> list[Candidate]:
-    """The candidates for a word, each beginning with it, the likeliest first.
+    """Return the candidates for a word, each beginning with it, the likeliest first.
 
     Args:
         words: The words between the command and it, without quotes.
-        word: What is there of it; may be empty.
-        environment: The environment's variables.
-        with_meanings: Whether to say what they mean, which takes some time.
+        word: The word so far; may be empty.
+        environment: The environment variables.
+        with_meanings: Whether to include descriptions, which takes some time.
     """
     command = _Said(words, environment, with_meanings)
     candidates = dict[str, Candidate]()
@@ -82,14 +82,14 @@ def of(
 
 
 class _Said:
-    """What the words before the one that is being typed say."""
+    """What the words before the one being typed say."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], with_meanings: bool) -> None:
         self.environment, self.with_meanings = environment, with_meanings
         self.mode, self.asks_help = "", False
         self.values: dict[str, str] = {}
         folders: list[str] = []
-        # The option of the program that the word is the value of; empty: none.
+        # The command-line option whose value the word is; empty: none.
         self.option = ""
         for word in words:
             name, equals, value = word.partition("=")
@@ -121,7 +121,7 @@ class _Said:
         return self.out_dir / self.values.get("proj", "default")
 
     def options(self, group: str) -> list[str]:
-        """The options of a group that are chosen: on the line, else by default."""
+        """Return the chosen options of a group: those on the line, else the default."""
         if group == "mode":
             return [self.mode]
         text = self.values.get(group, "")
@@ -133,7 +133,7 @@ def _path(text: str) -> Path:
 
 
 def _full(key: str) -> str:
-    """A key without the marks before it, `cbs` written out."""
+    """Return a key without its prefix marks, with `cbs` written out."""
     head, dot, rest = key.lstrip("+~").partition(".")
     return catalog.ALIASES.get(head, head) + dot + rest
 
@@ -161,7 +161,7 @@ def _candidates(command: _Said, word: str) -> Iterator[Candidate]:
 
 
 def _option_values(option: str, word: str) -> Iterator[Candidate]:
-    """What may follow an option of the program."""
+    """Return the values of a command-line option."""
     head = word[: word.find("=") + 1] if word.startswith("--") else ""
     if option in ("--cfg", "-c"):
         yield Candidate("job")
@@ -178,7 +178,7 @@ def _modes(command: _Said) -> Iterator[Candidate]:
 
 
 def _word_arguments(command: _Said, word: str) -> Iterator[Candidate]:
-    """What may follow a word that is no mode."""
+    """Return the arguments of a word that is not a mode."""
     key, equals, _ = word.partition("=")
     if command.mode == "completion":
         yield from map(Candidate, _SHELLS)
@@ -195,12 +195,12 @@ def _word_arguments(command: _Said, word: str) -> Iterator[Candidate]:
 
 
 def _keys(command: _Said, word: str, end: str) -> Iterator[Candidate]:
-    """Groups, sections and keys.
+    """Return groups, sections and keys.
 
     Args:
-        command: What was said before.
-        word: What is there of the key.
-        end: What stands behind a key: `=`, or nothing where it is only looked up.
+        command: The words before.
+        word: The key so far.
+        end: What follows a key: `=`, or nothing if the key is only looked up.
     """
     marks = word[: len(word) - len(word.lstrip("+~"))]
     head, dot, _ = word[len(marks) :].partition(".")
@@ -233,10 +233,10 @@ def _has_keys(command: _Said, group: str) -> bool:
 
 
 def _section_keys(command: _Said, group: str, word: str) -> list[Key]:
-    """The keys of a section: those of the chosen option; of all options where none of these begins so."""
+    """Return the keys of a section: those of the chosen option, or of all options if none of these matches."""
     listed = keys.of_group(group, command.folders)
     chosen = command.options(group)
-    # The task by default is only an example.
+    # The default task is only an example.
     is_open = group == "task" and group not in command.values
     own = [key for key in listed.values() if is_open or set(key.options) & set(chosen)]
     start = f"{group}.{word.partition('.')[2]}"
@@ -250,7 +250,7 @@ def _mode_keys(command: _Said) -> list[Key]:
 
 
 def _values(command: _Said, word: str) -> Iterator[Candidate]:
-    """Values of a key, or options of a group; behind a comma or bracket those of one item."""
+    """Return values of a key, or options of a group; after a comma or bracket, those of one item."""
     typed, _, value = word.partition("=")
     key = _full(typed)
     item = re.split(r"[\[,]", value)[-1]
@@ -275,7 +275,7 @@ def _values(command: _Said, word: str) -> Iterator[Candidate]:
 
 
 def _named_values(command: _Said, key: str, item: str) -> Iterator[Candidate]:
-    """The values of a key that have names."""
+    """Return the values of a key whose values have names."""
     if key in catalog.groups(command.folders) or key == "hydra/launcher":
         yield from (Candidate(name, _purpose(command, key, name)) for name in catalog.options(key, command.folders))
     simple: dict[tuple[str, ...], Callable[[], Iterable[str]]] = {
@@ -298,7 +298,7 @@ def _named_values(command: _Said, key: str, item: str) -> Iterator[Candidate]:
 
 
 def _enumerated_values(command: _Said, key: str) -> list[str]:
-    """The values of a key that has few: what an annotation lists, true and false."""
+    """Return the values of a key that has few: those listed in its annotation, true and false."""
     known_key = _find(command, key)
     if known_key is None:
         return []
@@ -311,12 +311,12 @@ def _enumerated_values(command: _Said, key: str) -> list[str]:
             values.append(part)
         elif part.startswith("one of "):
             values += [choice for choice in part.removeprefix("one of ").split(", ") if " " not in choice]
-    # What may be nothing, and else anything, has no values to choose from.
+    # A key that may be None or any other value has no values to choose from.
     return values if values != ["null"] else []
 
 
 def _find(command: _Said, key: str) -> Key | None:
-    """The key of that name; of a section only its own files are read."""
+    """Return the key of that name; for a section, only its own files are read."""
     head, dot, _ = key.partition(".")
     group = "hydra/launcher" if head == "hydra" else head
     if not dot or group not in (*catalog.groups(command.folders), "hydra/launcher"):
@@ -337,7 +337,7 @@ def _names_files(command: _Said, key: str) -> bool:
 
 
 def _networks(item: str) -> Sequence[str]:
-    """The names of timm's networks; behind a point those of a network's weights."""
+    """Return the names of timm's networks; after a dot, the tags of a network's weights."""
     network, dot, _ = item.partition(".")
     try:
         return [f"{network}.{tag}" for tag in names.timm_tags(network)] if dot else names.timm_names()
@@ -355,7 +355,7 @@ def _tasks(data_dir: Path) -> list[str]:
 
 
 def _runs(project: Path) -> list[str]:
-    """The runs of a project, the newest first."""
+    """Return the runs of a project, newest first."""
     days = reversed(_entries(project / "runs"))
     run_names = (
         f"{day.name}/{folder.name}"
@@ -367,7 +367,7 @@ def _runs(project: Path) -> list[str]:
 
 
 def _records(command: _Said, head: str, item: str) -> Iterator[Candidate]:
-    """`PROJ#ID` for the records of a project."""
+    """Return `PROJ#ID` for each record of a project."""
     name = item.partition("#")[0]
     project = _path(name) if "/" in name else command.out_dir / name
     for task in _entries(project / "tasks"):
@@ -377,7 +377,7 @@ def _records(command: _Said, head: str, item: str) -> Iterator[Candidate]:
 
 
 def _entries(folder: Path, ending: str = "") -> list[Path]:
-    """The folders in a folder, or its files with an ending, sorted; none where it cannot be read. Links are not followed."""
+    """Return the sorted folders, or files with an ending, in a folder; none if unreadable. Links are not followed."""
     try:
         with os.scandir(folder) as entries:
             entry_names = [
@@ -387,16 +387,16 @@ def _entries(folder: Path, ending: str = "") -> list[Path]:
             ]
     except OSError:
         return []
-    # What a shell takes for a pattern, or for somebody's home, is no name that can be typed as it is.
+    # Shell patterns and home folders (`~`) cannot be typed literally.
     return [folder / name for name in sorted(entry_names) if name[:1] not in (".", "~") and not set(name) & set("[]")]
 
 
 def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Candidate]:
-    """Files and folders that begin with what was typed, folders with a slash behind them.
+    """Return files and folders that begin with what was typed, folders with a trailing slash.
 
     Args:
-        head: What stands before the path in the word.
-        typed: What is there of the path.
+        head: The part of the word before the path.
+        typed: The path so far.
         only_folders: Leave out files.
     """
     folder, slash, start = typed.rpartition("/")
@@ -415,13 +415,13 @@ def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Can
 
 
 def _purpose(command: _Said, group: str, option: str) -> str:
-    """What an option is for; of one in a folder of the user's own nothing is said."""
+    """Return the purpose of an option; empty for options in a folder of the user's own."""
     is_ours = command.with_meanings and option in catalog.options(group)
     return _first_clause(catalog.purpose(group, option)) if is_ours else ""
 
 
 def _key_meaning(command: _Said, key: Key, *options: str) -> str:
-    """What a key means, in its first sentence."""
+    """Return the meaning of a key: its first sentence."""
     if not command.with_meanings:
         return ""
     option = next((option_name for option_name in options if option_name in key.options), "")
@@ -429,7 +429,7 @@ def _key_meaning(command: _Said, key: Key, *options: str) -> str:
 
 
 def _first_clause(text: str) -> str:
-    """The beginning of a sentence, without the command that uses it, in one line."""
+    """Return the beginning of a sentence on one line, without the command that uses it."""
     words = re.split(r"; |: mml ", text, maxsplit=1)[0].rstrip(".;").split()
     text = "".join(letter for letter in " ".join(words) if letter.isprintable())
     return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 3].rstrip()}..."

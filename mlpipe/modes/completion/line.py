@@ -1,4 +1,4 @@
-"""The words of a line that is still being typed, as a shell of the Bourne family would read it."""
+"""Split a line that is still being typed into words, as a Bourne shell would."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import re
 from dataclasses import dataclass
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-# Behind these bash begins another piece of a word.
+# Characters after which bash begins another piece of a word.
 _BREAKS = "=:@"
 
 
 @dataclass(frozen=True)
 class TypedLine:
-    """A line up to the cursor.
+    """A command line up to the cursor.
 
     Attributes:
-        words: The whole words behind the command, without quotes.
-        word: What is there of the word at the cursor, without quotes.
-        quote: The quote that is still open at the cursor; empty: none.
+        words: The complete words after the command, without quotes.
+        word: The part of the word before the cursor, without quotes.
+        quote: The quote still open at the cursor; empty: none.
     """
 
     words: list[str]
@@ -25,14 +25,14 @@ class TypedLine:
     quote: str
 
     def start_of(self, piece: str) -> int:
-        """The letter of the word at which the piece begins that the shell replaces.
+        """Return the index in the word at which the piece begins that the shell replaces.
 
         Args:
-            piece: The piece, as the shell writes it; quotes in it count for nothing.
+            piece: The piece as the shell writes it; its quotes are ignored.
         """
         plain = unquoted(piece)
         if plain in ("=", ":"):
-            # What was just typed and is not replaced.
+            # The typed text that is not replaced.
             plain = ""
         if not plain and not self.quote:
             return max(self.word.rfind(letter) for letter in _BREAKS) + 1
@@ -40,10 +40,10 @@ class TypedLine:
 
 
 def read(text: str) -> TypedLine:
-    """A line as words.
+    """Split a line into words.
 
     Args:
-        text: The line up to the cursor, the command and what is assigned before it included.
+        text: The line up to the cursor, including the command and any assignments before it.
     """
     words, quote = _split(text)
     command = next((place for place, word in enumerate(words) if not _ASSIGNMENT.match(word)), len(words) - 1)
@@ -51,16 +51,16 @@ def read(text: str) -> TypedLine:
 
 
 def unquoted(word: str) -> str:
-    """A word that is still being typed, without its quotes.
+    """Return a word that is still being typed, without its quotes.
 
     Args:
-        word: The word, without blanks outside of quotes.
+        word: The word, without blanks outside quotes.
     """
     return _split(word)[0][-1]
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The words without quotes, the last one unfinished and perhaps empty; and the quote that is still open."""
+    """Return the words without quotes, the last one unfinished and possibly empty, and the quote still open."""
     words, quote, is_escaped, is_between = [""], "", False, False
     for letter in text:
         if is_between and not letter.isspace():

@@ -33,14 +33,14 @@ _MOST_NAMES = 8
 
 @dataclass(frozen=True)
 class Question:
-    """A parsed command line.
+    """A parsed `mml doctor` command line.
 
     Attributes:
         out_dir: The folder of results.
         data_dir: The folder of tasks and caches.
         project: The project of the run to compare with.
         run: The run, or `latest`; empty: none.
-        offline: Do not ask the hub.
+        offline: Do not query the hub.
         json: Print JSON.
     """
 
@@ -53,10 +53,10 @@ class Question:
 
 
 def main(words: Sequence[str]) -> int:
-    """Answer `mml doctor WORDS`.
+    """Run `mml doctor WORDS`.
 
     Args:
-        words: The words behind `doctor`.
+        words: The words after `doctor`.
 
     Returns:
         0 when nothing stops a training, 1 when something does.
@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
         ProjectError: When there is no such project or run.
     """
     question = parse_question(words, os.environ)
-    # Not a check, and before them: a run that is not there is the user's mistake.
+    # Not a check, and done first: a missing run is the user's mistake.
     compare = _comparison(question) if question.run else None
     results = [*findings.run_checks(checks(question, os.environ)), *(compare() if compare else ())]
     print(json.dumps(facts(results), indent=1, default=str) if question.json else text(results))
@@ -74,14 +74,14 @@ def main(words: Sequence[str]) -> int:
 
 
 def parse_question(words: Sequence[str], environment: Mapping[str, str]) -> Question:
-    """The question that words ask.
+    """Parse the words of the command line.
 
     Args:
-        words: The words behind `doctor`.
-        environment: The environment's variables.
+        words: The words after `doctor`.
+        environment: The environment variables.
 
     Raises:
-        ConfigError: With a sentence for every wrong word.
+        ConfigError: With one sentence for each wrong word.
     """
     values, wrong, runs = dict[str, str](), list[str](), list[str]()
     for word in words:
@@ -106,13 +106,13 @@ def parse_question(words: Sequence[str], environment: Mapping[str, str]) -> Ques
     return Question(results, data, values.get("proj", "default"), run, "--offline" in words, "--json" in words)
 
 
-# Each check imports what it needs itself: a library that is missing must not keep the others from being told.
+# Each check imports what it needs itself, so that one missing library does not prevent the other checks.
 def checks(question: Question, environment: Mapping[str, str]) -> list[tuple[str, Check]]:
-    """All checks, in the order in which they are told.
+    """Return all checks, in the order in which they are reported.
 
     Args:
-        question: Folders, and whether the hub is asked.
-        environment: The environment's variables.
+        question: The folders, and whether to query the hub.
+        environment: The environment variables.
     """
     from mlpipe.modes.doctor import machine, weights
 
@@ -159,7 +159,7 @@ def _devices(environment: Mapping[str, str]) -> Sequence[Finding]:
 
 
 def _comparison(question: Question) -> Check:
-    """What compares a stored run with this machine, once the devices of here are known."""
+    """Return the check that compares a stored run with this machine, once its devices are known."""
     from mlpipe.modes.doctor import stored_environment
     from mlpipe.runs.project import Project
 
@@ -169,10 +169,10 @@ def _comparison(question: Question) -> Check:
 
 
 def facts(results: Sequence[Finding]) -> dict[str, Any]:
-    """Findings as plain data: `ok`, `problems`, `notes`, and the values by topic and name.
+    """Return findings as plain data: `ok`, `problems`, `notes`, and the values by topic and name.
 
     Args:
-        results: The findings; several of one name are a list.
+        results: The findings; several with the same name become a list.
     """
     topics: dict[str, dict[str, Any]] = {}
     for finding in results:
@@ -189,7 +189,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def text(results: Sequence[Finding]) -> str:
-    """Findings for a terminal: values by topic, then what is worth a look, then what stops a training.
+    """Format findings for a terminal: values by topic, then notes, then problems that stop a training.
 
     Args:
         results: The findings.

@@ -1,4 +1,4 @@
-"""The devices that torch computes on, asked in a process of its own: a broken torch ends that one only."""
+"""The devices that torch computes on, queried in a separate process, because a broken torch may crash it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from mlpipe.errors import problem
 from mlpipe.modes.doctor.findings import Finding, size
 
-# Seconds in which torch has to be imported, on a slow disk too.
+# Timeout in seconds for importing torch, also from a slow disk.
 _PATIENCE = 120.0
 _PACKAGE = Path(__file__).parents[2]
 _ASK = f"""
@@ -28,13 +28,13 @@ _REINSTALL = "install torch and torchvision anew, with one command"
 
 @dataclass(frozen=True)
 class Hardware:
-    """GPUs as the system shows them, without any library.
+    """GPUs as the operating system shows them, without any library.
 
     Attributes:
-        nvidia: GPUs of NVIDIA that programs can open.
-        in_machine: GPUs of NVIDIA that the driver has, those too that a container hides.
-        driver: The version of NVIDIA's driver; None: there is none.
-        amd: Whether there is a GPU of AMD with its driver.
+        nvidia: NVIDIA GPUs that programs can open.
+        in_machine: NVIDIA GPUs that the driver knows, including those that a container hides.
+        driver: The version of the NVIDIA driver; None: there is none.
+        amd: Whether there is an AMD GPU with its driver.
     """
 
     nvidia: int
@@ -44,10 +44,10 @@ class Hardware:
 
 
 def hardware(root: Path = Path("/")) -> Hardware:
-    """The GPUs that the system shows.
+    """Return the GPUs that the operating system shows.
 
     Args:
-        root: Where `dev` and `proc` lie.
+        root: The folder that contains `dev` and `proc`.
     """
     nodes = [node for node in (root / "dev").glob("nvidia*") if re.fullmatch(r"nvidia\d+", node.name)]
     folder = root / "proc/driver/nvidia"
@@ -58,7 +58,7 @@ def hardware(root: Path = Path("/")) -> Hardware:
 
 
 def answer() -> str:
-    """The facts about torch and its devices, as JSON; called in a process of its own, as it imports torch."""
+    """Return the facts about torch and its devices as JSON; called in a separate process, because it imports torch."""
     import torch
     import torchvision  # noqa: F401
 
@@ -91,13 +91,13 @@ def answer() -> str:
 
 
 def asked(patience: float = _PATIENCE) -> dict[str, Any]:
-    """The same facts, from a process of its own.
+    """Return the facts about torch, collected in a separate process.
 
     Args:
-        patience: Seconds to wait for them.
+        patience: The timeout in seconds.
 
     Returns:
-        The facts; `error` alone where there are none.
+        The facts; only `error` if they could not be collected.
     """
     command = [sys.executable, "-P", "-c", _ASK]
     try:
@@ -113,12 +113,12 @@ def asked(patience: float = _PATIENCE) -> dict[str, Any]:
 
 
 def torch_findings(facts: Mapping[str, Any], devices: Hardware, environment: Mapping[str, str]) -> list[Finding]:
-    """What torch's facts mean on this hardware.
+    """Interpret torch's facts on this hardware.
 
     Args:
-        facts: What `asked` gives.
-        devices: The GPUs that the system shows.
-        environment: The environment's variables.
+        facts: The result of `asked`.
+        devices: The GPUs that the operating system shows.
+        environment: The environment variables.
     """
     if "error" in facts:
         text = problem("torch", f"it cannot be imported with torchvision ({facts['error']})", fix=_REINSTALL)
@@ -147,12 +147,12 @@ def torch_findings(facts: Mapping[str, Any], devices: Hardware, environment: Map
 
 
 def unused_reason(facts: Mapping[str, Any], devices: Hardware, environment: Mapping[str, str]) -> str:
-    """Why a GPU that is there is not used, as a sentence; empty where none is there.
+    """Explain in a sentence why a GPU is not used; empty if there is no GPU.
 
     Args:
-        facts: What `asked` gives.
-        devices: The GPUs that the system shows.
-        environment: The environment's variables.
+        facts: The result of `asked`.
+        devices: The GPUs that the operating system shows.
+        environment: The environment variables.
     """
     if devices.amd and not devices.in_machine and not facts["hip"]:
         return problem("GPU", "there is one of AMD, and torch is built without ROCm", fix="install torch for ROCm")
@@ -171,15 +171,15 @@ def unused_reason(facts: Mapping[str, Any], devices: Hardware, environment: Mapp
 
 
 def capability_problem(name: str, capability: Sequence[int], architectures: Sequence[str]) -> str:
-    """Why torch has no code for a GPU, as a sentence; empty where it has.
+    """Explain in a sentence why torch has no code for a GPU; empty if it has.
 
-    Compiled code (`sm_86`) runs on the same major version from its minor version on, what is compiled when it is first
-    used (`compute_90`) on everything from its version on (CUDA's programming guide, "binary and PTX compatibility").
+    Compiled code (`sm_86`) runs on the same major version from its minor version on; code compiled at first use
+    (`compute_90`) runs on every version from its own on (CUDA's programming guide, "binary and PTX compatibility").
 
     Args:
         name: The GPU's name.
         capability: Its major and minor version.
-        architectures: What torch is built for; empty: it does not say.
+        architectures: The architectures that torch is built for; empty: unknown.
     """
     major, minor = capability
     for text in architectures:

@@ -1,4 +1,4 @@
-"""What a check of `mml doctor` tells: a fact, and where it matters what to do about it."""
+"""Findings of the checks of `mml doctor`: a fact, and advice where it matters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Finding:
     """A fact about this machine or installation.
 
     Attributes:
-        topic: The heading that it stands under.
-        name: What it is about.
-        value: Plain data; None: not known, or not there.
-        level: `note` is worth a look, `problem` will stop a training.
-        advice: What is wrong and what to do; empty where nothing is.
+        topic: The heading under which it is listed.
+        name: The subject.
+        value: Plain data; None: unknown or missing.
+        level: `note` deserves a look, `problem` stops a training.
+        advice: What is wrong and what to do; empty if nothing is.
     """
 
     topic: str
@@ -32,10 +32,10 @@ Check = Callable[[], Sequence[Finding]]
 
 
 def run_checks(checks: Sequence[tuple[str, Check]]) -> list[Finding]:
-    """The findings of checks; one that fails itself is a note, and the others are made all the same.
+    """Run checks and return their findings; a check that fails becomes a note, and the others still run.
 
     Args:
-        checks: A topic and a function for each.
+        checks: Pairs of a topic and a function.
     """
     findings: list[Finding] = []
     for topic, check in checks:
@@ -49,7 +49,7 @@ def run_checks(checks: Sequence[tuple[str, Check]]) -> list[Finding]:
 
 
 def size(number: float) -> str:
-    """Bytes as a person reads them, such as `23.5 GB`."""
+    """Format a number of bytes for people, such as `23.5 GB`."""
     if number >= 1e12:
         return f"{number / 1e12:.1f} TB"
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"

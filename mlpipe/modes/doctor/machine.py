@@ -1,4 +1,4 @@
-"""The machine as a training meets it: cores, memory, disks, processes, descriptors, encodings; imports nothing heavy."""
+"""Properties of the machine that affect a training: cores, memory, disks, processes; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mlpipe.config.environment import cores as usable_cores
 from mlpipe.errors import problem
 from mlpipe.modes.doctor.findings import Finding, size
 
-# Bytes. Importing torch and its companions takes some 0.4 GB of memory of its own before the first image.
+# In bytes. Importing torch and its dependencies takes about 0.4 GB of memory before the first image.
 _LEAST_MEMORY, _LITTLE_MEMORY = 500_000_000, 2_000_000_000
 _LEAST_DISK, _LITTLE_DISK = 200_000_000, 5_000_000_000
-# Loader processes hand batches over through it; containers get 64 MB where nothing else is said.
+# Loader processes pass batches through shared memory; containers get 64 MB by default.
 _LITTLE_SHARED = 256_000_000
 _FEW_DESCRIPTORS = 1024
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -36,7 +36,7 @@ _OTHER_VARIABLES = (
 
 
 def python_and_system() -> list[Finding]:
-    """The interpreter and the system."""
+    """Return findings on the interpreter and the operating system."""
     return [
         Finding("python", "python", platform.python_version()),
         Finding("python", "program", sys.executable),
@@ -45,21 +45,21 @@ def python_and_system() -> list[Finding]:
 
 
 def cores(root: Path = Path("/")) -> list[Finding]:
-    """The cores that this process may use.
+    """Return findings on the cores that this process may use.
 
     Args:
-        root: Where `proc` and `sys` lie.
+        root: The folder that contains `proc` and `sys`.
     """
     return core_findings(os.cpu_count() or 1, usable_cores(), core_quota(root))
 
 
 def core_findings(present: int, usable: int, quota: float | None) -> list[Finding]:
-    """What counts of cores mean.
+    """Interpret counts of cores.
 
     Args:
         present: Cores of the machine.
-        usable: Those that this process may run on.
-        quota: Cores' worth of time that a container gets; None: no limit.
+        usable: The cores that this process may run on.
+        quota: The container's quota in cores; None: no limit.
     """
     findings = [Finding("processor", "cores", present), Finding("processor", "cores for this process", usable)]
     if quota is None:
@@ -76,7 +76,7 @@ def core_findings(present: int, usable: int, quota: float | None) -> list[Findin
 
 
 def core_quota(root: Path) -> float | None:
-    """Cores' worth of time that control groups allow, of version 2 or 1; None: there is no limit."""
+    """Return the quota of control groups (version 2 or 1) in cores; None: no limit."""
     limits = []
     for text in _group_files(root, "", "cpu.max"):
         quota, _, period = text.partition(" ")
@@ -90,14 +90,14 @@ def core_quota(root: Path) -> float | None:
 
 
 def memory_limit(root: Path) -> int | None:
-    """Bytes that control groups allow, of version 2 or 1; None: there is no limit."""
+    """Return the memory limit of control groups (version 2 or 1) in bytes; None: no limit."""
     texts = [*_group_files(root, "", "memory.max"), *_group_files(root, "memory", "memory.limit_in_bytes")]
-    # Version 1 writes a number that no machine has for "no limit".
+    # Version 1 writes an impossibly large number for "no limit".
     return min((int(text) for text in texts if text != "max" and int(text) < 1 << 60), default=None)
 
 
 def _group_files(root: Path, controller: str, name: str) -> Iterator[str]:
-    """The texts of a file of this process's control group and of those above it."""
+    """Yield the contents of a file of this process's control group and of those above it."""
     table = root / "proc/self/cgroup"
     top = root / "sys/fs/cgroup" / controller
     own = "/"
@@ -113,11 +113,11 @@ def _group_files(root: Path, controller: str, name: str) -> Iterator[str]:
 
 
 def threads(environment: Mapping[str, str], usable: int) -> list[Finding]:
-    """Settings of the environment for threads.
+    """Return findings on environment variables for threads.
 
     Args:
-        environment: The environment's variables.
-        usable: Cores that this process may use.
+        environment: The environment variables.
+        usable: The cores that this process may use.
     """
     findings = []
     for name in _THREAD_VARIABLES:
@@ -136,7 +136,7 @@ def threads(environment: Mapping[str, str], usable: int) -> list[Finding]:
 
 
 def memory(root: Path = Path("/")) -> list[Finding]:
-    """The machine's memory and what is free of it, in bytes; empty where the system does not tell."""
+    """Return findings on total and free memory, in bytes; empty if the system does not report them."""
     file = root / "proc/meminfo"
     if not file.is_file():
         total = limits.machine_memory()
@@ -147,12 +147,12 @@ def memory(root: Path = Path("/")) -> list[Finding]:
 
 
 def memory_findings(total: int, available: int, limit: int | None) -> list[Finding]:
-    """What numbers of bytes mean.
+    """Interpret amounts of memory, in bytes.
 
     Args:
-        total: Of the machine.
-        available: What processes can still take.
-        limit: What a container allows; None: all.
+        total: The machine's memory.
+        available: The memory that processes can still allocate.
+        limit: The container's limit; None: no limit.
     """
     findings = [Finding("memory", "of the machine", total)]
     if limit is not None and limit < total:
@@ -169,12 +169,12 @@ def memory_findings(total: int, available: int, limit: int | None) -> list[Findi
 
 
 def shared_memory(folder: Path = Path("/dev/shm")) -> list[Finding]:
-    """The memory through which processes hand over batches; empty where the system has no such folder."""
+    """Return findings on the shared memory that passes batches between processes; empty if there is no such folder."""
     return shared_memory_findings(shutil.disk_usage(folder).free) if folder.is_dir() else []
 
 
 def shared_memory_findings(free: int) -> list[Finding]:
-    """What an amount of shared memory means.
+    """Interpret the amount of shared memory.
 
     Args:
         free: Bytes.
@@ -187,16 +187,16 @@ def shared_memory_findings(free: int) -> list[Finding]:
 
 
 def start_methods() -> list[Finding]:
-    """How processes can be started, and whether they can have locks."""
+    """Return findings on how processes can be started, and whether they can have locks."""
     return start_method_findings(multiprocessing.get_all_start_methods(), _lock_error())
 
 
 def start_method_findings(methods: list[str], error: str) -> list[Finding]:
-    """What ways to start processes mean.
+    """Interpret the start methods of processes.
 
     Args:
-        methods: Those of Python here.
-        error: Why no lock between processes could be made; empty: one could.
+        methods: The start methods of this Python.
+        error: Why no lock between processes could be created; empty: one could.
     """
     wrong = ""
     if "forkserver" not in methods:
@@ -216,16 +216,16 @@ def _lock_error() -> str:
 
 
 def descriptors() -> list[Finding]:
-    """How many files and pipes a process may have open."""
+    """Return findings on how many files and pipes a process may open."""
     return descriptor_findings(*resource.getrlimit(resource.RLIMIT_NOFILE))
 
 
 def descriptor_findings(soft: int, hard: int) -> list[Finding]:
-    """What limits of open files mean.
+    """Interpret the limits of open files.
 
     Args:
-        soft: The limit, -1: none.
-        hard: What it may be set to, -1: anything.
+        soft: The soft limit; -1: none.
+        hard: The hard limit; -1: none.
     """
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited or soft >= _FEW_DESCRIPTORS:
@@ -237,17 +237,17 @@ def descriptor_findings(soft: int, hard: int) -> list[Finding]:
 
 
 def encodings() -> list[Finding]:
-    """The encodings of file names and of what is printed."""
+    """Return findings on the encodings of file names and standard output."""
     printed = getattr(sys.stdout, "encoding", None) or "none"
     return encoding_findings(sys.getfilesystemencoding(), printed, locale.setlocale(locale.LC_CTYPE))
 
 
 def encoding_findings(names: str, printed: str, language: str) -> list[Finding]:
-    """What encodings mean.
+    """Interpret encodings.
 
     Args:
-        names: Of file names.
-        printed: Of standard output.
+        names: The encoding of file names.
+        printed: The encoding of standard output.
         language: The locale.
     """
     fix = "export LANG=C.UTF-8, and unset LC_ALL and PYTHONUTF8"
@@ -261,13 +261,13 @@ def encoding_findings(names: str, printed: str, language: str) -> list[Finding]:
 
 
 def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
-    """Space and rights where results, data and temporary files go; nothing stays there.
+    """Check space and write permission for results, data and temporary files; nothing is left behind.
 
     Args:
-        out_dir: The folder of results; it need not be there yet.
+        out_dir: The folder of results; it need not exist yet.
         data_dir: The folder of tasks and caches.
     """
-    # It needs a library, which may be what is missing.
+    # It needs a library, which may be the one that is missing.
     from mlpipe import files
 
     places = {"out_dir": out_dir, "data_dir": data_dir, "temporary files": Path(tempfile.gettempdir())}
@@ -279,13 +279,13 @@ def disks(out_dir: Path, data_dir: Path) -> list[Finding]:
 
 
 def disk_findings(name: str, folder: Path, free: int, *, is_writable: bool) -> list[Finding]:
-    """What a folder's state means.
+    """Interpret the state of a folder.
 
     Args:
-        name: The key that names the folder, or what it is for.
+        name: The key that names the folder, or its purpose.
         folder: The folder.
         free: Bytes.
-        is_writable: Whether a file can be made in it.
+        is_writable: Whether a file can be created in it.
     """
     other = f"or write {name}=DIR" if name.endswith("_dir") else "or set TMPDIR to another folder"
     value = f"{folder} ({size(free)} free)"

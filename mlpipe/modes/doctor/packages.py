@@ -1,4 +1,4 @@
-"""The installed packages against what this program declares: versions, extras, and packages that do not go together."""
+"""Compare the installed packages with this program's requirements: versions, extras, conflicts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mlpipe.modes.doctor.findings import Finding
 
 _PACKAGE = Path(mlpipe.__file__).parent
 _COMMAND = "mml"
-# Each of these packages brings the module `cv2`; the one that was installed last wins.
+# Each of these packages provides the module `cv2`; the last one installed wins.
 _OPENCV = (
     "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
 )  # fmt: skip
@@ -27,14 +27,14 @@ _OPENCV = (
 
 @dataclass(frozen=True)
 class Declared:
-    """What this program says that it needs.
+    """The declared requirements of this program.
 
     Attributes:
         name: The distribution's name.
-        needed: What every installation needs.
-        extras: What each extra adds.
-        pins: Versions that it was tested with, by normalised name; only a checkout has them.
-        folder: The checkout; None: it is installed from a wheel.
+        needed: The requirements of every installation.
+        extras: The additional requirements of each extra.
+        pins: The tested versions, by normalised name; only a checkout has them.
+        folder: The checkout; None: installed from a wheel.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Declared:
 
 
 def declared_needs(package: Path = _PACKAGE) -> Declared:
-    """The needs of this program, from its checkout or from the metadata of its wheel.
+    """Return the requirements of this program, from its checkout or from the metadata of its wheel.
 
     Args:
         package: The folder of the package.
@@ -67,16 +67,16 @@ def declared_needs(package: Path = _PACKAGE) -> Declared:
 
 
 def _is_ours(entry: str) -> bool:
-    """Whether a command is this package's, whatever the distribution is called."""
+    """Return whether a command belongs to this package, whatever the distribution is called."""
     return entry.partition(".")[0] == _PACKAGE.name
 
 
 def needs_in_metadata(name: str, texts: Sequence[str]) -> Declared:
-    """The needs that a wheel's metadata lists.
+    """Parse the requirements that a wheel's metadata lists.
 
     Args:
         name: The distribution's name.
-        texts: Requirements, those of extras with a marker that says so.
+        texts: The requirements; those of extras have a marker that names the extra.
     """
     needed: list[Requirement] = []
     extras: dict[str, list[Requirement]] = {}
@@ -92,17 +92,17 @@ def needs_in_metadata(name: str, texts: Sequence[str]) -> Declared:
 
 
 def pins_of(text: str) -> dict[str, str]:
-    """Versions by normalised name of a file of requirements.
+    """Return the pinned versions of a requirements file, by normalised name.
 
     Args:
-        text: Lines such as `numpy==2.4.6`; other lines count for nothing.
+        text: Lines such as `numpy==2.4.6`; other lines are ignored.
     """
     pairs = (line.split("#")[0].split(";")[0].strip().split("==") for line in text.splitlines())
     return {str(canonicalize_name(pair[0].strip())): pair[1].strip() for pair in pairs if len(pair) == 2}
 
 
 def installed() -> dict[str, str]:
-    """The versions of all packages that Python finds here, by normalised name; the first one found counts."""
+    """Return the versions of all installed packages by normalised name; the first one found counts."""
     version_by_name: dict[str, str] = {}
     for distribution in metadata.distributions():
         if (name := distribution.metadata["Name"]) is not None:
@@ -111,10 +111,10 @@ def installed() -> dict[str, str]:
 
 
 def versions(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
-    """The version of each package that is needed, and whether it fits.
+    """Report the version of each required package, and whether it satisfies the requirement.
 
     Args:
-        needs: What this program declares.
+        needs: The declared requirements.
         environment: Installed versions by normalised name.
     """
     findings = [Finding("packages", "mlpipe", mlpipe.__version__)]
@@ -136,10 +136,10 @@ def versions(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
 
 
 def misfit(requirement: Requirement, environment: Mapping[str, str]) -> str:
-    """What is wrong with an installed package, as a sentence; empty where nothing is.
+    """Explain in a sentence why an installed package does not satisfy a requirement; empty if it does.
 
     Args:
-        requirement: The package with bounds of its version.
+        requirement: The package with version bounds.
         environment: Installed versions by normalised name.
     """
     version = environment.get(canonicalize_name(requirement.name))
@@ -152,10 +152,10 @@ def misfit(requirement: Requirement, environment: Mapping[str, str]) -> str:
 
 
 def extras(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
-    """Which extras are installed, and how to install the others.
+    """Report which extras are installed, and how to install the others.
 
     Args:
-        needs: What this program declares.
+        needs: The declared requirements.
         environment: Installed versions by normalised name.
     """
     findings = []
@@ -172,10 +172,10 @@ def extras(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
 
 
 def conflicts(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
-    """Packages that do not go together: what they need of each other, and what hides what.
+    """Report conflicting packages: unmet requirements of other packages, and packages that shadow each other.
 
     Args:
-        needs: What this program declares.
+        needs: The declared requirements.
         environment: Installed versions by normalised name.
     """
     direct = {canonicalize_name(requirement.name) for requirement in needs.needed}
@@ -193,10 +193,10 @@ def conflicts(needs: Declared, environment: Mapping[str, str]) -> list[Finding]:
 
 
 def unmet_needs(names: Iterable[str], environment: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for everything that installed packages need of others, all the way down, and that is not so.
+    """Return a sentence for each unmet requirement of installed packages, followed recursively.
 
     Args:
-        names: The packages to begin with, normalised.
+        names: The packages to start from, normalised.
         environment: Installed versions by normalised name.
     """
     waiting, visited_names = list(names), set(names)
@@ -207,7 +207,7 @@ def unmet_needs(names: Iterable[str], environment: Mapping[str, str]) -> Iterato
             other = str(canonicalize_name(requirement.name))
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
                 continue
-            # Packages that are needed directly are told by `versions` where they are not there.
+            # Missing direct requirements are reported by `versions`.
             if wrong := misfit(requirement, environment):
                 yield f"{name} needs it: {wrong}"
             if other not in visited_names:
@@ -216,7 +216,7 @@ def unmet_needs(names: Iterable[str], environment: Mapping[str, str]) -> Iterato
 
 
 def build_findings(torch: str | None, torchvision: str | None) -> list[Finding]:
-    """Whether torch and torchvision are of one build, `+cpu` or `+cu130` for example.
+    """Check that torch and torchvision are from the same build, `+cpu` or `+cu130` for example.
 
     Args:
         torch: Its version; None: it is not installed.
@@ -235,7 +235,7 @@ def build_findings(torch: str | None, torchvision: str | None) -> list[Finding]:
 
 
 def opencv_findings(environment: Mapping[str, str]) -> list[Finding]:
-    """Whether several packages bring OpenCV.
+    """Check whether several packages provide OpenCV.
 
     Args:
         environment: Installed versions by normalised name.
@@ -249,10 +249,10 @@ def opencv_findings(environment: Mapping[str, str]) -> list[Finding]:
 
 
 def copy_findings(path: Sequence[str], package: Path) -> list[Finding]:
-    """Whether Python finds another package of this name.
+    """Check whether Python finds another package of this name.
 
     Args:
-        path: Where Python looks for modules.
+        path: The module search path.
         package: The folder of this package.
     """
     findings = []
@@ -266,12 +266,12 @@ def copy_findings(path: Sequence[str], package: Path) -> list[Finding]:
 
 
 def name_findings(name: str, version: str, *, is_ours: bool) -> list[Finding]:
-    """What a distribution means whose name is this package's, while this program's has another.
+    """Report a distribution that has this package's name, while this program's has another.
 
     Args:
         name: This program's distribution.
         version: The version of the other one.
-        is_ours: Whether it has this program's command: then it is an earlier version.
+        is_ours: Whether it provides this program's command; then it is an earlier version.
     """
     package = _PACKAGE.name
     explanation = (

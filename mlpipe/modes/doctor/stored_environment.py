@@ -1,4 +1,4 @@
-"""A stored run's versions and device against those of here: what differs, and what that means for an exact replay."""
+"""Compare a stored run's versions and device with this machine's, and say what differences mean for an exact replay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlpipe.runs import journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
-# What a difference means. What is not listed describes the recipe, which a replay takes from the run.
+# The meaning of each difference. Values not listed describe the recipe, which a replay takes from the run.
 _MEANINGS = {
     "mlpipe": "another version may train otherwise; install that one for an exact replay",
     "torch": "kernels round otherwise: scores agree to some digits, weights do not",
@@ -31,13 +31,13 @@ _LIBRARIES = {"torch": "torch", "pytorch_lightning": "pytorch-lightning", "timm"
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that is not what it was.
+    """A value that differs from the stored one.
 
     Attributes:
-        name: What it is of.
-        then: What the run has stored.
-        now: What is here; None: it is not here.
-        meaning: What that means for an exact replay.
+        name: The name of the value.
+        then: The stored value.
+        now: The current value; None: missing here.
+        meaning: What the difference means for an exact replay.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Difference:
 
 
 def machine_values(torch_facts: Mapping[str, Any]) -> dict[str, str | None]:
-    """The values of this machine under the names that records use.
+    """Return the values of this machine under the names that records use.
 
     Args:
-        torch_facts: What torch says of itself and its devices.
+        torch_facts: The facts about torch and its devices.
     """
     gpus = torch_facts.get("gpus") or []
     values: dict[str, str | None] = {name: _version(library) for name, library in _LIBRARIES.items()}
@@ -67,11 +67,11 @@ def _version(library: str) -> str | None:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, str | None]) -> list[Difference]:
-    """The values that differ, those first that matter most.
+    """Return the values that differ, the most important first.
 
     Args:
-        then: What a run has stored; values that it lacks are not compared.
-        now: What is here.
+        then: The stored values of a run; values that it lacks are not compared.
+        now: The current values.
     """
     return [
         Difference(name, str(then[name]), now.get(name), meaning)
@@ -81,11 +81,11 @@ def differences(then: Mapping[str, Any], now: Mapping[str, str | None]) -> list[
 
 
 def stored(project: Project, wanted: str) -> tuple[Run, dict[str, Any]]:
-    """A run and its environment: of a record that it made, else what its plan says.
+    """Return a run and its environment, from a record that it made or else from its plan.
 
     Args:
         project: The project.
-        wanted: The run, or the unique end of its name; `latest`: the one of the newest record, else the newest run.
+        wanted: The run, or a unique ending of its name; `latest`: the run of the newest record, else the newest run.
 
     Raises:
         ProjectError: When there is no such project or run.
@@ -104,13 +104,13 @@ def stored(project: Project, wanted: str) -> tuple[Run, dict[str, Any]]:
 
 
 def compared(run: Run, project: Project, then: Mapping[str, Any], now: Mapping[str, str | None]) -> list[Finding]:
-    """The findings of a comparison; a difference never stops a training.
+    """Return the findings of a comparison; a difference never stops a training.
 
     Args:
         run: The run.
-        project: Its project.
-        then: What it has stored.
-        now: What is here.
+        project: The run's project.
+        then: The stored values.
+        now: The current values.
     """
     topic = f"run {run.name} of project {project.name}"
     changes = differences(then, now)

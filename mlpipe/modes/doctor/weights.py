@@ -1,4 +1,4 @@
-"""Pretrained weights on this machine: where they are kept, which are there, and whether others could be downloaded."""
+"""Pretrained weights on this machine: where they are kept, which are present, and whether others can be downloaded."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _HUB = "https://huggingface.co"
 _PREFIX = "models--timm--"
 _ENDINGS = (".safetensors", ".bin", ".pth", ".pt")
 _ON = ("1", "true", "yes", "on")
-# Seconds in which an answer must come.
+# Timeout of a query in seconds.
 PATIENCE = 2.0
 
 
 def hub_cache(environment: Mapping[str, str]) -> Path:
-    """The folder in which downloads of the hub are kept, as the library `huggingface_hub` chooses it.
+    """Return the folder in which `huggingface_hub` keeps downloads of the hub.
 
     Args:
-        environment: The environment's variables.
+        environment: The environment variables.
     """
     if folder := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
         return Path(folder).expanduser()
@@ -34,10 +34,10 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
 
 
 def torch_cache(environment: Mapping[str, str]) -> Path:
-    """The folder in which torch keeps downloaded weights.
+    """Return the folder in which torch keeps downloaded weights.
 
     Args:
-        environment: The environment's variables.
+        environment: The environment variables.
     """
     home = environment.get("TORCH_HOME")
     return (Path(home).expanduser() if home else _cache_home(environment) / "torch") / "hub/checkpoints"
@@ -48,14 +48,14 @@ def _cache_home(environment: Mapping[str, str]) -> Path:
 
 
 def kept(environment: Mapping[str, str]) -> list[Finding]:
-    """The weights that need no download any more.
+    """Report the weights that need no download.
 
     Args:
-        environment: The environment's variables.
+        environment: The environment variables.
     """
     findings = []
     hub, torch_folder = hub_cache(environment), torch_cache(environment)
-    # It needs a library, which may be what is missing.
+    # It needs a library, which may be the one that is missing.
     from mlpipe import files
 
     networks = sorted(hub.glob(f"{_PREFIX}*")) if hub.is_dir() else []
@@ -83,7 +83,7 @@ def kept(environment: Mapping[str, str]) -> list[Finding]:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a network's folder has a file of weights; a link to what was never downloaded leads nowhere."""
+    """Return whether a network's folder has a file of weights; a link to a file never downloaded is broken."""
     return any(file.suffix in _ENDINGS and file.is_file() for file in folder.glob("snapshots/*/*"))
 
 
@@ -93,12 +93,12 @@ def _bytes(folder: Path) -> int:
 
 
 def hub(environment: Mapping[str, str], *, is_asked: bool, patience: float = PATIENCE) -> list[Finding]:
-    """Whether weights can be downloaded now; nothing is sent but the question.
+    """Check whether weights can be downloaded now; only a query is sent.
 
     Args:
-        environment: The environment's variables: `HF_ENDPOINT` names another hub, `HF_HUB_OFFLINE` forbids to ask.
-        is_asked: Whether to ask at all.
-        patience: Seconds to wait.
+        environment: The environment variables: `HF_ENDPOINT` names another hub, `HF_HUB_OFFLINE` forbids queries.
+        is_asked: Whether to query at all.
+        patience: The timeout in seconds.
     """
     address = environment.get("HF_ENDPOINT") or _HUB
     if not is_asked:
@@ -114,11 +114,11 @@ def hub(environment: Mapping[str, str], *, is_asked: bool, patience: float = PAT
 
 
 def unreachable(address: str, patience: float) -> str:
-    """Why a server does not answer within some seconds; empty where it does, whatever it answers.
+    """Explain why a server does not answer in time; empty if it answers, whatever the answer.
 
     Args:
-        address: Its address.
-        patience: Seconds; looking up its name, which has no limit of its own, included.
+        address: The server's address.
+        patience: The timeout in seconds, including the name lookup, which has no timeout of its own.
     """
     answer: list[str] = []
 

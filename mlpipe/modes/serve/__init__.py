@@ -1,4 +1,4 @@
-"""`mml serve`: a trained model behind HTTP, for programs and, on one page, for people."""
+"""`mml serve`: serve a trained model over HTTP, for programs and, on one page, for people."""
 
 from __future__ import annotations
 
@@ -34,31 +34,31 @@ TOKEN = "MML_SERVE_TOKEN"
 _SHORTEST_TOKEN = 16
 _NEEDED = ("fastapi", "uvicorn", "python_multipart")
 _BACKLOG = 2048
-# Connections at a time; a process may open a thousand files on most systems.
+# The maximum number of connections; a process may open a thousand files on most systems.
 _CONNECTIONS = 512
 
 
 class ServeScheduler(Scheduler):
-    """Loads the model, then answers requests until somebody asks to stop.
+    """Load the model, then answer requests until asked to stop.
 
     Args:
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         ensemble: `latest` or an ensemble's name; None: the refit of the latest training, else the mean of its folds.
         record: A record's number or name; None: all that predict.
-        file: An exported file, in place of a project's models.
+        file: An exported file, used in place of a project's models.
         host: The name or address to listen on.
-        port: The port; 0: any that is free.
-        hosts: Names beside addresses and `localhost` by which clients reach the server.
-        token: The file with the token; None: the environment says it, or there is none.
-        largest_batch: The most images that are predicted together.
-        longest_wait: How long a request waits for others, in milliseconds.
-        most_bytes: The most bytes of a request.
-        most_pixels: The most pixels of all images of a request.
-        most_images: The most images of a request.
-        rate: Requests of one address in a second; None: any number.
-        concurrency: Requests that are read or answered at a time.
-        timeout: How long a request may take to arrive, and to be answered once the server stops, in seconds.
+        port: The port; 0: any free one.
+        hosts: Host names, beside addresses and `localhost`, by which clients reach the server.
+        token: The file with the token; None: the token of the environment, or no token.
+        largest_batch: The maximum number of images predicted together.
+        longest_wait: The maximum time that a request waits for others, in milliseconds.
+        most_bytes: The maximum size of a request in bytes.
+        most_pixels: The maximum number of pixels of all images of a request.
+        most_images: The maximum number of images of a request.
+        rate: The maximum number of requests per second from one address; None: unlimited.
+        concurrency: The maximum number of requests read or answered at the same time.
+        timeout: The timeout in seconds for receiving a request, and for answering it once the server stops.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class ServeScheduler(Scheduler):
         self._rate, self._concurrency, self._timeout = rate, concurrency, timeout
 
     def plan(self) -> list[Step]:
-        """One step, which writes nothing.
+        """Plan one step, which writes nothing.
 
         Raises:
-            ConfigError: When a package or the token is missing, or the model cannot be asked for single images.
+            ConfigError: When a package or the token is missing, or the model cannot predict single images.
             ProjectError: When there is no such model.
         """
         if any(find_spec(name) is None for name in _NEEDED):
@@ -119,7 +119,7 @@ class ServeScheduler(Scheduler):
         config = self.run_config
         if self._file is not None:
             return loaded_model.of_file(Path(self._file).expanduser(), config.tree["trust"], "mode.file")
-        # Before a task is looked for, which would be made.
+        # Checked before the task is looked up, which would create it.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
         stored = predictor.stored_models(
@@ -139,11 +139,11 @@ class ServeScheduler(Scheduler):
 
         from mlpipe.modes.serve import gate as gates
 
-        # To stop is how a server is done.
+        # A server ends normally by being stopped.
         self.context.stop.go_on = ""
         self.context.stop.meanwhile = "stopping when everything that was asked is answered"
         with self._gate(explains=self._warm_up()) as gate, closing(self._socket) as listening:
-            # HTTP alone, by the parser that bounds headers; what a proxy says of its clients is not believed.
+            # HTTP only, with the parser that limits headers; proxy headers about clients are not trusted.
             settings = uvicorn.Config(
                 gate,
                 http=gates.connections(self._timeout, _CONNECTIONS),
@@ -158,7 +158,7 @@ class ServeScheduler(Scheduler):
                 timeout_graceful_shutdown=round(self._timeout) or 1,
             )
             server = uvicorn.Server(settings)
-            # In a thread of its own it leaves signals alone, which are the wish to stop.
+            # In a thread of its own it does not handle signals, which ask this process to stop.
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="mml-serve", daemon=True)
             thread.start()
             host, port = listening.getsockname()[:2]
@@ -179,10 +179,10 @@ class ServeScheduler(Scheduler):
         log.info("stopped; everything that was asked is answered")
 
     def _warm_up(self) -> bool:
-        """Load networks before anybody waits for them, and see that there are all of them.
+        """Load all networks before the first request, and check that none is missing.
 
         Returns:
-            Whether there are heat maps.
+            Whether heat maps are available.
         """
         if self._file is None or Path(self._file).suffix.lower() != ".onnx":
             from mlpipe.learn.machine import quiet
@@ -203,12 +203,12 @@ class ServeScheduler(Scheduler):
 
     @contextmanager
     def _gate(self, *, explains: bool) -> Iterator[Gate]:
-        """What answers requests; afterwards all that the model was asked is answered."""
+        """Provide the application that answers requests; on exit, all pending predictions are answered."""
         from mlpipe.modes.serve import app, batching, gate
 
         model = self._model
 
-        # What a prediction tells of itself is for the one who asked.
+        # Messages about a prediction are for the client that asked.
         def is_told(line: logging.LogRecord) -> bool:
             return line.threadName != batching.THREAD or line.levelno >= logging.WARNING
 
@@ -229,7 +229,7 @@ class ServeScheduler(Scheduler):
 
 
 def _token(file: str | None, text: str | None, problems: list[str]) -> str | None:
-    """The token that a file or the environment says."""
+    """Return the token from the file or the environment."""
     key, token = TOKEN, (text or "").strip()
     if file is not None:
         key, path = "mode.token", Path(file).expanduser()
@@ -250,7 +250,7 @@ def _token(file: str | None, text: str | None, problems: list[str]) -> str | Non
 
 
 def _address(host: str, port: int, problems: list[str]) -> str | None:
-    """The address of a name, the first of version 4 where there is one."""
+    """Return the address of a host name, preferably IPv4."""
     try:
         known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -260,7 +260,7 @@ def _address(host: str, port: int, problems: list[str]) -> str | None:
 
 
 def _bound_socket(address: str, port: int) -> socket.socket:
-    """A socket of an address and port, on which nobody is listened to yet."""
+    """Return a socket bound to an address and port, not yet listening."""
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

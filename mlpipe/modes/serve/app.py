@@ -1,4 +1,4 @@
-"""The answers of `mml serve`: predictions of images, the model's card, whether it lives, and the page."""
+"""The HTTP endpoints of `mml serve`: predictions of images, the model's card, health, and the page."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ _PAGE = Path(__file__).with_name("page.html")
 _FIELDS = ("alpha", "costs", "deploy_prior", "explain", "output")
 _DATA_URL = re.compile(r"\s*data:[\w.+/;=-]*;base64,")
 _LONGEST_NAME = 200
-# How the reader of forms begins its sentence about more files than it may read.
+# The beginning of the form parser's message about too many files.
 _TOO_MANY = "Too many files"
-# What begins a data: address.
+# The prefix of a data: address.
 _LONGEST_PREFIX = 200
 # Pixels of the longer side of a heat map.
 _LARGEST_MAP = 512
 
 
 class Options(BaseModel):
-    """How images are predicted."""
+    """Options of a prediction."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -82,7 +82,7 @@ class Options(BaseModel):
 
 
 class Question(Options):
-    """Images in a JSON body, with how they are predicted."""
+    """Images in a JSON body, with options of the prediction."""
 
     images: list[str] = Field(min_length=1, description="Files in base64, or as data: addresses.")
 
@@ -91,7 +91,7 @@ _Known = TypeVar("_Known", bound=Options)
 
 
 class Prediction(BaseModel):
-    """What is predicted of one image; beside these, the columns of the table of mml predict for what the model predicts."""
+    """The prediction of one image; further keys are the columns of mml predict's table for the model's kind."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -105,20 +105,20 @@ class Prediction(BaseModel):
 
 
 class Predictions(BaseModel):
-    """An answer for each image, in their order."""
+    """One answer for each image, in their order."""
 
     predictions: list[Prediction]
 
 
 class Problems(BaseModel):
-    """Why a request is not answered, a sentence each."""
+    """The reasons why a request is not answered, one sentence each."""
 
     problems: list[str]
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image of a request: its name, and its bytes or why they are not predicted."""
+    """An image of a request: its name, and its bytes or the reason why it is not predicted."""
 
     name: str
     content: bytes
@@ -127,14 +127,14 @@ class Image:
 
 @dataclass(frozen=True)
 class Service:
-    """What stands behind the addresses.
+    """The state behind the endpoints.
 
     Attributes:
-        model: Predicts; only the thread of `batches` calls it.
-        card: Facts of the model.
-        batches: Images on their way to the model.
-        most_images: Images of one request.
-        most_pixels: Pixels of all images of one request.
+        model: The model; only the thread of `batches` calls it.
+        card: Facts about the model.
+        batches: The queue of images for the model.
+        most_images: The maximum number of images of one request.
+        most_pixels: The maximum number of pixels of all images of one request.
     """
 
     model: Model
@@ -144,7 +144,7 @@ class Service:
     most_pixels: int
 
     async def predict(self, request: Request) -> Response:
-        """Predict images: files of a form, base64 in JSON, or one file as it is."""
+        """Predict images: files of a form, base64 in JSON, or one raw file."""
         uploads, options = await self._question(request)
         if not uploads:
             raise Refusal(422, problem("images", "there is none", fix="send a file"))
@@ -167,7 +167,7 @@ class Service:
         return _json({"predictions": predicted})
 
     async def _model_answers(self, images: Sequence[bytes], options: Options) -> Sequence[Answer]:
-        """Answers of the model."""
+        """Return the model's answers."""
         request = batching.Request(
             images, options.model_dump_json(), options.deploy_prior != "estimate", options.explain
         )
@@ -177,7 +177,7 @@ class Service:
     async def _answers_with_heat_maps(
         self, images: Sequence[bytes], replies: Sequence[Answer], output: str | None
     ) -> Sequence[Answer]:
-        """Answers with heat maps, one by one: each is decoded in its whole size, and predictions of others come in between."""
+        """Return answers with heat maps one by one: each image is decoded in full size; predictions run in between."""
         explanations = []
         for content, reply in zip(images, replies, strict=True):
             options = Options(explain=True, output=output or _largest(self.model, reply))
@@ -187,15 +187,15 @@ class Service:
         return explanations
 
     async def the_card(self) -> Response:
-        """What the model predicts, from what it learned, and how well."""
+        """Return what the model predicts, what it was trained on, and how well it predicts."""
         return _json(self.card)
 
     async def health(self) -> Response:
-        """Whether the server lives, without a word of the model."""
+        """Return whether the server is alive, without facts about the model."""
         return _json({"status": "ok", "version": mlpipe.__version__})
 
     async def page(self) -> Response:
-        """The page, on which a person drops an image."""
+        """Return the page on which a user drops an image."""
         text, policy = page()
         return Response(text, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
 
@@ -205,7 +205,7 @@ class Service:
             return await self._form(request)
         if kind == "application/json":
             question = _validate(Question, await request.body())
-            # Before they are decoded, during which nobody else is answered.
+            # Checked before decoding, which would block all other requests.
             self._require_few(len(question.images))
             return [_decoded(f"#{place}", text) for place, text in enumerate(question.images)], question
         if kind.startswith("image/") or kind == "application/octet-stream":
@@ -238,7 +238,7 @@ class Service:
         return uploads, _validate(Options, fields)
 
     def _checked_images(self, uploads: Sequence[Image]) -> list[Image]:
-        """Images with what their headers say against them.
+        """Return the images, with problems found in their headers.
 
         Raises:
             Refusal: When they have too many pixels.
@@ -259,10 +259,10 @@ class Service:
 
 
 def made(service: Service) -> FastAPI:
-    """The application of a service; it takes requests that a `Gate` let through.
+    """Create the application of a service; it takes requests that a `Gate` let through.
 
     Args:
-        service: What stands behind its addresses.
+        service: The state behind the endpoints.
     """
     summary = f"{service.card['kind']}, {counted(len(service.model.classes), 'output')}"
     app = FastAPI(
@@ -271,7 +271,7 @@ def made(service: Service) -> FastAPI:
         version=mlpipe.__version__,
         docs_url=None,
         redoc_url=None,
-        # An address that is nearly right would be told by the name in `Host`.
+        # Redirects of almost correct addresses would contain the name in `Host`.
         redirect_slashes=False,
     )
     refused: dict[int | str, dict[str, Any]] = {
@@ -293,11 +293,11 @@ def made(service: Service) -> FastAPI:
 
 
 def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answer]:
-    """The cells of images, as JSON holds them; those of heat maps alone where these are asked for.
+    """Return the table cells of images as JSON values; only those of heat maps if requested.
 
     Args:
-        model: Predicts.
-        contents: The bytes of each.
+        model: The model.
+        contents: The bytes of each image.
         options: `Options` as JSON.
 
     Raises:
@@ -315,7 +315,7 @@ def answers(model: Model, contents: Sequence[bytes], options: str) -> list[Answe
 
 
 def _largest(model: Model, answer: Answer) -> str | None:
-    """The class of a mask with most pixels apart from the first, of boxes that of the surest, or the first; else None."""
+    """Return the class of the most pixels in a mask apart from the first class, the class of the surest box, else None."""
     if kinds.of(model.kind).columns:
         return str(max(answer["rows"], key=lambda row: row["score"])["class"]) if answer["rows"] else model.classes[0]
     if not kinds.of(model.kind).is_dense:
@@ -325,21 +325,21 @@ def _largest(model: Model, answer: Answer) -> str | None:
 
 
 def _answer_of_rows(rows: Sequence[Answer]) -> Answer:
-    """Several rows of an image in one answer; of nothing found there is a row without cells."""
+    """Merge several rows of an image into one answer; an image without findings has a row without cells."""
     entries = [{name: value for name, value in row.items() if name != "problem"} for row in rows]
     return {"problem": rows[0]["problem"], "rows": [entry for entry in entries if entry]}
 
 
 def heat_map(model: Model, image: Any, output: str | None = None) -> Answer:
-    """The cells of a heat map.
+    """Return the cells of a heat map.
 
     Args:
-        model: Explains.
+        model: The model.
         image: As `Model.explain` takes it.
         output: Likewise.
 
     Raises:
-        ConfigError: When the model has none, or no such output.
+        ConfigError: When the model has no heat maps, or no such output.
     """
     row = model.explain([image], output=output).iloc[0]
     picture, out = Picture.fromarray(np.rint(255 * row["heat_map"]).astype(np.uint8)), io.BytesIO()
@@ -353,10 +353,10 @@ def heat_map(model: Model, image: Any, output: str | None = None) -> Answer:
 
 @contextmanager
 def _model_inputs(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]]:
-    """Images as they came; arrays as files, which are read as a task's own are.
+    """Return images as received; arrays as files, which are read like a task's own.
 
     Raises:
-        DataError: Whatever is wrong with a file, without the place where it lay.
+        DataError: When a file is invalid, without its temporary path.
     """
     if not model.has_arrays:
         yield list(contents)
@@ -372,7 +372,7 @@ def _model_inputs(model: Model, contents: Sequence[bytes]) -> Iterator[list[Any]
 
 
 def plain(value: Any) -> Any:
-    """Data as JSON holds it: arrays as lists, NaN and infinite numbers as null."""
+    """Convert data to JSON values: arrays to lists, NaN and infinite numbers to null."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -385,7 +385,7 @@ def plain(value: Any) -> Any:
 
 
 def page() -> tuple[str, str]:
-    """The page, and the policy that lets its own style and script run, and nothing else."""
+    """Return the page, and the content security policy that allows only its own style and script."""
     text = _PAGE.read_text("utf-8")
     style, script = (_hash(text, tag) for tag in ("style", "script"))
     policy = (
@@ -401,7 +401,7 @@ def _hash(text: str, tag: str) -> str:
 
 
 def _cells(row: Mapping[Any, Any], classes: Sequence[str]) -> Answer:
-    """A row of the table with its probabilities by class, and without cells that are empty."""
+    """Return a row of the table with its probabilities by class, without empty cells."""
     names = {f"p({name})": name for name in classes}
     cells = {str(key): _cell_value(value) for key, value in row.items() if key not in names and key != "image"}
     filled_cells = {key: value for key, value in cells.items() if key == "problem" or value is not None}
@@ -410,7 +410,7 @@ def _cells(row: Mapping[Any, Any], classes: Sequence[str]) -> Answer:
 
 
 def _cell_value(value: Any) -> Any:
-    """A cell; masks and pictures as PNG."""
+    """Return a cell; masks and pictures as PNG."""
     if isinstance(value, np.ndarray) and value.ndim in (2, 3) and value.dtype.name in ("uint8", "uint16"):
         is_encoded, content = cv2.imencode(".png", value[..., ::-1] if value.ndim == 3 else value)
         if is_encoded:
@@ -419,7 +419,7 @@ def _cell_value(value: Any) -> Any:
 
 
 def _address(content: bytes) -> str:
-    """A PNG file as a `data:` address."""
+    """Return a PNG file as a `data:` address."""
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
@@ -432,7 +432,7 @@ def _validate(kind: type[_Known], content: bytes | Mapping[str, Any]) -> _Known:
 
 
 def _decoded(name: str, text: str) -> Image:
-    """An image in base64, whose lines may end, as those of `base64 FILE` do."""
+    """Decode an image from base64, which may have line breaks, as from `base64 FILE`."""
     begin = prefix.end() if (prefix := _DATA_URL.match(text, 0, _LONGEST_PREFIX)) else 0
     try:
         return Image(name, base64.b64decode("".join(text[begin:].split()), validate=True))
@@ -441,7 +441,7 @@ def _decoded(name: str, text: str) -> Image:
 
 
 def _parsed_field(key: str, text: str) -> Any:
-    """The value of a form's field."""
+    """Parse the value of a form field."""
     try:
         return files.plain_json(text)
     except ValueError as error:
@@ -449,13 +449,13 @@ def _parsed_field(key: str, text: str) -> Any:
 
 
 def _name(name: str | None, place: int) -> str:
-    """The last part of a file's name, or its place."""
+    """Return the last part of a file's name, or its position."""
     last = PurePosixPath((name or "").replace("\\", "/")).name
     return printable(last)[:_LONGEST_NAME] or f"#{place}"
 
 
 def _bodies() -> dict[str, Any]:
-    """What a request for predictions may be, for OpenAPI."""
+    """Return the possible bodies of a prediction request, for OpenAPI."""
     file = {"type": "string", "format": "binary"}
     fields = {name: {"type": "string", "description": "as in JSON"} for name in _FIELDS}
     fields["output"]["description"] = "a name as it is"
@@ -477,14 +477,14 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _unknown(request: Request, error: Exception) -> Response:
-    """A path or method that is none."""
+    """Answer a request for an unknown path or method."""
     assert isinstance(error, HTTPException)
     sentence = problem(request.url.path, str(error.detail).lower(), fix="see /openapi.json")
     return _json({"problems": [sentence]}, error.status_code)
 
 
 def _failed(error: Exception) -> Response:
-    """The answer where the model raised; what nobody could foresee is told to the server's log alone."""
+    """Answer a request for which the model raised; unexpected errors go only to the server's log."""
     if isinstance(error, MlpipeError):
         return _json({"problems": str(error).splitlines()}, 422)
     if is_out_of_memory(error):

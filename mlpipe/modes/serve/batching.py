@@ -1,4 +1,4 @@
-"""Images of several requests predicted together: a queue, and the one thread that asks the model."""
+"""Batches of images from several requests: a queue, and the one thread that calls the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 # The cells of one image.
 Answer = dict[str, Any]
-# The thread that predicts.
+# The name of the thread that predicts.
 THREAD = "mml-serve-model"
 
 
@@ -24,11 +24,11 @@ class Request:
     Attributes:
         images: The bytes of each, at least one.
         options: Only requests with equal options share a call.
-        joins: False: the answers depend on what else is in the call, so that the request has one of its own.
-        is_slow: It takes far longer than a prediction, and so waits for others: it has a call of its own when nobody else waits,
-            or one after each batch.
-        arrived: When it came, on the clock of `time.monotonic`.
-        answers: Becomes the answer of each image, or what the model raised.
+        joins: False: the answers depend on the other images of the call, so that the request has its own call.
+        is_slow: The request takes far longer than a prediction and has low priority: it has its own call when no other
+            request waits, or one after each batch.
+        arrived: The arrival time, on the clock of `time.monotonic`.
+        answers: Set to the answer of each image, or the model's exception.
     """
 
     images: Sequence[bytes]
@@ -40,16 +40,17 @@ class Request:
 
 
 class Batches:
-    """Collects requests while the model is busy, and for a moment longer, and predicts their images in one call.
+    """Collect requests while the model is busy, and for a moment longer, and predict their images in one call.
 
-    Requests are taken in their order, slow ones behind others, one after each batch: a prediction waits for one of them at
-    most, and none of them waits for ever. What fails together is asked for one request at a time, so that nobody gets the error
-    of somebody else's image.
+    Requests are answered in order, slow ones after the others, one after each batch: a prediction waits for at most one
+    slow request, and no slow request starves. If a batch fails, its requests are repeated one at a time, so that no
+    client gets the error of another client's image.
 
     Args:
-        predict: Images and options to an answer for each image; called in one thread only, whose name is `THREAD`.
-        largest: The most images of a batch; a request with more is a batch by itself.
-        longest_wait: How long a request waits for others, in seconds, where the model is idle.
+        predict: A function from images and options to one answer for each image; called only in one thread, named
+            `THREAD`.
+        largest: The maximum number of images of a batch; a larger request is a batch by itself.
+        longest_wait: The maximum time in seconds that a request waits for others while the model is idle.
     """
 
     def __init__(
@@ -61,11 +62,11 @@ class Batches:
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        """Ask for the answers of a request."""
+        """Submit a request, to be answered asynchronously."""
         self._queue.put(request)
 
     def close(self) -> None:
-        """Answer what was asked for so far, and end the thread."""
+        """Answer all pending requests, and end the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -89,7 +90,7 @@ class Batches:
             self._answer_all([request])
 
     def _batch(self, first: Request, waiting: list[Request | None], slow: deque[Request]) -> list[Request]:
-        """Requests that are answered together with one; what is taken from the queue and is not of them is put to the others."""
+        """Return the requests that are answered together with one; others taken from the queue are kept for later."""
         batch, size, until = [first], len(first.images), first.arrived + self._wait
         while size < self._largest:
             try:
@@ -127,7 +128,7 @@ class Batches:
 
 
 def _groups(batch: Sequence[Request]) -> list[list[Request]]:
-    """Requests of a batch that one call answers, in the order of their first ones; without those that nobody waits for."""
+    """Group the requests of a batch by call, in the order of their first ones; cancelled requests are dropped."""
     groups: dict[Hashable, list[Request]] = {}
     for request in batch:
         if request.answers.set_running_or_notify_cancel():

@@ -1,6 +1,6 @@
-"""What a request passes before it is answered: hosts, the token, rate, concurrency, size, time; headers of every answer.
+"""Checks of a request before it is answered: hosts, token, rate, concurrency, size, time; and headers of every answer.
 
-And what a connection does before there is a request.
+Also the limits of a connection before there is a request.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mlpipe.errors import problem
 
-# What tells nothing of the model, and is answered without the token.
+# Paths that reveal nothing about the model, and need no token.
 OPEN = ("/", "/health")
-# Bytes of an answer that are taken in a second at least, by the mean of the time that one may take to arrive.
+# The minimum rate in bytes per second at which a client must take an answer, averaged over the timeout.
 LEAST_RATE = 4096
-# Asks the system how much of what was sent is not taken yet; only some have it.
+# Asks the system how much sent data is not acknowledged yet; only some systems support it.
 try:
     import fcntl
     import termios
 except ImportError:
     fcntl = termios = None  # type: ignore[assignment]
-# Addresses whose rate is remembered at a time.
+# The number of addresses whose rate is remembered.
 _ADDRESSES = 10_000
 _HEADERS = {
     "cache-control": "no-store",
@@ -47,14 +47,14 @@ _HEADERS = {
 
 
 def connections(timeout: float, most: int) -> type[H11Protocol]:
-    """The connections of a server, so many at most: they end where no request has begun, or no answer is taken, in time.
+    """Limit the connections of a server: they end if no request begins, or no answer is taken, in time.
 
-    Each takes a file of the process, so that those that say nothing would keep everybody else away.
+    Each connection takes a file descriptor of the process, so that idle ones would lock out all others.
 
     Args:
-        timeout: Seconds until the headers of the next request are there, and in which `LEAST_RATE` times as many bytes of an
-            answer are taken, or all that is left of it.
-        most: How many connections there are at a time; what comes beyond is closed at once.
+        timeout: Seconds until the headers of the next request must arrive, and in which the client must take
+            `LEAST_RATE` times as many bytes of an answer, or all that is left of it.
+        most: The maximum number of connections; further ones are closed at once.
     """
 
     class Connection(H11Protocol):
@@ -77,7 +77,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            # Who does not take an answer would keep its memory, and one of the requests that are answered at a time.
+            # A client that does not take its answer would occupy memory and one of the concurrent requests.
             self._full = self.loop.call_later(timeout, self._look, unsent_bytes(self.transport))
 
         def resume_writing(self) -> None:
@@ -93,7 +93,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def _look(self, before: int) -> None:
-            """End where too little was taken since the last look; who is slow and goes on is let."""
+            """End the connection if too little was taken since the last check; slow clients that make progress stay."""
             now = unsent_bytes(self.transport)
             if before - now < LEAST_RATE * timeout:
                 self.transport.abort()
@@ -107,7 +107,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
 
         def _end(self) -> None:
             self._waiting = None
-            # A request that came in one piece with the one before is answered.
+            # A request that arrived together with the one before is answered.
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.abort()
 
@@ -115,7 +115,7 @@ def connections(timeout: float, most: int) -> type[H11Protocol]:
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Bytes that the other side has not taken: those of this process, and those of the system where it tells."""
+    """Return the bytes that the client has not taken: those in this process, and in the system if it tells."""
     pending = transport.get_write_buffer_size()
     own: socket.socket | None = transport.get_extra_info("socket")
     if own is None or fcntl is None:
@@ -128,13 +128,13 @@ def unsent_bytes(transport: asyncio.Transport) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request, one client and all of them together may take.
+    """Limits of one request, of one client, and of all together.
 
     Attributes:
-        most_bytes: Bytes of a request.
-        rate: Requests of one address in a second, and at once; None: any number.
-        concurrency: Requests that are read or answered at a time.
-        timeout: How long a request may take to arrive, in seconds.
+        most_bytes: The maximum size of a request in bytes.
+        rate: Requests per second of one address, and the burst size; None: unlimited.
+        concurrency: The maximum number of requests read or answered at the same time.
+        timeout: The timeout for receiving a request, in seconds.
     """
 
     most_bytes: int
@@ -144,11 +144,11 @@ class Limits:
 
 
 class Refusal(Exception):
-    """A request that is not answered.
+    """A request that is refused.
 
     Args:
-        status: The status of HTTP.
-        sentence: Why.
+        status: The HTTP status.
+        sentence: The reason.
         headers: Further headers of the answer.
     """
 
@@ -158,16 +158,16 @@ class Refusal(Exception):
 
 
 class Gate:
-    """Lets requests through to an application whole, or answers them with a sentence.
+    """Pass complete requests on to an application, or refuse them with a sentence.
 
-    The name in `Host` must be an address, `localhost` or a known one: a page of another name cannot be made to point here
-    (DNS rebinding), nor can a page of another origin send anything.
+    The name in `Host` must be an address, `localhost` or a known name, so that a page of another name cannot be made to
+    point here (DNS rebinding); pages of another origin cannot send anything either.
 
     Args:
-        app: The application; it is given requests whose body has arrived.
-        limits: What is let through.
-        hosts: Names beside addresses and `localhost` that requests may be for.
-        token: What `Authorization: Bearer TOKEN` must say, but for the paths of `OPEN`; None: nothing.
+        app: The application; it receives requests whose body has arrived.
+        limits: The limits.
+        hosts: Host names, beside addresses and `localhost`, for which requests are accepted.
+        token: The required value of `Authorization: Bearer TOKEN`, except for the paths of `OPEN`; None: no token.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, hosts: Collection[str], token: str | None) -> None:
@@ -255,10 +255,10 @@ class Gate:
 
 
 class Rate:
-    """How many requests each address may make: a bucket that fills by `rate` in a second, and holds as many.
+    """Rate limit of each address: a token bucket that fills by `rate` per second, up to `rate`.
 
     Args:
-        rate: Requests in a second, above 0.
+        rate: Requests per second, above 0.
     """
 
     def __init__(self, rate: float) -> None:
@@ -269,11 +269,11 @@ class Rate:
         """Take one request of an address.
 
         Args:
-            address: Its; of IPv6 the network of 64 bits counts, for one client has them all.
+            address: The address; for IPv6, its /64 network counts, because one client has all of its addresses.
             now: The time in seconds.
 
         Returns:
-            0 where it is let through, else how many seconds later it would be.
+            0 if the request is allowed, else the seconds until it would be.
         """
         key = _network(address)
         left, then = self._buckets.pop(key, (self._most, now))
@@ -286,7 +286,7 @@ class Rate:
 
 
 def host_name(host: str) -> str | None:
-    """The name or address in a `Host` header, in small letters and without its port; None: it is none."""
+    """Return the name or address of a `Host` header, in lower case without its port; None if invalid."""
     try:
         parts = urlsplit(f"//{host}")
         parts.port  # noqa: B018
@@ -297,7 +297,7 @@ def host_name(host: str) -> str | None:
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an address of IPv4 or IPv6."""
+    """Return whether a name is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -306,7 +306,7 @@ def is_address(name: str) -> bool:
 
 
 def _origin_host(origin: str) -> str:
-    """The host and port of an `Origin` header, in small letters; empty where there is none."""
+    """Return the host and port of an `Origin` header, in lower case; empty if there is none."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -324,7 +324,7 @@ def _network(address: str) -> str:
 
 
 def _replay_body(body: bytes, receive: Receive) -> Receive:
-    """What gives a body that has arrived, and then what the connection gives."""
+    """Return a receive function that gives a body that has arrived, and then what the connection gives."""
     given = False
 
     async def replay() -> Message:
@@ -342,7 +342,7 @@ async def _refuse(send: Send, refusal: Refusal) -> None:
     headers = {
         "content-type": "application/json",
         "content-length": str(len(body)),
-        # What the client still sends is not read.
+        # The rest of what the client sends is not read.
         "connection": "close",
         **refusal.headers,
     }

@@ -1,1 +1,1 @@
-"""Folds of a cross-validation: their plan, their training, their predictions, and the stored ones."""
+"""Folds of a cross-validation: plans, training, predictions, and stored folds."""

@@ -1,4 +1,4 @@
-"""Tasks that are learned together with the pivot: their rows, and the problems of the request."""
+"""Tasks that are trained together with the pivot: their rows, and problems of the request."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# Apart from every fold's own draws, which are counted from 0.
+# Separate from every fold's own draws, which are counted from 0.
 _DRAW = 2**63
 
 
 @dataclass(frozen=True)
 class Request:
-    """The mode's keys about several tasks.
+    """The mode's keys for several tasks.
 
     Attributes:
-        multitask: How many tasks, the pivot included; False: the pivot alone.
-        co_tasks: The others' names, or `random`: drawn from `task_list`.
-        task_weights: The weight of each task's loss, the pivot's first; None: all the same.
+        multitask: The number of tasks, the pivot included; False: the pivot alone.
+        co_tasks: The names of the others, or `random`: drawn from `task_list`.
+        task_weights: The weight of each task's loss, the pivot's first; None: equal.
     """
 
     multitask: int | Literal[False]
@@ -43,17 +43,17 @@ class Request:
 
     @property
     def weights(self) -> tuple[float, ...] | Literal["uncertainty"]:
-        """The weights with their default."""
+        """The weights, equal by default."""
         if isinstance(self.task_weights, str):
             return "uncertainty"
         return tuple(self.task_weights or (1.0,) * int(self.multitask))
 
 
 def chosen(run_config: RunConfig, pivot: Task, request: Request) -> list[Task]:
-    """The co-tasks: those that are named, or some of `task_list` drawn by the run's seed.
+    """Return the co-tasks: the named ones, or some of `task_list` drawn by the run's seed.
 
     Raises:
-        ConfigError: When one is not there, or is the pivot, or there are too few.
+        ConfigError: When one does not exist, or is the pivot, or there are too few.
     """
     if request.multitask is False:
         return []
@@ -82,7 +82,7 @@ def chosen(run_config: RunConfig, pivot: Task, request: Request) -> list[Task]:
 
 
 def with_channels(run_config: RunConfig, together: Sequence[Task]) -> RunConfig:
-    """The configuration with as many channels of the network as the task with most has, when they differ.
+    """Return the configuration with the largest number of channels of all tasks, if they differ.
 
     Raises:
         ConfigError: When the network's section has no `in_chans`.
@@ -101,7 +101,7 @@ def with_channels(run_config: RunConfig, together: Sequence[Task]) -> RunConfig:
 
 
 def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
-    """A sentence for every co-task that cannot be split."""
+    """Return a sentence for every co-task that cannot be split."""
     sentences = []
     for task in co_tasks:
         split = tasks.split_of_other(run_config, task)
@@ -111,18 +111,18 @@ def size_problems(run_config: RunConfig, co_tasks: Sequence[Task]) -> list[str]:
 
 
 def views(run_config: RunConfig, pivot: Task, view: View, co_tasks: Sequence[tuple[Task, Pack]]) -> list[View]:
-    """The rows of each co-task beside a fold of the pivot: fold k validates, the others train; all do beside a refit.
+    """Return the rows of each co-task for a fold of the pivot: fold k validates, the others (in a refit all) train.
 
-    No image and no group that the pivot does not train on in this fold is trained on by way of another task.
+    Images and groups that the pivot does not train on in this fold are not trained on through another task.
 
     Args:
-        run_config: Gives the split.
+        run_config: The configuration, for the split.
         pivot: The pivot.
         view: The pivot's fold.
         co_tasks: The others with their packs.
 
     Raises:
-        DataError: When a class of a co-task is left without a training image.
+        DataError: When a class of a co-task has no training image left.
     """
     held = np.setdiff1d(np.arange(len(pivot.samples)), view.train)
     images = {pivot.samples.digests[row] for row in held}
@@ -152,7 +152,7 @@ def joint(
     pack_of: Callable[[Task], Pack],
     request: Request,
 ) -> Joint:
-    """The tasks that are learned together with a fold of the pivot."""
+    """Return the tasks that are trained together with a fold of the pivot."""
     from mlpipe.learn.multitask import Joint, Partner
 
     packed = [(task, pack_of(task)) for task in co_tasks]

@@ -37,11 +37,11 @@ from mlpipe.runs.references import Located
 
 log = logging.getLogger("mlpipe")
 
-# What is done with the records of a run once all folds are trained and have predicted.
+# Steps on the records of a run after all folds are trained and have predicted.
 Ending = Callable[[Sequence[ModelRecord], Run], None]
-# How long that takes besides what grows with the images: libraries for plots, intervals, the page.
+# Its constant time, independent of the number of images: importing plot libraries, intervals, the page.
 _REPORT_SECONDS = 6.0
-# The keys of callbacks that say where files of a model are written.
+# Callback keys that name output files of a model.
 _PLACES = ("folder", "outfile")
 
 
@@ -52,13 +52,13 @@ class Request:
     Attributes:
         subroutines: Any of train, predict, test, in this order.
         cv: One model for each fold; False: fold 0 only.
-        nested: Set each fold aside as test data and split the rest anew.
+        nested: Set each fold aside as test data and split the rest again.
         folds: Only these folds; None: all.
-        storage: What a training leaves behind.
-        joint: Which tasks are learned together.
+        storage: The weights that a training stores.
+        joint: The tasks that are trained together.
         eval_on: Tasks to predict and test instead of the pivot.
         refit: Train one more model on all folds.
-        teaching: What a teacher predicted, which the folds learn; None: there is no teacher.
+        teaching: A teacher's predictions, on which the folds train; None: there is no teacher.
     """
 
     subroutines: Sequence[str]
@@ -73,18 +73,18 @@ class Request:
 
     @property
     def trains(self) -> bool:
-        """Whether models are trained, rather than stored ones used."""
+        """Whether models are trained; False: stored ones are used."""
         return "train" in self.subroutines
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that can begin.
+    """A planned training.
 
     Attributes:
-        steps: All steps in their order.
-        config: The configuration with what the data decided: what is stored with the run.
-        recipe_hash: What groups the folds of this cross-validation.
+        steps: All steps in order.
+        config: The configuration with decisions that depend on the data, as stored with the run.
+        recipe_hash: The hash that groups the folds of this cross-validation.
     """
 
     steps: list[Step]
@@ -94,13 +94,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Made:
-    """The record of a fold, or of a refit, that is there when a step runs.
+    """The record of a fold or a refit, which exists when a step runs.
 
     Attributes:
-        label: How its steps are called.
-        load: Gives it.
-        lane: Of its steps; None: of those that wait for all folds.
-        is_left_out: Whether there is none, as a time limit left the fold out.
+        label: The label of its steps.
+        load: Loads the record.
+        lane: The lane of its steps; None: they wait for all folds.
+        is_left_out: Whether there is no record, because a time limit left the fold out.
     """
 
     label: str
@@ -109,7 +109,7 @@ class _Made:
     is_left_out: Callable[[Run | None], bool] = lambda run: False
 
     def step(self, name: str, call: Callable[[ModelRecord], None]) -> Step:
-        """A step that does something with the record, where there is one."""
+        """Return a step that does something with the record, if there is one."""
 
         def done(run: Run | None) -> None:
             if not self.is_left_out(run):
@@ -125,15 +125,16 @@ def _made_of(trainer: FoldTraining, fold: int, lane: int | None) -> _Made:
 def training(
     config: RunConfig, context: RunContext, task: Task, request: Request, origin: str, ending: Ending | None = None
 ) -> Plan:
-    """Look at the data, and plan the training of every fold.
+    """Read the data, and plan the training of every fold.
 
     Args:
         config: The checked configuration.
         context: The project, the display and the request to stop.
         task: The pivot.
-        request: What the mode asks for.
-        origin: How the model that the training starts from was chosen; empty: it was named, or there is none.
-        ending: Calibrates, mixes and reports; folds are tested before it where there are test images. None: nothing of it.
+        request: The request of the mode.
+        origin: How the starting model of the training was chosen; empty: it was named, or there is none.
+        ending: Calibrates, mixes and reports; if there are test images, folds are tested before it. None: nothing
+            follows.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -149,7 +150,7 @@ def training(
     raise_all(_problems(config, task, split, request) + co_tasks.size_problems(config, beside))
     _tell_learned_images(task, split, others)
     if outputs.names(task.source):
-        # Each output's head has records of its own, which its task is post-processed by.
+        # Each output's head has its own records, by which its task is post-processed.
         ending = None
     if ending is not None and _has_test(split, request):
         request = replace(request, subroutines=[*dict.fromkeys([*request.subroutines, "test"])])
@@ -171,8 +172,9 @@ def training(
     )
     outcomes = [_made_of(trainer, fold, fold) for fold in chosen]
     refit = [_made_of(trainer, REFIT, None)] if request.refit else []
-    # What needs no run comes first: a download that fails, or a network that does not fit the images, leaves no trace in
-    # the project. Then a fold's steps share a lane, so that folds may run side by side, and what is of all folds waits.
+    # Steps that need no run come first: a failed download, or a network that does not fit the images, leaves no trace
+    # in the project. Then the steps of each fold share a lane, so that folds may run in parallel, and steps of all
+    # folds wait.
     steps = _preprocessing(folds, [task, *beside, *others])
     steps.append(Step("build the network", trainer.try_network, in_project=False))
     if not config.recipe.tune.is_none:
@@ -193,11 +195,11 @@ def training(
 
 
 def same_files(recipe: Recipe, models: int) -> list[str]:
-    """A sentence for each callback that writes where it is told to, for every model of a run to the same files.
+    """Return a sentence for each callback that writes to a given path, which all models of a run would share.
 
     Args:
         recipe: How each learns.
-        models: How many are trained.
+        models: The number of models to train.
     """
     if models == 1:
         return []
@@ -216,13 +218,13 @@ def same_files(recipe: Recipe, models: int) -> list[str]:
 
 
 def stored(config: RunConfig, context: RunContext, task: Task, request: Request) -> list[Step]:
-    """Every record's predictions and test; records of other projects are taken over first.
+    """Plan the predictions and tests of stored records; records of other projects are copied first.
 
     Args:
         config: The checked configuration.
         context: The project, the display and the request to stop.
         task: The pivot.
-        request: What the mode asks for.
+        request: The request of the mode.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -254,7 +256,7 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
 
 
 def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: float) -> TimeShares | None:
-    """What divides the time limit, but for some seconds after the folds, among them; None where there is none."""
+    """Divide the time limit among the folds, reserving some seconds for later steps; None if there is no limit."""
     limit, config = time_shares.seconds(folds.config), folds.config
     if limit is None:
         return None
@@ -281,7 +283,7 @@ def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: f
 
 
 def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> list[Task]:
-    """The tasks of `mode.eval_on`.
+    """Return the tasks of `mode.eval_on`.
 
     Args:
         config: The checked configuration.
@@ -289,7 +291,7 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
         names: Their names.
 
     Raises:
-        ConfigError: With a sentence for each that is not there or has other classes than the pivot.
+        ConfigError: With a sentence for each task that does not exist or has other classes than the pivot.
     """
     others, problems = [], []
     for name in names:
@@ -314,14 +316,14 @@ def _evaluated_tasks(config: RunConfig, task: Task, names: Sequence[str]) -> lis
 
 
 def _tell_learned_images(task: Task, split: Split, others: Sequence[Task]) -> None:
-    """Tell of images of `mode.eval_on` that the pivot's models have learned from."""
+    """Warn about images of `mode.eval_on` that the pivot's models were trained on."""
     for other in others:
         for sentence in checks.learned_images_notes(task, split, other):
             log.warning(f"mode.eval_on: {sentence}")
 
 
 def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
-    """A step for each task that decodes its images, where that is not done."""
+    """Plan a step for each task that decodes its images, if they are not decoded yet."""
 
     def step(one: Task, run: Run | None) -> None:
         folds.pack(one)
@@ -330,7 +332,7 @@ def _preprocessing(folds: Folds, of: Sequence[Task]) -> list[Step]:
 
 
 def _steps_after_training(request: Request, inference: Inference, outcomes: Sequence[_Made]) -> list[Step]:
-    """What follows the trainings of some folds: the records of heads, predictions and tests."""
+    """Plan the steps after the training of some folds: the records of heads, predictions and tests."""
     steps = []
     if outputs.names(inference.folds.task.source):
         steps = [outcome.step("heads of", partial(output_records.write, inference.folds)) for outcome in outcomes]
@@ -338,10 +340,10 @@ def _steps_after_training(request: Request, inference: Inference, outcomes: Sequ
 
 
 def _inferences(request: Request, inference: Inference, outcomes: Sequence[_Made]) -> list[Step]:
-    """The predictions and tests that were asked for, of each fold's record."""
+    """Plan the requested predictions and tests of each fold's record."""
     calls = {"predict": inference.predict, "test": inference.test}
     if outputs.names(inference.folds.task.source):
-        # The numbers of all outputs side by side are nobody's predictions: each head has its own, made after a training.
+        # The outputs of all heads side by side are not predictions: each head has its own, made after a training.
         calls = {} if request.trains else {"predict": partial(output_records.write, inference.folds)}
     return [outcome.step(name, calls[name]) for name in calls if name in request.subroutines for outcome in outcomes]
 
@@ -354,13 +356,14 @@ def _run_ending(outcomes: Sequence[_Made], ending: Ending, run: Run | None) -> N
 def _last_steps(
     folds: Folds, outcomes: Sequence[_Made], *, predicts_later: bool = False, has_ended: bool = False
 ) -> list[Step]:
-    """The leaderboard, and after everything else what `remove.parameters` deletes.
+    """Plan the leaderboard and, last of all, the deletions of `remove.parameters`.
 
     Args:
         folds: The folds.
-        outcomes: How the record of each is had.
-        predicts_later: Whether weights are kept and nothing was predicted yet, so that a person is told how it goes on.
-        has_ended: Whether all was predicted and reported, so that a person is told the result.
+        outcomes: The record of each fold.
+        predicts_later: Whether weights are stored and nothing was predicted yet, so that the user is told how to
+            continue.
+        has_ended: Whether everything was predicted and reported, so that the user is told the result.
     """
     context, removes = folds.context, folds.config.remove.parameters
 
@@ -398,7 +401,7 @@ def _write(artifact: Artifact, trainer: FoldTraining, run: Run | None) -> None:
 
 
 def _problems(config: RunConfig, task: Task, split: Split, request: Request) -> list[str]:
-    """Everything that is wrong with the recipe for this task."""
+    """Return everything that is wrong with the recipe for this task."""
     from mlpipe.arch import classifier
     from mlpipe.learn.machine import hardware
 
@@ -427,7 +430,7 @@ def _has_test(split: Split, request: Request) -> bool:
 
 
 def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence[int]) -> list[str]:
-    """A refit learns what folds held out; where they held nothing out there is none."""
+    """Check a refit, which trains on what folds held out; impossible if they held nothing out."""
     if not request.refit or request.nested:
         return []
     learned = len(variants.whole(task, split).train)
@@ -438,7 +441,7 @@ def _refit_problems(task: Task, split: Split, request: Request, chosen: Sequence
 
 
 def _validation_problems(config: RunConfig, split: Split, task: Task) -> list[str]:
-    """Nothing can be chosen by validation images where there are none."""
+    """Without validation images, nothing can be chosen by them."""
     used = rules.val_used_for(config.tree)
     if not used or all((part.fold == fold).any() for part in split.each() for fold in part.validated):
         return []
@@ -477,8 +480,8 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     if recipe.while_training and kinds.of(task.kind).is_dense:
         problems.append(problem("metrics.while_training", "is not for masks and target images", fix="leave it out"))
     monitors = ["val/loss", *(f"val/{name}" for name in (*known, *monitoring.outputs_metrics(config.recipe)))]
-    # What is learned from is measured by the training itself, which says what it has.
-    # A schedule may look at the rate, which its history has.
+    # Metrics of training images are computed by the training itself, which determines what is available. A schedule may
+    # monitor the learning rate, which its history contains.
     watched = [
         (key, name)
         for key, name in monitoring.watched_metrics(config.recipe)
@@ -496,7 +499,7 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
 def _chosen_records(
     project: Project, task: Task, others: Sequence[ModelRecord], folds: Sequence[int] | None
 ) -> list[ModelRecord]:
-    """The folds of the latest cross-validation that were asked for, and its refit, in this project or in others."""
+    """Return the requested folds of the latest cross-validation, and its refit, from this project or others."""
     if not others:
         records.require_whole(project, task.name)
     candidates = others or records.load_all(project, task.name)
@@ -506,7 +509,7 @@ def _chosen_records(
     raise_all(unknown_folds(folds or [], [record.fold for record in latest]))
     chosen = [record for record in latest if folds is None or record.fold in folds]
     refit = records.newest_refit(candidates, latest)
-    # The folds come first: it is by one of them that the split is set up.
+    # The folds come first: the split is set up from one of them.
     chosen += [refit] if refit is not None and refit.weights is not None and folds is None else []
     fix = "train with mode.store_parameters=true"
     weightless = [record.id for record in chosen if record.weights is None]
@@ -520,5 +523,5 @@ def _adopt(config: RunConfig, location: Located, run: Run | None) -> None:
 
 
 def _stored_record(project: Project, record: ModelRecord, run: Run | None) -> ModelRecord:
-    """The record as it is in this project now: of one that was taken over, the copy."""
+    """Return the record as stored in this project: for an adopted record, the copy."""
     return records.load(project.model_dir(record.pivot, record.id))

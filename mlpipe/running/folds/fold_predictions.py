@@ -1,4 +1,4 @@
-"""Predictions of a stored record: on which rows, and how they are tested."""
+"""Predictions of a stored record: which rows it predicts, and how they are tested."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ log = logging.getLogger("mlpipe")
 
 @dataclass(frozen=True)
 class Inference:
-    """Predicts and tests with records of one task.
+    """Predict and test with records of one task.
 
     Attributes:
         folds: The task, its split and its images.
-        instead: Tasks that are predicted instead of the pivot; empty: the pivot.
-        homes: The project that a record lies in, for those of other projects.
+        instead: Tasks to predict instead of the pivot; empty: the pivot.
+        homes: The projects of records that lie in other projects.
     """
 
     folds: Folds
@@ -71,9 +71,9 @@ class Inference:
         log.debug(f"{record.id}: {count} predictions")
 
     def test(self, record: ModelRecord) -> None:
-        """Write a record's scores on test images, which it predicts first where that is missing.
+        """Write a record's scores on test images, after predicting them if needed.
 
-        A refit of nested folds has none where the task has no test part.
+        A refit of nested folds has no scores if the task has no test part.
         """
         if record.refit and not self.instead and not len(self.folds.view(record.fold, nested=False).test):
             return
@@ -102,7 +102,7 @@ class Inference:
         for name, values in scores.items():
             texts = {metric: number(value, counts[name]) or "-" for metric, value in values.items()}
             if self.folds.config.mode != "test":
-                # The record and the report have all of them.
+                # The record and the report contain all of them.
                 few = (post_kind.of(record.kind).HEADLINE, "nll", "loss")
                 texts = {metric: texts[metric] for metric in few if metric in texts} or texts
             log.info(f"{self._record_name(record)}: {name} {', '.join(' '.join(pair) for pair in texts.items())}")
@@ -110,15 +110,15 @@ class Inference:
                 log.info(f"  {sentence}")
 
     def _record_name(self, record: ModelRecord) -> str:
-        """What a record is called: `mml test` judges stored ones, a training those that it has told of as folds."""
+        """Return the name of a record in messages: a stored record for `mml test`, a fold for a training."""
         return record.id if self.folds.config.mode == "test" else fold_name(record.fold)
 
     def config_of(self, record: ModelRecord) -> RunConfig:
-        """The configuration that a record was trained with, in today's folders."""
+        """Return the configuration of a record, with the current folders."""
         return tasks.config_of(self.folds.config, record, self.homes.get(record.id))
 
     def _files(self, record: ModelRecord) -> list[tuple[Path, Path]]:
-        """Where a record's weights are, and where what they predict goes; those of stages that keep their own after them."""
+        """Return the paths of a record's weights and predictions, then those of stages that keep their own weights."""
         folder = self.folds.context.project.model_dir(record.pivot, record.id)
         own = folder / records.WEIGHTS_FILE, self.folds.context.project.predictions_file(record.pivot, record.id)
         stages = [] if self.instead else records.kept_stages(folder)
@@ -131,21 +131,21 @@ class Inference:
         return records.load(self.folds.context.project.model_dir(record.pivot, record.id))
 
     def _recipe(self, record: ModelRecord) -> Recipe:
-        """The recipe of a record, with this command's views of each image where it names any."""
+        """Return the recipe of a record, with the test-time views of this command if it names any."""
         recipe, views = self.config_of(record).recipe, self.folds.config.recipe.tta
         return recipe if views_are_stored(self.folds.config) else replace(recipe, tta=views)
 
     def _has_other_views(self, record: ModelRecord) -> bool:
-        """Whether a record's predictions were made from other views of each image than this command asks for."""
+        """Return whether a record's predictions were made with other test-time views than this command requests."""
         from mlpipe.learn import tta
 
-        # Where no views are asked for, predictions are judged as they are, whatever they were made from.
+        # Without requested views, predictions are tested as stored, whatever views they were made with.
         if views_are_stored(self.folds.config):
             return False
         return bool(record.environment.get("tta", "none") != tta.label(self.folds.config.recipe.tta))
 
     def _requests(self, record: ModelRecord) -> list[RowsToPredict]:
-        """The rows that a record predicts: its variant's validation and test, and the pivot's test and unlabelled."""
+        """Return the rows that a record predicts: its variant's validation and test, the pivot's test and unlabelled."""
         from mlpipe.predicting.records import RowsToPredict
 
         if self.instead:
@@ -166,12 +166,12 @@ class Inference:
 
 
 def views_are_stored(config: RunConfig) -> bool:
-    """Whether each record is to use the views of an image that it was trained to use."""
+    """Return whether each record uses the test-time views of its own training."""
     return config.recipe.tta.name == "stored"
 
 
 def _foreign_rows(of: Task, pack: Pack) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Rows of a task that was not trained on: its test part where it has one, else all labelled images; unlabelled ones."""
+    """Return the rows of a task not trained on: its test part, else all labelled images; and the unlabelled ones."""
     readable = ~pack.unreadable_mask(of)
     test = of.samples.in_part("test")
     labelled = test if test.any() else of.samples.labelled

@@ -1,4 +1,4 @@
-"""Progress of a fold's training: its facts on the display, and a line of the log for each epoch."""
+"""Progress of a fold's training: facts on the display, and one log line per epoch."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ log = logging.getLogger("mlpipe")
 
 
 class FoldProgress:
-    """Shows a fold's training, batch by batch and epoch by epoch.
+    """Show the progress of a fold's training, batch by batch and epoch by epoch.
 
     Args:
         display: Shows progress.
-        title: The fold, as a person reads it.
-        metric: The score that is shown, without `val/`; the monitor where epochs do not have it.
+        title: The name of the fold for people.
+        metric: The score to show, without `val/`; if epochs lack it, the monitor.
         monitor: The metric that chooses the epoch.
-        direction: Whether less or more of it is better.
-        validated: How many images are validated, by which scores get their digits.
-        position: The place of the fold among those that follow each other.
-        count: How many of them follow each other.
+        direction: Whether a lower or higher monitor is better.
+        validated: The number of validation images, which determines the digits of scores.
+        position: The position of the fold among those trained in sequence.
+        count: The number of folds trained in sequence.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class FoldProgress:
         self._first = 0
 
     def batch(self, tick: Tick) -> None:
-        """A batch was learned from."""
+        """Report a training batch."""
         whole, at = tick.epochs * tick.batches, tick.epoch * tick.batches + tick.batch
         position = self._position * whole + at
-        # A training that begins anew, with another plan, is timed anew.
+        # A training that restarts with another plan restarts the clock.
         if self._tick is None or at <= self._first or tick.epochs != self._tick.epochs:
             self._began, self._first = time.perf_counter(), at
             self._display.start(self._title, self._count * whole, position)
@@ -65,10 +65,10 @@ class FoldProgress:
             self._show(is_milestone=False)
 
     def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Tell of the epochs that have ended since the last call.
+        """Report the epochs that have ended since the last call.
 
         Args:
-            rows: All epochs so far, as the record's table will have them; those of the first call were learned before.
+            rows: All epochs so far, as in the record's table; those of the first call were trained before.
         """
         ended = [] if self._row_count is None or len(rows) < self._row_count else rows[self._row_count :]
         if self._row_count is None or len(rows) < self._row_count:
@@ -110,7 +110,7 @@ class FoldProgress:
             self._best = row
 
     def _score_text(self, row: Mapping[str, float]) -> tuple[str, str]:
-        """The score of an epoch by its name, empty where nothing was validated."""
+        """Return the score of an epoch with its name; empty if nothing was validated."""
         for key in (f"val/{self._metric}", self._monitor):
             if key in row:
                 name = key.removeprefix("val/")
@@ -124,13 +124,13 @@ class FoldProgress:
             return []
         if self._best is None:
             return [Fact(f"{name} {value}", 2)]
-        # Where another metric chooses the epoch, its score may be less than that of others.
+        # If another metric chooses the epoch, its score need not be the best one.
         is_chooser = self._monitor == f"val/{self._metric}" or f"val/{self._metric}" not in row
         words = "best" if is_chooser else f"best epoch {int(self._best['epoch']) + 1}:"
         return [Fact(f"{name} {value}", 2), Fact(f"{words} {self._score_text(self._best)[1]}", 3)]
 
     def _sentence(self, row: Mapping[str, float]) -> str:
-        """An epoch in a line."""
+        """Return an epoch as one line."""
         tick, (name, value) = self._tick, self._score_text(row)
         epochs = "" if tick is None else f"/{tick.epochs}"
         parts = [f"{self._title} epoch {int(row['epoch']) + 1}{epochs}"]
@@ -149,8 +149,8 @@ class FoldProgress:
 
 
 def _memory() -> list[Fact]:
-    """What this process holds of its GPU's memory; nothing where it uses none."""
-    # A fold that trains has imported it; this module has not, for progress of stored folds needs no torch.
+    """Return the GPU memory that this process uses; empty if none."""
+    # A training process has imported torch; this module has not, because progress of stored folds does not need it.
     import torch
 
     cuda: Any = torch.cuda

@@ -1,4 +1,4 @@
-"""The steps of one cross-validation's training: the network tried out, `tune` on the first fold, every fold, the refit."""
+"""The steps of one cross-validation's training: testing the network, `tune` on the first fold, every fold, the refit."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Storage:
     """The weights that a training stores.
 
     Attributes:
-        parameters: Weights at all.
-        best: The best epoch's instead of the last one's.
+        parameters: Whether weights are stored.
+        best: Store the best epoch's weights instead of the last one's.
     """
 
     parameters: bool
@@ -55,18 +55,18 @@ class Storage:
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """Trains the folds of one recipe.
+    """Train the folds of one recipe.
 
     Attributes:
         folds: The task, its split and its images.
-        chosen: The folds that are trained.
-        recipe_hash: What groups them.
-        storage: What a training leaves behind.
-        beside: Tasks that are learned together with the pivot.
-        joint: How they are.
-        start: Weights that training starts from; None: as the recipe's arch says.
-        time: Divides a time limit among the folds; None: there is none.
-        teaching: What a teacher predicted of the task's samples; None: there is no teacher.
+        chosen: The folds to train.
+        recipe_hash: The hash that groups them.
+        storage: The weights to store.
+        beside: Tasks that are trained together with the pivot.
+        joint: How they are trained together.
+        start: Weights to start from; None: as in the recipe's arch.
+        time: Divides a time limit among the folds; None: no limit.
+        teaching: A teacher's predictions of the task's samples; None: there is no teacher.
     """
 
     folds: Folds
@@ -80,7 +80,7 @@ class FoldTraining:
     teaching: Teaching | None = None
 
     def try_network(self, run: Run | None) -> None:
-        """Build what every fold builds, so that a failed download or a misfit is known before anything is written."""
+        """Build what every fold builds, so that a failed download or a mismatch is found before anything is written."""
         from mlpipe.learn import multitask, stages
         from mlpipe.learn.build.trial import try_recipe
 
@@ -96,14 +96,14 @@ class FoldTraining:
         joints = [self._joint(view) for view in views] if self.beside else []
         if joints:
             multitask.try_joint(recipe, task, pack, rows, joints[0])
-        # What cannot be trained has no parts to tell of.
+        # A network that cannot be trained has no parts to report.
         tell_sizes(self.folds.context, task, self.folds.split, views)
         for place, partner in enumerate(joints[0].partners if joints else ()):
             of = [joint.partners[place].view for joint in joints]
             tell_sizes(self.folds.context, partner.task, tasks.split_of_other(self.folds.config, partner.task), of)
 
     def tune(self, run: Run | None) -> None:
-        """Find on the first fold what holds for all; a continued run reads it again."""
+        """Tune on the first fold the values shared by all folds; a continued run reads them again."""
         from mlpipe.learn import tune
         from mlpipe.learn.job import Watch
 
@@ -119,7 +119,7 @@ class FoldTraining:
         log.info(f"{result.name} on fold {job.view.fold}: {text}; {run.folder / result.name}.csv has what was measured")
 
     def train(self, fold: int, run: Run | None) -> None:
-        """Train a fold, or `REFIT`, to its record, or go on with it; what a time limit leaves out is not trained."""
+        """Train a fold, or `REFIT`, to its record, or continue it; folds without time left are not trained."""
         from mlpipe.learn import fit
         from mlpipe.learn.build import loss
         from mlpipe.learn.job import Watch
@@ -188,21 +188,22 @@ class FoldTraining:
             log.info(f"  with {co_task['name']}: validation {name} {number(co_task['val'].get(name)) or '-'}")
 
     def is_left_out(self, fold: int, run: Run | None) -> bool:
-        """Whether there was no time for a fold, so that it has no record."""
+        """Return whether a fold has no record because there was no time for it."""
         return self.time is not None and run is not None and self.time.is_left_out(run, self._place(fold))
 
     def _place(self, fold: int) -> int:
-        """The place of a fold among those that share the time; the refit is the last."""
+        """Return the position of a fold among those that share the time; the refit is the last."""
         return len(self.chosen) if fold == REFIT else self.chosen.index(fold)
 
     def _train_within_time(self, job: FoldJob, watch: Watch, run: Run, share: Share) -> ModelRecord:
-        """Train a fold within its share of the time; where its first batches tell how many epochs fit, from the start."""
+        """Train a fold within its share of the time; restart it if its first batches show how many epochs fit."""
         from mlpipe.learn import fit
 
         assert self.time is not None
         place = self._place(job.view.fold)
         if job.shard.ranks > 1 or job.lasting:
-            # Several devices keep the recipe's epochs: all would have to begin anew at once. A refit has those of its folds.
+            # With several devices, the recipe's epochs are kept: all devices would have to restart together. A refit
+            # uses the epochs of its folds.
             return fit.fit(_job_within_share(job, share), watch)
         stopwatch = self.time.stopwatch(run, place, share, job.files.checkpoint)
 
@@ -223,14 +224,14 @@ class FoldTraining:
         return record
 
     def record_id(self, run: Run, fold: int) -> str:
-        """The name of the record of a fold, or of `REFIT`: readable, and the same when the run goes on."""
+        """Return the name of the record of a fold, or of `REFIT`: readable, and the same when the run is continued."""
         params = self.folds.config.recipe.arch.params
         name = files.safe_name(str(params.get("name", "net")))[:40]
         variant = "refit" if fold == REFIT else f"n{fold}" if self.folds.nested else f"f{fold}"
         return f"{name}-{files.digest([self.recipe_hash, self.folds.task.name, run.name])[:8]}-{variant}"
 
     def record(self, fold: int, run: Run | None) -> ModelRecord:
-        """The record that a run trained for a fold."""
+        """Return the record that a run trained for a fold."""
         assert run is not None
         return records.load(self.folds.context.project.model_dir(self.folds.task.name, self.record_id(run, fold)))
 
@@ -280,7 +281,7 @@ class FoldTraining:
         )
 
     def _view_with_teaching(self, view: View) -> View:
-        """A fold that learns also from the images without a target that the teacher has predicted."""
+        """Return a fold that also trains on images without a target, if the teacher has predicted them."""
         assert self.teaching is not None
         task = self.folds.task
         taught = self.teaching.known & task.samples.in_part("unlabelled")
@@ -288,7 +289,7 @@ class FoldTraining:
         return replace(view, train=np.concatenate([view.train, np.flatnonzero(taught)]))
 
     def _refit_recipe(self, recipe: Recipe, trained: Sequence[ModelRecord]) -> tuple[Recipe, tuple[int, ...]]:
-        """What is learned from all folds, and how many epochs of each stage, by what their trainings were like."""
+        """Return the recipe of a refit, with the epochs of each stage taken from the folds' trainings."""
         from mlpipe.learn import refit
 
         folders = [self.folds.context.project.model_dir(record.pivot, record.id) for record in trained]
@@ -312,7 +313,7 @@ class FoldTraining:
         return {} if section.is_none else tune.read(run.folder, name)
 
     def _fold_title(self, fold: int) -> str:
-        """A fold by its number, as in files and keys, and its place among all of them where they are numbered from 0."""
+        """Return a fold's title: its number, as in files and keys, and its position among all if they count from 0."""
         folds = self.folds.split.validated
         if fold == REFIT:
             return f"refit of {counted(len(self.chosen), 'fold')}"
@@ -350,22 +351,22 @@ class FoldTraining:
 
 
 def _job_within_share(job: FoldJob, share: Share | None) -> FoldJob:
-    """A fold's job with the epochs and seconds of its share, a refit's with the seconds; without a limit as it is."""
+    """Return a fold's job with the epochs and seconds of its share, a refit's with the seconds only."""
     if share is None:
         return job
     return replace(job, recipe=job.recipe if job.lasting else applied(job.recipe, share), seconds=share.seconds)
 
 
 def _ignore_epoch(epoch: int, values: dict[str, float]) -> None:
-    """No follower of the epochs."""
+    """Ignore the epochs."""
 
 
 def _ignore_history(rows: Sequence[Mapping[str, float]]) -> None:
-    """No follower of the history."""
+    """Ignore the history."""
 
 
 def _record_line(record: ModelRecord) -> str:
-    """A trained fold in a line."""
+    """Describe a trained fold in one line."""
     scores = record.scores["val"]
     headline = post_kind.of(record.kind).HEADLINE
     known_scores = {name: value for name in (headline, "loss") if (value := scores.get(name)) is not None}
@@ -382,6 +383,6 @@ def _record_line(record: ModelRecord) -> str:
 
 
 def _tell_recovery(run: Run, step: str, event: dict[str, Any]) -> None:
-    """Tell a person and the journal of a trouble that a step recovered from."""
+    """Report a recovered problem of a step to the user and the journal."""
     log.warning(event["text"])
     run.note(step, "healed", **event)

@@ -1,4 +1,4 @@
-"""The context of all folds: the task, its split and its cached images, and the rows that each fold trains on."""
+"""The context of all folds: the task, its split, its cached images, and the rows of each fold."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _NAMES = {"train": "train", "val": "validation", "test": "test", "unlabelled": "
 
 @dataclass
 class Folds:
-    """The context that training, predicting and testing have in common.
+    """The context shared by training, predicting and testing.
 
     Attributes:
         config: The run's configuration.
         context: The project, the display and the request to stop.
         task: The pivot.
         split: Its split.
-        nested: Each fold is set aside as test data and the rest split anew.
-        decoding: The configuration whose preprocessing the images have: the run's own, or a stored record's.
+        nested: Whether each fold is set aside as test data and the rest split again.
+        decoding: The configuration with the preprocessing of the images: the run's own, or a stored record's.
     """
 
     config: RunConfig
@@ -45,18 +45,18 @@ class Folds:
     _packs: dict[str, Pack] = field(default_factory=dict)
 
     def pack(self, of: Task) -> Pack:
-        """The images of the pivot or of a task beside it, decoded when they are missing."""
+        """Return the images of the pivot or of another task, decoded if necessary."""
         if of.name not in self._packs:
             most = max(tasks.unreadable_allowed(config, of) for config in (self.decoding, self.config))
             self._packs[of.name] = tasks.pack_of(self.decoding, of, self.context, max_unreadable=most)
         return self._packs[of.name]
 
     def view(self, fold: int, *, nested: bool | None = None) -> View:
-        """The rows of a fold that can be read.
+        """Return the readable rows of a fold.
 
         Args:
             fold: The fold, or `variants.REFIT`.
-            nested: Set the fold aside; None: as the run does.
+            nested: Set the fold aside; None: as in the run.
         """
         unreadable = self.pack(self.task).unreadable_mask(self.task)
         if fold == variants.REFIT:
@@ -65,10 +65,10 @@ class Folds:
         return make(self.task, self.split, fold).without(unreadable)
 
     def checked(self, fold: int) -> View:
-        """The rows that a fold is trained with.
+        """Return the rows of a fold for training.
 
         Raises:
-            DataError: When unreadable images left a class without any.
+            DataError: When unreadable images leave a class without any image.
         """
         view = self.view(fold)
         split, own = self.split.of_fold(fold) if fold != variants.REFIT else (self.split, fold)
@@ -79,20 +79,20 @@ class Folds:
 
 
 def unknown_folds(choice: Sequence[int], folds: Sequence[int]) -> list[str]:
-    """A sentence for each fold that was asked for and is not there."""
+    """Return a sentence for each requested fold that does not exist."""
     strange = [fold for fold in choice if fold not in folds]
     fix = f"the folds are {listing(folds)}"
     return [problem("mode.folds", "there is no such fold", got=fold, fix=fix) for fold in strange]
 
 
 def tell_sizes(context: RunContext, task: Task, split: Split, views: Sequence[View]) -> None:
-    """Log the parts of some folds, once in a run: several recipes of a preset have the same ones.
+    """Log the sizes of some folds, once per run: several recipes of a preset have the same sizes.
 
     Args:
-        context: Its facts get the counts under `parts`.
+        context: Its facts receive the counts under `parts`.
         task: The task.
         split: Its split.
-        views: The rows of the folds that will be trained.
+        views: The rows of the folds to train.
     """
     counts = {name: [len(view.rows()[name]) for view in views] for name in _NAMES}
     facts = {"task": task.name, "folds": [view.fold for view in views], **counts}
@@ -106,24 +106,24 @@ def tell_sizes(context: RunContext, task: Task, split: Split, views: Sequence[Vi
 
 
 def with_possible_nesting(config: RunConfig, split: Split) -> RunConfig:
-    """The configuration with `mode.nested=false` where the split has no folds to set aside and nobody asked for that.
+    """Return the configuration with `mode.nested=false` if nesting is impossible and was not requested.
 
     Args:
-        config: The checked configuration; one that was stored with a run stays as it is.
+        config: The checked configuration; one that was stored with a run is returned unchanged.
         split: The split of its task.
     """
     mode, keys = config.tree["mode"], config.given
     if not mode.get("nested") or split.can_nest or keys is None or "mode.nested" in keys:
         return config
     if mode.get("strict_validation"):
-        # A score of images that chose nothing was asked for.
+        # The command requests a score of images that chose nothing.
         return config
     log.info("one part validates, so that no fold is set aside for tests (mode.nested=false)")
     return replace(assemble({**config.tree, "mode": {**mode, "nested": False}}), given=keys)
 
 
 def split_notes(task: Task, split: Split) -> list[str]:
-    """Notes on a split for a person: a validation part that is pooled with training, groups in several folds."""
+    """Return notes on a split for people: a validation part pooled with training, groups in several folds."""
     torn = checks.torn_groups(task.samples, split)
     own = int((task.samples.in_part("val") & (split.fold >= 0)).sum())
     if split.is_given or not own:
@@ -133,7 +133,7 @@ def split_notes(task: Task, split: Split) -> list[str]:
 
 
 def _sizes(views: Sequence[View]) -> str:
-    """How many samples each part has: once where all folds have the same, else fold by fold."""
+    """Describe how many samples each part has: once if all folds have the same sizes, else fold by fold."""
     phrases = []
     for name, word in _NAMES.items():
         counts = [len(view.rows()[name]) for view in views]
@@ -152,7 +152,7 @@ def _range_text(counts: Sequence[int]) -> str:
 
 
 def num_workers(config: RunConfig) -> int:
-    """`sys.num_workers`; `auto`: loader processes where a GPU would wait for them, none otherwise."""
+    """Return `sys.num_workers`; for `auto`, loader processes if a GPU would wait for them, none otherwise."""
     setting = config.sys.num_workers
     if setting != "auto":
         return int(setting)

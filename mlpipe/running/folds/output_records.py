@@ -1,7 +1,7 @@
-"""Records with several outputs: each output as a head of its own, with a record, scores and predictions.
+"""Records with several outputs: each output is a head with its own record, scores and predictions.
 
-A training learns them together; its own record holds the weights, the history and each output's loss. The heads' records
-are what the other modes work with: `NAME+head?OUTPUT` is a task like any other that has been trained.
+A training learns all heads together; its own record holds the weights, the history and each output's loss. Other modes
+work with the heads' records: `NAME+head?OUTPUT` is like any other trained task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger("mlpipe")
 
 
 def task_names(task: Task) -> list[str]:
-    """The names of the heads' tasks, in the outputs' order; the task's own where it has one output.
+    """Return the names of the heads' tasks, in the order of the outputs; the task's own name if it has one output.
 
     Args:
         task: The task.
@@ -41,14 +41,14 @@ def task_names(task: Task) -> list[str]:
 
 
 def refuse_training(task: Task, eval_on: Sequence[str] | None) -> None:
-    """Refuse to learn a head without the others, and to evaluate all of them on one other task.
+    """Refuse to train a single head, and to evaluate all heads on one other task.
 
     Args:
         task: The pivot.
         eval_on: The configuration's `mode.eval_on`.
 
     Raises:
-        ConfigError: When that is asked for.
+        ConfigError: When that is requested.
     """
     if outputs.name_of(task.source) is not None:
         fix = f"use task={task.name.partition('+')[0]}"
@@ -59,7 +59,7 @@ def refuse_training(task: Task, eval_on: Sequence[str] | None) -> None:
 
 
 def without_heads(found: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The records of trained folds: each output's head has a record of the same run beside its fold's."""
+    """Return the records of trained folds without those of heads, which each output has in addition to its fold's."""
     return [record for record in found if not _is_head(record)]
 
 
@@ -68,13 +68,13 @@ def _is_head(record: ModelRecord) -> bool:
 
 
 def require_one_head(task: Task) -> None:
-    """Refuse a task with several heads where one is meant.
+    """Refuse a task with several heads if one is required.
 
     Args:
         task: The pivot.
 
     Raises:
-        ProjectError: When it has several.
+        ProjectError: When it has several heads.
     """
     if outputs.names(task.source):
         names = [f"task='{name}'" for name in task_names(task)]
@@ -82,13 +82,13 @@ def require_one_head(task: Task) -> None:
 
 
 def write(folds: Folds, record: ModelRecord) -> None:
-    """Write a record with weights, predictions and scores for each head of a trained fold, that of the first output last.
+    """Write a record with weights, predictions and scores for each head of a trained fold, the first output's last.
 
     Args:
         folds: The task with several outputs, its split and its records.
         record: The trained fold.
     """
-    # Of the stored record, for the split: a command may have been given another one, or none.
+    # From the stored record's split: the command may have another one, or none.
     stored = folds.decoding
     for name in reversed(outputs.names(folds.task.source)):
         head = tasks.variant(stored, folds.task, _tag(name))
@@ -108,7 +108,7 @@ def _tag(name: str) -> str:
 
 
 def _record(record: ModelRecord, head: Task, name: str) -> ModelRecord:
-    """The head's record, as far as the fold's says it."""
+    """Return the head's record, as far as the fold's record determines it."""
     return replace(
         record,
         id=_head_id(record.id, name),
@@ -129,7 +129,7 @@ def _head_id(record: str, name: str) -> str:
 
 
 def _with_stored_number(project: Project, head_record: ModelRecord) -> ModelRecord:
-    """The record with the number that it has already, when its step is done again."""
+    """Return the record with its existing number, if its step is repeated."""
     folder = project.model_dir(head_record.pivot, head_record.id)
     if (folder / records.RECORD_FILE).is_file():
         return replace(head_record, number=records.load(folder).number)
@@ -151,14 +151,14 @@ def _with_files(folds: Folds, record: ModelRecord, head_record: ModelRecord, nam
 
 
 def _tree(folds: Folds, record: ModelRecord, name: str) -> dict[str, Any]:
-    """The fold's configuration about the head; its task is the stored one, so that no file of records is needed."""
+    """Return the fold's configuration for the head; its task is the stored one, so that no file of records is needed."""
     stored = tasks.config_of(folds.config, record).tree
     task = {"_target_": path_of("task", "created"), "name": folds.task.name, "max_unreadable": 0}
     return {**stored, "tags": _tag(name), "task": {**task, "data_dir": str(folds.config.data_dir)}}
 
 
 def _add_scores(project: Project, head_record: ModelRecord, loss: float | None) -> dict[str, float | None]:
-    """Add the scores of the head's own validation rows to its record, where it has any."""
+    """Add the scores of the head's own validation rows to its record, if it has any."""
     rows = predictions.load(project.predictions_file(head_record.pivot, head_record.id), head_record.task, "val")
     if not len(rows):
         return {}

@@ -1,7 +1,7 @@
-"""A time limit divided among the folds of a training (`mml train time_limit=5m`): as many epochs as fit, the same of each fold.
+"""Divide a time limit among the folds of a training (`mml train time_limit=5m`): the same number of epochs each.
 
-How long an epoch takes is what the first batches of the first fold show; then that fold begins anew with the epochs that fit,
-so that the schedule of the learning rate ends where the training does. What was decided is stored with the run.
+The first batches of the first fold show how long an epoch takes; the fold then restarts with the epochs that fit, so
+that the learning rate schedule ends with the training. The decision is stored with the run.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("mlpipe")
 
 _FOLDER = "time_limit"
-# Kept for the leaderboard and the process's own end, and for what follows where predictions are asked for: seconds, a share
-# of the limit, and seconds for each thousand images.
+# Reserved for the leaderboard and the end of the process, and for the steps after predictions if these are requested:
+# seconds, a share of the limit, and seconds per thousand images.
 _RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 1.5, 0.02, 1.0
-# Seconds of a report's own work, whatever the number of images.
+# Constant time of a report in seconds, independent of the number of images.
 _REPORT = 3.0
 # Seconds of one fold's predictions besides the network's own work, and of writing a record.
 _PREDICTION, _RECORD = 1.0, 0.5
-# The share of a fold's time, and the least and the most seconds, after which its pace is known.
+# The share of a fold's time after which its speed is known, with the minimum and maximum in seconds.
 _ENOUGH, _LEAST, _MOST = 0.03, 0.5, 10.0
-# Epochs that are planned take this share of the time: another one would fit at least half.
+# Epochs are planned for this share of the time; the rest is a margin.
 _USED = 0.96
-# An image is evaluated in a third of the time that it takes to learn from it: no backward pass.
+# Evaluating an image takes a third of the time of training on it: there is no backward pass.
 _EVALUATION = 1 / 3
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How many images a fold has: those that learn, that validate, and that it predicts afterwards, once for each view."""
+    """The number of images of a fold: for training, for validation, and to predict afterwards, once for each view."""
 
     train: int
     val: int
@@ -58,13 +58,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Tempo:
-    """How fast a fold learns.
+    """The speed of a fold's training.
 
     Attributes:
-        begin: Seconds from the fold's begin to its first batch.
+        begin: Seconds from the start of the fold to its first batch.
         learn: Seconds of an epoch without its validation.
-        image: Seconds of one image in evaluation.
-        batches: Batches in an epoch.
+        image: Seconds to evaluate one image.
+        batches: Batches per epoch.
     """
 
     begin: float
@@ -77,30 +77,30 @@ class Tempo:
         return self.learn + rows.val * self.image
 
     def end(self, rows: Rows) -> float:
-        """Seconds from a fold's last epoch to its record: the kept weights are validated once more."""
+        """Return the seconds from a fold's last epoch to its record, with a second validation of the kept weights."""
         return _RECORD + rows.val * self.image
 
     def predictions(self, rows: Rows) -> float:
-        """Seconds of a fold's predictions; 0 where none are asked for."""
+        """Return the seconds of a fold's predictions; 0 if none are requested."""
         return _PREDICTION + rows.predicted * self.image if rows.predicted else 0.0
 
     def of(self, own: Rows, others: Rows) -> Tempo:
-        """The tempo of a training of other images.
+        """Return the speed of a training with other numbers of images.
 
         Args:
-            own: The images that it was measured with.
-            others: Those of the training.
+            own: The numbers of images it was measured with.
+            others: The numbers of images of the other training.
         """
         part = others.train / max(1, own.train)
         return replace(self, learn=self.learn * part, batches=max(1, round(self.batches * part)))
 
     def fitting(self, seconds: float, rows: Rows, most: int) -> tuple[int, int]:
-        """How many epochs fit into a fold's time for training, and where not even one does, how many batches of one.
+        """Return how many epochs fit into a fold's training time, and if not even one fits, how many batches do.
 
         Args:
-            seconds: From the first batch to the end of the last validation of an epoch.
-            rows: The fold's images.
-            most: The epochs that the recipe asks for.
+            seconds: The time from the first batch to the end of the last epoch's validation.
+            rows: The fold's numbers of images.
+            most: The epochs of the recipe.
         """
         epochs = min(most, math.floor(_USED * seconds / self.epoch(rows)))
         if epochs >= 1:
@@ -110,17 +110,17 @@ class Tempo:
 
 
 class Stopwatch:
-    """Watches the batches of a fold from its begin, and says once how fast it learns.
+    """Time the batches of a fold from its start, and report its speed once.
 
     Args:
-        enough: Seconds of batches after which that is known.
-        rows: The fold's images.
-        listener: Is given the pace and the epochs that the recipe asks for; what it raises ends the training.
-        heads: Epochs before the first one with batches: heads that are fitted exactly.
+        enough: Seconds of batches after which the speed is known.
+        rows: The fold's numbers of images.
+        listener: Receives the speed and the epochs of the recipe; an exception it raises ends the training.
+        heads: The number of epochs before the first one with batches, which are heads fitted exactly.
 
     Attributes:
-        begun: When the fold began, on the clock of `time.monotonic`.
-        epochs: The epochs that the recipe asks for; 0: no batch was seen.
+        begun: The start time of the fold, on the clock of `time.monotonic`.
+        epochs: The epochs of the recipe; 0: no batch was seen.
     """
 
     def __init__(self, enough: float, rows: Rows, listener: Callable[[Tempo, int], None], heads: int = 0) -> None:
@@ -132,7 +132,7 @@ class Stopwatch:
         self._look_times: list[float] = []
 
     def tick(self, tick: Tick) -> None:
-        """A batch is done; a fold that goes on from a saved state tells nothing new."""
+        """Count a finished batch; a fold that continues from a saved state measures nothing."""
         now, self.epochs = time.monotonic(), tick.epochs - self._heads
         if not self._count:
             self._is_whole, self._first = (tick.epoch, tick.batch) == (self._heads, 1), now
@@ -146,16 +146,16 @@ class Stopwatch:
             self._tempo_listener(tempo, self.epochs)
 
     def ask(self) -> None:
-        """A batch of images was looked at, by a training without batches that computes features."""
+        """Count a batch of images whose features are computed, in a training without batches."""
         self._look_times = [*self._look_times[:1], time.monotonic()]
 
     @property
     def feature_seconds(self) -> float:
-        """Seconds in which features were computed, which later folds find."""
+        """Return the seconds spent on features, which later folds reuse."""
         return 0.0 if self._count or not self._look_times else self._look_times[-1] - self._look_times[0]
 
     def tempo(self) -> Tempo | None:
-        """What the batches so far show; None where that is nothing."""
+        """Return the speed shown by the batches so far; None if unknown."""
         within = self._count - 1 - len(self._gaps)
         if not self._is_whole or within < 1:
             return None
@@ -169,17 +169,17 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Share:
-    """A fold's part of the time, as it is stored with the run.
+    """A fold's share of the time, as stored with the run.
 
     Attributes:
-        epochs: Epochs of the fold, besides heads that are fitted exactly; None: those of the recipe, as its pace is not known
+        epochs: Epochs of the fold, besides heads fitted exactly; None: those of the recipe, as its speed is not known
             yet; 0: fewer than one.
-        steps: Batches where not one epoch fits; 0 with no epoch: the fold is left out.
-        seconds: Seconds from its begin after which it ends by itself.
-        folds: How many folds are trained.
-        tempo: What the epochs were decided by.
-        took: Seconds that the fold took in the end, besides features that it computed for all; 0: it has not ended.
-        refits: Whether there is time for a model of all folds, where one is asked for.
+        steps: Batches, if not even one epoch fits; if 0 as well, the fold is left out.
+        seconds: Seconds from its start after which it ends by itself.
+        folds: The number of folds to train.
+        tempo: The speed on which the epochs are based.
+        took: Seconds that the fold took, without features that it computed for all folds; 0: it has not ended.
+        refits: Whether there is time for a model of all folds, if one is requested.
     """
 
     epochs: int | None
@@ -197,20 +197,21 @@ class Share:
 
 
 class TimeShares:
-    """Decides how long each fold learns, and after them a model of all folds where one is asked for.
+    """Decide how long each fold trains, and then a model of all folds if one is requested.
 
-    Each training has time by how many images it learns from. Where time is short the last folds are left out, and what would
-    predict new images is trained all the same.
+    Each training gets time in proportion to its images. If time is short, the last folds are left out, but the model
+    that would predict new images is still trained.
 
     Args:
-        limit: Seconds of the whole command.
-        context: When the command began.
-        rows: Gives the images of the fold at a place in the order of those that are trained; the model of all is the last.
-        folds: How many are.
-        at_once: How many of them side by side.
-        images: All images of the task.
+        limit: The time limit of the whole command in seconds.
+        context: The context, with the start time of the command.
+        rows: Returns the numbers of images of the fold at a position in the training order; the model of all folds is
+            the last.
+        folds: The number of folds.
+        at_once: The number of folds trained in parallel.
+        images: The number of images of the task.
         refits: Whether a model of all folds follows.
-        heads: How many heads are fitted exactly before the first batch.
+        heads: The number of heads fitted exactly before the first batch.
     """
 
     def __init__(
@@ -229,7 +230,7 @@ class TimeShares:
         self._rows, self._images, self._refits, self._heads = functools.cache(rows), images, refits, heads
 
     def of(self, run: Run, place: int) -> Share:
-        """The share of the fold at a place in the order of the folds; decided once, so that a continued run does the same."""
+        """Return the share of the fold at a position; decided once, so that a continued run does the same."""
         share = self._stored(run, place)
         if share is not None and share.epochs is not None:
             return share
@@ -248,7 +249,7 @@ class TimeShares:
         return self._store(run, place, Share(None, 0, max(1.0, left / waiting), self._folds))
 
     def _needed_seconds(self, run: Run, place: int) -> float:
-        """Seconds of a training without batches, by those before it, and of the one of all folds, which goes before a fold."""
+        """Estimate the seconds of a training without batches, plus those of the refit if a fold precedes it."""
         took = [share.took for other in range(place) if (share := self._stored(run, other)) is not None and share.took]
         if not took:
             return 0.0
@@ -257,38 +258,38 @@ class TimeShares:
         return whole if place == self._folds else usual + whole
 
     def _remaining_places(self, place: int, share: Share) -> list[int]:
-        """The places of what is trained from one on."""
+        """Return the positions of the remaining trainings, starting with one."""
         folds = list(range(place, min(share.folds, self._folds)))
         return [*folds, self._folds] if self._refits and share.refits else folds
 
     def _rounds(self, places: Sequence[int]) -> list[int]:
-        """Of folds that are trained side by side the one with most images, and the model of all, which is trained alone."""
+        """Return the rounds of trainings: of parallel folds the one with the most images; the refit by itself."""
         folds = [place for place in places if place < self._folds]
         groups = [folds[at : at + self._at_once] for at in range(0, len(folds), self._at_once)]
         largest = [max(group, key=lambda place: self._rows(place).train) for group in groups]
         return [*largest, *(place for place in places if place == self._folds)]
 
     def stopwatch(self, run: Run, place: int, share: Share, state: Path) -> Stopwatch:
-        """A stopwatch for a fold, which decides how long it learns where that is open.
+        """Return a stopwatch for a fold, which decides how long it trains if that is open.
 
-        It raises PlannedAnew where the fold is to begin anew with the epochs that fit.
+        It raises PlannedAnew if the fold has to restart with the epochs that fit.
 
         Args:
             run: The run.
-            place: The fold's.
+            place: The fold's position.
             share: Its share so far.
-            state: The folder of its saved state, which is deleted then.
+            state: The folder of its saved state, which is deleted in that case.
         """
 
         def told(tempo: Tempo, most: int) -> None:
             if share.epochs is not None:
                 return
             count = self._training_count(tempo, place)
-            # With time for a single training there is a score, and its fold predicts.
+            # With time for a single training, there is a score, and its fold predicts.
             refits = self._refits and count > place + 1
             scope = Share(None, 0, 0.0, min(self._folds, count - refits), refits=refits or not self._refits)
             decided = self._share_of_training(place, tempo, place, most, scope)
-            # First the state, so that whoever is stopped in between begins anew as well.
+            # Delete the state first, so that a run interrupted in between restarts as well.
             if decided.epochs != most:
                 shutil.rmtree(state, ignore_errors=True)
             self._store(run, place, decided)
@@ -298,29 +299,29 @@ class TimeShares:
         return Stopwatch(min(max(_LEAST, _ENOUGH * share.seconds), _MOST), self._rows(place), told, self._heads)
 
     def learned(self, run: Run, place: int, watch: Stopwatch) -> None:
-        """Note how fast a whole fold was, by which the others are planned."""
+        """Store the speed of a whole fold, from which the other folds are planned."""
         share = self._stored(run, place)
         if share is not None:
             took = round(time.monotonic() - watch.begun - watch.feature_seconds, 2)
             tempo = watch.tempo() or share.tempo
-            # A fold that was over before its pace was known had all epochs, and so have the others.
+            # A fold that ended before its speed was known had all epochs, so the others get all epochs too.
             epochs = watch.epochs or None if share.epochs is None and tempo is not None else share.epochs
             self._store(run, place, replace(share, epochs=epochs, tempo=tempo, took=took))
 
     def is_left_out(self, run: Run, place: int) -> bool:
-        """Whether a fold was left out."""
+        """Return whether a fold was left out."""
         share = self._stored(run, place)
         return share is not None and share.is_left_out
 
     def _remaining_seconds(self) -> float:
-        """Seconds that are left for the folds and their predictions."""
+        """Return the seconds left for the folds and their predictions."""
         reserve = _RESERVE_SECONDS + _RESERVE * self._limit
         if self._rows(0).predicted:
             reserve += _REPORT + _RESERVE_PER_THOUSAND * self._images / 1000
         return self._limit - reserve - (time.monotonic() - self._context.started)
 
     def _training_count(self, tempo: Tempo, place: int) -> int:
-        """How many trainings there are: fewer where more than half of a fold's time would not be spent on learning."""
+        """Return the number of trainings: fewer if more than half of a fold's time would not be spent on training."""
         rows = self._rows(place)
         fixed = tempo.begin + rows.val * tempo.image + tempo.end(rows) + tempo.predictions(rows)
         rounds = max(1, math.floor(self._remaining_seconds() / (2 * fixed + 1e-9)))
@@ -329,26 +330,26 @@ class TimeShares:
         return min(most, place + rounds if folds < 1 else place + folds * self._at_once + self._refits)
 
     def _share_of_training(self, place: int, tempo: Tempo, measured: int, most: int, scope: Share) -> Share:
-        """The share of a training.
+        """Return the share of a training.
 
         Args:
-            place: Its place.
-            tempo: The pace of the training at the place `measured`.
-            measured: That place.
-            most: The epochs that the recipe asks for.
-            scope: Which folds are trained, and whether all folds are once more.
+            place: Its position.
+            tempo: The speed of the training at the position `measured`.
+            measured: That position.
+            most: The epochs of the recipe.
+            scope: Which folds are trained, and whether a model of all folds follows.
         """
         if place not in (ahead := self._remaining_places(place, scope)):
             phrase = "a model of all folds" if place == self._folds else counted(scope.folds, "fold")
             log.info(f"left out: the time is {'not ' * (place == self._folds)}enough for {phrase} of {self._folds}")
             return Share(0, 0, 0.0, scope.folds, refits=scope.refits)
         of = {other: tempo.of(self._rows(measured), self._rows(other)) for other in {0, *ahead}}
-        # Predictions of all folds come after the last one's training, one after the other.
+        # Predictions of all folds follow the last fold's training, one after the other.
         unpredicted = ahead if place == self._folds else self._remaining_places(0, scope)
         left = self._remaining_seconds() - sum(
             of.get(other, tempo).predictions(self._rows(other)) for other in unpredicted
         )
-        # A fold that is planned by its own first batches begins anew, the next ones begin for the first time.
+        # A fold that is planned from its own first batches restarts; later folds start for the first time.
         rounds, own, rows = self._rounds(ahead), of[place], self._rows(place)
         fixed = sum(of[other].begin + of[other].end(self._rows(other)) for other in rounds)
         epochs_of = [of[other].epoch(self._rows(other)) for other in rounds]
@@ -368,7 +369,7 @@ class TimeShares:
         return Share(epochs, steps, round(seconds, 2), scope.folds, tempo, refits=scope.refits)
 
     def _epoch_sentence(self, tempo: Tempo, rows: Rows) -> str:
-        """What a whole epoch of each fold, or of one, would take."""
+        """Describe how long a whole epoch of each fold, or of one, would take."""
         fold = tempo.begin + tempo.epoch(rows) / _USED + tempo.end(rows) + tempo.predictions(rows)
         before = self._limit - self._remaining_seconds()
         every = list(range(self._folds + self._refits))
@@ -377,7 +378,7 @@ class TimeShares:
         return f"a whole epoch of {self._trainings_text(every)} takes time_limit={whole}s{alternative}; fewer pixels are quicker"
 
     def _trainings_text(self, places: Sequence[int]) -> str:
-        """Trainings in words."""
+        """Describe a number of trainings in words."""
         folds = len([place for place in places if place < self._folds])
         phrases = ["this fold" if folds == 1 else f"{folds} folds"] if folds else []
         return listing([*phrases, *(["the refit"] if self._folds in places else [])])
@@ -395,33 +396,33 @@ class TimeShares:
 
 
 def seconds(config: RunConfig) -> float | None:
-    """The time limit of a training that is no preset's; None: there is none, or the training takes no steps."""
+    """Return the time limit of a training outside presets; None: no limit, or the training takes no steps."""
     return None if config.recipe.optimizer.is_none else presets.seconds_of(config.tree.get("time_limit"))
 
 
 def heads(recipe: Recipe) -> int:
-    """How many stages of a recipe fit a head exactly before the first one that takes steps."""
+    """Return how many stages of a recipe fit a head exactly before the first stage with steps."""
     return len(list(itertools.takewhile(lambda stage: stage.head is not None, recipe.stages)))
 
 
 def applied(recipe: Recipe, share: Share) -> Recipe:
-    """The recipe with the epochs of a share; stages keep their parts of the whole, and so does the warm-up.
+    """Return the recipe with the epochs of a share; stages and the warm-up keep their proportions.
 
     Args:
-        recipe: As the configuration says it.
-        share: The fold's.
+        recipe: The recipe as configured.
+        share: The fold's share.
     """
     from mlpipe.learn import stages
     from mlpipe.learn.build.optimizer import most_steps, shortened
 
     if share.epochs is None:
         return recipe
-    # A head that is fitted exactly takes no epochs of the others.
+    # A head fitted exactly takes no epochs from the others.
     epochs = sum(stage.epochs for stage in stages.of(recipe) if stage.head is None)
     part = max(share.epochs, 1) / epochs
     trainer = {**recipe.trainer, "max_epochs": max(1, share.epochs)}
     if share.steps:
-        # Stages have the batches of an epoch together.
+        # The stages together have the batches of one epoch.
         several = len([stage for stage in recipe.stages if stage.head is None])
         group = int(trainer.get("accumulate_grad_batches") or 1) * max(1, several)
         trainer["max_steps"] = min(most_steps(recipe) or share.steps, max(1, share.steps // group))

@@ -1,1 +1,1 @@
-"""Child processes: folds side by side, and one process for each device."""
+"""Child processes: folds in parallel, and one process for each device."""

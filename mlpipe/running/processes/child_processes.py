@@ -1,8 +1,8 @@
 """Child processes of a run: how they start, the messages that they send, and how they end.
 
-A process is forked from a server that has imported what training needs and nothing else: one in which torch has
-computed, or that holds a GPU, must not be forked. It plans the run again from its configuration and does some of its
-steps; the journal, the log and the progress bar stay with the process that started it.
+Processes are forked from a server that has only imported what training needs, because a process in which torch has
+computed, or that holds a GPU, must not be forked. A child plans the run again from its configuration and runs some of
+its steps; the journal, the log and the progress bar stay with the parent process.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# What the server of forks has imported before it forks.
+# Modules that the fork server imports before it forks.
 _PRELOADED = [
     "mlpipe.learn.fit",
     "mlpipe.predicting.records",
@@ -41,7 +41,7 @@ _PRELOADED = [
     "mlpipe.running.processes.fold_processes",
     "mlpipe.running.processes.device_processes",
 ]
-# Seconds between two reports of progress, and for which messages are waited for at a time.
+# Seconds between two reports of progress, and of one wait for messages.
 _EVERY, _WAIT = 0.5, 0.2
 
 Send = Callable[..., None]
@@ -49,14 +49,14 @@ Send = Callable[..., None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the work of a process ended.
+    """The outcome of a process.
 
     Attributes:
-        event: `died`: the process left no word.
-        error: What went wrong, as a sentence.
-        exit_code: What a command ends with that fails so.
-        is_known: Whether the error was foreseen, so that it is no consequence of another process's end.
-        traceback: Where it went wrong, of an error that was not foreseen.
+        event: `died`: the process ended without a message.
+        error: The error, as a sentence.
+        exit_code: The exit code of a command that fails in this way.
+        is_known: Whether the error was expected, so that it is not a consequence of another process's end.
+        traceback: The traceback of an unexpected error.
     """
 
     event: Literal["done", "interrupted", "failed", "died"]
@@ -68,12 +68,12 @@ class Outcome:
 
 @dataclass
 class Worker:
-    """A process as the one that started it sees it.
+    """A child process as seen by its parent.
 
     Attributes:
         process: The process.
-        messages: What it sends; None: it has closed its end of the pipe.
-        outcome: How its work ended; None: not yet.
+        messages: Its messages; None: it has closed its end of the pipe.
+        outcome: Its outcome; None: still running.
     """
 
     process: ForkServerProcess
@@ -81,10 +81,10 @@ class Worker:
     outcome: Outcome | None = None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to the process if it has not said all.
+        """Send a signal to the process unless it has closed its pipe.
 
-        Whether it lives is asked of its pipe alone: what `multiprocessing` knows comes from the server of forks, which a
-        signal to every process of a group or a job has ended as well.
+        Only the pipe tells whether it is alive: `multiprocessing` asks the fork server, which may have been ended by a
+        signal to every process of a group or a job.
 
         Args:
             number: The signal.
@@ -94,10 +94,10 @@ class Worker:
                 os.kill(self.process.pid, number)
 
     def note_close(self, timeout: float | None) -> None:
-        """Note that no message follows.
+        """Note that no further message follows.
 
         Args:
-            timeout: Seconds to wait for its end; None: as long as it takes.
+            timeout: Seconds to wait for its end; None: no limit.
         """
         assert self.messages is not None
         self.messages.close()
@@ -108,12 +108,12 @@ class Worker:
 
 
 class Pool:
-    """Processes that work for a run: asked to stop when the run is, killed when it cannot go on.
+    """Child processes of a run: asked to stop when the run is, and killed when it cannot continue.
 
     Args:
-        stop: Whether somebody asked the run to stop.
-        wish: The signal that passes it on.
-        grace: Seconds that a process which has closed its pipe has to end; None: as long as it takes.
+        stop: Whether the user asked the run to stop.
+        wish: The signal that passes the request on.
+        grace: Seconds that a process has to end after closing its pipe; None: no limit.
     """
 
     def __init__(self, stop: Stop, wish: signal.Signals, *, grace: float | None = None) -> None:
@@ -125,7 +125,7 @@ class Pool:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """End what still runs: after an error of this process no one would listen to it any more."""
+        """Kill the remaining processes: after an error of this process, nobody would read their messages."""
         for worker in self.workers:
             worker.send(signal.SIGKILL)
             worker.process.kill()
@@ -133,13 +133,14 @@ class Pool:
             worker.process.join()
 
     def start(self, do: Callable[..., None], *arguments: Any, quiet: bool = False, abrupt: bool = False) -> Worker:
-        """A process that does some work.
+        """Start a process that does some work.
 
         Args:
-            do: A function of a module, given what sends a message, the wish to stop, and the arguments.
-            arguments: What the process is told.
-            quiet: Whether what it logs and sends is passed on only once it was asked to stop.
-            abrupt: Whether it ends without the usual end of Python.
+            do: A module-level function, called with a function that sends a message, the request to stop, and the
+                arguments.
+            arguments: The arguments for the process.
+            quiet: Whether its log and messages are passed on only after it was asked to stop.
+            abrupt: Whether it ends without Python's usual shutdown.
         """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
@@ -153,13 +154,13 @@ class Pool:
         return self.workers[-1]
 
     def listen(self, take: Callable[[Worker, str, list[Any]], None]) -> None:
-        """Pass a stop on, wait a moment for messages, and take one of each process that sent some.
+        """Pass on a request to stop, wait briefly for messages, and handle one of each process that sent some.
 
         Args:
-            take: Given the process, the kind of a message and its facts; lines of the log are logged here.
+            take: Called with the process, the kind of a message and its facts; log lines are logged here.
         """
         if self._stop() and not self._has_told:
-            # Once, and listened to until they end: each saves a state or breaks off by itself.
+            # Sent once; messages are read until the processes end: each saves its state or aborts by itself.
             self._has_told = True
             for worker in self.workers:
                 worker.send(self._wish)
@@ -181,7 +182,7 @@ class Pool:
 
 
 def steps_by_name(config: RunConfig, context: RunContext) -> dict[str, Step]:
-    """The steps of a run by their names, for a process that does some of them."""
+    """Return the steps of a run by name, for a process that runs some of them."""
     current_folder.exclude(config.out_dir, config.data_dir, *current_folder.task_folders(config.tree["task"]))
     return {step.name: step for step in config.scheduler.build(config, context).plan()}
 
@@ -195,15 +196,15 @@ def _work(
     do: Callable[..., None],
     arguments: Sequence[Any],
 ) -> None:
-    """All that a process does: send its log to the one that started it, do its work, and tell how that ended.
+    """Run a child process: send its log to the parent, do its work, and report the outcome.
 
     Args:
-        messages: The pipe to the process that started this one.
-        verbosity: The least level of what is logged.
-        wish: The signal that asks to stop. Ctrl-C reaches every process of the terminal, USR1 and USR2 every one of a
-            Slurm job: the process that started this one alone decides, and passes the wish on.
-        quiet: Whether it is heard only once it was asked to stop.
-        abrupt: Whether it ends without the usual end of Python.
+        messages: The pipe to the parent process.
+        verbosity: The minimum log level.
+        wish: The signal that asks to stop. Ctrl-C reaches every process of the terminal, USR1 and USR2 every process of
+            a Slurm job; only the parent decides, and passes the request on.
+        quiet: Whether messages are sent only after it was asked to stop.
+        abrupt: Whether it ends without Python's usual shutdown.
         do: The work.
         arguments: Its arguments.
     """
@@ -216,7 +217,7 @@ def _work(
         try:
             messages.send(message)
         except OSError:
-            # The process that started this one has died: the state is saved, and the work ends.
+            # The parent process has died: save the state and stop.
             stop.asked = True
 
     def send_heard(*message: Any) -> None:
@@ -255,12 +256,12 @@ def _outcome(call: Callable[[], None]) -> Outcome:
 
 
 def _ending_text(code: int | None) -> str:
-    """The end of a process that left no word, from its exit code."""
+    """Describe the end of a process without a message, from its exit code."""
     return f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
 
 
 class _Sender(logging.Handler):
-    """Sends what is logged.
+    """Send log records as messages.
 
     Args:
         send: Sends a message.
@@ -271,12 +272,12 @@ class _Sender(logging.Handler):
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one line."""
+        """Send one log record."""
         self._send("log", record.levelno, self.format(record))
 
 
 class Relay(Display):
-    """Sends progress, a few times a second, as messages `start` and `progress` with the facts of a display's methods.
+    """Send progress, a few times a second, as messages `start` and `progress` with a display's arguments.
 
     Args:
         send: Sends a message.
@@ -287,11 +288,11 @@ class Relay(Display):
         self._send, self._last_sent_at = send, 0.0
 
     def start(self, label: str, total: int, done: int = 0) -> None:
-        """Tell what begins."""
+        """Report the start of something."""
         self._send("start", label, total, done)
 
     def is_due(self, *, is_milestone: bool = True) -> bool:
-        """Whether the last message is long enough ago."""
+        """Return whether the last message is old enough."""
         return time.perf_counter() - self._last_sent_at >= _EVERY
 
     def update(
@@ -304,10 +305,10 @@ class Relay(Display):
         beside: Sequence[Line] = (),
         is_milestone: bool = True,
     ) -> None:
-        """Tell how far it is, if the last time is long enough ago."""
+        """Report progress, if the last message is old enough."""
         if self.is_due():
             self._last_sent_at = time.perf_counter()
             self._send("progress", done, what, tuple(facts), left)
 
     def close(self) -> None:
-        """Nothing: the process that shows the progress closes its display."""
+        """Do nothing: the parent process closes its display."""

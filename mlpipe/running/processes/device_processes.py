@@ -1,8 +1,8 @@
-"""One process for each device (`trainer.devices=2`), all of which learn one fold together.
+"""One process for each device (`trainer.devices=2`); all of them train one fold together.
 
-The run is planned and checked once, here; every process gets the same resolved configuration and its number, never a
-command line to read again. The first process writes records, states and curves and reports; one that fails or dies ends
-the others, because they would wait for it for ever.
+The run is planned and checked once, here; every process receives the same resolved configuration and its number, never
+a command line to parse again. The first process writes records, states and curves and reports; if one fails or dies,
+the others are ended, because they would wait for it forever.
 """
 
 from __future__ import annotations
@@ -25,31 +25,32 @@ from mlpipe.runs.project import Project
 
 log = logging.getLogger("mlpipe")
 
-# Seconds that the others have to end by themselves when one has, before they are killed.
+# Seconds for the other processes to end by themselves before they are killed.
 _GRACE = 5.0
 
 
 def run(config: RunConfig, context: RunContext, of_run: Run, step: str, count: int) -> None:
-    """Do a step that trains a fold in several processes.
+    """Run a step that trains a fold in several processes.
 
     Args:
         config: The run's configuration.
         context: The project, the display and the request to stop.
         of_run: The run.
         step: The step's name in the plan.
-        count: How many processes.
+        count: The number of processes.
 
     Raises:
-        Interrupted: When asked to stop; every process has ended, the state of the last saved epoch stays.
-        MlpipeError: What ended one of the processes.
+        Interrupted: When asked to stop; every process has ended, and the state of the last saved epoch remains.
+        MlpipeError: The error that ended one of the processes.
     """
     with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
-        # By SIGUSR1: Lightning's answer to SIGTERM talks to the other processes, which may be busy.
+        # With SIGUSR1, because Lightning handles SIGTERM by communicating with the other processes, which may be busy.
         try:
             with Pool(context.stop, signal.SIGUSR1, grace=_GRACE) as pool:
                 for number in range(count):
                     meeting = Shard(number, count), f"{folder}/meeting", context.started
-                    # The first one is heard. None ends as usual: a group of which one is gone cannot be dissolved.
+                    # Only the first process is heard. They end abruptly, because a process group that lost a member
+                    # cannot be shut down.
                     pool.start(_learn_together, config, of_run, step, *meeting, quiet=number > 0, abrupt=True)
                 _follow(pool, context)
         finally:
@@ -59,7 +60,7 @@ def run(config: RunConfig, context: RunContext, of_run: Run, step: str, count: i
 
 
 def _follow(pool: Pool, context: RunContext) -> None:
-    """Listen until all have ended; when one has ended badly, the others have a few seconds."""
+    """Read messages until all processes have ended; after a failure, the others have a few seconds."""
 
     def take(worker: Worker, kind: str, facts: list[Any]) -> None:
         if kind == "start":
@@ -79,7 +80,7 @@ def _follow(pool: Pool, context: RunContext) -> None:
 
 
 def _raise(group: Sequence[Worker], context: RunContext, go_on: str) -> None:
-    """Raise what ended the group: of several errors the one that is no consequence of another."""
+    """Raise the error that ended the group: of several, the one that is not a consequence of another."""
     if context.stop():
         raise Interrupted("stopped as asked")
     ended = [
@@ -108,22 +109,22 @@ def _learn_together(
     meeting_point: str,
     started: float,
 ) -> None:
-    """The work of a process of the device group: meet the others, plan again, and do the step.
+    """Do the work of one process of the group: connect to the others, plan again, and run the step.
 
     Args:
-        send: Sends a message to the process that started this one.
+        send: Sends a message to the parent process.
         stop: Whether it was asked to stop.
         config: The run's configuration.
         of_run: The run.
         step: The step.
-        shard: Which of the processes it is.
-        meeting_point: The file by which they find each other.
-        started: When the command began, on the clock of `time.monotonic`, which all processes share.
+        shard: The process's part of the group.
+        meeting_point: The file through which they find each other.
+        started: The start time of the command, on the clock of `time.monotonic`, which all processes share.
     """
     from mlpipe.learn.machine import device_group, hardware
 
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    # What Lightning reads to know that processes are started for it, and which one this is.
+    # From these variables, Lightning knows that processes are started externally, and which one this is.
     os.environ |= {"LOCAL_RANK": str(shard.rank), "NODE_RANK": "0"}
     follower = Follower(lambda name: None, lambda *facts: send("epoch", *facts))
     project = Project(config.project_dir)

@@ -1,7 +1,7 @@
-"""Folds side by side (`sys.fold_workers`), each in a process of its own that shares the cache.
+"""Folds in parallel (`sys.fold_workers`), each in its own process that shares the cache.
 
-A lane is the steps of one fold in their order. Every lane gets a process, at most so many at a time as were asked for.
-One that fails or dies leaves the others running.
+A lane is the sequence of steps of one fold. Every lane gets a process, up to the configured number at a time. If one
+fails or dies, the others keep running.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from mlpipe.runs.project import Project
 log = logging.getLogger("mlpipe")
 
 _DEVICES = "CUDA_VISIBLE_DEVICES"
-# How far a fold is at most before its process has ended.
+# The maximum progress of a fold before its process has ended.
 _NEARLY_ALL = 0.999
-# Parts of a lane in which progress is counted.
+# The units of progress of a lane.
 _SHARES = 1000
 
 
 def workers(setting: int | str, threads: int, lanes: int) -> int:
-    """How many lanes run at a time.
+    """Return how many lanes run at a time.
 
     Args:
-        setting: `sys.fold_workers`; `auto`: one for each GPU, without one the cores divided by the threads.
-        threads: Threads of torch in each.
-        lanes: How many there are.
+        setting: `sys.fold_workers`; `auto`: one for each GPU; without a GPU, the cores divided by the threads.
+        threads: Threads of torch in each process.
+        lanes: The number of lanes.
     """
     from mlpipe.config.environment import cores
 
@@ -67,7 +67,7 @@ def workers(setting: int | str, threads: int, lanes: int) -> int:
 
 
 def lane_count(setting: int | str, threads: int, lanes: int) -> int:
-    """As `workers`, without a word to a person."""
+    """Return the same as `workers`, without messages to the user."""
     from mlpipe.config.environment import cores
 
     if setting == "auto":
@@ -76,7 +76,7 @@ def lane_count(setting: int | str, threads: int, lanes: int) -> int:
 
 
 def devices() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; counted without taking one."""
+    """Return the GPUs available to this process, as CUDA_VISIBLE_DEVICES names them, without initialising any."""
     import torch
 
     if not torch.cuda.is_available():
@@ -86,19 +86,19 @@ def devices() -> list[str]:
 
 
 def free_device(gpus: Sequence[str], lane_gpus: Sequence[str | None]) -> str | None:
-    """The GPU for a lane that starts: the first of those that the fewest running lanes have; None without GPUs.
+    """Return the GPU for a new lane: the first one used by the fewest running lanes; None without GPUs.
 
     Args:
-        gpus: All of them.
-        lane_gpus: Those of the running lanes.
+        gpus: All GPUs.
+        lane_gpus: The GPUs of the running lanes.
     """
     return min(gpus, key=lane_gpus.count) if gpus else None
 
 
 def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
-    """Steps in groups that follow each other; the lanes of a group may run side by side.
+    """Return consecutive groups of steps; the lanes of a group may run in parallel.
 
-    A step without a lane waits for all before it, and all after it wait for it.
+    A step without a lane waits for all steps before it, and all steps after it wait for it.
     """
     groups: list[list[list[Step]]] = []
     open_lanes: dict[int, list[Step]] | None = None
@@ -119,7 +119,7 @@ def blocks(steps: Sequence[Step]) -> list[list[list[Step]]]:
 
 @dataclass
 class _Lane:
-    """The steps of one fold, and how far its process is."""
+    """The steps of one fold, and the progress of its process."""
 
     steps: list[Step]
     worker: Worker | None = None
@@ -133,11 +133,11 @@ class _Lane:
 
     @property
     def outcome(self) -> Outcome | None:
-        """How its process ended."""
+        """The outcome of its process."""
         return self.worker.outcome if self.worker else None
 
     def take(self, kind: str, facts: list[Any], of_run: Run) -> None:
-        """One message of its process."""
+        """Handle one message of its process."""
         if kind == "begin":
             (self.current,) = facts
             of_run.note(self.current, "start", pid=self.worker.process.pid if self.worker else None)
@@ -153,12 +153,12 @@ class _Lane:
             self.shown = Line(self.title, self.share)
         elif kind == "progress":
             count, label, known, left = facts
-            # What follows a training begins at 0 again.
+            # The steps after a training restart at 0.
             self.share = max(self.share, min(count / self.total, _NEARLY_ALL))
             self.shown = Line(label or self.title, min(count / self.total, 1.0), known, left)
 
     def has_ended(self, of_run: Run, *, asked: bool) -> bool:
-        """Whether its process has ended and said all; what it did not finish is noted.
+        """Return whether its process has ended and all messages were read; record what it did not finish.
 
         Args:
             of_run: The run.
@@ -181,27 +181,27 @@ class _Lane:
 
 
 def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[list[Step]], at_once: int) -> None:
-    """Do all lanes; one that fails or dies leaves the others running.
+    """Run all lanes; if one fails or dies, the others keep running.
 
     Args:
         config: The run's configuration.
         context: The project, the display and the request to stop.
-        of_run: The run; its journal is written here only.
-        lanes: The steps of each lane, in their order.
-        at_once: Processes at a time.
+        of_run: The run; its journal is written only here.
+        lanes: The steps of each lane, in order.
+        at_once: The maximum number of processes at a time.
 
     Raises:
         Interrupted: When asked to stop; every process has saved its state or has ended.
         DiskFull: When a process ran out of disk space.
-        TrainingError: With a sentence for every step that failed, when all lanes have ended.
+        TrainingError: With a sentence for every failed step, after all lanes have ended.
     """
     gpus = devices()
     everyone = [_Lane(steps) for steps in lanes]
     waiting, running = deque(everyone), list[_Lane]()
     title, is_timed = (f"{len(lanes)} folds", _SHARES * len(lanes)), False
     context.display.start(f"{title[0]}, starting", title[1])
-    # One loop does everything in turn: fill free places, pass a stop on and listen for a moment, take out what has ended.
-    # Only this process writes the journal, so that its lines never mix.
+    # A single loop starts processes, passes on requests to stop, reads messages, and removes ended processes. Only this
+    # process writes the journal, so that its lines never mix.
     try:
         with Pool(context.stop, signal.SIGTERM) as pool:
 
@@ -219,17 +219,16 @@ def run(config: RunConfig, context: RunContext, of_run: Run, lanes: Sequence[lis
                     lane.worker = pool.start(_do_lane, config, of_run, names, *own)
                     running.append(lane)
                 pool.listen(take)
-                # Not by the process alone: one that has ended may have left messages in its pipe, the last steps that it
-                # did.
+                # Check the messages too: an ended process may have left messages in its pipe about its last steps.
                 running = [lane for lane in running if not lane.has_ended(of_run, asked=context.stop())]
                 if not is_timed and running and all(lane.share for lane in running):
-                    # Until then processes only started: how long folds take is told from here on.
+                    # Until then, processes only started: the time estimate of folds begins here.
                     context.display.start(*title, done=_share(everyone))
                     is_timed = True
                 _show(everyone, context.display, _share(everyone) if is_timed else 0)
     except BaseException:
         for lane in running:
-            # What ended them all may be a full disk, which cannot take this note either.
+            # If a full disk ended all of them, this note cannot be written either.
             with suppress(OSError):
                 of_run.note(lane.current or lane.steps[0].name, "interrupted")
         raise
@@ -245,7 +244,7 @@ def _show(lanes: Sequence[_Lane], display: Display, count: int) -> None:
 
 
 def _share(lanes: Sequence[_Lane]) -> int:
-    """How much of all lanes is done, in parts of a lane."""
+    """Return the progress of all lanes, in units of a lane."""
     return round(_SHARES * sum(min(lane.share, 1.0) for lane in lanes))
 
 
@@ -292,19 +291,19 @@ def _do_lane(
     start_method: str,
     started: float,
 ) -> None:
-    """The work of a lane's process: plan again, and do its steps.
+    """Do the work of a lane's process: plan again, and run its steps.
 
     Args:
-        send: Sends a message to the process that started this one.
+        send: Sends a message to the parent process.
         stop: Whether it was asked to stop.
         config: The run's configuration.
         of_run: The run.
-        names: The steps.
-        device: The GPU that it takes.
-        start_method: How its loader processes start.
-        started: When the command began, on the clock of `time.monotonic`, which all processes share.
+        names: The names of the steps.
+        device: The GPU to use.
+        start_method: The start method of its loader processes.
+        started: The start time of the command, on the clock of `time.monotonic`, which all processes share.
     """
-    # A child of a server of forks would start its loader processes through another one, which cannot share the images.
+    # A child of a fork server would start its loader processes through another server, which cannot share the images.
     multiprocessing.set_start_method(start_method, force=True)
     if device is not None:
         os.environ[_DEVICES] = device

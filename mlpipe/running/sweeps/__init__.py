@@ -1,1 +1,1 @@
-"""Many runs of one command: combinations of values, searches with their trials, and jobs on a cluster."""
+"""Several runs of one command: combinations of values, searches with trials, and jobs on a cluster."""

@@ -1,8 +1,8 @@
-"""Sweeps on Slurm (`hydra/launcher=slurm`): the jobs as one array, followed until each has ended.
+"""Sweeps on Slurm (`hydra/launcher=slurm`): the jobs form one array, which is followed until all have ended.
 
 The parent resolves and plans every job and writes its run, as if it had been started and stopped; a worker is given the
-run's name and continues it, so that no later edit of a configuration reaches a queued job. A job that is asked to stop
-(USR1, TERM, or USR2 before its time limit) ends after its batch and is queued again; it finds its own state.
+run's name and continues it, so that later changes of a configuration do not reach a queued job. A job that is asked to
+stop (USR1, TERM, or USR2 before its time limit) ends after its batch and is queued again; it finds its own state.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from mlpipe.runs.journal import Run
 log = logging.getLogger("mlpipe")
 
 _POLL, _ASK = 0.5, 3.0
-# Seconds between Slurm's word that a job has ended and ours that it left no result: files take time to show up.
+# Seconds between Slurm's report of a job's end and our conclusion that it left no result: files appear with a delay.
 _GRACE = 10.0
-# How often a job that is stopped asks Slurm what becomes of it.
+# How often a job that is stopped asks Slurm for its own state.
 _QUESTIONS = 5
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
@@ -73,23 +73,23 @@ class _Queued:
 
 
 def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any]:
-    """Queue the jobs of a sweep and wait for all of them; one that fails or dies is reported, the others are kept.
+    """Queue the jobs of a sweep and wait for all of them; failed or dead jobs are reported, the others are kept.
 
     Args:
         mode: The mode's name.
-        jobs: What `sweeps.prepare` gave.
+        jobs: The result of `sweeps.prepare`.
         launcher: How they are queued.
 
     Returns:
-        The facts that `--json` prints, as `sweeps.execute` gives them.
+        The facts that `--json` prints, in the form of `sweeps.execute`.
 
     Raises:
         ConfigError: When a job cannot be planned, or Slurm refuses the array.
         Interrupted: When asked to stop; the jobs stay in the queue.
     """
     submitit = _submitit()
-    # Every job is planned here, and its run made, before Slurm is asked: what is wrong with one of them is said at once, and
-    # a job only ever continues a run, so that one that Slurm starts a second time goes on instead of beginning anew.
+    # Every job is planned here, and its run created, before Slurm is called: errors in any job are reported at once,
+    # and a job always continues a run, so that a job started twice by Slurm continues instead of starting anew.
     planned = _planned(mode, jobs)
     runs = [scheduler.start(steps) for scheduler, steps in planned]
     folder = _folder(launcher)
@@ -100,7 +100,7 @@ def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any
         words = [_words(job, run) for job, run in zip(jobs, runs, strict=True)]
         submitted = executor.map_array(Worker(), [mode] * len(jobs), words)
     except Exception as error:
-        # No job was taken: runs that nothing would ever do must not stay in the project.
+        # No job was accepted: runs that would never be executed must not stay in the project.
         for run in runs:
             shutil.rmtree(run.folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -137,7 +137,7 @@ def _submitit() -> Any:
 
 
 def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]]]:
-    """Every job's steps, all problems at once; nothing is written to the project."""
+    """Plan the steps of every job and report all problems together; nothing is written to the project."""
     problems: list[str] = []
     planned = []
     for job in jobs:
@@ -158,7 +158,7 @@ def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]
 
 
 def _folder(launcher: Launcher) -> Path:
-    """A new folder for the launcher's own files, outside of every project."""
+    """Create a folder for the launcher's own files, outside all projects."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     home = Path(launcher.submitit_folder).expanduser() if launcher.submitit_folder else cache / "mlpipe" / "queue"
     folder = home.absolute() / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{secrets.token_hex(2)}"
@@ -167,12 +167,12 @@ def _folder(launcher: Launcher) -> Path:
 
 
 def _words(job: Job, run: Run) -> list[str]:
-    """What the worker is given: the run, and where it lies."""
+    """Return the overrides for the worker: the run, and its folders."""
     return launch.words_to_continue(job.prepared.run_config, run.name)
 
 
 def _parameters(launcher: Launcher, configs: Sequence[RunConfig]) -> dict[str, Any]:
-    """What submitit is told; cores that are not given are those that the largest job uses."""
+    """Return submitit's parameters; the default number of cores is that of the largest job."""
     cores = launcher.cpus_per_task or max(_cores(config) for config in configs)
     own = ("partition", "qos", "account", "constraint", "exclude", "gres", "comment", "signal_delay_s",
            "array_parallelism")  # fmt: skip
@@ -211,7 +211,7 @@ def _wait(mode: str, queue: Sequence[_Queued]) -> None:
 
 
 def _take_result(entry: _Queued) -> None:
-    """The outcome that a worker left, if it has."""
+    """Take the outcome that a worker left, if there is one."""
     if not entry.submitted.paths.result_pickle.is_file():
         return
     try:
@@ -232,11 +232,12 @@ def _note_outcome(entry: _Queued, outcome: dict[str, Any]) -> None:
 
 
 def _compare_queue(waiting: Sequence[_Queued], mode: str) -> None:
-    """Report jobs that Slurm no longer has and that left no outcome; say what became of the others."""
+    """Report jobs that Slurm no longer knows and that left no outcome, and state changes of the others."""
     if not waiting:
         return
-    # Slurm forgets a job soon after its end, while the file with its outcome may still be on its way through a shared disk:
-    # a job is given up only when it has been missing for a while. None: Slurm did not answer, which says nothing.
+    # Slurm forgets a job soon after its end, while the file with its outcome may still be on its way through a shared
+    # disk: a job is given up only after it has been missing for a while. None: Slurm did not answer, which proves
+    # nothing.
     job_states = states([str(item.submitted.job_id) for item in waiting])
     for entry in waiting if job_states is not None else ():
         assert job_states is not None
@@ -258,7 +259,7 @@ def _compare_queue(waiting: Sequence[_Queued], mode: str) -> None:
 
 
 def states(ids: Sequence[str]) -> dict[str, str] | None:
-    """Slurm's word for each job that it knows, such as RUNNING; None when it does not answer.
+    """Return Slurm's state of each job that it knows, such as RUNNING; None if it does not answer.
 
     Args:
         ids: The jobs, those of arrays as `ARRAY_TASK`.
@@ -276,7 +277,7 @@ def states(ids: Sequence[str]) -> dict[str, str] | None:
 
 
 def _slurm_ending(name: str) -> str:
-    """How a job ended, as far as Slurm still knows."""
+    """Describe how a job ended, as far as Slurm still knows."""
     command = ["scontrol", "show", "job", name, "--oneliner"]
     try:
         output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
@@ -300,10 +301,10 @@ class Worker:
 
         Args:
             mode: The run's mode.
-            words: `continue=` and where the project lies.
+            words: `continue=` and the folders of the project.
 
         Returns:
-            `exit_code`, `error` and `facts`, as for a job of a sweep in one process.
+            `exit_code`, `error` and `facts`, as for a job of a sweep in this process.
         """
         stop = Stop()
         again = signal.getsignal(signal.SIGUSR2)
@@ -322,12 +323,12 @@ class Worker:
         return {"exit_code": 0, "error": None, "facts": facts}
 
     def checkpoint(self, mode: str, words: list[str]) -> Any:
-        """The job that submitit queues again: the same, for the state is in the run's folder already."""
+        """Return the job that submitit queues again: the same, because the state is already in the run's folder."""
         return importlib.import_module("submitit").helpers.DelayedSubmission(self, mode, words)
 
 
 def _queue_again(handler: Any, sentence: str) -> dict[str, Any]:
-    """End with 75, queued again by submitit unless Slurm is ending the job itself (scancel, a preemption).
+    """End with 75 to be queued again by submitit, unless Slurm is ending the job itself (scancel, a preemption).
 
     Returns:
         The outcome of a job that may not be queued again.
@@ -347,9 +348,9 @@ def _queue_again(handler: Any, sentence: str) -> dict[str, Any]:
 
 
 def _own_state() -> str:
-    """Slurm's word for the job that this process is; empty where it has none or does not answer.
+    """Return Slurm's state of the job of this process; empty if it has none or does not answer.
 
-    It is asked several times: the signal that stops a job is for all of its processes, and may end the one that asks.
+    Slurm is asked several times: the signal that stops a job reaches all of its processes, and may end the query's.
     """
     own = os.environ.get("SLURM_JOB_ID", "")
     known = {own, f"{os.environ.get('SLURM_ARRAY_JOB_ID', '')}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"}
@@ -361,7 +362,7 @@ def _own_state() -> str:
 
 
 def _set_up_logging() -> None:
-    """Plain lines in the file that the launcher keeps of what the job prints; the run's log has everything."""
+    """Log plain lines to the file that the launcher keeps of the job's output; the run's log has everything."""
     log.setLevel(logging.DEBUG)
     log.propagate = False
     handler = logging.StreamHandler(sys.stdout)

@@ -34,7 +34,7 @@ class Job:
 
     Attributes:
         overrides: All its overrides.
-        varied: Those that tell it from the others.
+        varied: The overrides that distinguish it from the others.
         prepared: Its checked configuration.
     """
 
@@ -49,12 +49,12 @@ class Job:
 
 
 def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) -> list[Job]:
-    """The jobs of a sweep, all of them checked.
+    """Return the jobs of a sweep, all of them checked.
 
     Args:
-        command: As a person wrote it.
+        command: The command as typed.
         extra_dirs: Further folders of configuration files.
-        front: What reads files of other programs, for each job.
+        front: Reads files of other programs, for each job.
 
     Raises:
         ConfigError: With a sentence for every problem of every job.
@@ -77,23 +77,25 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
 def execute(
     mode: str, jobs: Sequence[Job], *, display: Any = None, stop: Any = None, started: float | None = None
 ) -> dict[str, Any]:
-    """Run the jobs one after the other; one that fails is reported, and the others go on.
+    """Run the jobs one after the other; failed jobs are reported, and the others continue.
 
-    A time limit is that of the command: each job has an even share of what is left when it begins, unless limits are swept.
+    A time limit applies to the whole command: each job has an equal share of what is left when it starts, unless limits
+    are swept.
 
     Args:
         mode: The mode's name.
-        jobs: What `prepare` gave.
+        jobs: The result of `prepare`.
         display: Shows progress; None makes one for standard error.
-        stop: Whether somebody asked to stop; None makes one.
-        started: When the command began, on the clock of `time.monotonic`; None: now.
+        stop: Whether the user asked to stop; None makes one.
+        started: The start time of the command, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints: for each job its overrides, its exit code, its error and its facts; under
         `exit_code` the largest of the codes.
 
     Raises:
-        Interrupted: When asked to stop, or the disk is full; says how to go on with the job and with those that did not start.
+        Interrupted: When asked to stop, or the disk is full; says how to continue this job and those that did not
+            start.
     """
     from mlpipe.reports.progress import Display
     from mlpipe.running.steps import AGAIN, Stop, end_process, full_disk
@@ -104,7 +106,7 @@ def execute(
         for number, job in enumerate(jobs, start=1):
             if stop():
                 raise Interrupted(_continue_commands("stopped", mode, jobs[number - 1 :]))
-            # The run before it is done.
+            # The run before it is executed.
             stop.go_on = Stop.go_on
             stop.completed = partial(_continue_sentence, mode, jobs, number)
             log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
@@ -119,7 +121,7 @@ def execute(
                     raise Interrupted(_continue_sentence(mode, jobs, number, str(error))) from None
                 outcome |= {"exit_code": 1, "error": str(error)}
             except Exception as error:
-                # Such as a full GPU: the next job may be smaller.
+                # For example a full GPU: the next job may be smaller.
                 log.debug(f"job {number} failed", exc_info=True)
                 outcome |= {"exit_code": 1, "error": in_short(error)}
             outcome["seconds"] = round(time.perf_counter() - started, 1)
@@ -133,7 +135,7 @@ def execute(
 
 
 def _end(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> None:
-    """The leaderboards that the jobs ended with, each once, and below them the jobs."""
+    """Print the leaderboards at the end of the jobs, each once, and the jobs below them."""
     ended = [(job, outcome.get("facts") or {}) for job, outcome in zip(jobs, outcomes, strict=True)]
     boards = [(job.project, row["task"]) for job, facts in ended for row in facts.get("leaderboard") or ()]
     leaderboard.print_several(boards)
@@ -144,12 +146,12 @@ def _end(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> None:
 
 
 def _job_with_share(job: Job, begun: float, left: int) -> Prepared:
-    """The job with its part of the command's time limit.
+    """Return the job with its share of the command's time limit.
 
     Args:
         job: The job.
-        begun: When the command began.
-        left: Jobs that are still to be done, this one included.
+        begun: The start time of the command.
+        left: The number of jobs left, this one included.
     """
     config = job.prepared.run_config
     limit = presets.seconds_of(config.tree.get("time_limit"))
@@ -160,15 +162,15 @@ def _job_with_share(job: Job, begun: float, left: int) -> Prepared:
 
 
 def _continue_sentence(mode: str, jobs: Sequence[Job], number: int, sentence: str) -> str:
-    """How to go on with a sweep that is stopped in one of its jobs, of which a sentence says how to go on with it alone."""
-    # A job that left no run begins anew with the others.
+    """Return how to continue a sweep stopped in one of its jobs, given the sentence on continuing that job alone."""
+    # A job without a run starts anew with the others.
     begun = "continue=" in sentence
     text = f"{sentence}{_project(jobs[number - 1])}" if begun else sentence
     return _continue_commands(text, mode, jobs[number - (not begun) :])
 
 
 def _project(job: Job) -> str:
-    """What `continue=` needs besides the run's name."""
+    """Return the overrides that `continue=` needs besides the run's name."""
     words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
     return "".join(f" {word}" for word in words)
 
@@ -179,7 +181,7 @@ def _continue_commands(sentence: str, mode: str, left: Sequence[Job]) -> str:
 
 
 def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
-    """A row for each job: its overrides, its scores or its error, its run."""
+    """Format a row for each job: its overrides, its scores or its error, its run."""
     header = ["job", "overrides", "result", "recipe", "run", "seconds", "error"]
     rows = []
     for job, outcome in zip(jobs, outcomes, strict=True):
@@ -200,13 +202,13 @@ def table(jobs: Sequence[Job], outcomes: Sequence[dict[str, Any]]) -> str:
 
 
 def _records(job: Job, facts: dict[str, Any]) -> list[ModelRecord]:
-    """The records of a job's run; of several outputs those of all together, as the run is judged by them."""
+    """Return the records of a job's run; for several outputs, the joint records, which judge the run."""
     own = [record for record in records.load_all(job.project) if record.run == facts.get("run")]
     return output_records.without_heads(own)
 
 
 def _scores(job: Job, facts: dict[str, Any]) -> str:
-    """The final score where the run told one, as a preset does; else the mean over its folds, where the mode made records."""
+    """Return the final score if the run reported one, as presets do; else the mean over its folds, if it made records."""
     if (final := facts.get("final")) and final["value"] is not None:
         return f"{final['where']} {final['metric']} {number(final['value'], final.get('images'))}"
     folds = [record for record in _records(job, facts) if not record.refit]
@@ -216,7 +218,7 @@ def _scores(job: Job, facts: dict[str, Any]) -> str:
         values = [record.scores.get(split, {}).get(name) for record in folds]
         numbers = [value for value in values if value is not None]
         if numbers:
-            # As in the leaderboard: what folds validate is of all of their images, what they test of the same ones.
+            # As in the leaderboard: validation scores cover all images together, test scores the same images.
             images = [record.counts.get(split, 0) for record in folds]
             count = sum(images) if split == "val" else max(images)
             parts.append(f"{split} {name} {number(sum(numbers) / len(numbers), count or None)}")

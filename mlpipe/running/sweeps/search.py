@@ -1,7 +1,7 @@
-"""Hyperparameter search (`hpo=optuna`): its trials are ordinary runs; stop it and go on with it at will.
+"""Hyperparameter search (`hpo=optuna`): its trials are ordinary runs; it can be stopped and continued at any time.
 
-The space and all it may choose are checked before the first trial. Optuna (Akiba et al. 2019) proposes and judges; it
-is asked and told directly, so that a trial may be pruned after an epoch.
+The space and all its possible choices are checked before the first trial. Optuna (Akiba et al. 2019) proposes and
+judges; it is used through ask-and-tell, so that a trial may be pruned after an epoch.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Search:
     """A checked search.
 
     Attributes:
-        base: The configuration of a trial that changes nothing.
+        base: The configuration of a trial without changes.
         fixed: The overrides that all trials share.
-        front: What reads files of other programs, for each trial with its values.
-        space: What is searched.
+        front: Reads files of other programs, for each trial with its values.
+        space: The search space.
         extra_dirs: Further folders of configuration files.
         study: The study's name.
-        metrics: What is optimised.
-        directions: Whether less or more of each is better.
+        metrics: The metrics to optimise.
+        directions: Whether a lower or higher value of each is better.
         steps: The steps of the first trial.
     """
 
@@ -74,20 +74,20 @@ class Search:
 
     @property
     def refits(self) -> bool:
-        """Whether a model of all folds is asked for, which no trial trains."""
+        """Whether a model of all folds is requested, which no trial trains."""
         return bool(self.base.tree["mode"].get("refit"))
 
     def trial(self, values: Mapping[str, search_space.Value], number: int | None = None) -> Prepared:
-        """The run of one trial.
+        """Return the run of one trial.
 
         Args:
-            values: What the trial tries.
-            number: Its number in the study, which the run's configuration keeps.
+            values: The values of the trial.
+            number: Its number in the study, which is stored in the run's configuration.
         """
-        # A recipe file that asks for the search says the rest of it to every trial.
+        # A recipe file that requests the search applies the rest of its content to every trial.
         texts = [*self.fixed, "hpo=none", "search_space=none", *search_space.overrides(values)]
         if self.refits:
-            # A trial is judged by its folds: a model of all of them would be trained for nothing but in the best one.
+            # A trial is judged by its folds: a model of all folds would be useful only for the best trial.
             texts = [*(text for text in texts if key_of(text) != _REFIT), f"{_REFIT}=false"]
         prepared = launch.prepare(self.front.native(Command("train", texts)), self.extra_dirs)
         facts = {"study": self.study, "number": number, "params": dict(values)}
@@ -95,7 +95,7 @@ class Search:
         return replace(prepared, run_config=replace(config, tree={**config.tree, "trial": facts}))
 
     def shared(self) -> dict[str, Any]:
-        """The part of the configuration that all trials of a study must share for their values to be compared."""
+        """Return the part of the configuration that must be equal in all trials of a study."""
         tree = self.base.tree
         sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
         facts = {**sections, "threads": self.base.recipe.threads}
@@ -107,9 +107,9 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     """Check a search and every corner of its space; nothing is written to the project.
 
     Args:
-        command: As a person wrote it, sweeps included.
+        command: The command as typed, sweeps included.
         extra_dirs: Further folders of configuration files.
-        front: What reads files of other programs.
+        front: Reads files of other programs.
 
     Raises:
         ConfigError: With a sentence for every problem.
@@ -121,10 +121,10 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
         fix = "run the command of the search again: it goes on with its study"
         raise ConfigError(problem("continue", "continues a run, not a search", fix=fix))
     fixed, space, problems = search_space.split(overrides)
-    # A recipe file may be what asks for the search.
+    # The search may be requested by a recipe file.
     fixed += [] if any(text.startswith("hpo=") for text in fixed) else ["hpo=optuna"]
-    # The base is an ordinary run, with the first value of everything that is searched: it tells what the file and the
-    # options add, and what of the space it makes no sense to search.
+    # The base is an ordinary run with the first value of every searched key: it shows what the file and the options
+    # add, and which keys cannot sensibly be searched.
     fixed += _first_values(fixed, space)
     base = _base(Command("train", fixed), front, extra_dirs, problems)
     assert base.hpo is not None
@@ -137,9 +137,8 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
         search_space.points(space)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    # A study is named after all that its trials share and its space, so that the same command goes on with it, and another
-    # one never mixes with it.
-    # The time limit is that of the search, not of a trial.
+    # A study is named after everything that its trials share and its space, so that the same command continues it, and
+    # another command never mixes with it. The time limit is that of the search, not of a trial.
     own = tuple(text for text in fixed if _section(text) not in (*search_space.SECTIONS, "time_limit"))
     search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
@@ -148,7 +147,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
 
 
 def shown(search: Search) -> dict[str, Any]:
-    """The configuration as it may be printed: without the storage's password."""
+    """Return the configuration for printing, without the storage's password."""
     tree = dict(search.base.tree)
     tree["hpo"] = {**tree["hpo"], "study": search.study, "storage": search.address}
     return tree
@@ -162,7 +161,7 @@ def _base(command: Command, front: Front, extra_dirs: Sequence[Path], problems: 
 
 
 def _first_values(fixed: Sequence[str], space: Mapping[str, Parameter]) -> list[str]:
-    """A value for each searched name of the user's own (`given.NAME`) that has none: formulas refer to it."""
+    """Return a value for each searched `given.NAME` that has none, because formulas refer to it."""
     first = (search_space.corners(space) or [{}])[0]
     keys = {key_of(text) for text in fixed}
     return search_space.overrides(
@@ -183,7 +182,7 @@ def _metric_names(base: RunConfig) -> tuple[str, ...]:
 
 
 def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Sequence[str]) -> list[str]:
-    """What may not be combined in a search."""
+    """Return combinations that a search does not allow."""
     problems = (
         [] if names else [problem("hpo.metric", "must name a metric", got=[], fix="leave it out for the usual one")]
     )
@@ -235,7 +234,7 @@ def _directions(base: RunConfig, hpo: Hpo, names: Sequence[str], problems: list[
 
 
 def _checked_corners(search: Search) -> list[str]:
-    """The steps of the first corner's run; every corner is composed and planned, which needs the task."""
+    """Return the steps of the first corner's run; every corner is composed and planned, which needs the task."""
     problems: list[str] = []
     steps: list[str] = []
     trees = []
@@ -256,9 +255,9 @@ def _checked_corners(search: Search) -> list[str]:
 
 
 def _loss_problems(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A sentence where trials would be compared by values of different losses, with what compares them."""
-    # Two trials with different losses have values of `val/loss` in different units: the least of them is no best. The way
-    # out is a metric that judges every trial alike, so the sentence names one that this kind of task has.
+    """Return a sentence if trials would be compared by values of different losses, with a suitable metric."""
+    # Two trials with different losses have values of `val/loss` in different units, so that the lowest one is not the
+    # best. The sentence therefore names a metric of this kind of task that judges every trial alike.
     names = [name for name in search.metrics if objectives.is_by_the_loss(name, search.base.tree)]
     if not names or not objectives.have_different_losses(trees):
         return []
@@ -286,20 +285,20 @@ def _loss_problems(search: Search, trees: Sequence[Mapping[str, Any]]) -> list[s
 
 
 def _changes_the_loss(search: Search, key: str) -> bool:
-    """Whether a searched key by itself makes another loss."""
+    """Return whether a searched key by itself changes the loss."""
     first = search_space.corners(search.space)[0]
     trees = []
     for value in search.space[key].extremes():
         try:
             trees.append(search.trial({**first, key: value}).run_config.tree)
         except ConfigError:
-            # Another key's value goes with it.
+            # Its value changes together with another key's.
             continue
     return objectives.have_different_losses(trees)
 
 
 def _kind_and_metrics(search: Search) -> tuple[str, list[str]]:
-    """The kind of what trials predict, and the metrics of their records."""
+    """Return the kind of the trials' predictions, and the metrics of their records."""
     from mlpipe.post import kind as post_kind
     from mlpipe.running import tasks
 
@@ -309,7 +308,7 @@ def _kind_and_metrics(search: Search) -> tuple[str, list[str]]:
 
 
 def _metric_problems(search: Search) -> list[str]:
-    """A sentence for every metric that records of this task do not have."""
+    """Return a sentence for every metric that records of this task do not have."""
     _, measured = _kind_and_metrics(search)
     problems = []
     for name in search.metrics:

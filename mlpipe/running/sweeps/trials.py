@@ -1,4 +1,4 @@
-"""Trials of a search: ask Optuna, run, tell Optuna, until the study has as many as were requested."""
+"""Trials of a search: ask Optuna, run, tell Optuna, until the study has the requested number."""
 
 from __future__ import annotations
 
@@ -50,41 +50,41 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-# Kept for the state of a trial that is stopped, for the table and the process's own end: seconds, and a share of the limit.
+# Reserved for the state of a stopped trial, the table and the end of the process: seconds, and a share of the limit.
 _ENDING, _ENDING_SHARE = 4.0, 0.02
-# A trial of another process that has not said yet who runs it is left alone for so many seconds.
+# Seconds for which another process's trial without a stored owner is left alone.
 _NEW = 60.0
-# The trials that this process runs now: a full disk may leave others that it is still noted as the owner of.
+# The trials that this process is running: after a full disk, others may still name it as their owner.
 _RUNNING: set[tuple[str, str, int]] = set()
 
 
 def execute(search: Search, *, display: Any = None, stop: Any = None, started: float | None = None) -> dict[str, Any]:
-    """Go on with a study until it has `hpo.trials` trials, or its time is over.
+    """Continue a study until it has `hpo.trials` trials, or its time is over.
 
-    No trial is begun that would take longer than the time that is left, by the median of those that were finished. One
-    that is under way then is stopped like one that somebody stops: the same command goes on with it.
+    No trial is started that would take longer than the remaining time, judged by the median of the finished trials. A
+    trial that is running when the time is over is stopped as if by the user: the same command continues it.
 
     Args:
-        search: What `search.prepare` gave.
+        search: The result of `search.prepare`.
         display: Shows progress; None makes one for standard error.
-        stop: Whether somebody asked to stop, shared with what the search is a part of; None makes one.
-        started: When the command began, on the clock of `time.monotonic`; None: now.
+        stop: Whether the user asked to stop, shared with the command that the search is a part of; None makes one.
+        started: The start time of the command, on the clock of `time.monotonic`; None: now.
 
     Returns:
         The facts that `--json` prints.
 
     Raises:
-        Interrupted: When asked to stop; the same command goes on.
+        Interrupted: When asked to stop; the same command continues.
         DiskFull: When a trial, or the study, ran out of disk space; likewise.
-        TrainingError: When no trial of the study could be finished.
-        ConfigError: When the study was begun with another configuration or space.
+        TrainingError: When no trial of the study finished.
+        ConfigError: When the study was started with another configuration or space.
     """
     import optuna
 
     somebody = stop or Stop(end_process)
     limit = presets.seconds_of(search.base.tree.get("time_limit"))
     began = time.monotonic() if started is None else started
-    # What is left of a trial is saved, and the table is written, in the rest.
+    # The rest of the time is for saving the state of a trial, and writing the table.
     end = math.inf if limit is None else began + limit * (1 - _ENDING_SHARE) - _ENDING
     clock = Deadline(somebody, end)
     with (
@@ -100,8 +100,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             load_if_exists=True,
             pruner=_pruner(search),
         )
-        # Before any trial is taken: mixed with trials of another configuration, the study would compare what cannot be
-        # compared.
+        # Before any trial is taken, because values of trials with different configurations cannot be compared.
         _require_same(search, study)
         log.info(
             f"study {search.study}: {len(studies.counted(study))} of {counted(_total(search), 'trial')}; {search.address}"
@@ -118,14 +117,14 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             raise TrainingError(f"study {search.study}: no trial could be finished; the table above has the reasons")
         if len(study.directions) == 1 and studies.finished(study):
             more = f"{search.study} mode.refit=true" if search.refits else search.study
-            # Studies are looked for in the project of the command.
+            # Studies are looked up in the project of the command.
             where = "" if search.base.proj == "default" else f" proj={search.base.proj}"
             log.info(f"to train with the best trial's values: mml train use_best_params={more}{where} ...")
     return {"mode": search.base.mode, "project": search.base.proj, **facts}
 
 
 def _run_all(search: Search, study: Study, clock: Deadline, somebody: Stop, display: Display) -> int:
-    """Run trials until there are enough, or the time is over; how many ran to their end."""
+    """Run trials until there are enough, or the time is over; return how many finished."""
     ran = 0
     while True:
         _stop_if_asked(somebody, search, study)
@@ -145,7 +144,7 @@ def _run_all(search: Search, study: Study, clock: Deadline, somebody: Stop, disp
 
 
 def _is_too_late(clock: Deadline, study: Study) -> bool:
-    """Whether the time that is left is less than a trial usually takes."""
+    """Return whether the remaining time is shorter than a usual trial."""
     durations = [
         float(seconds)
         for trial in studies.finished(study)
@@ -165,11 +164,11 @@ def _total(search: Search) -> int:
 
 
 def _next_trial(search: Search, study: Study) -> tuple[Trial, str | None] | None:
-    """A trial that nobody runs any more, with its run, or else a new one; None when there are enough."""
-    # Counting, asking and taking are one act: two processes that count at the same time would both run the last trial,
-    # or take the same orphan.
+    """Return a trial that no process runs any more, with its run, or a new one; None if there are enough."""
+    # Counting, asking and taking are atomic: otherwise two processes could both run the last trial, or take the same
+    # orphan.
     with FileLock(search.project.studies_dir() / f".{search.study}.lock"):
-        # Interrupted trials first: they are counted already, and no new one would wait for them.
+        # Interrupted trials first: they are counted already, and would otherwise stay unfinished.
         if (orphan := _orphan(search, study)) is not None:
             return orphan
         if len(studies.counted(study)) >= _total(search):
@@ -192,7 +191,7 @@ def _owner(search: Search) -> dict[str, Any]:
 
 
 def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
-    """An interrupted trial to go on with; one whose run is gone is noted as failed and does not count."""
+    """Return an interrupted trial to continue; one whose run is missing is marked as failed and does not count."""
     import optuna
     from optuna.trial import TrialState
 
@@ -214,7 +213,7 @@ def _orphan(search: Search, study: Study) -> tuple[Trial, str | None] | None:
 
 def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
     if studies.OWNER not in frozen.user_attrs:
-        # In a project's own storage a trial is asked for and taken behind one lock.
+        # In a project's own storage, a trial is asked for and taken under one lock.
         started = frozen.datetime_start
         is_old = started is None or (datetime.now() - started).total_seconds() > _NEW
         return is_old or search.hpo.storage is None
@@ -225,7 +224,7 @@ def _is_orphan(search: Search, frozen: FrozenTrial) -> bool:
         return (search.address, search.study, frozen.number) not in _RUNNING
     if owner.get("released") is not True and journal.is_live(owner):
         return False
-    # In a shared storage, a trial of another project goes on there.
+    # In a shared storage, a trial of another project is continued there.
     return search.hpo.storage is None or owner.get("project") == str(search.project.root)
 
 
@@ -243,7 +242,7 @@ def _interruption(search: Search, study: Study) -> Interrupted:
 
 
 def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None], stop: Stop, display: Any) -> None:
-    """One trial from its values to what Optuna is told; its errors are its own, an interruption is not."""
+    """Run one trial, from its values to Optuna's tell; its errors are recorded, an interruption is raised."""
     from optuna.trial import TrialState
 
     trial, run = next_trial
@@ -256,7 +255,7 @@ def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None
         with display.within(title):
             reached = _measure(search, trial, run, stop, display)
     except (Interrupted, KeyboardInterrupt):
-        # Not told to Optuna: the trial stays unfinished in the study, and whoever goes on takes it up with its run.
+        # Optuna is not told: the trial stays unfinished in the study, and is continued later with its run.
         _release(search, trial)
         raise _interruption(search, study) from None
     except Pruned as error:
@@ -281,17 +280,17 @@ def _run_trial(search: Search, study: Study, next_trial: tuple[Trial, str | None
 
 
 def _title(search: Search, trial: Trial) -> str:
-    """A trial by its number, as in the study, and its place among all of them, unless lost ones have numbers too."""
+    """Return a trial's title: its number in the study, and its position among all unless lost ones have numbers too."""
     total = _total(search)
     return f"trial {trial.number} ({trial.number + 1}/{total})" if trial.number < total else f"trial {trial.number}"
 
 
 def _release(search: Search, trial: Trial) -> None:
-    """Say that nobody runs a trial any more, so that it is gone on with, in this process too."""
+    """Release a trial, so that it can be continued, also in this process."""
     try:
         trial.set_user_attr(studies.OWNER, {**_owner(search), "released": True})
     except Exception as error:
-        # The disk may be too full for this as well: that the process has ended, or runs it no more, says the same.
+        # If the disk is too full for this as well, the end of this process, or its list of trials, has the same effect.
         if not files.disk_is_full(error):
             raise
 
@@ -305,26 +304,26 @@ def _note_failure(search: Search, study: Study, trial: Trial, error: Exception) 
     trial.set_user_attr(studies.ERROR, text[:2000])
     _clean(search, trial)
     study.tell(trial, state=TrialState.FAIL)
-    # The frames of an error hold a network's memory, which the next trial needs.
+    # The frames of an error keep the network's memory, which the next trial needs.
     error.__traceback__ = None
     gc.collect()
 
 
 def _clean(search: Search, trial: Trial) -> None:
-    """Remove the saved states of a run that will not be gone on with."""
+    """Delete the saved states of a run that will not be continued."""
     if _is_run(search, run := trial.user_attrs.get(studies.RUN)):
         shutil.rmtree(search.project.run_dir(str(run)) / "checkpoints", ignore_errors=True)
 
 
 def _is_run(search: Search, name: Any) -> bool:
-    """Whether something is the name of a run of the project: a study of somebody else may say any place."""
+    """Return whether a value is the name of a run of the project: a study from elsewhere may contain any path."""
     return any(run.name == name for run in journal.all_runs(search.project))
 
 
 def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display: Any) -> list[float]:
-    """Run the trial; the mean over its folds of every metric."""
+    """Run the trial; return the mean over its folds of every metric."""
     if run is not None:
-        # Folders only: all else is in the configuration that the run was stored with.
+        # Only the folders are given: everything else is in the stored configuration of the run.
         config = search.base
         prepared: Prepared = launch.prepare(launch.Command(config.mode, launch.words_to_continue(config, run)))
     else:
@@ -338,7 +337,7 @@ def _measure(search: Search, trial: Trial, run: str | None, stop: Stop, display:
 
 
 def _no_report(position: int, epoch: int, epochs: int, score: float) -> None:
-    """What follows the epochs where nothing is pruned."""
+    """Ignore epochs, if nothing is pruned."""
 
 
 def _mean_over_folds(folds: list[records.ModelRecord], name: str) -> float:
@@ -351,13 +350,13 @@ def _mean_over_folds(folds: list[records.ModelRecord], name: str) -> float:
 
 
 class Reporter:
-    """Reports after every epoch the mean over folds of the best score so far, the current fold's included.
+    """Report to Optuna, after every epoch, the mean over folds of the best score so far, the current fold's included.
 
     The step is `position * epochs + epoch`, so trials are compared in the same fold at the same epoch.
 
     Args:
         trial: The trial, whose reports before an interruption count.
-        direction: Whether less or more is better.
+        direction: Whether a lower or higher value is better.
     """
 
     def __init__(self, trial: Trial, direction: str) -> None:
@@ -368,7 +367,7 @@ class Reporter:
         """Report one epoch.
 
         Raises:
-            Pruned: When the pruner asks for it.
+            Pruned: When the pruner requests it.
         """
         if math.isnan(score):
             return
@@ -378,7 +377,7 @@ class Reporter:
         before = self._best.get(position, score)
         self._best[position] = min(before, score) if self._less else max(before, score)
         step = position * epochs + epoch
-        # A continued trial learns again the epochs after its last saved state, which were reported before.
+        # A continued trial repeats the epochs after its last saved state, which were already reported.
         if step not in reported:
             bests = [self._best[fold] for fold in range(position + 1) if fold in self._best]
             self._trial.report(sum(bests) / len(bests), step)
@@ -388,7 +387,7 @@ class Reporter:
 
 
 def best_of_folds(reported: Mapping[int, float], epochs: int) -> dict[int, float]:
-    """Each fold's best score, from the means that were reported."""
+    """Return each fold's best score, computed from the reported means."""
     best: dict[int, float] = {}
     for step in sorted(reported):
         position = step // epochs
@@ -398,7 +397,7 @@ def best_of_folds(reported: Mapping[int, float], epochs: int) -> dict[int, float
 
 
 def _require_same(search: Search, study: Study) -> None:
-    """Refuse to mix trials that cannot be compared; a new study notes what its trials share."""
+    """Refuse to mix trials that are not comparable; a new study stores what its trials share."""
     from optuna.distributions import check_distribution_compatibility
 
     shared, attributes = search.shared(), study.user_attrs
@@ -442,9 +441,9 @@ def _require_same(search: Search, study: Study) -> None:
 
 
 def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list[str]:
-    """The keys whose values differ, as deep as both are mappings; searched ones may.
+    """Return the keys whose values differ, recursively in mappings, except searched ones.
 
-    A key that the older one lacks came later: it may have its default, which changes nothing.
+    A key that the older configuration lacks was added later: its default value changes nothing.
     """
     if path in searched or old == new:
         return []
@@ -481,7 +480,7 @@ def _distributions(space: Mapping[str, search_space.Parameter]) -> dict[str, Bas
 
 
 def _sampler(search: Search, study: Study) -> BaseSampler:
-    """The sampler of the next trial: its seed follows from the trial's number, so a study gone on with is the same."""
+    """Return the sampler of the next trial, seeded by its number, so that a continued study gives the same trials."""
     from optuna import samplers
 
     hpo, number = search.hpo, len(study.get_trials(deepcopy=False))
@@ -493,7 +492,7 @@ def _sampler(search: Search, study: Study) -> BaseSampler:
     if hpo.sampler == "nsga2":
         return samplers.NSGAIISampler(seed=seed, population_size=max(2, hpo.startup_trials))
     if hpo.sampler == "qmc":
-        # The place in the sequence is kept by the study, the sequence is the seed's.
+        # The study stores the position in the sequence, and the seed determines the sequence.
         return samplers.QMCSampler(seed=search.base.seed, scramble=True)
     if hpo.sampler == "grid":
         tried = [trial.params for trial in studies.counted(study)]

@@ -28,9 +28,7 @@ def process_of(name: str) -> int:
 
 
 def is_dead(name: str) -> bool:
-    """Return whether the process that wrote an unfinished file is known to have ended: one of this machine, since its
-    boot.
-    """
+    """Return whether the process that wrote an unfinished file, on this machine since its boot, has ended."""
     match = _TEMPORARY.match(name)
     return match is not None and match["machine"] == files.machine() and not journal.is_alive(int(match["pid"]))
 

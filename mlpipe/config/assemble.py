@@ -452,9 +452,7 @@ def _reserved_argument_problems(mode: str, trainer: Mapping[str, Any]) -> list[s
 
 
 def _trainer_value_problems(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:
-    """Return problems of precisions and accelerators unknown to Lightning, which reports them only when a training
-    starts.
-    """
+    """Return problems of precisions and accelerators, which Lightning reports only when a training starts."""
     parameter = signature.parameters.get("precision")
     of_source = signatures.choices(parameter.annotation, signature.module) if parameter and parameter.annotation else []
     known = {"precision": ["auto", *of_source] if of_source else [], "accelerator": _ACCELERATORS}

@@ -139,8 +139,8 @@ class Component:
 
     @property
     def title(self) -> str:
-        """The title in records and messages: its parameter `name`, else its identity, which stays the same when code
-        moves.
+        """The title in records and messages: its parameter `name`, else its identity, which does not depend on its
+        module.
         """
         return str(self.params.get("name", self.identity))
 

@@ -139,9 +139,7 @@ class Component:
 
     @property
     def title(self) -> str:
-        """The title in records and messages: its parameter `name`, else its identity, which does not depend on its
-        module.
-        """
+        """The title in records and messages: its parameter `name`, else its identity, which survives code moves."""
         return str(self.params.get("name", self.identity))
 
     @property

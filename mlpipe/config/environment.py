@@ -69,7 +69,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def process_started() -> float:
-    """Return the start time of this process on the clock of `time.monotonic`, before any imports.
+    """Return when this process started, on the clock of `time.monotonic`, so that earlier imports count.
 
     If the system does not tell, it is estimated from the process's CPU time.
     """

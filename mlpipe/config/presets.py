@@ -124,7 +124,7 @@ def _pretrained_overrides(preset: Mapping[str, Any], name: str, overrides: Seque
 
 
 def _is_fine_tuned(tree: Mapping[str, Any]) -> bool:
-    """Return whether a whole pretrained network is trained, whose weights the first steps of a new head would damage."""
+    """Return whether a whole pretrained network is trained, which the first steps of a new head would damage."""
     arch, is_plain = (
         tree["arch"],
         all(names.name_of(str(tree[section]["_target_"])) == "none" for section in ("peft", "slicing")),

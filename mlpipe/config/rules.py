@@ -117,9 +117,7 @@ def is_plain_name(text: str) -> bool:
 
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
-    """Return the uses of the validation images besides giving a score: the choice of epoch, the stop, the learning
-    rate.
-    """
+    """Return the uses of the validation images besides a score: the choice of epoch, the stop, the learning rate."""
     if is_exact(tree) or _name(tree["optimizer"]) == "none":
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# Stands for omitted parts in the middle of a long signature.
+# The maximum length of a signature in messages; the rest is cut off.
 _LONGEST = 160
 
 

@@ -50,7 +50,7 @@ REUSED_BY = {
     "predictions": ("post",),
     "blueprint": ("train", "tl", "distill"),
 }
-# Optimizers that are replaced by an exact fit of the head on features, `mlpipe.learn.exact_heads`.
+# The class built in place of an optimizer to fit the head exactly on features, `mlpipe.learn.exact_heads`.
 EXACT = "ExactHead"
 # Some file systems limit names to 143 bytes.
 MOST_LETTERS = 100

@@ -23,7 +23,7 @@ from mlpipe import formulas, limits
 from mlpipe.config import catalog, near_values
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
-# Type names that are aliases of other type names.
+# The number of nested type aliases that are followed.
 _DEEPEST = 4
 _BOUNDS = {
     ">=": operator.ge,

@@ -1,4 +1,4 @@
-"""Freeze a resolved tree of plain data into a `RunConfig`, listing everything that is wrong with it."""
+"""Freeze a resolved tree of plain data into a `RunConfig`, or list all its problems."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _COMPONENTS = (
     *OPTIONAL_SECTIONS,
 )
 
-# Sections that snapshots of runs which did not use them may lack.
+# Sections that may be missing in snapshots of runs that did not use them.
 _SINCE_LATER = {"healing": Healing, "reuse": Reuse, "remove": Remove}
 
-# What rules between sections look into; they are asked where each of these is what it should be.
+# Sections that rules between sections read; these rules are checked if each of the sections is valid.
 _FOR_RULES = (
     "mode", "trainer", "callbacks", "lr_scheduler", "metrics", "stages", "optimizer", "loss", "tune", "peft", "reuse",
     "sampling", "slicing", "sys", "task",
@@ -64,16 +64,16 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: With a sentence for every problem.
     """
-    # Everything below takes these to be mappings: with other values it would fail with errors of Python, not sentences.
+    # The code below requires mappings here: other values would cause Python errors instead of sentences.
     if wrong := _shape_problems(tree):
         raise ConfigError(wrong)
-    # Before any name of code is looked at: what results and data hold is nobody's own.
+    # Checked before any code is looked up: folders of results and data must not contain the user's own code.
     current_folder.exclude(
         *(Path(tree[key]) for key in ("out_dir", "data_dir")), *current_folder.task_folders(tree.get("task"))
     )
     checks = _Checks()
     _complete_tree(tree, checks)
-    # From here on nothing is raised until all sections were checked: a person corrects all mistakes at once.
+    # From here on, nothing is raised until all sections are checked, so that the user can correct all mistakes at once.
     parts = {name: checks.component(name, name, _section_for_component(tree, name)) for name in _COMPONENTS}
     scheduler = _scheduler(tree["mode_name"], tree["mode"], checks)
     cpu, device = (_pipeline(tree.get("augmentations"), where, checks) for where in ("cpu", "device"))
@@ -84,8 +84,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
     listed = _stages(tree["stages"], checks)
     _check_sections(tree, checks)
     augmentations = Augmentations(_normalization(tree.get("augmentations"), checks), tuple(cpu), tuple(device))
-    # Rules read several sections at a time. Where one of these is broken itself, a rule would fail or repeat its
-    # sentence.
+    # A rule reads several sections. If one of these is invalid itself, the rule would fail or repeat its sentence.
     are_plain = all(isinstance(tree.get(name, {}), dict) for name in _FOR_RULES)
     if are_plain and not any(
         sentence.startswith(("mode", "metrics", "reuse", "stages")) for sentence in checks.problems
@@ -97,7 +96,7 @@ def assemble(tree: dict[str, Any]) -> RunConfig:
 
 
 def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
-    """See that each section that is no component has the keys and types of its dataclass."""
+    """Check that each section that is not a component has the keys and types of its dataclass."""
     of_optimizer = _mapping(tree.get("optimizer"))
     checks.section("optimizer", _entries_of_keys(of_optimizer, _CLIP_KEYS), Clip)
     checks.section("optimizer", _entries_of_keys(of_optimizer, _LAYER_KEYS), LayerRates)
@@ -108,13 +107,13 @@ def _check_sections(tree: Mapping[str, Any], checks: _Checks) -> None:
         checks.section(name, tree.get(name, {}), schema)
     if tree.get("hpo"):
         checks.section("hpo", tree["hpo"], Hpo)
-    # Snapshots of earlier versions have none.
+    # Snapshots of earlier versions do not have them.
     checks.section("preset", tree.get("preset") or {}, Preset)
     checks.problems += _trainer_problems(tree.get("trainer"))
 
 
 def _entries_of_keys(section: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """What a section says of some keys, those that it has."""
+    """Return the entries of a section for some keys, if present."""
     return {key: value for key, value in section.items() if key in keys}
 
 
@@ -126,7 +125,7 @@ def _recipe(
     listed: tuple[Stage, ...],
     trust: Sequence[str],
 ) -> Recipe:
-    """The recipe of a checked tree."""
+    """Return the recipe of a checked tree."""
     of_recipe = {key: part for key, part in parts.items() if key not in ("task", "split", "logging")}
     return Recipe(
         **{key: part for key, part in of_recipe.items() if part is not None},
@@ -139,7 +138,7 @@ def _recipe(
         stages=listed,
         seed=tree["seed"],
         threads=tree["sys"]["threads"],
-        # None where the task knows nothing of heads.
+        # None if the task does not define heads.
         heads=tuple(tree["task"]["heads"] or ()) if "heads" in tree["task"] else None,
     )
 
@@ -147,7 +146,7 @@ def _recipe(
 def _run_config(
     tree: dict[str, Any], scheduler: Component, parts: Mapping[str, Component | None], recipe: Recipe
 ) -> RunConfig:
-    """A checked tree, frozen."""
+    """Freeze a checked tree."""
     task, split, logging = parts["task"], parts["split"], parts["logging"]
     assert task is not None and split is not None and logging is not None
     return RunConfig(
@@ -172,26 +171,26 @@ def _run_config(
 
 
 class _Checks:
-    """Checks sections one after the other, and keeps a sentence for everything that is wrong with them."""
+    """Check sections one after the other, and collect a sentence for each problem."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        # Modules of the user's own that are allowed.
+        # The user's own modules that are allowed.
         self.trust: tuple[str, ...] = ()
 
     def component(self, key: str, slot: str, node: Any) -> Component | None:
-        """The component that a node describes; None where something is wrong with it."""
+        """Return the component that a node describes; None if it is invalid."""
         part, problems = components.check(key, slot, node, trust=self.trust)
         self.problems += problems
         return part
 
     def section(self, name: str, section: Any, schema: type) -> None:
-        """See that a section has the keys and types of a dataclass."""
+        """Check that a section has the keys and types of a dataclass."""
         self.problems += _section_problems(name, section, schema)
 
 
 def _complete_tree(tree: dict[str, Any], checks: _Checks) -> None:
-    """Put in what follows from other values or was not stored yet by earlier versions: a snapshot holds it from now on."""
+    """Add values that follow from others or that earlier versions did not store, so that new snapshots have them."""
     if isinstance(tree.get("sys"), dict) and tree["sys"].get("threads") == "auto":
         tree["sys"] = {**tree["sys"], "threads": min(cores(), MOST_THREADS)}
     for section in OPTIONAL_SECTIONS:
@@ -199,12 +198,12 @@ def _complete_tree(tree: dict[str, Any], checks: _Checks) -> None:
     tree["stages"] = _with_options(tree.get("stages"), checks.problems)
     checks.trust = _trust(tree.get("trust"), checks.problems)
     if isinstance(tree.get("task"), dict) and "trust" in tree["task"]:
-        # A task's own list would be a way around what is said of the other one.
+        # A list of the task's own would bypass the checks of the top-level list.
         tree["task"] = {**tree["task"], "trust": list(checks.trust)}
 
 
 def _section_for_component(tree: Mapping[str, Any], section: str) -> Any:
-    """A section without the keys that the program sees to itself, which no optimizer takes."""
+    """Return a section without the keys that the program handles itself, which no optimizer accepts."""
     node = tree.get(section)
     if section != "optimizer" or not isinstance(node, dict):
         return node
@@ -212,7 +211,7 @@ def _section_for_component(tree: Mapping[str, Any], section: str) -> Any:
 
 
 def _shape_problems(tree: Mapping[str, Any]) -> list[str]:
-    """A sentence for everything at the top that is not even of its kind, on which all other checks build."""
+    """Return a sentence for every top-level value of the wrong kind, because all other checks depend on these."""
     problems = []
     if not isinstance(tree.get("mode"), dict):
         problems.append(problem("mode", "must be a mapping", got=tree.get("mode"), fix="the mode is the first word"))
@@ -255,7 +254,7 @@ def _normalization(section: Any, checks: _Checks) -> Literal["model", "unit"]:
 
 
 def _scheduler(name: str, mode: Mapping[str, Any], checks: _Checks) -> Component | None:
-    """The class that plans a mode, with the mode's other keys as its parameters."""
+    """Return the class that plans a mode, with the mode's other keys as its parameters."""
     node = mode.get("scheduler")
     target = node.get("_target_") if isinstance(node, dict) else None
     keys = {key: value for key, value in mode.items() if key != "scheduler"}
@@ -280,7 +279,7 @@ def _pipeline(section: Any, where: str, checks: _Checks) -> list[Component]:
 
 
 def _with_parts(component: Component | None, key: str, slot: str, checks: _Checks) -> Component | None:
-    """A component with the parts that one of its parameters lists checked and made components; names of views stay."""
+    """Return a component whose listed parts are checked and turned into components; names of views are kept."""
     listed = None if component is None else component.params.get(key)
     if component is None or not isinstance(listed, list) or not listed:
         return component
@@ -294,7 +293,7 @@ def _with_parts(component: Component | None, key: str, slot: str, checks: _Check
 
 
 def _with_loggers(component: Component | None, checks: _Checks) -> Component | None:
-    """Several loggers with each of them checked and made a component; any other section as it is."""
+    """Return several loggers, each checked and turned into a component; any other section is returned unchanged."""
     listed = None if component is None else component.params.get("loggers")
     if component is None or not isinstance(listed, dict):
         return component
@@ -320,7 +319,7 @@ def _section_problems(name: str, section: Any, schema: type) -> list[str]:
 
 
 def _console_problems(section: Mapping[str, Any]) -> list[str]:
-    """What the terminal looks like is an option of a folder that is no group."""
+    """Check the console, which is an option of a folder that is not a group."""
     name, known = section.get("console", "mlpipe"), catalog.options("console")
     if not isinstance(name, str) or name in known:
         return []
@@ -351,7 +350,7 @@ def _trainer_problems(section: Any) -> list[str]:
 
 
 def _bounds_of_gradients(section: Mapping[str, Any]) -> list[str]:
-    """What Lightning takes of any value and fails of, or does nothing for, once a training has begun."""
+    """Check gradient bounds, for which Lightning accepts any value but fails, or does nothing, during training."""
     problems, parts, norm = [], section.get("accumulate_grad_batches", 1), section.get("gradient_clip_val")
     if isinstance(parts, int | float) and parts < 1:
         fix = "1: every batch is a step of its own"
@@ -367,25 +366,25 @@ def _bounds_of_gradients(section: Mapping[str, Any]) -> list[str]:
 
 
 def _is_default_trainer(section: Mapping[str, Any]) -> bool:
-    """Whether a trainer is as its file says, but for its epochs, so that Lightning's long source need not be read."""
+    """Return whether only a trainer's epochs differ from its file, so that Lightning's long source need not be read."""
     usual = files.plain_yaml(catalog.option_text("trainer", "default"))
     epochs = section.get("max_epochs")
     return isinstance(epochs, int) and repr({**section, "max_epochs": usual.get("max_epochs")}) == repr(usual)
 
 
 def _trainer_arguments(section: dict[str, Any]) -> list[str]:
-    """A sentence for everything that Lightning's Trainer would not take."""
+    """Return a sentence for everything that Lightning's Trainer would not accept."""
     signature = signatures.read("pytorch_lightning.trainer.trainer.Trainer")
     assert signature is not None
     return signature.problems("trainer", section) + _trainer_value_problems(section, signature)
 
 
 def _with_options(section: Any, problems: list[str]) -> dict[str, Any]:
-    """The section with the names of options replaced by their files' content.
+    """Return the section with names of options replaced by their files' content.
 
     Args:
-        section: `stages` of a configuration; None where it is missing.
-        problems: Sentences so far; those of what is wrong with it are added.
+        section: The section `stages` of a configuration; None if missing.
+        problems: The list of sentences, to which problems of the section are added.
     """
     plain = dict(section) if isinstance(section, dict) else {}
     entries = plain.get("list", [])
@@ -411,7 +410,7 @@ def _with_options(section: Any, problems: list[str]) -> dict[str, Any]:
 
 
 def _stages(section: Mapping[str, Any], checks: _Checks) -> tuple[Stage, ...]:
-    """The stages of a section that `_with_options` gave."""
+    """Return the stages of a section from `_with_options`."""
     stages = []
     for number, entry in enumerate(section["list"]):
         key, before = f"stages.list[{number}]", len(checks.problems)
@@ -437,7 +436,7 @@ def _option(key: str, group: str, name: Any, problems: list[str]) -> Any:
 
 
 def _reserved_argument_problems(mode: str, trainer: Mapping[str, Any]) -> list[str]:
-    """A sentence for each argument of the trainer that is not for a person to set, with what to write in its place."""
+    """Return a sentence for each trainer argument that users must not set, with the key to set instead."""
     keys = [key for key in trainer if key in rules.SET_BY_MLPIPE]
     if not keys:
         return []
@@ -453,7 +452,7 @@ def _reserved_argument_problems(mode: str, trainer: Mapping[str, Any]) -> list[s
 
 
 def _trainer_value_problems(section: Mapping[str, Any], signature: signatures.Signature) -> list[str]:
-    """Precisions and accelerators that Lightning has no such name for; it would say so only when a training begins."""
+    """Return problems of precisions and accelerators, which Lightning reports only when a training starts."""
     parameter = signature.parameters.get("precision")
     of_source = signatures.choices(parameter.annotation, signature.module) if parameter and parameter.annotation else []
     known = {"precision": ["auto", *of_source] if of_source else [], "accelerator": _ACCELERATORS}

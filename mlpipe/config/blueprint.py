@@ -1,7 +1,7 @@
-"""Blueprints: sections of one configuration that replace another's, whole, with a list of what changed.
+"""Blueprints: sections of one configuration that replace another's as a whole, with a list of changes.
 
-The keys are those of the modes reference's `pipeline_keys`. A section is replaced, never merged. Of `mode` only what
-decides the weights is taken: the rest of it says what this run does.
+The keys are those of the modes reference's `pipeline_keys`. A section is replaced, never merged. From `mode`, only keys
+that affect the weights are taken, because the others define what this run does.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from mlpipe.config.catalog import ALIASES
 from mlpipe.config.schema import OPTIONAL_SECTIONS, RECIPE_SECTIONS
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 
-# Keys of `mode` that decide how a model is learned.
+# Keys of `mode` that affect training.
 LEARNING_KEYS = ("cv", "nested", "store_parameters", "store_best", "multitask", "co_tasks", "task_weights", "freeze")
 
 
-# All that makes a recipe, be it taken of a blueprint or not.
+# All sections of a recipe, whether taken from a blueprint or not.
 _RECIPE = (*RECIPE_SECTIONS, *OPTIONAL_SECTIONS, "stages")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The sections of a blueprint's file, or of a record's stored configuration; `cbs` is `callbacks`.
+    """Read the sections of a blueprint's file, or of a record's stored configuration; `cbs` is `callbacks`.
 
     Raises:
-        ConfigError: When it cannot be read or is not a mapping of sections.
+        ConfigError: When it is unreadable or not a mapping of sections.
     """
     try:
         stored = files.read_yaml(path)
@@ -44,11 +44,11 @@ def read(path: Path) -> dict[str, Any]:
 def applied(
     tree: Mapping[str, Any], sections: Mapping[str, Any], keys: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """A copy of a configuration with the sections of a blueprint, and a line for everything that is different now.
+    """Return a copy of a configuration with the sections of a blueprint, and a line for every change.
 
     Args:
-        tree: The configuration; it stays as it is.
-        sections: What `read` gave.
+        tree: The configuration; it is not changed.
+        sections: The result of `read`.
         keys: The sections that may be replaced.
 
     Raises:
@@ -62,8 +62,8 @@ def applied(
                 for key in unknown
             ]
         )
-    # Only what was asked for is taken, and everything that the blueprint would have changed besides is told: a person who
-    # believes to train the same recipe again should not learn from the result that it was another one.
+    # Only requested sections are taken, and all other differences are reported, so that a user who believes that the
+    # same recipe is trained again learns before the result that it is not.
     section_names = [key for key in dict.fromkeys(ALIASES.get(key, key) for key in keys) if key in tree]
     for key in section_names:
         if key not in sections:
@@ -92,12 +92,12 @@ def applied(
 
 
 def _differs(tree: Mapping[str, Any], sections: Mapping[str, Any], key: str) -> bool:
-    """Whether a section of a blueprint says something that the configuration does not."""
+    """Return whether a section of a blueprint sets something that the configuration does not have."""
     return bool(differences(tree.get(key), sections[key], key))
 
 
 def differences(old: Any, new: Any, key: str) -> list[tuple[str, Any, Any]]:
-    """Every key below `key` whose value differs, with both values; None where there is none."""
+    """Return every key below `key` whose value differs, with both values; None if it is missing."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         names = dict.fromkeys([*old, *new])
         return [item for name in names for item in differences(old.get(name), new.get(name), f"{key}.{name}")]

@@ -1,7 +1,8 @@
-"""Calls of a user's own code: arguments by name, from the configuration's keys and the facts that the program has.
+"""Call the user's own code: arguments by name, from configuration keys and from the program's values.
 
-What the program knows (`late`) is given to a parameter of that name. A function may also take all of it by position, under
-names of its own, as functions of mlpipe do; a class may not, because nobody could tell its parameters from the program's.
+A value of the program (`late`) is passed to a parameter of the same name. A function may also take all of them by
+position, under other names, like functions of mlpipe; a class may not, because its own parameters could not be told
+from the program's values.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# What may be left out of the middle of a long signature.
+# The maximum length of a signature in messages; the rest is cut off.
 _LONGEST = 160
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that is not collected by `*` or `**`.
+    """A parameter other than `*` and `**`.
 
     Attributes:
         name: Its name.
         required: Whether it has no default.
-        by_position: Whether it may be given by position.
+        by_position: Whether it accepts a positional argument.
     """
 
     name: str
@@ -33,13 +34,13 @@ class Parameter:
 def positional_parameters(
     parameters: Sequence[Parameter], config: Mapping[str, Any], late: Sequence[str], *, is_class: bool
 ) -> list[str]:
-    """The parameters that take everything the program knows by position; empty where they do not.
+    """Return the parameters that take all of the program's values by position; empty if there are none.
 
     Args:
         parameters: The signature.
         config: The configuration's keys.
-        late: The names of what the program knows, each with others that mean the same behind `|`.
-        is_class: Whether it is a class.
+        late: The names of the program's values, each with synonyms separated by `|`.
+        is_class: Whether the callable is a class.
     """
     names = {name for alternatives in late for name in alternatives.split("|")}
     open_ = [
@@ -53,22 +54,22 @@ def positional_parameters(
 def call(
     function: Callable[..., Any], given: Mapping[str, Any], names: Sequence[str], late: Sequence[Any], **known: Any
 ) -> Any:
-    """The value of a function or class of the user's own.
+    """Call a function or class of the user's own.
 
     Args:
-        function: It.
-        given: The configuration's keys, which go before what the program knows.
-        names: The names of `late`, as for `positional_parameters`.
-        late: What the program gives by position to functions of its own.
-        known: What it knows besides.
+        function: The function or class.
+        given: The configuration's keys, which take precedence over the program's values.
+        names: The names of `late`, as in `positional_parameters`.
+        late: The values that the program passes by position to its own functions.
+        known: Further values of the program.
 
     Raises:
-        TypeError: When a parameter is missing, or one is given that it does not have.
+        TypeError: When a parameter is missing or unknown.
     """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        # Written in C, which says nothing of its parameters.
+        # A function written in C, without a signature.
         return function(**given)
     values = dict(known)
     for alternatives, value in zip(names, late, strict=False):
@@ -89,7 +90,7 @@ def call(
 
 
 def parameters_of(signature: inspect.Signature) -> list[Parameter]:
-    """The parameters of a signature that can be given one by one."""
+    """Return the parameters of a signature that can be passed individually."""
     collecting = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [
         Parameter(parameter.name, parameter.default is parameter.empty, parameter.kind is not parameter.KEYWORD_ONLY)
@@ -99,11 +100,11 @@ def parameters_of(signature: inspect.Signature) -> list[Parameter]:
 
 
 def shown(name: str, function: Callable[..., Any]) -> str:
-    """A function with its parameters, without annotations, for sentences.
+    """Format a function with its parameters, without annotations, for messages.
 
     Args:
-        name: Its name.
-        function: It.
+        name: The function's name.
+        function: The function.
     """
     try:
         signature = inspect.signature(function)

@@ -1,4 +1,4 @@
-"""The catalogue of groups and options, read from the conf folder's names and first lines; imports nothing heavy."""
+"""The catalogue of groups and options, from file names and first lines in the conf folder; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
 _TARGET = re.compile(r"_target_: *[\"']?(mlpipe(?:\.\w+)+)")
 ALIASES = {"cbs": "callbacks"}
-# Folders that are no groups of the configuration: a key of another section selects of them, or Hydra does.
+# Folders that are not groups: they are selected by a key of another section, or by Hydra.
 _INNER = ("hydra", "artifacts", "console")
 
 
 @functools.cache
 def conf_dir() -> Path:
-    """The folder of configuration files: inside the package in a wheel, at the top of the repository otherwise."""
+    """Return the folder of configuration files: inside the package in a wheel, else at the top of the repository."""
     package = Path(__file__).parents[1]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parent / "conf"
@@ -25,45 +25,45 @@ def conf_dir() -> Path:
 
 @functools.cache
 def docs_dir() -> Path:
-    """The folder of the documentation: inside the package in a wheel, at the top of the repository otherwise."""
+    """Return the folder of the documentation: inside the package in a wheel, else at the top of the repository."""
     package = Path(__file__).parents[1]
     inside = package / "docs"
     return inside if inside.is_dir() else package.parent / "docs"
 
 
 def groups(extra: tuple[Path, ...] = ()) -> list[str]:
-    """The names of the config groups."""
+    """Return the names of the config groups."""
     names = {entry.name for root in (conf_dir(), *extra) for entry in root.iterdir() if entry.is_dir()}
     return sorted(names.difference(_INNER))
 
 
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
-    """The options of one group."""
+    """Return the options of one group."""
     return sorted({file.stem for root in (conf_dir(), *extra) for file in (root / group).glob("*.yaml")})
 
 
 @functools.cache
 def targets(group: str) -> frozenset[str]:
-    """The functions and classes of mlpipe that the options of a group name: an option registers them."""
+    """Return the functions and classes of mlpipe that the options of a group name, and thereby register."""
     return frozenset(name for option in options(group) for name in _TARGET.findall(option_text(group, option)))
 
 
 def named(group: str) -> str:
-    """A group by the names that a command line may call it: `callbacks (cbs for short)`."""
+    """Return a group with its short name, if any: `callbacks (cbs for short)`."""
     short = [alias for alias, name in ALIASES.items() if name == group]
     return f"{group} ({short[0]} for short)" if short else group
 
 
 def check_mode(mode: str, extra: tuple[Path, ...] = (), *, also: Iterable[str] = ()) -> None:
-    """See that there is such a mode.
+    """Check that a mode exists.
 
     Args:
         mode: The name.
         extra: Further folders of configuration files.
-        also: Words that may have been meant, beside modes.
+        also: Other words that may have been intended.
 
     Raises:
-        ConfigError: When there is none.
+        ConfigError: When it does not exist.
     """
     modes = options("mode", extra)
     if mode in modes:
@@ -75,7 +75,7 @@ def check_mode(mode: str, extra: tuple[Path, ...] = (), *, also: Iterable[str] =
 
 
 def purpose(group: str, option: str) -> str:
-    """The purpose of an option: the first comment line of its file that says it."""
+    """Return the purpose of an option: the first comment line of its file that states it."""
     for line in option_text(group, option).splitlines():
         if line.startswith("#") and not line.startswith("# @"):
             return line.lstrip("# ").strip()
@@ -83,7 +83,7 @@ def purpose(group: str, option: str) -> str:
 
 
 def option_text(group: str, option: str, extra_dirs: Iterable[Path] = ()) -> str:
-    """The text of an option's file, comments included; a further folder's goes before the program's own."""
+    """Return the text of an option's file, comments included; further folders take precedence over the program's own."""
     places = [folder / group / f"{option}.yaml" for folder in extra_dirs]
     file = next((place for place in places if place.is_file()), conf_dir() / group / f"{option}.yaml")
     return file.read_text("utf-8")

@@ -1,10 +1,10 @@
-"""Resolve a `_target_`, check its parameters, and call it: how a configuration names a function or class.
+"""Components: resolve the `_target_` of a configuration, check its parameters, and call it.
 
-A component of mlpipe takes what the program gives by position and what the configuration gives by keyword: its
-keyword-only parameters are its configuration keys. Code of the user's own is called by its own signature, see
-`mlpipe.config.calling`. A foreign class is allowed where its module is listed for the slot and it is of the slot's kind;
-functions are allowed only from mlpipe's own module for that slot, from modules in the current folder, from modules
-named in `trust`, and from installed plugins (`mlpipe.plugins`).
+A component of mlpipe takes the program's values by position and the configuration's values by keyword: its keyword-only
+parameters are its configuration keys. The user's own code is called by its own signature, see `mlpipe.config.calling`.
+A foreign class is allowed if its module is listed for the slot and it is of the slot's kind; functions are allowed only
+from mlpipe's own module for that slot, from modules in the current folder, from modules named in `trust`, and from
+installed plugins (`mlpipe.plugins`).
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ from mlpipe.errors import EXTRAS, ConfigError, MlpipeError, did_you_mean, first_
 
 @dataclass(frozen=True)
 class Slot:
-    """A place of the configuration, and the components that may stand in it.
+    """A place in the configuration, and the components that it accepts.
 
     Attributes:
-        home: The module or package of mlpipe whose public functions and classes fit, beside those that an option of the
-            group names.
+        home: The module or package of mlpipe whose public functions and classes fit, in addition to those named by an
+            option of the group.
         foreign: Module prefixes outside mlpipe whose classes fit.
-        kind: The full name of the class that a foreign class must be derived from; several are separated by blanks.
-        names: What the program's positional arguments are called in code of the user's own, each with further names for the
-            same behind `|`.
-        late: How many of them a foreign class takes.
-        folder: The parameter by which a foreign class takes the first of them, where it has one and nothing else is said.
+        kind: The full name of the required base class of a foreign class; several are separated by blanks.
+        names: The names of the program's positional arguments in the user's own code, each with synonyms separated by
+            `|`.
+        late: How many of them are passed to a foreign class.
+        folder: The parameter of a foreign class that receives the first of them, if it has that parameter and the
+            configuration does not set it.
         also: One more module of mlpipe whose public functions fit.
     """
 
@@ -103,7 +104,7 @@ SLOTS: dict[str, Slot] = {
 }
 
 
-# What code of the user's own may ask for by name beside its slot's names.
+# Values that the user's own code may request by name, beside its slot's names.
 ALSO_KNOWN: dict[str, tuple[str, ...]] = {"loss": ("class_counts",)}
 
 
@@ -112,7 +113,7 @@ class Component:
     """A checked function or class with its parameters, not yet imported.
 
     Attributes:
-        slot: The group that it stands in, a key of `SLOTS`.
+        slot: The slot, a key of `SLOTS`.
         target: The dotted name.
         params: The configuration's parameters.
     """
@@ -128,34 +129,34 @@ class Component:
 
     @property
     def name(self) -> str:
-        """Its name within its group; the full path of a user's own."""
+        """The name within its group; for the user's own code, the full path."""
         return names.name_of(self.target)
 
     @property
     def identity(self) -> str:
-        """The identity that hashes are made of: it stays the same when code moves."""
+        """The identity for hashes: it stays the same when code moves."""
         return names.identity(self.slot, self.target)
 
     @property
     def title(self) -> str:
-        """What records and sentences call it: its parameter `name`, else its identity, which outlives moves of code."""
+        """The title in records and messages: its parameter `name`, else its identity, which survives code moves."""
         return str(self.params.get("name", self.identity))
 
     @property
     def is_users(self) -> bool:
-        """Whether it is neither mlpipe's nor of a library whose classes fit its slot."""
+        """Whether it belongs to neither mlpipe nor a library whose classes fit its slot."""
         return _is_users(self.target, SLOTS[self.slot])
 
     @property
     def gives(self) -> tuple[str, ...]:
-        """Names of the class that it builds and of its bases, as far as its source says; nothing is imported."""
+        """Return the names of the class that it builds and of its bases, read from source without importing anything."""
         return signatures.gives(self.target)
 
     def load(self) -> Any:
-        """The function or class itself.
+        """Import and return the function or class.
 
         Raises:
-            ConfigError: When it cannot be imported, or is a class of a library that is not of the slot's kind.
+            ConfigError: When it cannot be imported, or is a library's class that is not of the slot's kind.
         """
         slot, function = SLOTS[self.slot], _load(self.target)
         bases = [f"{base.__module__}.{base.__qualname__}" for base in getattr(function, "__mro__", ())]
@@ -167,14 +168,15 @@ class Component:
     def build(self, *late: Any, **known: Any) -> Any:
         """Import the target and call it with the program's positional and the configuration's keyword arguments.
 
-        What is the user's own is called by its own signature, see `mlpipe.config.calling`.
+        The user's own code is called by its own signature, see `mlpipe.config.calling`.
 
         Args:
-            late: What the program gives to functions of mlpipe by position.
-            known: What code of the user's own may ask for by name besides.
+            late: The values that the program passes by position to functions of mlpipe.
+            known: Further values that the user's own code may request by name.
 
         Raises:
-            ConfigError: When the target cannot be imported, is not of the slot's kind, or cannot be called like that.
+            ConfigError: When the target cannot be imported, is not of the slot's kind, or does not accept these
+                arguments.
         """
         slot, function = SLOTS[self.slot], self.load()
         try:
@@ -188,7 +190,7 @@ class Component:
         except MlpipeError:
             raise
         except Exception as error:
-            # The signature says too little of classes that are not mlpipe's to have found this before.
+            # For classes of other packages, the signature did not show this error before.
             raise ConfigError(_construction_problem(self, function, error)) from error
         return function(*late, **self.params)
 
@@ -196,11 +198,11 @@ class Component:
 def check(
     section: str, slot_name: str, node: Any, *, trust: tuple[str, ...] = ()
 ) -> tuple[Component | None, list[str]]:
-    """The component that a section of the configuration describes, and a sentence for everything wrong with it.
+    """Return the component that a section of the configuration describes, and a sentence for each problem.
 
     Args:
-        section: The section's key, for the sentences.
-        slot_name: The slot that it must fit, a key of `SLOTS`.
+        section: The section's key, for messages.
+        slot_name: The slot, a key of `SLOTS`.
         node: The section: a mapping with `_target_` and parameters.
         trust: Further modules that are allowed.
     """
@@ -222,7 +224,7 @@ def check(
     if sentence := _misplaced(section, target, SLOTS[slot_name], signature):
         return None, [sentence]
     if target.startswith("mlpipe.") and "trust" in signature.parameters:
-        # A list of its own would be a way around what the user says of the root's.
+        # A separate list would bypass the user's top-level list.
         params["trust"] = list(trust)
     return Component(slot_name, target, params), signature.problems(
         section, params, may_miss=_given_by_program(target, slot_name, signature, params)
@@ -230,12 +232,12 @@ def check(
 
 
 def with_random_weights(target: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a network that give it random weights, for weights that follow or are not needed.
+    """Return the parameters that give a network random weights, when its weights follow or are not needed.
 
-    Pretrained ones of some networks have another form: what names the network then takes `form` in place of true.
+    For some networks, pretrained weights have another form: `form` selects it in place of true.
 
     Args:
-        target: What names it.
+        target: The dotted name of the network.
         params: The recipe's parameters.
     """
     signature = signatures.read(names.current(target))
@@ -251,14 +253,14 @@ def with_random_weights(target: str, params: Mapping[str, Any]) -> dict[str, Any
 
 
 def of_option(group: str, name: str) -> Component:
-    """The component of an option that a key selects, not a group: its file is read as it is.
+    """Return the component of an option selected by a key instead of a group; its file is read unchanged.
 
     Args:
-        group: A folder of the configuration files, which is a key of `SLOTS`.
+        group: A folder of configuration files, which is a key of `SLOTS`.
         name: The option.
 
     Raises:
-        ConfigError: When the file describes no component of the group.
+        ConfigError: When the file does not describe a component of the group.
     """
     part, wrong = check(f"{group}={name}", group, files.plain_yaml(catalog.option_text(group, name)))
     if part is None or wrong:
@@ -267,7 +269,7 @@ def of_option(group: str, name: str) -> Component:
 
 
 def _given_by_program(target: str, slot_name: str, signature: Signature, params: Mapping[str, Any]) -> frozenset[str]:
-    """The parameters of code of the user's own that the configuration need not give."""
+    """Return the parameters of the user's own code that the configuration need not set."""
     slot = SLOTS[slot_name]
     if not _is_users(target, slot):
         return frozenset({slot.folder} - {""})
@@ -277,14 +279,14 @@ def _given_by_program(target: str, slot_name: str, signature: Signature, params:
     ]
     by_position = calling.positional_parameters(listed, params, slot.names, is_class=signature.is_class)
     if not signature.is_class and slot_name == "loss" and not by_position:
-        # A loss itself, of outputs and targets, not a function that makes one.
+        # The loss itself, a function of outputs and targets, not a function that creates one.
         by_position = [parameter.name for parameter in listed if parameter.required and parameter.by_position]
     slot_names = {name for alternatives in slot.names for name in alternatives.split("|")}
     return frozenset({*slot_names, *by_position, *ALSO_KNOWN.get(slot_name, ())})
 
 
 def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) -> str:
-    """Why a target is not allowed here; empty when it is."""
+    """Explain why a target is not allowed here; empty if it is."""
     slot, module = SLOTS[slot_name], target.rpartition(".")[0]
     is_home = (
         target.startswith(f"{slot.home}.")
@@ -304,7 +306,7 @@ def _refusal(section: str, target: str, slot_name: str, trust: tuple[str, ...]) 
 
 
 def _misplaced(section: str, target: str, slot: Slot, signature: Signature) -> str:
-    """Why what a name was found to be is not allowed here; empty when it is."""
+    """Explain why the object behind a name is not allowed here; empty if it is."""
     if _is_foreign(target, slot) and not signature.is_class:
         fix = f"name one derived from {slot.kind.replace(' ', ' or ')}"
         return problem(f"{section}._target_", "must be a class", got=target, fix=fix)
@@ -341,12 +343,12 @@ def _is_under(module: str, prefixes: tuple[str, ...]) -> bool:
 
 
 def _is_own(module: str) -> bool:
-    """Whether the module is the user's own, or of an installed plugin."""
+    """Return whether the module is the user's own, or of an installed plugin."""
     if plugins.owns(module):
         return True
     first = module.partition(".")[0]
     if current_folder.is_installed(first):
-        # What it shadows in the current folder would not be what runs.
+        # A module in the current folder that is shadowed would not be the one that runs.
         return first != "mlpipe" and current_folder.is_on_path(first)
     return current_folder.module_place(module) is not None
 
@@ -377,7 +379,7 @@ def _load(target: str) -> Any:
     except MlpipeError:
         raise
     except Exception as error:
-        # A module of the user's own may raise anything.
+        # A module of the user's own may raise any exception.
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(
             problem("_target_", f"cannot be imported ({reason})", got=target, fix="correct it")

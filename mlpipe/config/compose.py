@@ -22,13 +22,13 @@ from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 from mlpipe.names import name_of
 
-# Sections whose keys are the user's own.
+# Sections whose keys are defined by the user.
 _FREE = ("given.", "search_space.params")
 _FREE_SECTIONS = (
     *("preset.recipes", "preset.pretrained", "preset.common", "preset.sizes", "search_space.params"),
     *catalog.ALIASES,
 )
-# No folder of configurations is larger; a whole disk would be.
+# An upper bound that no folder of configurations reaches, unlike a whole disk.
 _MOST_FILES = 1000
 
 
@@ -37,14 +37,14 @@ class Facts:
     """Facts from outside the configuration that composing needs, as plain values.
 
     Attributes:
-        architectures: Gives the names of all networks that `arch=NAME` accepts besides the group's options.
+        architectures: Returns the names of all networks that `arch=NAME` accepts besides the group's options.
         tasks: The names of tasks created earlier.
-        out_dir: The results folder where the configuration names none.
-        data_dir: The data folder where the configuration names none.
+        out_dir: The default results folder.
+        data_dir: The default data folder.
         extra_dirs: Further folders of configuration files.
-        tag_problems: What is wrong with the tags of a task's name.
-        network_tags: Gives the tags of a network's weights.
-        is_network: Whether timm makes a network of that name.
+        tag_problems: Returns problems of the tags in a task's name.
+        network_tags: Returns the tags of a network's weights.
+        is_network: Returns whether timm has a network of that name.
     """
 
     architectures: Callable[[], Sequence[str]]
@@ -58,12 +58,12 @@ class Facts:
 
 
 def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
-    """The checked configuration of one run.
+    """Return the checked configuration of one run.
 
     Args:
         mode: The mode's name.
         texts: Overrides in Hydra's grammar, without the mode.
-        facts: What must be known of tasks and networks.
+        facts: The required facts about tasks and networks.
 
     Raises:
         ConfigError: With a sentence for every problem of every override and section.
@@ -71,14 +71,14 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     _check_files(facts.extra_dirs)
     changes, problems = parse(texts)
     groups = catalog.groups(facts.extra_dirs)
-    # Three rounds, as each decides which keys the next one knows: options of groups bring sections, a `_target_` brings
-    # the parameters of its component, values fill them in.
+    # Three rounds, because each determines the keys known in the next: options of groups add sections, a `_target_`
+    # adds the parameters of its component, values fill them in.
     chosen, targets, values = dict[str, list[str]](), [], []
     for change in changes:
         if change.key.split(".")[0] in rules.LATER_KEYS:
             problems += [] if change.value in (None, False, "none") else [rules.hydra_key_problem(change.key)]
         elif change.key in groups:
-            # What an option brings along goes with it where another one is chosen later.
+            # What an option adds is removed with it if another option is chosen later.
             chosen[change.key], wrong = _choice(change, facts)
             problems += wrong
         elif change.key.endswith("._target_"):
@@ -97,17 +97,17 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     composed, wrong = _with_values(
         [*choices, *(change.text for change in targets)], values, facts.extra_dirs, (mode, known, groups)
     )
-    # Where an option is wrong, its keys are not known.
+    # The keys of a wrong option are unknown.
     problems += [
         complaint for complaint in wrong if not (": unknown key" in complaint and complaint.partition(".")[0] in unsure)
     ]
     tree = resolve.resolved(composed, mode, changes, {"out_dir": facts.out_dir, "data_dir": facts.data_dir}, problems)
-    # Now that references in them are looked up.
+    # References in them are now resolved.
     problems += list(facts.tag_problems(str(tree.get("tags") or "")))
     tree["logging"] = _loggers(tree["logging"], changes, facts.extra_dirs)
     problems += _network_problems(tree["arch"], facts)
     _drop_parameters_of_replaced(tree, targets, {change.key for change in values})
-    # Assembled even where something is wrong already, so that a person sees the problems of both at once.
+    # Assembled even after errors, so that the user sees the problems of both stages at once.
     try:
         run_config = assemble(tree)
     except ConfigError as error:
@@ -118,11 +118,11 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
 
 
 def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]) -> Any:
-    """The section of several loggers, `logging=[mlflow,csv]`: each with the keys of its own file, out of those of all together.
+    """Return the section of several loggers, `logging=[mlflow,csv]`, each with the keys of its own file.
 
     Args:
-        section: The section as it was composed, the last option's `_target_` with the keys of all.
-        changes: What the command says.
+        section: The composed section: the last option's `_target_` with the keys of all options.
+        changes: The command's overrides.
         extra_dirs: Further folders of configuration files.
     """
     value = next((change.value for change in reversed(changes) if change.key == "logging"), None)
@@ -139,7 +139,7 @@ def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]
 
 
 def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list[str]:
-    """Sentences without those that ask for a key which another sentence tells to write, or whose option is wrong."""
+    """Drop sentences about a missing key that another sentence says to set, or whose option is wrong."""
     keys = {key for text in sentences for key in re.findall(r"([a-z_]+\.[a-z_]+)=", text.partition("write ")[2])}
 
     def is_promised(sentence: str) -> bool:
@@ -150,20 +150,20 @@ def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list
 
 
 def _forced_free_key(change: Change) -> Change:
-    """A change as Hydra takes it: below `given`, and in a space to search, every name is new."""
+    """Force a new key for Hydra: below `given`, and in a search space, every name is new."""
     if not change.key.startswith(_FREE) or change.deletes:
         return change
     return replace(change, text=f"++{change.text.lstrip('+')}")
 
 
 def _forced_callback_key(change: Change) -> Change:
-    """A callback's target as Hydra takes it: callbacks have names that the user chooses, so that one may be new."""
+    """Force a callback's target for Hydra: users choose the names of callbacks, so they may be new."""
     is_new = change.key.count(".") == 2 and change.key.startswith("callbacks.") and not change.deletes
     return replace(change, text=f"++{change.text.lstrip('+')}") if is_new else change
 
 
 def _check_files(folders: Iterable[Path]) -> None:
-    """Refuse files of options that would not end well when they are read.
+    """Refuse option files that are unsafe to read.
 
     Raises:
         ConfigError: With a sentence for each of them.
@@ -181,16 +181,16 @@ def _check_files(folders: Iterable[Path]) -> None:
         raise ConfigError(problems)
 
 
-# Groups of which an option replaces another one.
+# Groups whose options can replace another group's.
 _OF_ONE = (
     "task", "split", "arch", "optimizer", "loss", "lr_scheduler", "preset", "preprocessing", "sampling", "hpo", "stages",
 )  # fmt: skip
-# Keys at the top that hold one text, which the folders of results and data are made of before anything is checked.
+# Top-level keys with one text, from which the folders of results and data are made before any check.
 _TEXTS = ("out_dir", "data_dir", "tags", "time_limit")
 
 
 def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
-    """The Hydra overrides that a group's choice means, and what is wrong with it."""
+    """Return the Hydra overrides for a group's choice, and its problems."""
     group = change.key
     known = catalog.options(group, facts.extra_dirs)
     if group == "task" and "+" in str(change.value) and not change.deletes:
@@ -220,19 +220,19 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     if group == "arch":
         wrong = _unknown_network("arch", name, facts, known)
         return (["arch=timm", f"arch.name='{name}'"], []) if not wrong else ([], [wrong])
-    # Read only where something is wrong, as are the other imports of it.
+    # Imported only after an error, like its other imports.
     from mlpipe.config import suggestions
 
     options = [*known, *(facts.tasks if group == "task" else ())]
     fix = suggestions.for_option(group, name, options)
     match = re.fullmatch(r"did you mean '(.*)'\?", fix)
-    # Gone on with what was meant, so that its keys are checked as well.
+    # Continue with the intended option, so that its keys are checked as well.
     texts = [f"{group}={match[1]}"] if match and match[1] in known else []
     return texts, [problem(catalog.named(group), "unknown option", got=name, fix=fix)]
 
 
 def _unknown_network(key: str, name: str, facts: Facts, options: Sequence[str] = ()) -> str:
-    """What is wrong with the name of a network, with or without the tag of its weights; empty when nothing is."""
+    """Explain what is wrong with a network's name, with or without the tag of its weights; empty if nothing is."""
     networks = facts.architectures()
     network, dot, tag = name.partition(".")
     if name in networks or tag in (tags := facts.network_tags(network) if dot else ()):
@@ -249,10 +249,10 @@ _SEARCH = "use the name of a timm network or an option of arch; mml models WORD 
 
 
 def _network_fix(name: str, known: Sequence[str]) -> str:
-    """What to write in place of a network that is not there."""
+    """Return what to write instead of an unknown network."""
     from mlpipe.config import suggestions
 
-    # What other programs write in front of a name: an owner, or that it is timm's.
+    # Prefixes that other programs add to a name: an owner, or a marker for timm.
     bare = re.sub(r"^(?:[\w-]+:)?(?:[\w-]+/)?", "", name)
     if bare != name and not bare.endswith((".pt", ".pth", ".ckpt", ".safetensors")):
         if bare.partition(".")[0] in known:
@@ -268,10 +268,10 @@ def _network_fix(name: str, known: Sequence[str]) -> str:
 
 
 def _network_problems(arch: Any, facts: Facts) -> list[str]:
-    """What is wrong with the networks of timm that a section `arch` names, however it came to do so."""
+    """Return problems of the timm networks that a section `arch` names in any way."""
     if not isinstance(arch, dict):
         return []
-    # The name of another architecture is what its user calls it.
+    # The name of another architecture is chosen by its user.
     key = "encoder" if "encoder" in arch else "name" if name_of(str(arch.get("_target_"))) == "timm" else None
     name = arch.get(key) if key else None
     if not isinstance(name, str) or name == "???" or facts.is_network(name):
@@ -281,7 +281,7 @@ def _network_problems(arch: Any, facts: Facts) -> list[str]:
 
 
 def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list[str], list[str]]:
-    """The choice of a task whose name may have tags."""
+    """Return the choice of a task whose name may have tags."""
     base, tags = name_and_tags(str(change.value), known)
     if base not in known:
         from mlpipe.config import suggestions
@@ -301,7 +301,7 @@ def _with_values(
     extra_dirs: Sequence[Path],
     known: tuple[str, Sequence[str], Collection[str]],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Compose with all values; where Hydra refuses, find which ones are at fault and go on without them.
+    """Compose with all values; if Hydra refuses, find the invalid ones and continue without them.
 
     Args:
         choices: Overrides that choose options and targets.
@@ -316,11 +316,11 @@ def _with_values(
             problem("configuration", _first_line(error), fix="check the options of the groups")
         ) from error
     good, problems = list[str](), list[str]()
-    # What Hydra would add at the top nobody reads.
+    # Hydra would add unknown top-level keys, which nothing reads.
     new = [change for change in values if change.key.split(".")[0] not in composer.base and change.text.startswith("+")]
     problems += [_placed_override(change, composer.base, known)[1] for change in new]
     values = [change for change in values if change not in new]
-    # All at once first, which is right nearly always and fast; one by one only to find who is at fault.
+    # First all at once, which is fast and usually succeeds; one by one only to find the invalid ones.
     try:
         return composer.put([change.text for change in values]), problems
     except Refused:
@@ -341,7 +341,7 @@ def _with_values(
 def _refusals(
     change: Change, base: dict[str, Any], error: Refused, world: tuple[str, Sequence[str], Collection[str]]
 ) -> list[str]:
-    """Sentences for a value that Hydra does not put in where it says so: of a mapping one for each of its unknown keys."""
+    """Return sentences for a value that Hydra refuses: for a mapping, one for each of its unknown keys."""
     key, value, here = change.key, change.value, _node(base, change.key.split("."))
     if change.deletes:
         return [problem(key, "has another value than the one that is to be deleted", got=value, fix=f"write ~{key}")]
@@ -356,13 +356,13 @@ def _refusals(
         return [problem(key, "is a section of several keys", got=value, fix=f"write {key}.{name}=VALUE")]
     if isinstance(here, list) and not isinstance(value, list):
         return [problem(key, "must be a list", got=value, fix=f"write {key}=[...]")]
-    # Hydra says which override it is, OmegaConf below it why.
+    # Hydra names the override, OmegaConf's error below it the reason.
     reason = (error.__cause__ and error.__cause__.__cause__) or error
     return [problem(key, f"cannot be set so ({_first_line(reason)})", got=value)]
 
 
 def _node(base: dict[str, Any], parts: Sequence[str]) -> Any:
-    """What stands at a key; None where nothing does."""
+    """Return the value at a key; None if there is none."""
     node: Any = base
     for part in parts:
         if isinstance(node, list) and part.isdecimal() and int(part) < len(node):
@@ -375,7 +375,7 @@ def _node(base: dict[str, Any], parts: Sequence[str]) -> Any:
 def _placed_override(
     change: Change, base: dict[str, Any], world: tuple[str, Sequence[str], Collection[str]]
 ) -> tuple[str, str]:
-    """The override's text, forced in where a signature knows its key, or a sentence when nothing does."""
+    """Return the override, forced if a signature knows its key, or a sentence if the key is unknown."""
     if change.key.startswith(_FREE):
         return change.text, ""
     node: Any = base
@@ -405,20 +405,20 @@ def _placed_override(
         fix = suggestions.for_key(change.key, change.text.partition("=")[2], context)
         otherwise = f"known keys: {listing(known, most=20)}" if section else f"mml help {part} searches the keys"
         if section and not known:
-            # A group whose options are stacked, and none is chosen.
+            # A group of stackable options, of which none is chosen.
             options = [option for option in catalog.options(section) if option != "none"] if section in groups else []
             chosen = f"keys come with a chosen option: {section}=NAME, one of {listing(options, most=8)}"
             otherwise = chosen if options else f"{section} has no keys"
         key = change.key if fix else f"{prefix}{part}"
         return "", problem(key, "unknown key", fix=fix or did_you_mean(part, known, otherwise=otherwise))
     if isinstance(change.value, dict) and _is_free(base, parts):
-        # Hydra lets no mapping have keys that its default has not.
+        # Hydra does not accept keys in a mapping that its default does not have.
         return f"++{change.text.lstrip('+')}", ""
     return change.text, ""
 
 
 def _names(node: dict[str, Any], section: str = "") -> list[str]:
-    """The full names of all keys below a node that a person sets."""
+    """Return the full names of all keys below a node that users set."""
     names = []
     for key in _known_keys(section, node):
         name, child = f"{section}.{key}".lstrip("."), node.get(key)
@@ -429,9 +429,9 @@ def _names(node: dict[str, Any], section: str = "") -> list[str]:
 
 
 def _is_free(base: dict[str, Any], parts: Sequence[str]) -> bool:
-    """Whether a key holds, or may hold where it is null or missing, a mapping whose keys are the component's own matter.
+    """Return whether a key may hold a mapping with arbitrary keys, also if it is null or missing.
 
-    The signature of the component that it belongs to says so; what is in the mapping, its check or the component sees.
+    The signature of its component decides; the contents of the mapping are checked by the component.
     """
     node: Any = base
     target: str | None = None
@@ -445,7 +445,7 @@ def _is_free(base: dict[str, Any], parts: Sequence[str]) -> bool:
 
 
 def _target(node: Any) -> str | None:
-    """The component that a mapping names; None where it names none, or leaves it to somebody."""
+    """Return the component that a mapping names; None if it names none, or requires the user to."""
     target = node.get("_target_") if isinstance(node, dict) else None
     return target if isinstance(target, str) and target != "???" else None
 
@@ -463,7 +463,7 @@ def _known_keys(section: str, node: Any) -> list[str]:
 
 
 def _drop_parameters_of_replaced(tree: dict[str, Any], targets: Iterable[Change], changed_keys: set[str]) -> None:
-    """Where a `_target_` was replaced, the old one's parameters go unless the new one has them or they were given."""
+    """If a `_target_` was replaced, drop the old one's parameters unless the new one has them or they were given."""
     for change in targets:
         section = change.key.removesuffix("._target_")
         node: Any = tree

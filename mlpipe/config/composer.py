@@ -1,6 +1,6 @@
-"""Options and values to one tree by Hydra: a choice of options is composed once, and kept for the next commands.
+"""Compose options and values with Hydra; a choice of options is composed once, and cached for later commands.
 
-Values that need nothing of Hydra's are put in without it: most commands import neither it nor OmegaConf.
+Plain values are set without Hydra: most commands import neither it nor OmegaConf.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from mlpipe import files
 from mlpipe.config import catalog
 from mlpipe.config.overrides import Change, plain
 
-# Combinations of options that a process keeps; the jobs of a sweep mostly differ in values.
+# The number of option combinations cached in a process; the jobs of a sweep mostly differ in values.
 _KEPT = 16
-# Combinations that are kept beside the byte code of this module.
+# The number of combinations cached beside the byte code of this module.
 _MOST_FILES = 200
 
 Given = TypeVar("Given")
 
 
 class Refused(ValueError):
-    """Options that do not go together, or a value that cannot be put in; it says what Hydra says."""
+    """Hydra's error for options that do not go together, or for a value that cannot be set."""
 
 
 class Composer:
-    """Composes a configuration from options, then values: a choice of options is composed once, which takes most of the time.
+    """Compose a configuration from options, then values; the options, which take most of the time, are composed once.
 
     Args:
-        choices: Overrides that choose options, as Hydra is given them.
+        choices: Overrides that choose options, in Hydra's form.
         extra_dirs: Further folders of configuration files.
 
     Raises:
@@ -47,11 +47,11 @@ class Composer:
 
     @property
     def base(self) -> dict[str, Any]:
-        """The configuration without values, references as they are written; it is not to be changed."""
+        """The configuration without values, with unresolved references; it must not be changed."""
         return self._base
 
     def put(self, texts: Sequence[str]) -> dict[str, Any]:
-        """The configuration with values, a copy of its own, references as they are written.
+        """Return a new copy of the configuration with values, with unresolved references.
 
         Args:
             texts: Overrides that set, add or delete keys.
@@ -68,10 +68,10 @@ class Composer:
 
 
 def _put_without_hydra(config: dict[str, Any], text: str) -> bool:
-    """Put a plain value at a key that is there, or new where the override says `++`; False where that is Hydra's to do.
+    """Set a plain value at an existing key, or at a new one for `++`; return False if Hydra is needed.
 
     Raises:
-        Refused: As Hydra does where there is no such key.
+        Refused: Like Hydra, if the key does not exist.
     """
     change = plain(text)
     if change is None or not change.text.startswith((change.key, "++")):
@@ -97,14 +97,14 @@ def _child(node: dict[str, Any], part: str, change: Change) -> Any:
 
 
 def _copied(value: Any) -> Any:
-    """A copy of plain data, quicker than `copy.deepcopy`, which looks for shared parts."""
+    """Return a copy of plain data, faster than `copy.deepcopy`, which looks for shared parts."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _with_one_error(call: Callable[..., Given]) -> Callable[..., Given]:
-    """A function that uses Hydra, with whatever Hydra and OmegaConf refuse as one error."""
+    """Wrap a function that uses Hydra, so that all errors of Hydra and OmegaConf become one type."""
 
     @functools.wraps(call)
     def refusing(*arguments: Any) -> Given:
@@ -113,7 +113,7 @@ def _with_one_error(call: Callable[..., Given]) -> Callable[..., Given]:
 
         try:
             return call(*arguments)
-        # The last three are what they let through for an entry of a list.
+        # They let the last three exceptions through for an entry of a list.
         except (HydraException, OmegaConfBaseException, ValueError, IndexError, TypeError) as error:
             raise Refused(str(error) or type(error).__name__) from error
 
@@ -143,7 +143,7 @@ def _put_by_hydra(base: dict[str, Any], texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
-    """What changes where a file in one of the folders does."""
+    """Return the state of the folders, which changes with any file in them."""
     entries = [(path, path.stat()) for folder in folders for path in folder.rglob("*.yaml")]
     return tuple(sorted((str(path), state.st_mtime_ns, state.st_size) for path, state in entries))
 
@@ -152,7 +152,7 @@ def _state(folders: Sequence[Path]) -> tuple[tuple[str, int, int], ...]:
 def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object) -> dict[str, Any]:
     if folders:
         return _hydra(choices, folders)
-    # Kept as Python keeps byte code, and trusted as that is: beside the module, where it may write, and by content.
+    # Stored and trusted like Python's byte code: beside the module, if writable, and by content.
     file = _cache_file(choices)
     try:
         stored = json.loads(file.read_bytes())
@@ -166,13 +166,13 @@ def _composed(choices: tuple[str, ...], folders: tuple[Path, ...], state: object
 
 
 def _cache_file(choices: Sequence[str]) -> Path:
-    """The file that holds what the options compose to, named by all that it depends on."""
+    """Return the cache file of composed options, whose name depends on all inputs."""
     key = files.digest([*choices, _content(), *map(_version_text, ("hydra/__init__.py", "omegaconf/version.py"))])
     return Path(importlib.util.cache_from_source(__file__)).with_name(f"composed-{key}.json")
 
 
 def _version_text(file: str) -> str:
-    """The text of a library's file that holds its version, without importing the library."""
+    """Return the text of a library's version file, without importing the library."""
     package, _, rest = file.partition("/")
     spec = importlib.util.find_spec(package)
     places = [] if spec is None else list(spec.submodule_search_locations or ())
@@ -181,21 +181,21 @@ def _version_text(file: str) -> str:
 
 @functools.cache
 def _content() -> str:
-    """A hash of the names and texts of all configuration files."""
+    """Return a hash of the names and texts of all configuration files."""
     root = str(catalog.conf_dir())
     texts = {}
     for folder, _, names in os.walk(root):
         for name in names:
             if name.endswith(".yaml"):
                 path = f"{folder}/{name}"
-                # Two hundred of them: `pathlib` would take three times as long.
+                # With about two hundred files, `pathlib` would take three times as long.
                 with open(path, encoding="utf-8") as file:  # noqa: PTH123
                     texts[path[len(root) :]] = file.read()
     return files.digest(texts)
 
 
 def _write_cache(composed: dict[str, Any], file: Path) -> None:
-    """Write what was composed, unless it would be read as something else, or nothing may be written there."""
+    """Cache the composed configuration, unless it would be read back differently or the folder is not writable."""
     try:
         text = json.dumps(composed)
     except TypeError:
@@ -208,5 +208,6 @@ def _write_cache(composed: dict[str, Any], file: Path) -> None:
             old.unlink(missing_ok=True)
         files.write_text(file, text)
     except OSError:
-        # A folder of somebody else, a full disk, another process that removes the same files: the next command composes anew.
+        # Another user's folder, a full disk, or another process that deletes the same files: later commands compose
+        # again.
         return

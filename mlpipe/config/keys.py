@@ -1,10 +1,10 @@
-"""Every key of the configuration: its meaning, its default in each option, what it may be; imports neither torch nor Hydra.
+"""Every key of the configuration: meaning, default in each option, allowed values; imports neither torch nor Hydra.
 
-Keys, defaults and the order of both are read from the lines of the files in `conf/`. What a key means is the comment right
-above it there; where its file has none it is the key's line under `Args:` (or `Attributes:`) in the docstring of what the
-option's `_target_` names, or of the section's class in `mlpipe.config.schema`. A comment is not repeated in a docstring's words:
-write one in the file only where the docstring says nothing, or says it for programmers. The comment at a file's top is its
-option's purpose; an empty line ends it where a key's comment follows.
+Keys, defaults and their order are read from the lines of the files in `conf/`. A key's meaning is the comment right
+above it there; without a comment, it is the key's line under `Args:` (or `Attributes:`) in the docstring of the
+option's `_target_`, or of the section's class in `mlpipe.config.schema`. Do not repeat a docstring in a comment: write
+one in the file only if the docstring is missing, or is meant for programmers. The comment at the top of a file is its
+option's purpose; an empty line ends it if a key's comment follows.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from mlpipe.errors import listing
 NEEDED = "???"
 _TRAINER = "pytorch_lightning.trainer.trainer.Trainer"
 _SCHEMA = "mlpipe.config.schema"
-# Sections, or some keys of them, that are classes of the schema in place of, or beside, a component.
+# Sections, or some of their keys, defined by classes of the schema instead of, or in addition to, a component.
 _SCHEMAS = {
     "metrics": ("Metrics",), "sys": ("Sys",), "hpo": ("Hpo",), "reuse": ("Reuse",), "remove": ("Remove",),
     "healing": ("Healing",), "optimizer": ("Clip", "LayerRates"), "augmentations": ("Augmentations",),
 }  # fmt: skip
-# Mappings whose keys are names that the user chooses.
+# Mappings whose keys are names chosen by the user.
 _OF_OWN_NAMES = ("given", "preset.recipes", "preset.pretrained", "preset.sizes", "search_space.params")
-# What the program fills in, and what chooses the code: no keys for a person.
+# Keys filled in by the program, or selecting code: not for users.
 _NO_KEYS = ("_target_", "scheduler", "defaults", "trust")
-# Files of options that are no group of the catalogue, by the group's name in an override.
+# Option files that are not a group of the catalogue, by the group's name in an override.
 LAUNCHER = "hydra/launcher"
-# Words that are written like keys, and are read before a configuration is made.
+# Words written like keys that are handled before a configuration is made.
 WORDS = {
     "recipe": "A file with overrides of this command: a native YAML file, or one of another program (docs/from_*.md).",
     "continue": "Go on with a run that was stopped: latest, or the name of a run or the end of it.",
     "use_best_params": "Take the best values of a study (hpo.study), or those of its trial N: STUDY, or STUDY#N.",
 }
-# Meanings of keys that no file has, where the docstring of another program says more than holds here.
+# Meanings of keys without a comment, for which another package's docstring says more than applies here.
 _MEANINGS = {
     "trainer.max_steps": "The most optimizer steps of a training, or of each stage; trainer.max_epochs may end it before.",
 }
-# What code checks that no annotation says.
+# Allowed values that are checked in code, without an annotation.
 _VALUES = {
     "seed": "a whole number from 0 to 4294967295",
     "proj": "a plain folder name",
@@ -66,14 +66,14 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 
 @dataclass(frozen=True)
 class Setting:
-    """What one option says of a key.
+    """What one option says about a key.
 
     Attributes:
         option: The option; empty for the keys of `conf/config.yaml`.
-        default: The value as its file writes it: `0.05`, `null`, `${recommend.lr}`, `???` where one must be given; empty for
-            a key that the file does not have, but what `_target_` names takes.
-        comment: The comment above it in the file; empty where there is none.
-        target: The dotted name of what is given the value; empty where that is no component.
+        default: The value as written in its file: `0.05`, `null`, `${recommend.lr}`, `???` if it is required; empty for
+            a parameter of `_target_` that the file does not contain.
+        comment: The comment above it in the file; empty if there is none.
+        target: The dotted name of the component that receives the value; empty if there is none.
     """
 
     option: str
@@ -87,10 +87,10 @@ class Key:
     """One key of the configuration.
 
     Attributes:
-        name: Its full name, as an override writes it: `optimizer.lr`.
-        group: The group whose options have it: `optimizer`, `mode`, `hydra/launcher`; empty for what stands in
-            `conf/config.yaml` itself, `recommend.` included.
-        settings: What each option that has it says, the group's default option first.
+        name: The full name, as in an override: `optimizer.lr`.
+        group: The group whose options have it: `optimizer`, `mode`, `hydra/launcher`; empty for keys of
+            `conf/config.yaml` itself, including `recommend.`.
+        settings: The setting of each option that has it, the group's default option first.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Key:
         return tuple(setting.option for setting in self.settings if setting.option)
 
     def setting(self, option: str = "") -> Setting:
-        """What an option says of it; the group's default option, or the first one, where none is named.
+        """Return its setting in an option; by default in the group's default option, or the first one.
 
         Raises:
             KeyError: When the option does not have it.
@@ -121,14 +121,14 @@ class Key:
         return match
 
     def default(self, option: str = "") -> str:
-        """Its default as the option's file writes it, see `Setting.default`."""
+        """Return its default as written in the option's file, see `Setting.default`."""
         return self.setting(option).default
 
     def meaning(self, option: str = "") -> str:
-        """What it means, one or more sentences: the comment of the option's file, else the docstring's line."""
+        """Return its meaning, one or more sentences: the comment in the option's file, else the docstring's line."""
         setting = self.setting(option)
         text = setting.comment or _documented_meaning(self, setting) or _comment_of_others(self, setting)
-        # A docstring may leave it to the one of another option.
+        # A docstring may refer to that of another option.
         if (match := _ELSEWHERE.match(text)) and match[1] in self.options and match[1] != setting.option:
             meaning = self.meaning(match[1])
             return f"{meaning.rstrip('.')} ({match[2].strip(' .')})." if match[2].strip(" .") else meaning
@@ -139,7 +139,7 @@ class Key:
         return _SENTENCE.split(self.meaning(option), maxsplit=1)[0]
 
     def values(self, option: str = "") -> str:
-        """What it may be, in words: `a number > 0`, `one of val, test`; empty where nothing says it."""
+        """Describe its allowed values: `a number > 0`, `one of val, test`; empty if unknown."""
         if self.name in _VALUES:
             return _VALUES[self.name]
         if self.name == "sys.console":
@@ -154,22 +154,22 @@ class Key:
 
 @functools.cache
 def all_keys() -> dict[str, Key]:
-    """Every key that a file of `conf/` has, by full name: those of no group first, then group by group.
+    """Return every key in a file of `conf/` by full name: those of no group first, then group by group.
 
-    `recipe`, `continue` and `use_best_params`, which no file has, are among those of no group.
+    `recipe`, `continue` and `use_best_params`, which are in no file, count as keys of no group.
     """
     keys = {**top_keys(), **_words()}
     for group in (*catalog.groups(), LAUNCHER):
         for name, key in of_group(group).items():
             if name in keys:
-                # A task's file sets what stands in conf/config.yaml.
+                # A task's file sets keys of conf/config.yaml.
                 key = Key(name, keys[name].group, (*keys[name].settings, *key.settings))
             keys[name] = key
     return keys
 
 
 def find(name: str) -> Key | None:
-    """The key of that full name, `cbs.` being short for `callbacks.`; also one that no file has, but a signature.
+    """Return the key with a full name (`cbs.` is short for `callbacks.`), also if only a signature has it.
 
     Args:
         name: The name, such as `trainer.benchmark`.
@@ -185,14 +185,14 @@ def _words() -> dict[str, Key]:
 
 @functools.cache
 def top_keys() -> dict[str, Key]:
-    """The keys of `conf/config.yaml` that belong to no group."""
+    """Return the keys of `conf/config.yaml` that belong to no group."""
     lines = _settings((catalog.conf_dir() / "config.yaml").read_text("utf-8"), "", "")
     return {name: Key(name, "", (setting,)) for name, setting in lines.items()}
 
 
 @functools.cache
 def of_group(group: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
-    """The keys of a group's options, by full name, those of its default option first.
+    """Return the keys of a group's options by full name, those of its default option first.
 
     Args:
         group: The group, `hydra/launcher` included.
@@ -206,26 +206,26 @@ def of_group(group: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
 
 
 def options(group: str, extra: tuple[Path, ...] = ()) -> list[str]:
-    """The options of a group, the one that `conf/config.yaml` chooses first, then in alphabetical order."""
+    """Return the options of a group: its default in `conf/config.yaml` first, then in alphabetical order."""
     default = defaults().get(group, "")
     return sorted(catalog.options(group, extra), key=lambda option: (option != default, option))
 
 
 @functools.cache
 def defaults() -> dict[str, str]:
-    """The option of each group that `conf/config.yaml` chooses."""
+    """Return the default option of each group in `conf/config.yaml`."""
     text = (catalog.conf_dir() / "config.yaml").read_text("utf-8")
     return dict(re.findall(r"^ +- (\w+): (\w+)$", text, re.MULTILINE))
 
 
 def of_option(group: str, option: str, extra: tuple[Path, ...] = ()) -> dict[str, Key]:
-    """The keys that one option has, by full name, in the order of its file."""
+    """Return the keys of one option by full name, in the order of its file."""
     own = of_group(group, extra)
     return {name: own[name] for name in _option_settings(group, option, extra)}
 
 
 def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
-    """The text of an option's file, comments included; that of the last folder that has it."""
+    """Return the text of an option's file, comments included, from the last folder that has it."""
     for root in (*reversed(extra), catalog.conf_dir()):
         if (file := root / group / f"{option}.yaml").is_file():
             return file.read_text("utf-8")
@@ -234,7 +234,7 @@ def option_text(group: str, option: str, extra: tuple[Path, ...] = ()) -> str:
 
 @functools.cache
 def keys_without_file(group: str) -> dict[str, Key]:
-    """Keys of a group that no file has, but that what an option's `_target_` names takes, such as `trainer.benchmark`."""
+    """Return the keys of a group that are in no file but parameters of a `_target_`, such as `trainer.benchmark`."""
     listed, setting_lists = of_group(group), dict[str, list[Setting]]()
     targets = {option: _target_of(group, option) for option in catalog.options(group)}
     for option, target in ({"default": _TRAINER} if group == "trainer" else targets).items():
@@ -249,19 +249,19 @@ def keys_without_file(group: str) -> dict[str, Key]:
 
 
 def references(name: str) -> list[str]:
-    """The keys whose default refers to a key: `recommend.lr` is what `optimizer.lr` is by default."""
+    """Return the keys whose default refers to a key: `optimizer.lr`, for example, defaults to `recommend.lr`."""
     used = f"${{{name}}}"
     return [key.name for key in all_keys().values() if any(used in setting.default for setting in key.settings)]
 
 
 def referenced_key(default: str) -> str:
-    """The key that a default is taken from as it is: `recommend.lr` of `${recommend.lr}`; else empty."""
+    """Return the key whose value a default takes unchanged: `recommend.lr` for `${recommend.lr}`; else empty."""
     match = _REFERENCE.fullmatch(default)
     return match[1] if match else ""
 
 
 def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, Setting]:
-    """The settings of one option by full name, those of the options that its `defaults` name included."""
+    """Return the settings of one option by full name, including those of the options in its `defaults`."""
     text = option_text(group, option, extra)
     above = "" if "# @package _global_" in text else group.replace("/", ".")
     settings: dict[str, Setting] = {}
@@ -278,7 +278,7 @@ def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[s
         settings[name] = Setting(option, setting.default, comment, setting.target or target)
     for name, setting in settings.items():
         if not name.startswith(f"{group.replace('/', '.')}."):
-            # A task's file sets keys of conf/config.yaml too: the comment there is a reason for the value, no meaning.
+            # A task's file also sets keys of conf/config.yaml: a comment there explains the value, not the key.
             settings[name] = Setting(option, setting.default, top_keys()[name].settings[0].comment, "")
         elif group == "mode":
             settings[name] = Setting(option, setting.default, setting.comment, target)
@@ -286,13 +286,13 @@ def _option_settings(group: str, option: str, extra: tuple[Path, ...]) -> dict[s
 
 
 def _parents(text: str) -> list[str]:
-    """The options of the same group that a file's `defaults` name."""
+    """Return the options of the same group in a file's `defaults`."""
     block = re.search(r"^defaults:\n((?: +- .*\n)+)", text, re.MULTILINE)
     return [name for name in re.findall(r"^ +- (\w+)$", block[1], re.MULTILINE) if name != "_self_"] if block else []
 
 
 def _target(text: str) -> str:
-    """The component of a whole section: its own `_target_`, a mode's scheduler, or that of `task:`."""
+    """Return the component of a whole section: its own `_target_`, a mode's scheduler, or that of `task:`."""
     match = re.search(r"^(?:(?:scheduler|task):\n +)?_target_: *[\"']?([\w.]+)", text, re.MULTILINE)
     return match[1] if match else ""
 
@@ -303,7 +303,7 @@ def _target_of(group: str, option: str) -> str:
 
 
 def _settings(text: str, above: str, option: str) -> dict[str, Setting]:
-    """The keys of a file, with the comment right above each; lists, and mappings of a user's names, are values."""
+    """Return the keys of a file, with the comment above each; lists and mappings with user-chosen keys are values."""
     lines = text.splitlines()
     start = next((place for place, line in enumerate(lines) if not line.startswith("#")), len(lines))
     settings: dict[str, Setting] = {}
@@ -314,7 +314,7 @@ def _settings(text: str, above: str, option: str) -> dict[str, Setting]:
 def _read(
     lines: list[str], place: int, indent: int, where: tuple[str, str, str, str], settings: dict[str, Setting]
 ) -> int:
-    """Take up the keys from one line on that are indented so far; the line at which they end."""
+    """Read the keys at one indentation from a line on; return the line at which they end."""
     above, option, target, inherited = where
     comment: list[str] = []
     while place < len(lines):
@@ -351,7 +351,7 @@ def _read(
 
 
 def _end(lines: list[str], place: int, indent: int) -> int:
-    """The line at which a key's value, written below it, ends."""
+    """Return the line at which a key's value, written below it, ends."""
     last = place
     while place < len(lines):
         bare = lines[place].strip()
@@ -364,7 +364,7 @@ def _end(lines: list[str], place: int, indent: int) -> int:
 
 
 def _flow_text(lines: list[str]) -> str:
-    """A list or mapping that is written over several lines, in one: the items, a component by its bare name."""
+    """Write a list or mapping of several lines on one line, with components by their bare names."""
     text = textwrap.dedent("\n".join(lines))
     items = re.split(r"^- ", text, flags=re.MULTILINE)
     if not items[0].strip():
@@ -374,7 +374,7 @@ def _flow_text(lines: list[str]) -> str:
 
 
 def _item_text(item: str) -> str:
-    """One item of a list: `_target_` and parameters as `name(key=value)`, other mappings as such, texts as they are."""
+    """Write one item of a list: a component as `name(key=value)`, other mappings and texts unchanged."""
     pairs = [line.strip().partition(": ") for line in item.strip().splitlines()]
     if not pairs[0][1]:
         return item.strip()
@@ -385,7 +385,7 @@ def _item_text(item: str) -> str:
 
 
 def _targets(key: Key, setting: Setting) -> list[str]:
-    """What has a key as a parameter or field: the component, or a class of the schema."""
+    """Return the component or schema class that has a key as a parameter or field."""
     schemas = [f"{_SCHEMA}.{name}" for name in _SCHEMAS.get(key.name.partition(".")[0], ())]
     trainer = [_TRAINER] if key.group == "trainer" else []
     return [target for target in (setting.target, *schemas, *trainer) if target and target != NEEDED]
@@ -397,13 +397,13 @@ def _documented_meaning(key: Key, setting: Setting) -> str:
 
 
 def _comment_of_others(key: Key, setting: Setting) -> str:
-    """The comment of another option that gives it to the same component, or section: what it says holds here too."""
+    """Return another option's comment on a key of the same component or section, which applies here too."""
     return next((other.comment for other in key.settings if other.comment and other.target == setting.target), "")
 
 
 @functools.cache
 def _documentation(target: str) -> dict[str, str]:
-    """What the docstring of a function or class, and of its base, says of each parameter."""
+    """Return the docstring texts of each parameter of a function or class, and of its base."""
     module, _, name = target.rpartition(".")
     head = _head(module, name)
     if head is None:
@@ -418,9 +418,9 @@ def _documentation(target: str) -> dict[str, str]:
 
 
 def _head(module: str, name: str) -> ast.FunctionDef | ast.ClassDef | None:
-    """A definition up to the end of its docstring, where a package imports it too; None where it has none.
+    """Return a definition up to the end of its docstring, following re-exports; None if it has none.
 
-    To parse whole modules would take most of the time of an answer.
+    Parsing whole modules would take most of the response time.
     """
     text, word = _source(module), re.escape(name)
     origin = re.search(rf"^from (mlpipe[\w.]+) import (?:.*, )?(?:(\w+) as )?{word}(?:,|$)", text, re.MULTILINE)
@@ -441,7 +441,7 @@ def _source(module: str) -> str:
 
 
 def _arguments(node: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]]:
-    """Name and text of each entry under `Args:` or `Attributes:`, of a class and of its `__init__`."""
+    """Return name and text of each entry under `Args:` or `Attributes:`, of a class and of its `__init__`."""
     inner = [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"]
     for definition in (node, *(inner if isinstance(node, ast.ClassDef) else ())):
         text = ast.get_docstring(definition) or ""
@@ -452,7 +452,7 @@ def _arguments(node: ast.FunctionDef | ast.ClassDef) -> Iterator[tuple[str, str]
 
 
 def _entries(lines: Iterable[str]) -> Iterator[str]:
-    """Entries that begin at the margin, each with the lines that are indented below it."""
+    """Return entries that begin at the margin, each with its indented lines."""
     entry: list[str] = []
     for line in lines:
         if line[:1].strip() and entry:
@@ -463,7 +463,7 @@ def _entries(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """A docstring's words as a configuration says them: null, true and false in place of Python's."""
+    """Convert a docstring's words to those of a configuration: null, true and false instead of Python's."""
     text = " ".join(text.replace("``", "").replace("`", "").split())
     for python, plain in (("None", "null"), ("True", "true"), ("False", "false")):
         text = re.sub(rf"\b{python}\b", plain, text)

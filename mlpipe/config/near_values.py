@@ -1,4 +1,4 @@
-"""Suggest the value that is meant where one does not fit: by near words, words of other programs, and other ways to write it."""
+"""Suggest the intended value for an invalid one: similar words, words of other programs, and other notations."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ _TRUTH = {
 
 
 def squashed(word: str) -> str:
-    """A word without what people write differently: case, `-`, `_`, `.` and blanks; a number as it is."""
+    """Normalise a word: ignore case, `-`, `_`, `.` and blanks; numbers are kept."""
     if re.fullmatch(r"-?[\d.]+", word):
         return word
     return re.sub(r"[-_. ]", "", word.lower())
 
 
 def nearest(word: str, options: Iterable[str], cutoff: float) -> str:
-    """The option that is nearest to a word, at least so near on a scale to 1; empty where none is."""
+    """Return the option most similar to a word, above a similarity threshold (0 to 1); empty if there is none."""
     by_lower = {option.lower().replace("-", "_"): option for option in options}
     near = difflib.get_close_matches(word.lower().replace("-", "_"), by_lower, n=1, cutoff=cutoff)
     return by_lower[near[0]] if near else ""
 
 
 def unique_completion(word: str, options: Iterable[str]) -> str:
-    """The only option that begins with a word of three letters or more."""
+    """Return the only option that begins with a word of three letters or more."""
     matches = [option for option in options if option.lower().startswith(word.lower())] if len(word) > 2 else []
     return matches[0] if len(matches) == 1 else ""
 
 
 def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
-    """The value of a key that another program's word for it, or a near word, means; empty where there is none.
+    """Return the value of a key intended by another program's word or a similar word; empty if there is none.
 
     Args:
-        key: The whole key.
-        value: What was written.
-        options: What it may be, where that is a list.
+        key: The full key.
+        value: The given value.
+        options: The allowed values, if they are a list.
     """
     word = str(value)
     if meaning := value_synonyms(key).get(squashed(word)):
@@ -60,12 +60,12 @@ def for_value(key: str, value: object, options: Sequence[str] = ()) -> str:
 
 
 def example(key: str) -> str:
-    """How to write the value of a key that is hard to guess; empty for others."""
+    """Return an example for the value of a key that is hard to guess; empty for others."""
     return str(_synonyms().EXAMPLES.get(key, ""))
 
 
 def sweep_advice(word: str) -> str:
-    """What to do with a value of a sweep, `range(1,3)` or `choice(a,b)`, or of a search, `interval(0,1)`; empty for others."""
+    """Return advice on a sweep's value, `range(1,3)` or `choice(a,b)`, or a search's, `interval(0,1)`; else empty."""
     match = re.fullmatch(r"\s*(range|choice|interval|glob|shuffle|sort|tag)\s*\(.*\)\s*", word)
     if match is None:
         return ""
@@ -73,7 +73,7 @@ def sweep_advice(word: str) -> str:
 
 
 def other_forms(value: object) -> list[tuple[str, object]]:
-    """Ways to write a value that is of another type than it should be, as text and as plain data, likely ones first."""
+    """Return other notations of a value of the wrong type, as text and as plain data, likely ones first."""
     if isinstance(value, str):
         word = value.strip()
         near = _TRUTH.get(word.lower()) or nearest(word, ("true", "false", "null"), 0.6)
@@ -101,13 +101,13 @@ def other_forms(value: object) -> list[tuple[str, object]]:
         return [(str(value[0]), value[0])]
     if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         return []
-    # A percentage in place of a share, a broken number in place of a whole one.
+    # A percentage instead of a share, a fractional number instead of an integer.
     shares: list[tuple[str, object]] = [(f"{value / 100:g}", value / 100)] if 5 <= value < 100 else []
     return [(f"[{value}]", [value]), (str(value), str(value)), *shares, (str(round(value)), round(value))]
 
 
 def plain(text: str) -> object:
-    """A text as the number that it writes, else the text."""
+    """Return a text as a number if it is one, else the text."""
     for kind in (int, float):
         try:
             return kind(text.strip())
@@ -118,12 +118,12 @@ def plain(text: str) -> object:
 
 @functools.cache
 def value_synonyms(key: str) -> Mapping[str, str]:
-    """Words of other programs for the values of a key, squashed, to those values."""
+    """Return other programs' words for the values of a key, normalised, with those values."""
     return {squashed(word): value for word, value in _synonyms().VALUES.get(key, {}).items()}
 
 
 def _synonyms() -> ModuleType:
-    """The tables of other programs' words, which a right command does not read."""
+    """Return the tables of other programs' words, which are not loaded for correct commands."""
     from mlpipe.config import synonyms
 
     return synonyms

@@ -1,6 +1,6 @@
-"""Read command-line overrides in Hydra's grammar, quoting first what that grammar cannot lex.
+"""Parse command-line overrides in Hydra's grammar, after quoting what that grammar cannot tokenise.
 
-Most are a key and a word, a number or a list of them, which is read here; Hydra is imported for the others.
+Most overrides are a key with a word, a number or a list, which is parsed here; Hydra is imported for the others.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import Override
 
-# Items of a list that name a record of a project, such as PROJ#3, and are not quoted yet.
+# List items that name a record of a project, such as PROJ#3, and are not quoted yet.
 _REFERENCE = re.compile(r"(?<=[\[,])\s*([^\[\]{},:'\"]*#[^\[\]{},:'\"]*)(?=[\],])")
 
-# The grammar reads larger texts slowly, and each bracket takes a part of the stack.
+# The grammar parses larger texts slowly, and each bracket takes a part of the stack.
 _MOST_LETTERS, _DEEPEST = 20_000, 30
 
-# What the grammar reads as one word or quoted text, without anything that is written otherwise in it, and what it takes
-# for a number: its lexer's tokens, of which several in a row are a text.
+# Words or quoted texts without escapes, and numbers, as in the grammar's lexer; several such tokens in a row are a
+# text.
 _NAME = "[A-Za-z_][A-Za-z0-9_-]*"
 _ONE = r"""(?:'[^'"\\$]*'|"[^'"\\$]*"|[A-Za-z0-9_/.+%*@?|:-]+)"""
 _PLAIN = re.compile(
@@ -39,7 +39,7 @@ _POINT = rf"(?:{_WHOLE}\.|{_WHOLE}?\.[0-9](?:_?[0-9])*)"
 _INT = re.compile(rf"[+-]?{_WHOLE}")
 _FLOAT = re.compile(rf"[+-]?(?:{_POINT}|(?:{_POINT}|{_WHOLE})[eE][+-]?[0-9](?:_?[0-9])*|(?i:inf|nan))")
 _WORDS = {"true": True, "false": False, "null": None}
-# Python reads no longer numbers.
+# Python does not parse longer numbers.
 _MOST_DIGITS = 1000
 
 
@@ -48,10 +48,10 @@ class Change:
     """One override.
 
     Attributes:
-        key: Its key or group, aliases replaced (`cbs` is `callbacks`).
-        value: Its value as plain data.
-        text: The override as Hydra is given it.
-        deletes: Whether it removes the key.
+        key: The key or group, with aliases replaced (`cbs` is `callbacks`).
+        value: The value as plain data.
+        text: The override in Hydra's form.
+        deletes: Whether it deletes the key.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Change:
 
 
 def name_and_tags(name: str, known: Collection[str]) -> tuple[str, str]:
-    """A task's name apart from its tags: `digits+subset?0.1` is `digits` and `subset?0.1`.
+    """Split a task's name from its tags: `digits+subset?0.1` is `digits` and `subset?0.1`.
 
     Args:
         name: The name; a task's own name may contain `+` too.
@@ -76,7 +76,7 @@ def name_and_tags(name: str, known: Collection[str]) -> tuple[str, str]:
 
 
 def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
-    """The changes that override texts mean, and a sentence for each text that means nothing."""
+    """Parse overrides; return the changes, and a sentence for each invalid text."""
     changes, problems = [], []
     for text in texts:
         parsed = _parsed(text, sweeping=False)
@@ -88,10 +88,10 @@ def parse(texts: Sequence[str]) -> tuple[list[Change], list[str]]:
 
 
 def plain(text: str) -> Change | None:
-    """The change that an override means which needs no grammar; None: it needs it, or means nothing.
+    """Return the change of an override that does not need the grammar; None if it does, or is invalid.
 
     Args:
-        text: `key=value`, `+key=value` or `++key=value`, where the value is a word, a number, a quoted text or a list of them.
+        text: `key=value`, `+key=value` or `++key=value` with a word, a number, a quoted text or a list of them.
     """
     if len(text) > _MOST_LETTERS or (parts := _PLAIN.fullmatch(text)) is None:
         return None
@@ -106,7 +106,7 @@ def plain(text: str) -> Change | None:
 
 
 def _item(text: str) -> str | float | bool | None:
-    """A word, a number or a quoted text as what it is."""
+    """Parse a word, a number or a quoted text."""
     if text[0] in ("'", '"'):
         return text[1:-1]
     if text.lower() in _WORDS:
@@ -117,25 +117,25 @@ def _item(text: str) -> str | float | bool | None:
 
 
 def key_of(text: str) -> str:
-    """The key or group that an override's text names, as it is written there."""
+    """Return the key or group of an override as written."""
     return text.lstrip("+~").partition("=")[0]
 
 
 def option_of(text: str) -> str:
-    """The same with aliases replaced (`cbs` is `callbacks`)."""
+    """Return the key or group with aliases replaced (`cbs` is `callbacks`)."""
     group, dot, rest = key_of(text).partition(".")
     return ALIASES.get(group, group) + dot + rest
 
 
 def value_of(key: str, texts: Sequence[str]) -> str | None:
-    """The value of a plain override, before anything is composed; the last one counts.
+    """Return the value of a plain override, before anything is composed; the last one counts.
 
     Args:
         key: The key.
-        texts: Overrides; what is wrong with one, composing says.
+        texts: Overrides; invalid ones are reported later, by composing.
 
     Returns:
-        The text, without quotes; None: there is none, or it is empty or null.
+        The text, without quotes; None: it is missing, empty or null.
     """
     changes, _ = parse([text for text in texts if text.lstrip("+").partition("=")[0] == key])
     if not changes or changes[-1].value in (None, ""):
@@ -145,10 +145,10 @@ def value_of(key: str, texts: Sequence[str]) -> str | None:
 
 
 def expand(texts: Sequence[str]) -> list[list[str]]:
-    """The jobs of a sweep: every combination of the comma-separated values.
+    """Return the jobs of a sweep: every combination of the comma-separated values.
 
     Raises:
-        ConfigError: With a sentence for each text that cannot be read, or when there are more than `limits.JOBS`.
+        ConfigError: With a sentence for each invalid text, or when there are more than `limits.JOBS`.
     """
     choices, problems = [], []
     for text in texts:
@@ -181,7 +181,7 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _length(sweep: Override) -> float:
-    """How many values a sweep has, counted before any of them is made; infinity where its ends or its step say no number."""
+    """Return the number of values of a sweep without creating them; infinity if its ends or its step give no number."""
     value: Any = sweep.value()
     if hasattr(value, "list"):
         return len(value.list)
@@ -201,14 +201,14 @@ def _too_many(key: str, count: float, text: str | None) -> str:
 
 @functools.cache
 def _grammar() -> OverridesParser:
-    """Hydra's grammar, whose import takes longer than most commands."""
+    """Return Hydra's grammar, whose import takes longer than most commands."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create()
 
 
 def _parsed(text: str, *, sweeping: bool) -> Change | Override | str:
-    """What a text means: a plain change, what the grammar reads, or a sentence where it means nothing."""
+    """Parse a text: return a plain change, the grammar's result, or a sentence if it is invalid."""
     if wrong := _oversized(text):
         return wrong
     text = _REFERENCE.sub(r"'\1'", text)
@@ -235,7 +235,7 @@ def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
         if value[:1] in ("[", "{", "'", '"'):
             reason = first_line(error)
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
-    # Hydra takes backslashes for what they are but before a quote.
+    # In Hydra, a backslash is literal except before a quote.
     quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     try:
         return parser.parse_override(f"{key}='{quoted}'")
@@ -248,7 +248,7 @@ def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
 
 
 def _oversized(text: str) -> str:
-    """Why a text is not even read; empty when it is."""
+    """Explain why a text is not even parsed; empty if it is."""
     key, _, value = text.partition("=")
     if len(text) > _MOST_LETTERS:
         fix = "put it into a file, and name its folder with --config-dir"

@@ -1,4 +1,4 @@
-"""Presets (`preset=fast`): configurations of their recipes and of post-processing, composed before anything runs."""
+"""Presets (`preset=fast`): the configurations of their recipes and of post-processing, composed before the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlpipe.config.overrides import option_of
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, problem
 
-# Keys that hold for every recipe, whatever it chooses.
+# Keys that apply to every recipe, whatever it chooses.
 _OF_ALL = ("loss.class_weights",)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
@@ -24,12 +24,12 @@ _TIME = re.compile(rf"(\d+(?:\.\d+)?)({_UNIT})(?![a-z])")
 
 
 def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunConfig:
-    """The configuration with those of a preset's recipes and of post-processing in its tree.
+    """Return the configuration with those of a preset's recipes and of post-processing added to its tree.
 
     Args:
-        config: The checked configuration; one without a preset is returned as it is.
-        texts: The overrides that it was composed of.
-        facts: What composing must know of tasks and networks.
+        config: The checked configuration; without a preset, it is returned unchanged.
+        texts: The overrides from which it was composed.
+        facts: The required facts about tasks and networks.
 
     Raises:
         ConfigError: With a sentence for every problem of any of them.
@@ -66,7 +66,7 @@ def with_recipes(config: RunConfig, texts: Sequence[str], facts: Facts) -> RunCo
 
 
 def _of_no_recipe(preset: Mapping[str, Any]) -> list[str]:
-    """A sentence for every name that a key of recipes tells of and that is none."""
+    """Return a sentence for every recipe name in the preset's keys that does not exist."""
     fix = f"the recipes are {', '.join(preset['recipes'])}"
     return [
         problem(f"preset.{key}", "names no recipe of the preset", got=name, fix=fix)
@@ -77,7 +77,7 @@ def _of_no_recipe(preset: Mapping[str, Any]) -> list[str]:
 
 
 def _spare_of_steps(preset: Mapping[str, Any], trees: Mapping[str, Any]) -> list[str]:
-    """A sentence for every recipe that is for spare time and takes all that there is."""
+    """Return a sentence for every recipe for spare time that has steps, which would take all of it."""
     fix = "name recipes with an exact head, such as those with optimizer=linear"
     stepped = [name for name in preset.get("spare") or () if not rules.is_exact(trees[name])]
     return [
@@ -87,7 +87,7 @@ def _spare_of_steps(preset: Mapping[str, Any], trees: Mapping[str, Any]) -> list
 
 
 def _subroutine_problems(tree: Mapping[str, Any]) -> list[str]:
-    """A sentence where a recipe leaves nothing to choose and mix by."""
+    """Return a sentence if a recipe produces nothing with which to choose and mix."""
     parts = tree["mode"]["subroutines"]
     if {"train", "predict"} <= set(parts):
         return []
@@ -96,7 +96,7 @@ def _subroutine_problems(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _without_post(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a recipe that reports nothing itself: the preset's end is that of all recipes."""
+    """Return the configuration of a recipe without its own report, because the preset reports all recipes."""
     mode = tree["mode"]
     return {
         **tree,
@@ -105,7 +105,7 @@ def _without_post(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _network_overrides(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> list[str]:
-    """The overrides of all recipes' networks, as far as the network that is chosen has such options."""
+    """Return the overrides for all recipes' networks, if the chosen network has such options."""
     signature, texts = signatures.read(str(arch["_target_"])), []
     for name, value in (preset.get("arch") or {}).items():
         parameter = None if signature is None else signature.parameters.get(name)
@@ -117,14 +117,14 @@ def _network_overrides(preset: Mapping[str, Any], arch: Mapping[str, Any]) -> li
 
 
 def _pretrained_overrides(preset: Mapping[str, Any], name: str, overrides: Sequence[str]) -> list[str]:
-    """The further overrides of a recipe of pretrained weights; what the command line says of their keys or groups wins."""
+    """Return the further overrides of a recipe with pretrained weights; the command line takes precedence."""
     options = {option_of(text) for text in overrides}
     more = [str(text) for text in (preset.get("pretrained") or {}).get(name, ())]
     return [text for text in more if not {option_of(text), option_of(text).split(".")[0]} & options]
 
 
 def _is_fine_tuned(tree: Mapping[str, Any]) -> bool:
-    """Whether all of a pretrained network learns: what it begins with is worth more than the first steps of a new head."""
+    """Return whether a whole pretrained network is trained, which the first steps of a new head would damage."""
     arch, is_plain = (
         tree["arch"],
         all(names.name_of(str(tree[section]["_target_"])) == "none" for section in ("peft", "slicing")),
@@ -133,22 +133,22 @@ def _is_fine_tuned(tree: Mapping[str, Any]) -> bool:
 
 
 def with_preset_scheduler(config: RunConfig) -> RunConfig:
-    """The configuration with the scheduler of presets, where its tree holds recipes of one."""
+    """Return the configuration with the scheduler of presets, if its tree contains a preset's recipes."""
     if not (config.tree.get("preset") or {}).get("trees"):
         return config
     return replace(config, scheduler=Component("mode", names.path_of("mode", "preset"), {}))
 
 
 def recipe_overrides(preset: Mapping[str, Any], name: str, overrides: Sequence[str]) -> list[str]:
-    """The overrides of one recipe: what is common to a preset, then the command line, then what makes this recipe.
+    """Return the overrides of one recipe: those common to the preset, the command line's, then its own.
 
-    The command line's choices and keys of a group whose option the recipe chooses, such as its optimizer, are meant for
-    the other recipes; weights of classes are for all.
+    If the recipe chooses an option of a group, such as its optimizer, the command line's choice and keys for that group
+    apply to the other recipes only; class weights apply to all.
 
     Args:
         preset: The preset's section.
         name: The recipe.
-        overrides: What the command line says, without `preset` and `time_limit`.
+        overrides: The command line's overrides, without `preset` and `time_limit`.
     """
     options = {option_of(text) for text in overrides}
     own = [str(text) for text in preset["recipes"][name]]
@@ -160,10 +160,10 @@ def recipe_overrides(preset: Mapping[str, Any], name: str, overrides: Sequence[s
 
 
 def seconds_of(text: Any) -> float | None:
-    """Seconds of a time such as `90`, `45s`, `30m`, `5min` or `1h30m`; None of None.
+    """Return the seconds of a time such as `90`, `45s`, `30m`, `5min` or `1h30m`; None for None.
 
     Raises:
-        ConfigError: When it is none.
+        ConfigError: When it is not a time.
     """
     if text is None:
         return None

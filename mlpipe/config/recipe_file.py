@@ -1,4 +1,4 @@
-"""Recipe files (`recipe=FILE.yaml`): a native configuration in front of the command line's own overrides."""
+"""Recipe files (`recipe=FILE.yaml`): a native configuration placed before the command line's overrides."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from mlpipe.errors import ConfigError, no_such_file, problem
 
 KEY, LENIENT = "recipe", "mode.lenient"
 SEARCH = frozenset({"hpo", "search_space"})
-# Only these have the keys of a training.
+# The only modes with the keys of a training.
 _TRAINING = ("train", "predict", "test", "tl", "distill", "lr_find", "evaluate")
-# Mappings whose keys no configuration knows, so that they are given as one value.
+# Mappings with arbitrary keys, which are therefore given as one value.
 _WHOLE = (
     "arch.arguments",
     "arch.network",
@@ -33,24 +33,25 @@ _WHOLE = (
 
 
 def named(overrides: Sequence[str]) -> str | None:
-    """The file that overrides name by `recipe=`, as they write it; None where they name none."""
+    """Return the file that overrides name by `recipe=`, as written; None if there is none."""
     return value_of(KEY, overrides)
 
 
 def is_lenient(overrides: Sequence[str]) -> bool:
-    """Whether overrides let unknown keys of the file pass."""
+    """Return whether overrides allow unknown keys in the file."""
     return value_of(LENIENT, overrides) == "true"
 
 
 def applied(mode: str, overrides: Sequence[str]) -> list[str]:
-    """The overrides with those of a native `recipe=FILE` in front of them.
+    """Return the overrides with those of a native `recipe=FILE` before them.
 
     Args:
         mode: The mode's name.
-        overrides: The command line's.
+        overrides: The command line's overrides.
 
     Raises:
-        ConfigError: When the file cannot be read, is no native configuration, or says what only the command line may.
+        ConfigError: When the file is unreadable, is not a native configuration, or sets what only the command line may
+            set.
     """
     recipe = named(overrides)
     if recipe is None:
@@ -60,23 +61,23 @@ def applied(mode: str, overrides: Sequence[str]) -> list[str]:
         fix = "begin it with `defaults: []`, or run it by mml"
         raise ConfigError(problem("recipe", "is no native configuration", got=recipe, fix=fix))
     tree = native(source)
-    # What remains of a search in other modes is what follows it.
+    # In other modes, only the later post-processing remains of a search.
     return joined(mode, tree, overrides, leaving=() if mode == "train" else SEARCH)
 
 
 def check_code(where: str, tree: Any, overrides: Sequence[str]) -> None:
-    """Refuse what a file says where it names code of the user's own that the command line does not name.
+    """Refuse a file that names code of the user's own that the command line does not name.
 
-    A recipe in the current folder itself is the user's own as the code beside it is. One of a project names that project's
-    folder `modules`.
+    A recipe directly in the current folder is the user's own, like the code beside it. A recipe of a project names that
+    project's folder `modules`.
 
     Args:
-        where: The file, for the sentence.
-        tree: What it says.
-        overrides: The command line's.
+        where: The file, for the message.
+        tree: The contents of the file.
+        overrides: The command line's overrides.
 
     Raises:
-        ConfigError: With one sentence that lists what would run.
+        ConfigError: With one sentence that lists the code that would run.
     """
     recipe = named(overrides)
     place = path_of(recipe).resolve() if recipe is not None else None
@@ -90,7 +91,7 @@ def check_code(where: str, tree: Any, overrides: Sequence[str]) -> None:
 
 
 def searches(overrides: Sequence[str]) -> bool:
-    """Whether a native file that overrides name asks for a search, and they do not say otherwise."""
+    """Return whether a native file named by overrides requests a search, and they do not override that."""
     recipe = named(overrides)
     if recipe is None or not path_of(recipe).is_file() or {"hpo", "use_best_params"} & set(map(key_of, overrides)):
         return False
@@ -99,16 +100,16 @@ def searches(overrides: Sequence[str]) -> bool:
 
 
 def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leaving: Collection[str] = ()) -> list[str]:
-    """Overrides with those of a configuration in front; a group whose option they name is theirs alone.
+    """Return overrides with those of a configuration before them; groups chosen by the overrides are theirs alone.
 
     Args:
         mode: The mode's name; the keys of a training's mode are for trainings only.
         tree: `defaults`, a list of one-key mappings from group to option, and the sections' values.
-        overrides: The command line's.
-        leaving: Further groups of which nothing is taken.
+        overrides: The command line's overrides.
+        leaving: Further groups that are not taken from the configuration.
 
     Raises:
-        ConfigError: When the configuration says whom to trust, or names code that is not the command line's.
+        ConfigError: When the configuration sets trusted code, or names code that the command line does not name.
     """
     for key in ("trust", "trust_paths"):
         if tree.get(key):
@@ -119,38 +120,38 @@ def joined(mode: str, tree: Mapping[str, Any], overrides: Sequence[str], *, leav
             raise ConfigError(problem(key, wrong, got=tree[key], fix=fix))
     if mode != "convert" and (recipe := named(overrides)) is not None:
         check_code(recipe, tree, overrides)
-    # An option that the file chooses too is no other choice: its keys stay the file's.
+    # An option that the file chooses as well does not replace it: the file's keys stay.
     own = own_words(tree, overrides)
     sections = {key: value for key, value in tree.items() if key != "mode" or mode in _TRAINING}
     return [*as_overrides(sections, {*groups_of(own), *leaving}), *own]
 
 
 def own_words(tree: Mapping[str, Any], overrides: Sequence[str]) -> list[str]:
-    """The words of the command line besides the file, as far as they differ from it."""
+    """Return the command line's words in addition to the file, as far as they differ from it."""
     of_file = [f"{group}={option}" for group, option in chosen(tree).items()]
     return [text for text in overrides if key_of(text) not in (KEY, LENIENT) and text not in of_file]
 
 
 def groups_of(overrides: Sequence[str]) -> set[str]:
-    """The keys and groups that overrides name."""
+    """Return the keys and groups that overrides name."""
     return {"callbacks" if key_of(text) == "cbs" else key_of(text) for text in overrides}
 
 
 def chosen(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of groups that a configuration's `defaults` choose."""
+    """Return the options of groups chosen by a configuration's `defaults`."""
     return {group: option for entry in tree.get("defaults", []) for group, option in entry.items()}
 
 
 def path_of(recipe: str) -> Path:
-    """The file that `recipe=` names."""
+    """Return the file that `recipe=` names."""
     return Path(recipe).expanduser().absolute()
 
 
 def text_of(path: Path) -> str:
-    """The text of a recipe file.
+    """Read the text of a recipe file.
 
     Raises:
-        ConfigError: When it cannot be read.
+        ConfigError: When it is unreadable.
     """
     if not path.is_file():
         raise ConfigError(no_such_file("recipe", path))
@@ -161,14 +162,14 @@ def text_of(path: Path) -> str:
 
 
 def contents(path: Path, text: str | None = None) -> Mapping[str, Any]:
-    """The contents of a recipe file, YAML or JSON.
+    """Return the contents of a recipe file, YAML or JSON.
 
     Args:
         path: The file.
-        text: Its text; None: it is read.
+        text: Its text; None: read it.
 
     Raises:
-        ConfigError: When it cannot be read, or holds no mapping.
+        ConfigError: When it is unreadable, or does not contain a mapping.
     """
     text = text_of(path) if text is None else text
     try:
@@ -182,12 +183,12 @@ def contents(path: Path, text: str | None = None) -> Mapping[str, Any]:
 
 
 def is_native(source: Mapping[str, Any]) -> bool:
-    """Whether a file holds a native configuration."""
+    """Return whether a file contains a native configuration."""
     return "defaults" in source
 
 
 def native(source: Mapping[str, Any]) -> dict[str, Any]:
-    """A native file as it is; both forms of Hydra's `defaults` are taken.
+    """Read a native file; both forms of Hydra's `defaults` are accepted.
 
     Raises:
         ConfigError: When `defaults` has another form.
@@ -205,11 +206,11 @@ def native(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> list[str]:
-    """A configuration as overrides in Hydra's grammar.
+    """Return a configuration as overrides in Hydra's grammar.
 
     Args:
-        tree: As for `joined`.
-        chosen_already: Groups of which all that it says is left out.
+        tree: As in `joined`.
+        chosen_already: Groups to omit completely.
 
     Raises:
         ConfigError: When it sets more keys than `limits.SETTINGS`.
@@ -227,7 +228,7 @@ def as_overrides(tree: Mapping[str, Any], chosen_already: Collection[str]) -> li
 
 
 def as_text(value: Any) -> str:
-    """A value in Hydra's grammar; every text is quoted but plain words."""
+    """Format a value in Hydra's grammar; all texts except plain words are quoted."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     if isinstance(value, Mapping):

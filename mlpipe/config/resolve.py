@@ -1,9 +1,10 @@
-"""The composed configuration as plain data: references looked up, paths absolute, network files read, the mode's part filled in.
+"""Resolve the composed configuration to plain data: references, absolute paths, network files, and the mode's part.
 
-A reference `${key}` is another key's value, `=2*${key}` a number; no environment, no functions, no bombs. OmegaConf's own
-resolvers can read the environment (`oc.env`), which would end in stored configurations; and a few references to references
-can stand for billions of values. Here a reference names a key, and what all of them stand for is counted. A text that begins
-with `=` and has references is a formula (`mlpipe.formulas`).
+A reference `${key}` is another key's value, `=2*${key}` a number; there is no access to environment variables or
+functions, and no exponential expansion. OmegaConf's own resolvers can read the environment (`oc.env`), which would end
+up in stored configurations, and a few nested references can expand to billions of values. Here, a reference names a
+key, and the number of expanded values is limited. A text that begins with `=` and contains references is a formula
+(`mlpipe.formulas`).
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ _SECTIONS = (
 def resolved(
     composed: Mapping[str, Any], mode: str, changes: Iterable[Change], folders: Mapping[str, Path], problems: list[str]
 ) -> dict[str, Any]:
-    """The configuration as plain data, with folders and what the mode decides filled in.
+    """Return the configuration as plain data, with folders and the mode's decisions filled in.
 
     Args:
-        composed: What Hydra composed; references are not yet looked up.
+        composed: Hydra's result, with unresolved references.
         mode: The mode's name.
         changes: The overrides.
-        folders: `out_dir` and `data_dir` where the configuration names none.
-        problems: Sentences so far; those of what is found wrong here are added.
+        folders: The defaults of `out_dir` and `data_dir`.
+        problems: The list of sentences, to which problems found here are added.
 
     Raises:
-        ConfigError: When references or whole sections are wrong, so that nothing else can be looked at.
+        ConfigError: When references or whole sections are invalid, so that nothing else can be checked.
     """
     tree = {str(key): value for key, value in composed.items()}
-    # Before anything is looked up: other keys may refer to these folders.
+    # Before references are resolved, because other keys may refer to these folders.
     for key, folder in folders.items():
         tree[key] = _absolute(tree.get(key) or folder)
     try:
@@ -55,7 +56,8 @@ def resolved(
     if missing := [key for key in _SECTIONS if key not in plain]:
         fix = "a file with '# @package _global_' must not replace the others"
         raise ConfigError([*problems, *(problem(key, "the section is missing", fix=fix) for key in missing)])
-    # Who may run which code is said by the person who starts the run: a file that came from elsewhere cannot say it of itself.
+    # Only the person who starts the run decides which code may run: a file from elsewhere cannot declare its own code
+    # trusted.
     for key in ("trust", "trust_paths"):
         if plain.get(key) and not any(change.key == key for change in changes):
             wrong, fix = (
@@ -64,15 +66,16 @@ def resolved(
             )
             problems.append(problem(key, wrong, got=plain[key], fix=fix))
     _make_paths_absolute(plain)
-    # A network that is a file becomes part of the configuration here: a stored run must not depend on that file.
+    # The contents of a network file become part of the configuration here, because a stored run must not depend on that
+    # file.
     problems += network_inlined(plain["arch"])
-    # Last, as it depends on what the command line said and on values that were references until now.
+    # Last, because it depends on the command line and on values that were references until now.
     _decide_for_mode(plain, mode, {change.key for change in changes})
     return plain
 
 
 def _make_paths_absolute(plain: dict[str, Any]) -> None:
-    """Make the paths of a tree such that they mean the same when the run is continued from another folder."""
+    """Make paths absolute, so that they stay valid when the run is continued from another folder."""
     for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
         value = plain[section].get(key) if isinstance(plain[section], dict) else None
         is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
@@ -92,22 +95,22 @@ def _make_paths_absolute(plain: dict[str, Any]) -> None:
 
 
 def _decide_for_mode(plain: dict[str, Any], mode: str, keys: Collection[str]) -> None:
-    """Put in the values that follow from the mode and from which keys the command line has."""
+    """Fill in the values that follow from the mode and from the keys of the command line."""
     section = plain["mode"]
     if isinstance(section.get("folds"), int):
-        # As a sweep over folds gives it: mode.folds=0,1,2 -m
+        # The form that a sweep over folds gives: mode.folds=0,1,2 -m
         section["folds"] = [section["folds"]]
     if mode == "tl" and section.get("freeze") is True and isinstance(plain["arch"], dict):
         plain["arch"]["freeze"] = True
     if mode == "clean" and section.get("pivot") is None:
         section["pivot"] = any(key.partition(".")[0] == "task" for key in keys)
-    # The share only means something when test images choose.
+    # The share has a meaning only if test images choose.
     if mode == "post" and "mode.eval_frac" in keys and "mode.select_on" not in keys:
         section["select_on"] = "test"
     subroutines = section.get("subroutines")
     predicts = isinstance(subroutines, list) and {"predict", "test"} & set(map(str, subroutines))
     if predicts and "train" not in subroutines and not any(key.split(".")[0] == "tta" for key in keys):
-        # Stored models predict with the views that they were trained to use.
+        # Stored models predict with the test-time views of their training.
         plain["tta"] = {"_target_": path_of("tta", "stored")}
     if mode == "create":
         for mode_key, split_key in (("n_folds", "folds"), ("ensure_balancing", "stratify")):
@@ -116,7 +119,7 @@ def _decide_for_mode(plain: dict[str, Any], mode: str, keys: Collection[str]) ->
 
 
 def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, split_key: str) -> None:
-    """One value for two keys: the mode's where the command line has it (or neither), else the split's."""
+    """Set the same value for two keys: the mode's if the command line has it (or neither), else the split's."""
     if f"split.{split_key}" in keys and f"mode.{mode_key}" not in keys:
         tree["mode"][mode_key] = tree["split"][split_key]
     else:
@@ -125,22 +128,22 @@ def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, s
 
 def _absolute(path: Any) -> str:
     text = str(path)
-    # No path, or an address, is left as it is for the sentence that refuses it.
+    # Addresses and values that are not paths are kept, for the error message that refuses them.
     return text if not text.strip() or "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
 
 
 def _absolute_reference(text: str) -> str:
-    """A reference to records with the path in it made absolute; names of projects stay."""
+    """Make the path in a reference to records absolute; names of projects are kept."""
     path, number_sign, record = text.partition("#")
     is_path = "/" in path or path.startswith("~") or path.endswith((".safetensors", ".pt", ".pth", ".yaml", ".yml"))
     return f"{_absolute(path)}{number_sign}{record}" if is_path else text
 
 
 def network_inlined(arch: Any) -> list[str]:
-    """Read `arch.file` of a Keras network into `arch.layers`, as JSON in one line, which is quick to store and load.
+    """Read `arch.file` of a Keras network into `arch.layers`, as JSON on one line, which is fast to store and load.
 
     Args:
-        arch: The section, changed in place where it is such a network.
+        arch: The section, changed in place for such a network.
 
     Returns:
         A sentence for each problem.
@@ -165,7 +168,7 @@ def network_inlined(arch: Any) -> list[str]:
 
 
 def _parts_inlined(arch: dict[str, Any]) -> list[str]:
-    """Read the files of Keras networks that a network is made of, such as `arch.generator=net.json`, in the same way."""
+    """Read the files of Keras networks that are parts of a network, such as `arch.generator=net.json`, in the same way."""
     problems = []
     for key, value in arch.items():
         if isinstance(value, str) and value.endswith(".json"):
@@ -175,26 +178,26 @@ def _parts_inlined(arch: dict[str, Any]) -> list[str]:
 
 
 def _network_json(key: str, file: str) -> tuple[str, list[str]]:
-    """The content of a Keras network's file as JSON in one line, and a sentence for each problem."""
+    """Return the contents of a Keras network's file as JSON on one line, and a sentence for each problem."""
     path = Path(file).expanduser()
     if not path.is_file():
         return file, [no_such_file(key, path, got=file)]
     try:
         content = files.plain_json(limits.text(path), unique=True)
     except (OSError, ValueError) as error:
-        # What JSON says of a mistake holds its line and column.
+        # The message of a JSON error includes line and column.
         return file, [problem(key, f"is not JSON ({error})", got=file, fix="give what model.to_json() writes")]
     return json.dumps(content, separators=(",", ":")), []
 
 
 def interpolated(tree: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a configuration in which every `${key}` is that key's value.
+    """Return a copy of a configuration in which every `${key}` is replaced by that key's value.
 
-    A name counts from the top, `${.key}` is a neighbour, `${..key}` one section further up. A text that is one reference
-    takes the value as it is; inside a longer text it is written out. `=0.1*${key}` is computed.
+    A name is absolute, `${.key}` is relative to the section, `${..key}` to its parent. A text that is one reference
+    takes the value with its type; in a longer text, the value is inserted as text. `=0.1*${key}` is computed.
 
     Raises:
-        ConfigError: With a sentence for every reference that is not a key, leads nowhere or to itself.
+        ConfigError: With a sentence for every reference that is invalid, missing or circular.
     """
     problems: list[str] = []
     state = _State(tree, problems)
@@ -205,7 +208,7 @@ def interpolated(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 class _State:
-    """A tree, what is being resolved, and how many values were made."""
+    """A tree, the keys being resolved, and the number of created values."""
 
     def __init__(self, tree: dict[str, Any], problems: list[str]) -> None:
         self._tree, self._problems = tree, problems
@@ -240,7 +243,7 @@ class _State:
 
     def _computed(self, text: str, path: tuple[str, ...]) -> Any:
         if self._problems:
-            # What it refers to is wrong already.
+            # The key it refers to is already reported.
             return text
         try:
             return formulas.value(text)

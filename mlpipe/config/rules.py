@@ -43,16 +43,16 @@ PIPELINE_KEYS = (
     "arch", "augmentations", "cbs", "callbacks", "loss", "lr_scheduler", "mode", "optimizer", "preprocessing",
     "sampling", "trainer", "tta", "tune", "peft", "compile", "stages", "split", "metrics", "slicing",
 )  # fmt: skip
-# Which modes read a key of `reuse`.
+# The modes that read each key of `reuse`.
 REUSED_BY = {
     "models": ("predict", "test", "tl"),
     "parameters": ("train", "tl", "distill"),
     "predictions": ("post",),
     "blueprint": ("train", "tl", "distill"),
 }
-# What builds this in an optimizer's place makes the head of features at once, `mlpipe.learn.exact_heads`.
+# The class built in place of an optimizer to fit the head exactly on features, `mlpipe.learn.exact_heads`.
 EXACT = "ExactHead"
-# Some file systems take names of 143 bytes at most.
+# Some file systems limit names to 143 bytes.
 MOST_LETTERS = 100
 SET_BY_MLPIPE = (
     "callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "enable_progress_bar",
@@ -68,21 +68,21 @@ _NEED_LOGGERS = ("LearningRateMonitor", "DeviceStatsMonitor")
 
 
 def hydra_key_problem(key: str) -> str:
-    """The sentence for a choice of Hydra that has no counterpart, but for the folder that runs lie in."""
+    """Return the sentence for a Hydra setting without counterpart, except the folder of runs."""
     fix = "write out_dir=DIR" if key in ("hydra.run.dir", "hydra.sweep.dir") else "leave it out"
     return problem(key, "not available in this version of mlpipe", fix=fix)
 
 
 def broken(tree: Mapping[str, Any]) -> list[str]:
-    """A sentence for every rule between sections that a resolved configuration breaks."""
-    # Each rule reads plain data, as nothing is built yet, and gives a sentence instead of raising, so that all are told.
-    # A mode that has no such key must not be asked for it: which rules hold depends on the mode's name.
+    """Return a sentence for every rule between sections that a resolved configuration violates."""
+    # Each rule reads plain data, because nothing is built yet, and returns a sentence instead of raising, so that all
+    # are reported. Rules depend on the mode's name, because other modes lack the keys.
     mode, name = tree["mode"], tree["mode_name"]
     problems = _subroutine_rules(name, mode)
     problems += _reuse_rules(tree) if name in SUBROUTINES else []
     if name in ("train", "predict", "test", "tl", "distill"):
         problems += _train_rules(mode) + _multitask_rules(mode, list(tree["task_list"] or ()))
-        # A student's teacher is named as what predicts new images is.
+        # A student's teacher is named like the predictor of new images.
         problems += _new_image_rules(name, mode) if name != "distill" else []
         problems += _val_score_rules(tree) + _refit_rules(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
@@ -110,14 +110,14 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
 
 
 def is_plain_name(text: str) -> bool:
-    """Whether every file system takes a text as the name of a folder."""
+    """Return whether a text is a valid folder name on every file system."""
     is_device = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", text)
     is_short = 0 < len(text.encode("utf-8", "replace")) <= MOST_LETTERS
     return is_short and text.isprintable() and not set(text) & set('/\\:*?"<>|') and text[0] != "." and not is_device
 
 
 def val_used_for(tree: Mapping[str, Any]) -> list[str]:
-    """The uses of the validation images besides being a score: the choice of epoch, the stop, the learning rate."""
+    """Return the uses of the validation images besides a score: the choice of epoch, the stop, the learning rate."""
     if is_exact(tree) or _name(tree["optimizer"]) == "none":
         return []
     used = ["best_checkpoint"] if tree["mode"].get("store_best") else []
@@ -134,12 +134,12 @@ def val_used_for(tree: Mapping[str, Any]) -> list[str]:
 
 
 def is_early_stop(target: str) -> bool:
-    """Whether a callback ends a training when something stands still, by its name."""
+    """Return whether a callback, by its name, ends a training that does not improve."""
     return "early" in target.rpartition(".")[2].lower()
 
 
 def _name(section: Mapping[str, Any]) -> str:
-    """The name of a section's component within its group."""
+    """Return the name of a section's component within its group."""
     return name_of(str(section.get("_target_", "")))
 
 
@@ -187,7 +187,7 @@ def _train_rules(mode: Mapping[str, Any]) -> list[str]:
 
 
 def _refit_rules(tree: Mapping[str, Any]) -> list[str]:
-    """A training on all images has no validation that its learning rate could follow."""
+    """Check a training on all images, which has no validation for its learning rate to follow."""
     if not tree["mode"].get("refit") or "lr_plateau" not in val_used_for(tree):
         return []
     wrong = "learns from all images, so that no validation is left for a rate that falls when it stands still"
@@ -195,7 +195,7 @@ def _refit_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _new_image_rules(name: str, mode: Mapping[str, Any]) -> list[str]:
-    # What `mml post` makes sets with is a key of its own.
+    # The method of `mml post` for sets is a separate key.
     keys = ("source", "ensemble", "deploy_prior", *(["alpha"] * (name == "predict")))
     present_keys = [key for key in keys if mode.get(key) is not None]
     if mode.get("samples") is not None and (present_keys or mode["eval_on"] is not None):
@@ -220,12 +220,12 @@ def _tunes(tree: Mapping[str, Any]) -> bool:
 
 
 def is_exact(tree: Mapping[str, Any]) -> bool:
-    """Whether a recipe's head is made of features at once (`optimizer=linear`, `nearest`), and has no epochs."""
+    """Return whether a recipe's head is fitted exactly on features (`optimizer=linear`, `nearest`), without epochs."""
     return EXACT in signatures.gives(current(str(tree["optimizer"].get("_target_", ""))))
 
 
 def _slicing_rules(tree: Mapping[str, Any]) -> list[str]:
-    """What images that are cut into cells cannot go with."""
+    """Return what cannot be combined with images cut into cells."""
     if _name(tree.get("slicing") or {}) in ("", "none"):
         return []
     problems = []
@@ -243,7 +243,7 @@ def _slicing_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _exact_head_rules(tree: Mapping[str, Any]) -> list[str]:
-    """Heads that are made at once are of one kind, of features that are the same in every epoch."""
+    """Check exact heads, which need a single kind of head and features that do not change between epochs."""
     if not is_exact(tree):
         return []
     problems, key = [], f"optimizer={_name(tree['optimizer'])}"
@@ -295,7 +295,7 @@ def _multitask_rules(mode: Mapping[str, Any], task_names: list[str]) -> list[str
 
 
 def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
-    """What of `reuse` the mode does not read, and what of it needs or excludes something else."""
+    """Check keys of `reuse`: those that the mode does not read, and their requirements and conflicts."""
     reuse, name, mode = tree.get("reuse", {}), tree["mode_name"], tree["mode"]
     keys = [key for key in REUSED_BY if reuse.get(key) is not None]
     problems = [
@@ -322,7 +322,7 @@ def _reuse_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
-    """A preset is a plan of several recipes: nothing that is meant for one."""
+    """Check a preset, which plans several recipes and accepts nothing meant for one."""
     if not (tree.get("preset") or {}).get("recipes"):
         return []
     if tree["mode_name"] != "train":
@@ -340,7 +340,7 @@ def _preset_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _distillation_rules(tree: Mapping[str, Any]) -> list[str]:
-    """What a student cannot learn from a teacher with."""
+    """Return what a student cannot be combined with."""
     problems = []
     if is_exact(tree) or _name(tree["optimizer"]) == "none":
         wrong = "learns nothing from a teacher: it has no steps"
@@ -360,7 +360,7 @@ def _clipping_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _train_metric_rules(tree: Mapping[str, Any]) -> list[str]:
-    """What metrics of training images cannot be had with."""
+    """Return what metrics of training images cannot be combined with."""
     settings = {
         "mode.multitask": tree["mode"].get("multitask"),
         "trainer.devices": tree["trainer"].get("devices", 1) != 1,
@@ -371,7 +371,7 @@ def _train_metric_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _logger_rules(tree: Mapping[str, Any]) -> list[str]:
-    """Callbacks of Lightning that write to a logger, where there is none."""
+    """Refuse Lightning callbacks that write to a logger, if there is none."""
     if str((tree.get("logging") or {}).get("_target_", "")).rpartition(".")[2] != "none":
         return []
     entries = (tree.get("stages") or {}).get("list") or []
@@ -387,7 +387,7 @@ def _logger_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _device_rules(tree: Mapping[str, Any]) -> list[str]:
-    """What several devices for one fold cannot go with."""
+    """Return what several devices for one fold cannot be combined with."""
     devices, key = tree["trainer"].get("devices", 1), "trainer.devices"
     if devices == "auto":
         return []
@@ -423,7 +423,7 @@ def _stage_rules(tree: Mapping[str, Any]) -> list[str]:
         wrong = f"{monitored} cannot choose among epochs of stages with different losses"
         fix = "use another metric, for example metrics.monitor=val/accuracy, or mode.store_best=false"
         problems.append(problem("metrics.monitor", wrong, fix=fix))
-    # Those that take steps; one whose rate is the optimizer's takes the one that is found.
+    # The optimizers that take steps; one whose learning rate is found uses the found one.
     own = [entry.get("lr") not in (None, tree["optimizer"].get("lr")) for entry in entries if not entry.get("head")]
     if _name(tree.get("tune") or {}) == "lr_find" and own and all(own):
         wrong, fix = "finds a rate that no stage takes, as each names its own", "leave lr out of one, or use tune=none"
@@ -441,7 +441,7 @@ def _stage_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def _start_from_rules(entries: list[Any], number: int) -> list[str]:
-    """A stage starts from an earlier one that keeps its own best weights, or from a file."""
+    """Check that a stage starts from an earlier one that keeps its own best weights, or from a file."""
     key, before = f"stages.list[{number}].start_from", entries[number]["start_from"]
     if entries[number].get("initial_weights") is not None:
         return [problem(key, f"stages.list[{number}].initial_weights names a file", fix="leave one of the two out")]
@@ -455,7 +455,7 @@ def _start_from_rules(entries: list[Any], number: int) -> list[str]:
 
 
 def _stage_head_rules(tree: Mapping[str, Any], entry: Mapping[str, Any], key: str) -> list[str]:
-    """What an exact head as a stage cannot go with."""
+    """Return what an exact head as a stage cannot be combined with."""
     if entry.get("head") is None:
         return []
     problems = []
@@ -478,7 +478,7 @@ def _stage_head_rules(tree: Mapping[str, Any], entry: Mapping[str, Any], key: st
 
 
 def _direction_rules(section: Mapping[str, Any]) -> list[str]:
-    """More of a loss is never better."""
+    """Refuse to maximise a loss."""
     if section.get("monitor") != "val/loss" or section.get("direction") != "max":
         return []
     return [problem("metrics.direction", "less of val/loss is better", got="max", fix="use metrics.direction=auto")]
@@ -502,7 +502,7 @@ def _val_score_rules(tree: Mapping[str, Any]) -> list[str]:
 
 
 def slice_set_problems(place: str, slice_set: Mapping[str, Any]) -> list[str]:
-    """A sentence for every key of a slice set that is unknown, missing or of another type.
+    """Return a sentence for every key of a slice set that is unknown, missing or of another type.
 
     Args:
         place: The set's key.
@@ -514,7 +514,7 @@ def slice_set_problems(place: str, slice_set: Mapping[str, Any]) -> list[str]:
 
 
 def _slice_set_rules(task: Mapping[str, Any]) -> list[str]:
-    """The same for the sets of `task=slices`; nothing for other tasks.
+    """Return the same for the sets of `task=slices`; nothing for other tasks.
 
     Args:
         task: The section.

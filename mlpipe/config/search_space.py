@@ -1,7 +1,7 @@
 """Search spaces in Hydra's sweep grammar: choice, range, interval and tag, on the command line or in a file.
 
-A space is a mapping from keys (or groups) to parameters. How it is sampled is Optuna's business; here it is read,
-checked, and turned back into overrides.
+A space is a mapping from keys (or groups) to parameters. Optuna samples it; this module reads it, checks it, and turns
+samples back into overrides.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Parameter:
 
     Attributes:
         choices: The values of a list; empty for numbers in a range.
-        low: The least number.
+        low: The smallest number.
         high: The largest number, included.
-        step: The distance of two numbers; None: all of them.
-        log: Search the logarithm.
-        whole: Whole numbers only.
+        step: The distance between numbers; None: continuous.
+        log: Search on a logarithmic scale.
+        whole: Integers only.
     """
 
     choices: tuple[Value, ...] = ()
@@ -59,11 +59,11 @@ class Parameter:
     whole: bool = False
 
     def extremes(self) -> tuple[Value, ...]:
-        """Every choice, or the least and the largest number."""
+        """Return every choice, or the smallest and the largest number."""
         return self.choices or (self._number(self.low), self._number(self.high))
 
     def values(self) -> tuple[Value, ...]:
-        """All values, for a grid; empty when there is no end of them."""
+        """Return all values, for a grid; empty if there are infinitely many."""
         if self.choices:
             return self.choices
         step = self.step if self.step is not None else 1.0 if self.whole else 0.0
@@ -77,7 +77,7 @@ class Parameter:
 
 
 def split(texts: Sequence[str]) -> tuple[list[str], dict[str, Parameter], list[str]]:
-    """The overrides that every trial shares, the parameters that the command line searches, and what is wrong."""
+    """Return the overrides shared by all trials, the parameters searched by the command line, and problems."""
     parser = OverridesParser.create()
     fixed, space, problems = [], {}, []
     for text in texts:
@@ -85,7 +85,7 @@ def split(texts: Sequence[str]) -> tuple[list[str], dict[str, Parameter], list[s
         try:
             parsed = parser.parse_override(text)
         except HydraException:
-            # Left to the reading of overrides, which quotes what the grammar cannot lex or says what is wrong.
+            # Left to the parser of overrides, which quotes what the grammar cannot tokenise or reports errors.
             fixed.append(text)
             continue
         if parsed.is_sweep_override():
@@ -102,7 +102,7 @@ def split(texts: Sequence[str]) -> tuple[list[str], dict[str, Parameter], list[s
 
 
 def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
-    """The parameters of a mapping from keys to expressions, numbers' lists or Hydra's own sweeps."""
+    """Read the parameters of a mapping from keys to expressions, lists, or Hydra's own sweeps."""
     if not isinstance(params, Mapping):
         need = "must be a mapping from keys to choices, ranges and intervals"
         return {}, [problem("search_space.params", need, got=params, fix=_FORMS)]
@@ -127,7 +127,7 @@ def read(params: Any) -> tuple[dict[str, Parameter], list[str]]:
 
 
 def fixed_key_problems(space: Mapping[str, object]) -> list[str]:
-    """A sentence for every key that cannot be searched, and for an empty space."""
+    """Return a sentence for every key that cannot be searched, and for an empty space."""
     if not space:
         fix = "add search_space=basic or a sweep such as 'optimizer.lr=tag(log,interval(1e-5,1e-2))'"
         return [problem("search_space", "there is nothing to search", fix=fix)]
@@ -136,29 +136,29 @@ def fixed_key_problems(space: Mapping[str, object]) -> list[str]:
 
 
 def overrides(values: Mapping[str, Value]) -> list[str]:
-    """The overrides that give parameters these values."""
+    """Return the overrides that set parameters to these values."""
     return [f"{key}={as_text(value)}" for key, value in values.items()]
 
 
 def as_text(value: Any) -> str:
-    """A value in Hydra's grammar; texts are in it already."""
+    """Format a value in Hydra's grammar; texts are already in it."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return value if isinstance(value, str) else repr(value)
 
 
 def corners(space: Mapping[str, Parameter]) -> list[dict[str, Value]]:
-    """Few points that hold every choice, and both ends of every range, at least once."""
+    """Return a few points that contain every choice, and both ends of every range, at least once."""
     ends = {key: parameter.extremes() for key, parameter in space.items()}
     count = max((len(values) for values in ends.values()), default=0)
     return [{key: values[index % len(values)] for key, values in ends.items()} for index in range(count)]
 
 
 def points(space: Mapping[str, Parameter]) -> list[dict[str, Value]]:
-    """All points of a grid.
+    """Return all points of a grid.
 
     Raises:
-        ConfigError: For parameters with no end of values.
+        ConfigError: For parameters with infinitely many values.
     """
     endless = [key for key, parameter in space.items() if not parameter.values()]
     if endless:
@@ -182,7 +182,7 @@ def _key(override: Override) -> str:
 def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
     value = sweep.value() if isinstance(sweep, Override) else sweep
     if isinstance(value, ChoiceSweep):
-        # By text: to Python, true and 1 are the same.
+        # Compared as text, because True == 1 in Python.
         return Parameter(tuple({as_text(choice): choice for choice in _choices(value)}.values())), []
     if not isinstance(value, RangeSweep | IntervalSweep):
         return Parameter(), [problem(key, "is no space to search", got=text, fix=_FORMS)]
@@ -193,13 +193,13 @@ def _parameter(key: str, sweep: Any, text: Any) -> tuple[Parameter, list[str]]:
     step: float | None
     if isinstance(value, IntervalSweep):
         low, high, step = value.start, value.end, None
-        # Hydra's annotation says float, but int(interval(1,9)) holds whole numbers.
+        # Hydra's annotation says float, but int(interval(1,9)) contains integers.
         ends: list[Any] = [low, high]
         whole = all(isinstance(end, int) for end in ends)
     else:
         whole = all(isinstance(number, int) for number in (value.start, value.stop, value.step))
         low, step = value.start or 0, value.step
-        # Like Python's range, Hydra's leaves the end out.
+        # Like Python's range, Hydra's excludes the end.
         high = low + step * (math.ceil((value.stop - low) / step - 1e-9) - 1) if value.stop is not None else low
     if low is None or high is None or not low <= high:
         problems.append(problem(key, "the least number must come first", got=text, fix=_FORMS))
@@ -217,7 +217,7 @@ def _choices(sweep: ChoiceSweep) -> list[Value]:
         if item is None or isinstance(item, bool | int | float):
             values.append(item)
         else:
-            # Optuna keeps plain values only: texts, lists and mappings are kept as they are written.
+            # Optuna stores only plain values: texts, lists and mappings are stored as written.
             override = parser.parse_override("key=a,b")
             override._value = ChoiceSweep(list=[item, item], simple_form=True)
             values.append(str(next(iter(override.sweep_string_iterator()))))

@@ -1,9 +1,9 @@
 """Check parameters against a function's signature without importing it.
 
-Signatures are read from source with `ast`: a wrong key or value is reported in milliseconds, before torch is imported.
-The annotation is the schema: `int`, `float`, `bool`, `str`, `None`, unions, `Literal`, `list`, `tuple`, `dict` and
-`Annotated[int, ">= 1"]`, whose texts are bounds, or of `str` a form: `a sum of losses`.
-What is annotated otherwise is left to the function itself.
+Signatures are read from source with `ast`, so that a wrong key or value is reported in milliseconds, before torch is
+imported. The annotation is the schema: `int`, `float`, `bool`, `str`, `None`, unions, `Literal`, `list`, `tuple`,
+`dict` and `Annotated[int, ">= 1"]`, whose texts are bounds, or for `str` a form: `a sum of losses`. Values with any
+other annotation are checked only by the function itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlpipe import formulas, limits
 from mlpipe.config import catalog, near_values
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 
-# Names of types that stand for names of types.
+# The number of nested type aliases that are followed.
 _DEEPEST = 4
 _BOUNDS = {
     ">=": operator.ge,
@@ -36,7 +36,7 @@ _BOUND = re.compile(r"(?:>=|<=|>|<) [-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter that a configuration may give."""
+    """One parameter that a configuration may set."""
 
     name: str
     annotation: ast.expr | None
@@ -46,7 +46,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """The parameters of a function or class that configurations may give, read from its source."""
+    """The parameters of a function or class that configurations may set, read from its source."""
 
     target: str
     parameters: dict[str, Parameter]
@@ -58,7 +58,7 @@ class Signature:
     is_mapping: bool = False
 
     def problems(self, section: str, given: dict[str, Any], *, may_miss: frozenset[str] = frozenset()) -> list[str]:
-        """A sentence for every unknown, missing or ill-typed parameter of `given`."""
+        """Return a sentence for every unknown, missing or ill-typed parameter of `given`."""
         problems = []
         for name, value in given.items():
             key = f"{section}.{name}"
@@ -81,7 +81,7 @@ class Signature:
         return problems
 
     def _fix(self, key: str, annotation: ast.expr, value: Any) -> str:
-        """What to write in place of a value that does not fit; empty where nothing is near."""
+        """Return a suggestion for an invalid value; empty if there is none."""
         if suggestion := near_values.for_value(key, value, choices(annotation, self.module)):
             return f"write {suggestion if '=' in suggestion else f'{key}={suggestion}'}"
         if suggestion := near_values.example(key):
@@ -100,7 +100,7 @@ class Signature:
         return ""
 
     def _mismatch(self, annotation: ast.expr, value: Any) -> str:
-        """As `mismatch`, which does not know of mappings with known keys."""
+        """Like `mismatch`, but for mappings with known keys too."""
         if isinstance(annotation, ast.BinOp):
             kinds = [self._mismatch(part, value) for part in _union_members(annotation)]
             return "" if not all(kinds) else " or ".join(dict.fromkeys(kinds))
@@ -109,7 +109,7 @@ class Signature:
         return mismatch(annotation, value, self.module)
 
     def _typed_dict(self, annotation: ast.expr | None) -> Signature | None:
-        """The TypedDict that says which keys a mapping has; None: it has any."""
+        """Return the TypedDict that defines the keys of a mapping; None if any key is allowed."""
         if isinstance(annotation, ast.BinOp):
             return next(
                 (signature for part in _union_members(annotation) if (signature := self._typed_dict(part)) is not None),
@@ -122,7 +122,7 @@ class Signature:
 
 
 def module_file(module: str) -> Path | None:
-    """The source file of a module, found on `sys.path` and in the current folder without importing anything."""
+    """Return the source file of a module, found on `sys.path` and in the current folder without importing anything."""
     parts = module.split(".")
     if not all(part.isidentifier() for part in parts):
         return None
@@ -142,7 +142,7 @@ def module_file(module: str) -> Path | None:
 
 @functools.lru_cache(maxsize=256)
 def read(target: str) -> Signature | None:
-    """The signature of the function or class with this dotted name; None when no source defines it."""
+    """Return the signature of the function or class with a dotted name; None if no source defines it."""
     origin = definition(target)
     if origin is None:
         return None
@@ -153,13 +153,13 @@ def read(target: str) -> Signature | None:
 
 
 def definition(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, Source] | None:
-    """Where the function or class with this dotted name is defined, re-exports followed; None when no source defines it."""
+    """Find the definition of the function or class with a dotted name, following re-exports; None if there is none."""
     module, _, name = target.rpartition(".")
     return _definition(module, name, depth=0)
 
 
 def takes_mapping(target: str, name: str) -> bool:
-    """Whether a parameter of the function or class with this dotted name may be a mapping; read from its source.
+    """Return whether a parameter of the function or class with a dotted name accepts a mapping; read from its source.
 
     Args:
         target: The dotted name.
@@ -175,13 +175,13 @@ def takes_mapping(target: str, name: str) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def gives(target: str) -> tuple[str, ...]:
-    """Names of the class that a function or class makes, and of its bases, read from source.
+    """Return the names of the class that a function or class creates, and of its bases, read from source.
 
     Args:
-        target: The dotted name; a function's annotation says what it returns.
+        target: The dotted name; for a function, the return annotation counts.
 
     Returns:
-        The class first; empty where the source does not say.
+        The class first; empty if the source does not say.
     """
     module, _, name = target.rpartition(".")
     origin = _definition(module, name, depth=0)
@@ -198,21 +198,21 @@ def gives(target: str) -> tuple[str, ...]:
 
 
 def public_names(file: Path) -> list[str]:
-    """The public functions and classes that a source file defines."""
+    """Return the public functions and classes that a source file defines."""
     nodes = [node for node in _parsed(file).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     return [node.name for node in nodes if not node.name.startswith("_")]
 
 
-# A value of no type that a configuration has.
+# A value whose type no configuration has.
 _NOTHING = object()
-# What names of types came to for a value, so that names of each other end, and no name is followed twice.
+# Resolved type names for a value, so that recursive names terminate and no name is resolved twice.
 _Seen = dict[tuple[str, int, int], str]
 
 
 def mismatch(annotation: ast.expr, value: Any, module: ast.Module) -> str:
-    """The type that `value` should have had, in words; empty when it fits the annotation.
+    """Return the type that `value` should have, in words; empty if it fits the annotation.
 
-    An annotation that is nested too deeply for Python's stack says nothing.
+    An annotation nested too deeply for Python's stack is not checked.
     """
     try:
         return _mismatch(annotation, value, module, {})
@@ -225,7 +225,7 @@ def _mismatch(annotation: ast.expr, value: Any, module: ast.Module, memo: _Seen)
         try:
             return _mismatch(ast.parse(annotation.value, mode="eval").body, value, module, memo)
         except SyntaxError:
-            # A text that is no type, in a module of the user's own.
+            # A text that is not a type, in a module of the user's own.
             return ""
     if isinstance(annotation, ast.Constant) and annotation.value is None:
         return "" if value is None else "null"
@@ -239,7 +239,7 @@ def _mismatch(annotation: ast.expr, value: Any, module: ast.Module, memo: _Seen)
 
 
 def _union_members(annotation: ast.expr) -> list[ast.expr]:
-    """The types that `|` joins, in their order; hundreds of them are nested to the left as deeply."""
+    """Return the types joined by `|`, in order; iterative, because hundreds of them nest deeply to the left."""
     parts = []
     while isinstance(annotation, ast.BinOp):
         parts.append(annotation.right)
@@ -248,12 +248,12 @@ def _union_members(annotation: ast.expr) -> list[ast.expr]:
 
 
 def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[str]:
-    """The values that the `Literal`s of an annotation list, as texts; those of types that it names included.
+    """Return the values in the `Literal`s of an annotation as texts, including those of named types.
 
     Args:
         annotation: The annotation.
-        module: The module that it stands in.
-        depth: How many names were followed already.
+        module: The module that contains it.
+        depth: How many names were already resolved.
     """
     if isinstance(annotation, ast.BinOp):
         return [text for part in _union_members(annotation) for text in choices(part, module, depth)]
@@ -274,7 +274,7 @@ def choices(annotation: ast.expr, module: ast.Module, depth: int = 0) -> list[st
 
 
 def _type_definition(name: str, module: ast.Module) -> tuple[ast.expr, ast.Module] | None:
-    """What a name for a type stands for, and the module that says so, in whichever package that lies."""
+    """Return the definition of a type name and its module, in any package."""
     for node in module.body:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return node.value, module
@@ -310,7 +310,7 @@ def _plain_mismatch(annotation: ast.Name | ast.Attribute, value: Any, module: as
 
 
 def _home(annotation: ast.Name | ast.Attribute, module: ast.Module) -> ast.Module:
-    """The module that a type's name is looked up in: of `timm_body.Filling` that of mlpipe which is imported as `timm_body`."""
+    """Return the module of a type's name: for `timm_body.Filling`, the module of mlpipe imported as `timm_body`."""
     if not isinstance(annotation, ast.Attribute) or not isinstance(annotation.value, ast.Name):
         return module
     for node in module.body:
@@ -325,7 +325,7 @@ def _is_finite(value: float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:
-        # A whole number that no floating-point number comes near.
+        # An integer too large for a float.
         return False
 
 
@@ -341,7 +341,7 @@ def _subscript_mismatch(annotation: ast.Subscript, value: Any, module: ast.Modul
         case "Literal":
             options = [item.value for item in inner if isinstance(item, ast.Constant)]
             if len(options) < len(inner):
-                # What names of other modules stand for is known to whoever runs them.
+                # Names from other modules are known only at runtime.
                 return ""
             fits = any(value == option and type(value) is type(option) for option in options)
             return "" if fits else f"one of {listing(options)}"
@@ -381,7 +381,7 @@ def _union_mismatch(annotations: list[ast.expr], value: Any, module: ast.Module,
 def _bound_mismatch(inner: list[ast.expr], value: Any, module: ast.Module, memo: _Seen) -> str:
     kind = _mismatch(inner[0], value, module, memo)
     notes = [item.value for item in inner[1:] if isinstance(item, ast.Constant) and isinstance(item.value, str)]
-    # Any other text is a note of whoever wrote it.
+    # Any other text is a note by the author.
     bounds = [note for note in notes if _BOUND.fullmatch(note)]
     for note in notes if not kind and isinstance(value, str) else ():
         if note in _FORMS and (reason := _FORMS[note](value)):
@@ -395,7 +395,7 @@ def _bound_mismatch(inner: list[ast.expr], value: Any, module: ast.Module, memo:
 
 
 def _sum_problem(text: str) -> str:
-    """Why a text is no sum of functions; empty where it is one."""
+    """Explain why a text is not a sum of functions; empty if it is."""
     try:
         formulas.terms(text, "")
     except ConfigError as error:
@@ -404,7 +404,7 @@ def _sum_problem(text: str) -> str:
 
 
 def _loss_sum_problem(text: str) -> str:
-    """Why a text is no sum of losses; whether they fit what a task predicts is known with its images."""
+    """Explain why a text is not a sum of losses; whether they fit the task is known only with its images."""
     if wrong := _sum_problem(text):
         return wrong
     file = module_file("mlpipe.learn.losses.probabilities")
@@ -413,7 +413,7 @@ def _loss_sum_problem(text: str) -> str:
     return f"{unknown[0]} is no loss{did_you_mean(unknown[0], known).replace('did', ', did', 1)}" if unknown else ""
 
 
-# Forms that texts may have to have.
+# The forms that texts may be required to have.
 _FORMS: dict[str, Callable[[str], str]] = {"a sum of losses": _loss_sum_problem, "a sum of functions": _sum_problem}
 
 
@@ -424,7 +424,7 @@ def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
             return node.value
         if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("mlpipe."):
-            # A type that is written once for several modules.
+            # A type shared by several modules.
             origins = [alias.name for alias in node.names if (alias.asname or alias.name) == name]
             if origins and (file := module_file(node.module)) is not None:
                 return _alias(origins[0], _parsed(file), depth + 1)
@@ -433,11 +433,11 @@ def _alias(name: str, module: ast.Module, depth: int = 0) -> ast.expr | None:
 
 @dataclass(frozen=True)
 class Source:
-    """A source file and what it says.
+    """A parsed source file.
 
     Attributes:
         file: The file.
-        tree: What Python makes of it.
+        tree: Its syntax tree.
         module: The module's dotted name.
     """
 
@@ -447,7 +447,7 @@ class Source:
 
 
 def _function_signature(target: str, node: ast.FunctionDef, source: Source) -> Signature:
-    """Keyword-only parameters of what is mlpipe's; of anything else every parameter, of classes but the late ones."""
+    """Return keyword-only parameters for mlpipe's own code; otherwise all parameters, for classes except the late ones."""
     arguments = node.args
     parameters = {
         argument.arg: Parameter(argument.arg, argument.annotation, default is None)
@@ -484,23 +484,23 @@ def _class_signature(target: str, node: ast.ClassDef, source: Source) -> Signatu
 
 
 def _base(target: str, node: ast.ClassDef) -> Signature | None:
-    """What the one base class takes; None where there is none, or several."""
+    """Return the signature of the only base class; None if there are none or several."""
     if len(node.bases) != 1 or not isinstance(node.bases[0], ast.Name):
         return None
     return read(f"{target.rpartition('.')[0]}.{node.bases[0].id}")
 
 
 def _with_base(own: Signature, node: ast.ClassDef) -> Signature:
-    """What a class of mlpipe takes by `**` is what its base class takes, so it is checked like that.
+    """Add the base class's parameters to a class of mlpipe that accepts `**`.
 
-    A base's annotations are read in the module of the class: names of types that it uses there must mean the same.
+    Annotations of the base are resolved in the module of the class: type names in them must mean the same there.
     """
     base = _base(own.target, node)
     return own if base is None else replace(own, parameters={**base.parameters, **own.parameters}, is_open=base.is_open)
 
 
 def _definition(module: str, name: str, *, depth: int) -> tuple[ast.FunctionDef | ast.ClassDef, Source] | None:
-    """Where a name is defined, following re-exports such as `from .x import name` and `from .x import *`."""
+    """Find the definition of a name, following re-exports such as `from .x import name` and `from .x import *`."""
     file = module_file(module)
     if file is None or depth > 6:
         return None
@@ -541,7 +541,7 @@ def _parsed(file: Path) -> ast.Module:
 
 
 def _editable_origin(package: str) -> Path | None:
-    """The folder of an already imported package, for installations that are not on `sys.path` themselves."""
+    """Return the folder of an already imported package, for installations that are not on `sys.path` themselves."""
     module = sys.modules.get(package)
     file = getattr(module, "__file__", None)
     return Path(file).parent if file else None

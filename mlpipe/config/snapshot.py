@@ -13,14 +13,14 @@ from mlpipe.errors import ConfigError, ProjectError, listing, problem
 
 
 def text(tree: Mapping[str, Any]) -> str:
-    """The resolved configuration as YAML, in its own order."""
+    """Format the resolved configuration as YAML, in its own order."""
     return files.yaml_text(dict(tree), allow_unicode=True, width=120)
 
 
 def stored(tree: Mapping[str, Any]) -> str:
-    """The resolved configuration as it is kept: without what a command trusted, which each command says anew.
+    """Return the resolved configuration for storage: without trusted modules, which each command names again.
 
-    So a run that is continued, and had to be told whom to trust, keeps what one keeps that was not interrupted.
+    A continued run that needed trusted modules therefore stores the same as an uninterrupted one.
     """
     content = {**tree, **{key: [] for key in ("trust", "trust_paths") if key in tree}}
     if isinstance(tree.get("task"), Mapping) and "trust" in tree["task"]:
@@ -29,7 +29,7 @@ def stored(tree: Mapping[str, Any]) -> str:
 
 
 def save(run_config: RunConfig, path: Path) -> None:
-    """Durably write the resolved configuration as it is kept."""
+    """Durably write the stored form of the resolved configuration."""
     files.write_text(path, stored(run_config.tree))
 
 
@@ -41,21 +41,21 @@ def load(
     without: Collection[str] = (),
     **replaced: Any,
 ) -> RunConfig:
-    """The `RunConfig` that a snapshot describes.
+    """Return the `RunConfig` that a snapshot describes.
 
-    What it trusts is left out, so that a project from elsewhere cannot name the code that it runs: who loads it says
-    again which modules are trusted.
+    Its trusted modules are ignored, so that a project from elsewhere cannot choose the code that it runs: the loading
+    command names the trusted modules again.
 
     Args:
         path: A file that `save` wrote.
-        allowed: The configuration that this command's own words made, whose code may run; None: there is none.
+        allowed: The configuration made from this command's own words, whose code may run; None: there is none.
         trust: Modules and folders that the command line names as trusted.
-        without: Sections whose code is not run by whom loads it.
+        without: Sections whose code the caller does not run.
         replaced: Top-level values that differ now, such as the folders of a project that was moved.
 
     Raises:
         ProjectError: When the file is missing or is not such a snapshot.
-        ConfigError: When it no longer passes the checks, or names code that this command does not.
+        ConfigError: When it no longer passes the checks, or names code that this command does not name.
     """
     try:
         tree = files.read_yaml(path)
@@ -72,16 +72,16 @@ def load(
 
 
 def check_code(where: str, tree: Any, allowed: Any, trust: Any) -> None:
-    """Refuse what is stored where it names code of the user's own that this command does not name itself.
+    """Refuse stored data that names code of the user's own that this command does not name itself.
 
     Args:
-        where: What is stored, for the sentence.
-        tree: Its content.
-        allowed: The configuration that this command's own words made; None: there is none.
+        where: The stored data, for the message.
+        tree: Its contents.
+        allowed: The configuration made from this command's own words; None: there is none.
         trust: Modules and folders that the command line names as trusted.
 
     Raises:
-        ConfigError: With one sentence that lists what would run.
+        ConfigError: With one sentence that lists the code that would run.
     """
     trusted_names = [entry for entry in trust if isinstance(entry, str)] if isinstance(trust, list | tuple) else []
     if new_names := current_folder.unallowed_code(tree, allowed, trusted_names):

@@ -1,6 +1,6 @@
-"""Suggest what to write in place of an unknown key, option or value: by near names, and by words of other programs.
+"""Suggest replacements for an unknown key, option or value: similar names, and words of other programs.
 
-It is asked only where something is wrong, so that a right command reads none of its tables.
+Suggestions are made only after an error, so that a correct command loads none of the tables.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from mlpipe.config.synonyms import Entry
 from mlpipe.errors import listing
 
 _NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.75, 0.82, 0.7
-# Words for an option where a key is written, such as optimizer.name=adam.
+# Words for an option in the place of a key, as in optimizer.name=adam.
 _NAMES = frozenset({"name", "type", "option", "method", "class", "choice", "kind", "target", "cls", "func", "fn"})
 _ENDINGS = ("loss", "lr", "scheduler", "callback", "optimizer", "logger", "split", "splitter", "aug", "sampler")
-# Groups of which several options hold together.
+# Groups that accept several options together.
 _BLENDS = ("callbacks", "augmentations", "logging")
 _NOT_TO_SET = frozenset(f"trainer.{name}" for name in SET_BY_MLPIPE)
 _HASH = re.compile(r"-[0-9a-f]{8}$")
@@ -30,7 +30,7 @@ _WORD = re.compile(r"([\w./]+)=(.*)")
 
 @dataclass(frozen=True)
 class Here:
-    """The configuration that an unknown key was meant for.
+    """The configuration in which an unknown key was given.
 
     Attributes:
         mode: The mode's name.
@@ -46,15 +46,15 @@ class Here:
 
 
 def for_key(name: str, value: str, context: Here) -> str:
-    """What to write in place of a key that the configuration does not have; empty where nothing is near.
+    """Suggest a replacement for an unknown key; empty if nothing is similar.
 
     Args:
-        name: The key as it was written.
-        value: The text of its value.
+        name: The key as written.
+        value: Its value as text.
         context: The configuration.
     """
     suggestion = _for_key(name, value, context)
-    # A word that means a key of other modes is no answer where that key is what was written.
+    # A word for another mode's key is no suggestion if that key is what was written.
     return "" if suggestion == f"write {name}={value}" and name not in context.names else suggestion
 
 
@@ -75,7 +75,7 @@ def _for_key(name: str, value: str, context: Here) -> str:
     if suggestion := _by_leaf(leaf, value, context, section):
         return suggestion
     words = [*_leaves(context), *(word for word in synonyms.KEYS if ":" not in word)]
-    # What stands in a section that there is was mostly meant for it.
+    # A key in an existing section was probably meant for that section.
     near = nearest(leaf, words, _VERY_NEAR if head in context.groups else _NEAR)
     if near and (suggestion := _by_leaf(near, value, context, section)):
         return suggestion
@@ -90,12 +90,12 @@ def _for_key(name: str, value: str, context: Here) -> str:
 
 
 def squashed_parts(name: str) -> str:
-    """A key, each part squashed."""
+    """Normalise each part of a key."""
     return ".".join(map(squashed, name.split(".")))
 
 
 def _section(head: str, context: Here) -> str:
-    """The section that a key's first word means."""
+    """Return the section that a key's first word means."""
     if head in context.groups or any(name.startswith(f"{head}.") for name in context.names):
         return head
     section = _sections().get(squashed(head))
@@ -103,7 +103,7 @@ def _section(head: str, context: Here) -> str:
 
 
 def _in_section(section: str, name: str, value: str, context: Here) -> str:
-    """A key of that section by the right or a near last word; its option where the last word says `name`."""
+    """Return a key of that section with the right or a similar last word; its option if the last word is `name`."""
     rest, leaf = name.partition(".")[2], name.rpartition(".")[2]
     if (right := f"{section}.{rest}") in context.names and right != name:
         return written(f"{right}={{}}", value, context)
@@ -138,7 +138,7 @@ def _in_section(section: str, name: str, value: str, context: Here) -> str:
 
 
 def _by_leaf(leaf: str, value: str, context: Here, section: str) -> str:
-    """A key by its last word: one of the configuration, another program's word, one of another option."""
+    """Return a key by its last word: from the configuration, another program's words, or another option."""
     word = squashed(leaf)
     entry = _entries().get(word)
     of_mode = _entries().get(f"{context.mode}:{word}")
@@ -162,7 +162,7 @@ def _by_leaf(leaf: str, value: str, context: Here, section: str) -> str:
 
 
 def _fix_of_other_option(leaf: str, value: str, section: str) -> str:
-    """A key that only another option, or another mode, has."""
+    """Suggest a fix for a key that only another option, or another mode, has."""
     matches = [key for key in keys.all_keys().values() if squashed(key.leaf) == squashed(leaf) and key.group]
     matches = [key for key in matches if key.group == section] or matches
     texts = []
@@ -175,11 +175,11 @@ def _fix_of_other_option(leaf: str, value: str, section: str) -> str:
 
 
 def for_option(group: str, word: str, options: Sequence[str], context: Here | None = None) -> str:
-    """What to write in place of an option that a group does not have; a list of all where nothing is near.
+    """Suggest a replacement for an unknown option of a group; the list of all options if nothing is similar.
 
     Args:
         group: The group.
-        word: What was written.
+        word: The word as written.
         options: The group's options.
         context: The configuration; None: unknown.
     """
@@ -200,7 +200,7 @@ def for_option(group: str, word: str, options: Sequence[str], context: Here | No
     begun = [candidate for candidate in options if candidate.lower().startswith(f"{word.lower()}-")]
     if len(begun) > 1:
         return f"several begin so: {listing(begun)}; write one of them whole"
-    # Tasks are known by what stands in front of their hashes.
+    # Tasks can be named by the part before their hash.
     whole = {_HASH.sub("", option): option for option in options}
     near = unique_completion(word, options) or whole.get(nearest(word, whole, 0.6), "") or nearest(word, options, 0.6)
     if not near and (other := nearest(word, synonyms.OPTIONS.get(group, ()), _VERY_NEAR)):
@@ -210,11 +210,11 @@ def for_option(group: str, word: str, options: Sequence[str], context: Here | No
 
 
 def option_meant(group: str, word: str, options: Iterable[str]) -> str:
-    """The option, or the words, that another program's word for an option means; empty where it is none."""
+    """Return the option, or the text to write, for another program's word; empty if it is unknown."""
     plain = squashed(word)
     by_squashed = {squashed(option): option for option in options}
     table = _options(group)
-    # torch.optim.AdamW is AdamW.
+    # The last part of torch.optim.AdamW is AdamW.
     last = squashed(re.split(r"[./:]", word)[-1])
     for candidate in dict.fromkeys([plain, last, *(plain.removesuffix(end) for end in _ENDINGS)]):
         if candidate and (match := by_squashed.get(candidate) or table.get(candidate)):
@@ -223,12 +223,12 @@ def option_meant(group: str, word: str, options: Iterable[str]) -> str:
 
 
 def for_mode(word: str) -> str:
-    """The command that a word in place of a mode means; empty where it is none."""
+    """Return the command intended by a word in place of a mode; empty if there is none."""
     return {squashed(mode): command for mode, command in synonyms.MODES.items()}.get(squashed(word), "")
 
 
 def written(entry: Entry, value: str, context: Here) -> str:
-    """`write WORDS`, as an entry of the synonyms says it for a value; empty where no part of it fits."""
+    """Return `write WORDS` from an entry of the synonyms for a value; empty if no part of it fits."""
     text = value.strip()
     plain = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
     for pattern, template in ((".*", entry),) if isinstance(entry, str) else entry:
@@ -243,7 +243,7 @@ def _as_fix(words: str) -> str:
 
 
 def _filled_template(template: str, value: str, groups: Sequence[str], context: Here | None = None) -> str:
-    """A template with the value in it; words that are needed for a key that is there already are left out."""
+    """Fill a value into a template; words required for an already existing key are omitted."""
     if template.startswith("leave it out"):
         return template
     words, comma, comment = template.partition(", ")
@@ -266,7 +266,7 @@ def _filled_template(template: str, value: str, groups: Sequence[str], context: 
 
 
 def _translated(key: str, value: str, context: Here | None) -> str:
-    """`KEY=VALUE` with another program's word for an option or a value replaced by ours."""
+    """Replace another program's option or value in `KEY=VALUE` by mlpipe's."""
     if "." in key:
         meaning = value_synonyms(key).get(squashed(value), value)
         return meaning if "=" in meaning else f"{key}={meaning}"
@@ -335,23 +335,23 @@ def _options(group: str) -> Mapping[str, str]:
 
 
 def is_word(word: str) -> bool:
-    """Whether another program has a key of this name."""
+    """Return whether another program has a key of this name."""
     return squashed(word) in _entries()
 
 
 def in_place_of(word: str, value: str, mode: str) -> str:
-    """What to write in place of a key that cannot be set, by its last word; empty where nothing is known."""
+    """Suggest a replacement for a key that cannot be set, by its last word; empty if unknown."""
     entry = _entries().get(squashed(word)) or (f"{word}={{}}" if word in catalog.groups() else None)
     return written(entry, value, Here(mode, ())) if entry is not None else ""
 
 
 def for_word(word: str, mode: str, value: str = "true") -> str:
-    """What to write in place of a word without a value that another program has as a key; empty where none has it.
+    """Suggest a replacement for a word without a value that is a key of another program; empty if unknown.
 
     Args:
         word: The word.
         mode: The mode.
-        value: What a word that means several things by its value is taken to have.
+        value: The assumed value of a word whose meaning depends on its value.
     """
     entry = _entries().get(f"{mode}:{squashed(word)}") or _entries().get(squashed(word))
     if entry is None:

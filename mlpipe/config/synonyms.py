@@ -1,11 +1,11 @@
-"""What other programs call keys, options and values: their words, and what to write in their place.
+"""Other programs' names of keys, options and values, and mlpipe's replacements.
 
-The words are those of timm, fastai, Ultralytics, Lightning, Keras, AutoGluon, scikit-learn, torchvision and the trainer of
-transformers. They are looked up only where something is wrong, without regard to case, `-` and `_`.
+The words are those of timm, fastai, Ultralytics, Lightning, Keras, AutoGluon, scikit-learn, torchvision and the trainer
+of transformers. They are looked up only after an error, ignoring case, `-` and `_`.
 
-An entry is what to write, with `{}` for the value that was given, perhaps with a comment behind a comma; or pairs of a
-regular expression for the whole value and what to write then, with `{1}`, `{2}` for its groups, of which the first that fits
-counts. What begins with `leave it out` says why nothing is to be written.
+An entry is the text to write, with `{}` for the given value, optionally followed by a comma and a comment; or pairs of
+a regular expression for the whole value and the text to write, with `{1}`, `{2}` for its groups, of which the first
+match counts. An entry that begins with `leave it out` says why nothing is to be written.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FOLDS: Entry = (
     (_ANY, "split={}"),
 )
 _FOLD: Entry = ((r"\[.*|\d+", "mode.folds=[{}]"), (_ANY, "task=csv task.fold={}"))
-# One fold, as the modes that look at one have it.
+# One fold, for the modes that use a single one.
 _ONE_FOLD: Entry = ((r"\[? *(\d+).*", "mode.fold={1}"), (_ANY, "mode.fold=0"))
 _GPU: Entry = (
     (f"cpu|-1|{_NO}".replace("|0", ""), "trainer.accelerator=cpu"),
@@ -119,7 +119,7 @@ _MODELS: Entry = (
     (_ANY, "proj={}, the project that the models were trained in"),
 )
 
-# Words of which the entry counts although the composed configuration may have a key of that name somewhere.
+# Words whose entry applies even if the composed configuration has a key of that name elsewhere.
 RATHER = frozenset(
     {"folds", "cv", "freeze", "fold", "resize", "train", "weights", "test", "val", "name", "output", "compile", "tune"}
 )
@@ -611,7 +611,7 @@ _SAME: dict[str, tuple[Entry, str]] = {
         " experiment_file hyp args_file config_name"),
 }  # fmt: skip
 
-# What a word is in one mode only.
+# Meanings of words in one mode only.
 _OF_MODE: dict[str, dict[str, Entry]] = {
     "predict": {
         **{word: _SOURCE for one in ("task", "new images") for word in _SAME[one][1].split()},
@@ -686,9 +686,9 @@ def _mode_entries() -> dict[str, Entry]:
     return {f"{mode}:{word}": entry for mode, entries in _OF_MODE.items() for word, entry in entries.items()}
 
 
-# A key's last word, or `MODE:word`, to its entry.
+# Entries by a key's last word, or by `MODE:word`.
 KEYS: dict[str, Entry] = {word: entry for entry, words in _SAME.values() for word in words.split()} | _mode_entries()
-# Whole keys, or `MODE:key`, that would mean something else by their last word.
+# Full keys, or `MODE:key`, whose last word alone would mean something else.
 WHOLE: dict[str, Entry] = {
     "remove.models": "remove.parameters={}",
     "remove.weights": "remove.parameters={}",
@@ -733,7 +733,7 @@ WHOLE: dict[str, Entry] = {
     "hpo.name": "hpo.study={}",
 }
 
-# First words of keys, and the section that is meant.
+# First words of keys, with the intended section.
 SECTIONS: dict[str, str] = {
     word: section
     for section, words in {
@@ -1025,17 +1025,17 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "slicing": {"crops": "crop true patches tiles tile patch", "none": "false no off null"},
 }  # fmt: skip
 
-# A group's words to the option that they mean, or to what to write.
+# For each group, the option or text to write for a word.
 OPTIONS: dict[str, dict[str, str]] = {
     group: {word: meant for meant, words in entries.items() for word in words.split()}
     for group, entries in _OPTIONS.items()
 }
-# What else to write where a value is no option of a group: pairs as in an entry.
+# Replacements for values that are not options of a group: pairs as in an entry.
 OTHER_OPTIONS: dict[str, Entry] = {
     "preprocessing": ((r"(?:size|sz|px|to)?[_ -]?(\d+) ?(?:px)?", "preprocessing.size={1}"), *_SIZE[:2]),
     "metrics": "metrics.train=[{}]",
     "split": (
-        # What most images are is the share that is trained on.
+        # The part with most images is the share for training.
         (r"0?\.[6-9]\d*", "split=holdout split.val_fraction=0.2 mode.nested=false, the share to validate on"),
         (r"\d\d?\D(\d\d)%?", "split=holdout split.val_fraction=0.{1} mode.nested=false"),
         (r"0?\.\d+", _HOLDOUT),
@@ -1122,7 +1122,7 @@ _VALUES: dict[str, dict[str, str]] = {
         "[macro_f1]": "f1 [f1] f1_score [f1_score] macro_f1",
         "[auroc]": "auc [auc] roc_auc [roc_auc] auroc",
     },
-    # With `=`: what to write in place of the key.
+    # With `=`: the replacement for the key.
     "optimizer.lr": {"tune=lr_find": "auto find lr_find none null"},
     "sampling.batch_size": {"tune=batch_size": "auto max find none null -1"},
     "mode.cv": {f"split.folds={number}": f"{number}" for number in range(2, 21)},
@@ -1169,7 +1169,7 @@ _VALUES: dict[str, dict[str, str]] = {
     "split.rare": {"allow": "ignore warn true ok yes", "refuse": "error raise false no"},
 }  # fmt: skip
 
-# A whole key's words to the value that they mean.
+# For each full key, the value intended by a word.
 VALUES: dict[str, dict[str, str]] = {
     key: {word: value for value, words in entries.items() for word in words.split()} for key, entries in _VALUES.items()
 }
@@ -1184,7 +1184,7 @@ _KINDS = (
 )
 VALUES["task.kind"] = {word: kind for words, kind in _KINDS for word in words.split()}
 
-# How to write the values of keys that are hard to guess.
+# Examples for the values of keys that are hard to guess.
 EXAMPLES: dict[str, str] = {
     "mode.prior": "give one number for each class, such as mode.prior=[0.9,0.1]",
     "mode.deploy_prior": "give one number for each class, such as mode.deploy_prior=[0.9,0.1]",
@@ -1199,7 +1199,7 @@ EXAMPLES: dict[str, str] = {
     "stages.list": "for example 'stages.list=[{epochs:2,freeze:backbone},{epochs:8}]'",
 }
 
-# Words in place of a mode, and the command that is meant.
+# Words in place of a mode, with the intended command.
 MODES: dict[str, str] = {
     word: command
     for command, words in {

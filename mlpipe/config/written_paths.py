@@ -1,7 +1,7 @@
-"""Where a command writes outside of results and data: the paths that a configuration names, and who may name them.
+"""Output paths outside of results and data: the keys that name them, and who may set them.
 
-The command line may name any. A recipe, a stored run or a study came perhaps from elsewhere: it names places in the current
-folder and beside itself only, none of them hidden, and replaces nothing but files of the kind that is written.
+The command line may name any path. A recipe, a stored run or a study may come from elsewhere: it may only name visible
+paths in the current folder and beside itself, and may replace only files of the kind that is written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlpipe.config.overrides import parse
 from mlpipe.errors import ConfigError, problem
 
 KEY = "trust_paths"
-# The keys of each section whose text is a file or folder to write.
+# For each section, the keys whose text is a file or folder to write.
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "callbacks": ("file", "folder", "outfile", "dirpath"),
     "stages": ("file", "folder", "outfile", "dirpath"),
@@ -29,7 +29,7 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
 }
 _FOLDERS = ("out_dir", "data_dir")
 _DATABASE = re.compile(r"sqlite(?:\+\w+)?:///(?:file:)?(.*)", re.DOTALL)
-# How each kind of file that is written begins; tables and drawings are told by their text.
+# The first bytes of each kind of written file; tables and drawings are recognised by their text.
 _BEGINNINGS = {".pt": b"PK", ".h5": b"\x89HDF", ".hdf5": b"\x89HDF"}
 _TABLE = re.compile(rb"[\d\s.einfa+-]*")
 
@@ -37,18 +37,18 @@ _TABLE = re.compile(rb"[\d\s.einfa+-]*")
 def check(
     tree: Mapping[str, Any], words: Sequence[str], *, beside: Path | None = None, ours: Collection[str] = ()
 ) -> None:
-    """Refuse paths that no word of the command line names, where they lead to what is not this program's to write.
+    """Refuse paths that the command line does not name, if they lead to files that are not this program's.
 
     Args:
-        tree: The configuration, part of which came from a file.
-        words: The command line's own overrides.
-        beside: The folder of that file, where the command line names it.
-        ours: Keys that the program set itself.
+        tree: The configuration, partly read from a file.
+        words: The command line's overrides.
+        beside: The folder of that file, if the command line names it.
+        ours: Keys set by the program itself.
 
     Raises:
         ConfigError: With a sentence for each of them.
     """
-    # Words of a word that runs nothing, such as a flag, are none.
+    # Arguments of commands without overrides, such as flags, are skipped.
     changes, _ = parse([text for text in words if "=" in text])
     own_keys = {
         ALIASES.get(first, first) + dot + rest for first, dot, rest in (change.key.partition(".") for change in changes)
@@ -64,7 +64,7 @@ def check(
         parts = key.split(".")
         return key in ours or any(".".join(parts[:end]) in own_keys for end in range(1, len(parts) + 1))
 
-    # What a key of the command line names is named for keys that refer to that one, too.
+    # A key named on the command line also covers keys that refer to it.
     texts = {text for key, text in paths(tree) if is_said(key)}
     problems = []
     for key, text in paths(tree):
@@ -82,7 +82,7 @@ def check(
 
 
 def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys of a configuration that name what is written, and their paths.
+    """Return the keys of a configuration that name output paths, and their paths.
 
     Args:
         tree: The configuration.
@@ -95,14 +95,14 @@ def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if section != "hpo" and not key.endswith("tracking_uri"):
                 yield key, text
             elif (database := _DATABASE.fullmatch(text)) is not None:
-                # MLflow, and SQLite of a `file:`, read the numbers of letters as these letters, one after the other.
+                # MLflow, and SQLite in a `file:` URI, decode percent-encoding, one after the other.
                 yield from ((key, place) for place in _decoded(database[1]))
             elif "://" not in text:
                 yield key, text
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """A text, and what it is where numbers of letters are these letters: once, twice, as often as there are any."""
+    """Return a text and its percent-decoded forms: decoded once, twice, as often as possible."""
     yield text
     while (plain := unquote(text)) != text:
         text = plain
@@ -121,7 +121,7 @@ def _texts(node: Any, key: str, names: Sequence[str]) -> Iterator[tuple[str, str
 
 
 def _is_named_by(tree: Mapping[str, Any], key: str) -> bool:
-    """Whether a folder is another than where results or data lie when nobody says so."""
+    """Return whether a folder is not the default folder of results or data."""
     return _place(str(tree[key])) != _place(base_folder(key, None))
 
 
@@ -132,7 +132,7 @@ def _place(text: str) -> Path:
 def _path_problem(
     place: Path, trusted_places: Sequence[Path], folders: Sequence[Path], around: Sequence[Path], *, is_folder: bool
 ) -> str:
-    """What is wrong with a path that no word of the command line names; empty where nothing is."""
+    """Explain what is wrong with a path that the command line does not name; empty if nothing is."""
     if any(place.is_relative_to(folder) for folder in (*trusted_places, *folders)):
         return ""
     inside = [folder for folder in around if place.is_relative_to(folder)]
@@ -148,7 +148,7 @@ def _path_problem(
 
 
 def _is_output_format(file: Path) -> bool:
-    """Whether a file is of a kind that is written here, so that a training may replace that of one before."""
+    """Return whether a file is of a kind that is written here, so that a training may replace an earlier one's."""
     with file.open("rb") as handle:
         start = handle.read(4096)
     beginning = _BEGINNINGS.get(file.suffix.lower())

@@ -20,7 +20,7 @@ from mlpipe.predicting import onnx_files, tables
 from mlpipe.running import model_card
 from mlpipe.running.predictor import Predictor
 
-# The format version that `mlpipe.predicting.onnx_runner` reads.
+# The numbers of channels that `mlpipe.predicting.onnx_runner` reads.
 _PROGRAM_CHANNELS = (1, 3)
 
 

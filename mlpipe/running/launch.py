@@ -24,7 +24,7 @@ from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 _OF_LATEST_TASK = ("distill", "explain", "export", "predict", "serve", "test", "info", "post")
-# Stands for a project's name in messages.
+# Keys that stand in place of a project, if set.
 _IN_PLACE = {"serve": "mode.file"}
 _WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
 

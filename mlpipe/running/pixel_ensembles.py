@@ -28,7 +28,7 @@ from mlpipe.runs.records import ModelRecord
 log = logging.getLogger("mlpipe")
 
 Values = npt.NDArray[np.floating]
-# Results of a mean over folds: for its values and the true ones.
+# Evaluates a mean over folds, given its values and the true ones.
 Judge = Callable[[Values, Values | None], tuple[npt.NDArray[np.float32], ...]]
 Mean = Callable[[Sequence[maps.Maps], str, str, maps.MapsWriter], tuple[npt.NDArray[np.float32], ...]]
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Sample = Callable[[int, int | None], Pixels]
 # The number of decoded samples held at a time.
 _AT_ONCE = 256
-# Refers to the newest model.
+# Stands for the newest model or ensemble.
 _LATEST = "latest"
 _SPLIT = "unlabelled"
 
@@ -596,7 +596,7 @@ class Keys(NamedTuple):
 
 
 OF_MODES = Keys("proj", "mode.record", "mode.ensemble")
-# The value for the newest ensemble.
+# The override that takes the newest ensemble.
 LATEST = f"{OF_MODES.ensemble}={_LATEST}"
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-# Factors of training and prediction for loading, augmentation, validation and saving, on top of the measured step; and
-# seconds to start a fold.
+# The factor of training and prediction for loading, augmentation, validation and saving, on top of the measured step;
+# and seconds to start a fold.
 _OVERHEAD, _FOLD_SECONDS = 1.1, 1.5
 
 

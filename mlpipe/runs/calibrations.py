@@ -16,7 +16,7 @@ class Prior(TypedDict):
 
 
 class Calibration(TypedDict):
-    """The contents of the file: the calibration, and an identity version if only the prevalence is shifted."""
+    """The contents of the file: the calibration, and an unlearned version that only shifts a prevalence."""
 
     prior: Prior
     calibration: dict[str, Any]

@@ -149,9 +149,7 @@ class EnsembleRecord:
 
     @property
     def is_chosen(self) -> bool:
-        """Whether its images chose among several members, so that its scores on them are optimistic; calibrations are
-        cross-fitted.
-        """
+        """Whether its images chose among members, which makes its scores optimistic; calibrations are cross-fitted."""
         several = max(len(self.members), len(self.losses.get("members", {})), len(self.losses.get("soup", {})))
         return self.select_on != "none" and several > 1
 

@@ -34,8 +34,7 @@ def as_bytes(pixels: npt.NDArray[Any], peak: float) -> npt.NDArray[np.uint8]:
 
 
 def picture(pixels: npt.NDArray[np.uint8]) -> Image.Image:
-    """Return one image of shape (channels, height, width) as a picture; unless it has three channels, the first in
-    grey.
+    """Return one image of shape (channels, height, width) as a picture; unless of three channels, the first in grey.
 
     For a volume it is the middle plane, for a line a strip.
     """

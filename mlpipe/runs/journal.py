@@ -86,7 +86,7 @@ class Run:
         command: str = "",
         number: int | None = None,
     ) -> None:
-        """Write the names of all steps in order, the versions and machine of the run, and its command.
+        """Write the names of all steps in order, the versions that the run uses, and its command.
 
         A number orders the runs of a project by their start, regardless of the clock.
         """
@@ -267,9 +267,7 @@ def find(project: Project, name: str, key: str = "continue") -> Run:
 
 
 def begun(run: Run) -> tuple[int, str]:
-    """Return the sort key of a project's runs by start, regardless of the clock; runs of earlier versions have no
-    number.
-    """
+    """Return the sort key of runs by start, regardless of the clock; runs of earlier versions have no number."""
     try:
         return run.plan().get("number") or 0, run.name
     except ProjectError:

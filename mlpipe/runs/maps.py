@@ -1,12 +1,11 @@
-"""Predicted maps of a record in one `.npz` file: probabilities of each class in 255ths, beside the true mask.
+"""Predicted maps of a record in one `.npz` file: probabilities of each class in 255ths, and the true mask.
 
-`numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network sees;
-its arg max is the predicted mask, exactly as the network's. `TASK/SPLIT/SAMPLE/true` has the class numbers (height, width),
-255 where a pixel does not count; images without a mask have none. Where images are predicted both are values, of 16 bit or
-32 bit floating point and of shape (channels, height, width) each; a solution and what it was solved for differ in height.
-Samples of one or three axes have maps of as many. One file holds many masks without a thousand small files, a single mask is read
-without the others, and means over records need no
-network.
+`numpy.load(file)["TASK/SPLIT/SAMPLE"]` has the shape (classes, height, width), uint8, at the size that the network
+sees; its arg max is exactly the network's predicted mask. `TASK/SPLIT/SAMPLE/true` has the class numbers (height,
+width), 255 for ignored pixels; images without a mask have none. If images are predicted, both are values, of 16-bit or
+32-bit floating point and of shape (channels, height, width) each; a solution and its input differ in height. Samples
+with one or three axes have maps with as many. One file holds many masks without a thousand small files, a single mask
+is read without the others, and means over records need no network.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ from mlpipe import files, limits
 from mlpipe.errors import ProjectError, problem
 
 Bytes = npt.NDArray[np.uint8]
-# Predicted or true values of an image, in the precision that they are kept in.
+# Predicted or true values of an image, in the stored precision.
 Values = npt.NDArray[np.floating]
 
 SUFFIX = ".npz"
 IGNORED = 255
 _TRUE = "/true"
 _TYPES = {"u": (np.uint8,), "f": (np.float16, np.float32)}
-# What zipfile raises for files that are no archives or are damaged.
+# Exceptions of zipfile for files that are not archives or are damaged.
 _DAMAGE = (*limits.DAMAGED_ARRAY, NotImplementedError)
 _SUFFIX = ".npy"
-# A fixed time, so that the same predictions are the same bytes.
+# A fixed time, so that the same predictions give the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class MapsWriter:
-    """Adds maps to a file."""
+    """Add maps to a file."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -54,9 +53,9 @@ class MapsWriter:
         Args:
             task: The task's name in the predictions.
             split: `val`, `test` or `unlabelled`.
-            sample: Its id.
-            chances: What `quantised` gives, shape (classes, height, width); or the values of an image.
-            true: Its class numbers, shape (height, width), or values; None without a mask or target.
+            sample: The sample's id.
+            chances: The result of `quantised`, shape (classes, height, width); or the values of an image.
+            true: The class numbers, shape (height, width), or values; None without a mask or target.
         """
         name = _name(task, split, sample)
         self._write(name, chances)
@@ -72,14 +71,14 @@ class MapsWriter:
 
 @contextmanager
 def writer(path: Path, replacing: Collection[tuple[str, str]] = ()) -> Iterator[MapsWriter]:
-    """A writer whose file appears under its name only when everything was written.
+    """Open a writer whose file appears under its name only once everything is written.
 
     Args:
-        path: The file. Maps that it already has stay.
-        replacing: Pairs of (task, split) whose old maps go.
+        path: The file. Maps already in it are kept.
+        replacing: Pairs of (task, split) whose old maps are dropped.
 
     Raises:
-        ProjectError: When the file is there and damaged.
+        ProjectError: When the file exists and is damaged.
     """
     gone = tuple(f"{task}/{split}/" for task, split in replacing)
     with files.durable(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -100,7 +99,7 @@ class Maps:
         path: The file.
 
     Raises:
-        ProjectError: When it is not there or damaged.
+        ProjectError: When it is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,11 +113,11 @@ class Maps:
         self._archive.close()
 
     def has(self, task: str, split: str, sample: str) -> bool:
-        """Whether there is a map of a sample."""
+        """Return whether there is a map of a sample."""
         return _name(task, split, sample) + _SUFFIX in self._names
 
     def chances(self, task: str, split: str, sample: str) -> Bytes:
-        """The probabilities of a sample in 255ths, shape (classes, height, width).
+        """Return the probabilities of a sample in 255ths, shape (classes, height, width).
 
         Raises:
             ProjectError: When there is none, or it is damaged.
@@ -126,12 +125,12 @@ class Maps:
         return np.asarray(self._read(_name(task, split, sample), 2, "u"), np.uint8)
 
     def true(self, task: str, split: str, sample: str) -> Bytes | None:
-        """The true class numbers, shape (height, width); None where the sample has no mask."""
+        """Return the true class numbers, shape (height, width); None if the sample has no mask."""
         name = _name(task, split, sample) + _TRUE
         return np.asarray(self._read(name, 1, "u"), np.uint8) if name + _SUFFIX in self._names else None
 
     def values(self, task: str, split: str, sample: str) -> Values:
-        """The predicted image of a sample, shape (channels, height, width).
+        """Return the predicted image of a sample, shape (channels, height, width).
 
         Raises:
             ProjectError: When there is none, or it is damaged.
@@ -139,12 +138,12 @@ class Maps:
         return self._read(_name(task, split, sample), 2, "f")
 
     def true_values(self, task: str, split: str, sample: str) -> Values | None:
-        """The target image, of the same shape; None where the sample has none."""
+        """Return the target image, of the same shape; None if the sample has none."""
         name = _name(task, split, sample) + _TRUE
         return self._read(name, 2, "f") if name + _SUFFIX in self._names else None
 
     def _read(self, name: str, least: int, kind: str) -> npt.NDArray[Any]:
-        """The values under a name, of `least` axes at least and two more at most."""
+        """Read the array under a name, with `least` to `least + 2` axes."""
         content = _content(self._archive, name + _SUFFIX, self._path)
         try:
             values = np.load(io.BytesIO(content), allow_pickle=False)
@@ -156,7 +155,7 @@ class Maps:
 
 
 def first_damage(path: Path) -> str:
-    """The first damage of a file of maps, by the checksums inside it; empty where there is none.
+    """Return the first damage of a file of maps, by the checksums inside it; empty if there is none.
 
     Args:
         path: The file.
@@ -170,7 +169,7 @@ def first_damage(path: Path) -> str:
 
 
 def quantised(chances: npt.NDArray[np.floating]) -> Bytes:
-    """Probabilities in 255ths, of which the arg max is that of the probabilities.
+    """Return probabilities in 255ths with the same arg max as the probabilities.
 
     Args:
         chances: Shape (classes, ...).
@@ -178,18 +177,18 @@ def quantised(chances: npt.NDArray[np.floating]) -> Bytes:
     levels: Bytes = np.rint(chances * 255).astype(np.uint8)
     top = chances.argmax(axis=0)[None]
     tied = levels.argmax(axis=0)[None] != top
-    # Rounding keeps the order but may make the largest one of several.
+    # Rounding keeps the order but may produce several equal maxima.
     largest = np.take_along_axis(levels, top, 0)
     np.put_along_axis(levels, top, np.where(tied, np.minimum(largest, 254) + 1, largest), 0)
     return levels
 
 
 def mean(parts: Sequence[Bytes], weights: Sequence[float] | None = None) -> Bytes:
-    """The mean of several records' probabilities of a sample, in 255ths.
+    """Return the mean of several records' probabilities of a sample, in 255ths.
 
     Args:
         parts: Each of shape (classes, height, width).
-        weights: The weight of each; None: all the same.
+        weights: The weight of each; None: equal.
     """
     shares = np.full(len(parts), 1 / len(parts)) if weights is None else np.asarray(weights) / np.sum(weights)
     total = sum(part.astype(np.float64) * share for part, share in zip(parts, shares.tolist(), strict=True))
@@ -197,15 +196,16 @@ def mean(parts: Sequence[Bytes], weights: Sequence[float] | None = None) -> Byte
 
 
 def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int) -> tuple[npt.NDArray[np.float32], ...]:
-    """Pixels of one image, as `mlpipe.post.measures.mask_metrics` takes them.
+    """Return the pixel counts of one image, as `mlpipe.post.measures.mask_metrics` takes them.
 
     Args:
         predicted: Class numbers, shape (height, width).
-        true: The same, `IGNORED` where pixels do not count; None: there is no mask.
-        classes: How many classes there are.
+        true: The same, `IGNORED` at ignored pixels; None: there is no mask.
+        classes: The number of classes.
 
     Returns:
-        Predicted pixels and hits of each class, shape (2 * classes,), and true pixels, shape (classes,), NaN without a mask.
+        Predicted pixels and hits of each class, shape (2 * classes,), and true pixels, shape (classes,), NaN without a
+        mask.
     """
     known = np.ones(predicted.shape, bool) if true is None else true != IGNORED
     if true is None or not known.any():
@@ -219,15 +219,15 @@ def counts(predicted: npt.NDArray[np.integer], true: Bytes | None, classes: int)
 
 
 def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[npt.NDArray[np.float32], ...]:
-    """Sums of errors of one image, as `mlpipe.post.measures.image_metrics` takes them.
+    """Return sums of errors of one image, as `mlpipe.post.measures.image_metrics` takes them.
 
     Args:
         predicted: Shape (channels, height, width).
         true: The same; None: there is no target.
 
     Returns:
-        Sums of squared and of absolute errors of each channel, shape (2 * channels,), and how many values were compared,
-        shape (channels,), NaN without a target.
+        Sums of squared and of absolute errors of each channel, shape (2 * channels,), and the number of compared
+        values, shape (channels,), NaN without a target.
     """
     channels = len(predicted)
     if true is None or np.isnan(true).all():
@@ -239,7 +239,7 @@ def errors(predicted: npt.NDArray[Any], true: npt.NDArray[Any] | None) -> tuple[
 
 
 def as_text(classes: Bytes) -> dict[str, Any]:
-    """Class numbers of some images as plain data for JSON: their shape and their compressed bytes.
+    """Convert class numbers of some images to plain data for JSON: their shape and their compressed bytes.
 
     Args:
         classes: Of any shape.
@@ -249,14 +249,14 @@ def as_text(classes: Bytes) -> dict[str, Any]:
 
 
 def of_text(plain: Mapping[str, Any]) -> Bytes:
-    """The class numbers that `as_text` wrote.
+    """Return the class numbers that `as_text` wrote.
 
     Raises:
-        ValueError: When it is damaged, or holds another number of them.
+        ValueError: When it is damaged, or contains another number of them.
     """
     size = math.prod(plain["shape"])
     try:
-        # As many as there are to be, since a few bytes may stand for billions.
+        # Decompress only the expected number, because a few bytes may expand to billions.
         content = zlib.decompressobj().decompress(base64.b64decode(plain["zlib"]), size + 1)
     except zlib.error as error:
         raise ValueError(f"is damaged ({error})") from error

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 else:
     pa, pq = LazyModule("pyarrow"), LazyModule("pyarrow.parquet")
 
-# Rows that are written together.
+# The number of rows written together.
 _ROW_GROUP = 4096
 
 
 def schema(kind: str) -> pa.Schema:
-    """The columns of a file of predictions: a class number as target, or a list with a number for each output."""
+    """Return the columns of a file of predictions: the target is a class number, or a list with one per output."""
     of = kinds.of(kind)
     # A dense task has a sum for each class here; the class of each pixel is in its maps.
     is_class_number = of.has_classes and not of.is_dense
@@ -47,16 +47,14 @@ def schema(kind: str) -> pa.Schema:
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows of one task and split, in the order of their sample ids.
+    """Rows of one task and split, ordered by sample id.
 
     Attributes:
-        sample_ids: Names, n of them.
-        targets: Class numbers of shape (n,), -1 where there is none; of labels and numbers to predict shape (n, outputs),
-            NaN where there is none.
-        logits: Shape (n, outputs), float32; for regression the predicted numbers. For segmentation they and the targets are
-            counts of pixels, see `mlpipe.post.measures.mask_metrics`, for images sums of errors, see `image_metrics`; for
-            solutions the loss of each;
-            what is predicted for every pixel is in `mlpipe.runs.maps`.
+        sample_ids: Names of the n samples.
+        targets: Class numbers of shape (n,), -1 if missing; for labels and numbers, shape (n, outputs), NaN if missing.
+        logits: Shape (n, outputs), float32; for regression, the predicted numbers. For segmentation, logits and targets
+            are counts of pixels, see `mlpipe.post.measures.mask_metrics`, for images sums of errors, see
+            `image_metrics`; for solutions the loss of each; predictions for every pixel are in `mlpipe.runs.maps`.
         calibrated: Log-probabilities of shape (n, classes), None before `post`.
     """
 
@@ -70,7 +68,7 @@ class Predictions:
 
 
 class PredictionsWriter:
-    """Adds batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
+    """Add batches of rows to a Parquet file; at most `row_group` rows are held in memory."""
 
     def __init__(self, path: Path, kind: str, row_group: int = _ROW_GROUP) -> None:
         self._schema = schema(kind)
@@ -88,8 +86,8 @@ class PredictionsWriter:
         logits: npt.NDArray[np.float32],
         calibrated: npt.NDArray[Any] | None = None,
     ) -> None:
-        """Add rows: `targets` as in `Predictions`, `logits` and, where there are any, `calibrated` of shape (n, outputs)."""
-        # Some rows at a time: offsets of lists have 32 bits, and a reader holds a group of rows in memory.
+        """Add rows: `targets` as in `Predictions`, `logits` and, if available, `calibrated` of shape (n, outputs)."""
+        # A limited number of rows at a time: offsets of lists have 32 bits, and readers hold a row group in memory.
         for start in range(0, len(logits), self._row_group):
             own = slice(start, start + self._row_group)
             n, values = len(logits[own]), None if calibrated is None else calibrated[own]
@@ -107,21 +105,21 @@ class PredictionsWriter:
                 self.flush()
 
     def flush(self) -> None:
-        """Write what is held."""
+        """Write the rows held in memory."""
         if self._pending_tables:
             self._writer.write_table(pa.concat_tables(self._pending_tables))
             self._pending_tables = []
 
     def close(self) -> None:
-        """Write what is held and finish the file."""
+        """Write the rows held in memory and finish the file."""
         self.flush()
         self._writer.close()
 
     def copy(self, path: Path, without: Collection[tuple[str, str]]) -> None:
-        """Add the rows of another file but those of the given (task, split) pairs.
+        """Add the rows of another file, except those of the given (task, split) pairs.
 
         Raises:
-            ProjectError: When it is damaged, or its rows are of another kind.
+            ProjectError: When it is damaged, or its rows have another kind.
         """
         for batch in _batches(path, self._row_group, self._schema):
             pairs = zip(batch["task"].to_pylist(), batch["split"].to_pylist(), strict=True)
@@ -131,15 +129,15 @@ class PredictionsWriter:
 
 @contextmanager
 def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Iterator[PredictionsWriter]:
-    """A writer whose file appears under its name only when everything was written.
+    """Open a writer whose file appears under its name only once everything is written.
 
     Args:
-        path: The file. Rows that it already has stay.
-        replacing: Pairs of (task, split) whose old rows go.
+        path: The file. Rows already in it are kept.
+        replacing: Pairs of (task, split) whose old rows are dropped.
         kind: The kind of the tasks.
 
     Raises:
-        ProjectError: When the file is there and damaged.
+        ProjectError: When the file exists and is damaged.
     """
     with files.durable(path) as temporary:
         open_writer = PredictionsWriter(temporary, kind)
@@ -152,7 +150,7 @@ def writer(path: Path, replacing: Collection[tuple[str, str]], kind: str) -> Ite
 
 
 def _batches(path: Path, size: int, target_schema: pa.Schema | None = None) -> Iterator[pa.RecordBatch]:
-    """Rows of a file; what fails where they are written is none of its faults."""
+    """Yield batches of rows of a file; errors of the code that writes them are not reported as the file's."""
     with _reading(path), parquet.opened(path) as file:
         for batch in file.iter_batches(size):
             if target_schema is not None and not batch.schema.equals(target_schema, check_metadata=False):
@@ -161,15 +159,15 @@ def _batches(path: Path, size: int, target_schema: pa.Schema | None = None) -> I
 
 
 def load(path: Path, task: str, split: str) -> Predictions:
-    """The rows of one task and split.
+    """Read the rows of one task and split.
 
     Raises:
-        ProjectError: When the file is not there or is damaged.
+        ProjectError: When the file is missing or damaged.
     """
     with _reading(path, fix="run mml predict"):
         table = _read(path, task, split)
     try:
-        # Sorted as they leave the file: a sorted table would be there beside it, once more for each of its columns.
+        # Sort while reading: a sorted copy of the table would need memory again for each of its columns.
         ids = table["sample_id"].to_pylist()
         if None in ids:
             raise ValueError("a row has no name")
@@ -191,14 +189,14 @@ def load(path: Path, task: str, split: str) -> Predictions:
 
 
 def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArray[Any]]) -> None:
-    """Durably fill the column `calibrated` of a file; rows that are not named keep what they have.
+    """Durably fill the column `calibrated` of a file; other rows keep their values.
 
     Args:
         path: The file.
         calibrated: For each (task, split) the values, shape (n, outputs), in the order of `load`.
 
     Raises:
-        ProjectError: When the file cannot be read, or has another number of rows.
+        ProjectError: When the file is unreadable, or has another number of rows.
     """
     with _reading(path), parquet.opened(path) as file:
         names, its = file.read(["task", "split", "sample_id"]), file.schema_arrow
@@ -206,7 +204,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     for index, pair in enumerate(zip(names["task"].to_pylist(), names["split"].to_pylist(), strict=True)):
         rows_of[pair].append(index)
     ids = names["sample_id"].to_pylist()
-    # For each row of the file whose values it gets, and which of them.
+    # For each row of the file, the source of its values, and the row in it.
     source, places = np.full(len(ids), -1), np.zeros(len(ids), np.int64)
     for number, (pair, matrix) in enumerate(calibrated.items()):
         rows = sorted(rows_of[pair], key=ids.__getitem__)
@@ -217,7 +215,7 @@ def write_calibrated(path: Path, calibrated: Mapping[tuple[str, str], npt.NDArra
     its = its.set(column, pa.field("calibrated", pa.list_(pa.float32())))
     values, first = list(calibrated.values()), 0
     with files.durable(path) as temporary, pq.ParquetWriter(temporary, its, write_page_checksum=True) as parquet_writer:
-        # Some rows at a time: all of them with all they have would be there several times over.
+        # A limited number of rows at a time: the whole table would be in memory several times.
         for batch in _batches(path, _ROW_GROUP):
             table, own = pa.Table.from_batches([batch]), slice(first, first + len(batch))
             filled = _filled(table, values, source[own], places[own])
@@ -231,15 +229,15 @@ def _filled(
     source: npt.NDArray[np.int64],
     places: npt.NDArray[np.int64],
 ) -> pa.Array:
-    """The column `calibrated` of some rows: what they have, unless they get a row of `values`.
+    """Return the column `calibrated` of some rows: the old values, unless a row gets one of `values`.
 
     Args:
         table: The rows.
         values: Arrays of shape (n, outputs).
-        source: Which of them a row gets its values of; -1: none.
-        places: The row in it.
+        source: The index of a row's array in `values`; -1: none.
+        places: The row in that array.
     """
-    # Lengths, and never the lists themselves, which would be a Python object for every class of every row.
+    # Lengths, never the lists themselves, which would create a Python object for every class of every row.
     lengths = (chunk.value_lengths().to_pylist() for chunk in table["calibrated"].chunks)
     is_filled = np.array([length is not None for chunk in lengths for length in chunk], bool)
     matrix = np.zeros_like(_matrix(table, "logits"))
@@ -258,7 +256,7 @@ def _filled(
 
 
 def contents(path: Path) -> dict[tuple[str, str], int]:
-    """How many rows each (task, split) of a file has."""
+    """Return the number of rows of each (task, split) in a file."""
     with _reading(path), parquet.opened(path) as file:
         table = file.read(["task", "split"])
     counted = table.group_by(["task", "split"]).aggregate([([], "count_all")]).to_pylist()
@@ -266,10 +264,10 @@ def contents(path: Path) -> dict[tuple[str, str], int]:
 
 
 def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
-    """The names of all samples of some tasks that a file has rows of.
+    """Return the names of all samples of some tasks with rows in a file.
 
     Raises:
-        ProjectError: When the file cannot be read.
+        ProjectError: When the file is unreadable.
     """
     with _reading(path), parquet.opened(path) as file:
         table = file.read(["task", "sample_id"])
@@ -279,7 +277,7 @@ def sample_ids(path: Path, tasks: Collection[str]) -> set[str]:
 
 @contextmanager
 def _reading(path: Path, fix: str = "remove it and run mml predict") -> Iterator[None]:
-    """Tell a person of a file that cannot be read; what says nothing of it (memory ran out) passes."""
+    """Report an unreadable file to the user; unrelated errors (out of memory) pass."""
     try:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -289,7 +287,7 @@ def _reading(path: Path, fix: str = "remove it and run mml predict") -> Iterator
 
 
 def _read(path: Path, task: str, split: str) -> pa.Table:
-    """The rows of one task and split, a row group in memory at a time."""
+    """Read the rows of one task and split, one row group at a time."""
     parts = []
     with parquet.opened(path) as stored:
         _require_columns(stored.schema_arrow)
@@ -304,7 +302,7 @@ def _read(path: Path, task: str, split: str) -> pa.Table:
 
 
 def _require_columns(stored_schema: pa.Schema) -> None:
-    """Refuse a file that is not of `schema`, whatever its kind.
+    """Refuse a file that does not have `schema`, whatever its kind.
 
     Raises:
         pa.ArrowInvalid: Naming the column that is missing or of another type.
@@ -319,14 +317,14 @@ def _require_columns(stored_schema: pa.Schema) -> None:
 
 
 def _is_same_type(data_type: pa.DataType, other: pa.DataType) -> bool:
-    """Whether two types are the same; how the items of a list are called differs between writers."""
+    """Return whether two types are equal; the name of list items differs between writers."""
     if pa.types.is_list(data_type) and pa.types.is_list(other):
         return bool(data_type.value_type == other.value_type)
     return bool(data_type == other)
 
 
 def _true_runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
-    """(start, length) of each run of True; slicing needs no pandas, which pyarrow's own filters import."""
+    """Return (start, length) of each run of True; slicing needs no pandas, which pyarrow's own filters import."""
     start = 0
     for value, run in itertools.groupby(chosen):
         length = len(list(run))
@@ -336,9 +334,9 @@ def _true_runs(chosen: list[bool]) -> Iterator[tuple[int, int]]:
 
 
 def _matrix(table: pa.Table, column: str, places: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.float32]:
-    """A column of lists of one length as a matrix, each row at its place; None: in their order."""
+    """Return a column of equally long lists as a matrix, each row at its place; None: in order."""
     parts = [(len(chunk), chunk.flatten()) for chunk in table[column].chunks]
-    # What the rows say before anything is made that is as large as one of them says.
+    # Check the lengths in the rows before allocating an array of the claimed size.
     widths = {width for chunk in table[column].chunks for width in set(chunk.value_lengths().to_pylist())}
     if table[column].null_count or len(widths) > 1 or any(flat.null_count for _, flat in parts):
         raise ValueError(f"its rows of {column} are not all of one length")
@@ -362,7 +360,7 @@ def _targets(table: pa.Table, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.Array:
-    """A matrix as a column of lists."""
+    """Return a matrix as a column of lists."""
     n, width = values.shape
     offsets = np.arange(0, (n + 1) * width, max(width, 1), dtype=np.int32)[: n + 1]
     flat = _arrow_array(np.ascontiguousarray(values, np.float32).ravel(), pa.float32())
@@ -370,12 +368,12 @@ def _lists(values: npt.NDArray[Any]) -> pa.Array:
 
 
 def _numbers_or_null(targets: npt.NDArray[np.int64]) -> pa.Array:
-    """Class numbers, null where they are negative."""
+    """Return class numbers, with null for negative ones."""
     return pa.array([None if target < 0 else target for target in targets.tolist()], pa.int64())
 
 
 def _arrow_array(values: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """An array without nulls from NumPy's memory; `pa.array` would import pandas to look at it."""
+    """Return an array without nulls that shares NumPy's memory; `pa.array` would import pandas to inspect it."""
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
 
 

@@ -21,35 +21,35 @@ METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.yaml"
 EXAMPLES_FILE = "examples.json"
 BATCHES_FILE = "batches.csv"
-# In a record's environment: the hash of the weights that its training began with; the ids of those that it is the mean of.
+# Keys of a record's environment: the hash of its initial weights; the ids of the records whose weights it averages.
 FIRST_WEIGHTS, AVERAGED = "first_weights", "averaged"
 
 
 def stage_weights(folder: Path, stage: int) -> Path:
-    """The best weights of one stage, in a model's folder; they are there where the stage keeps its own."""
+    """Return the file of one stage's best weights in a model's folder; it exists if the stage keeps them."""
     return folder / f"weights.stage{stage}.safetensors"
 
 
 def stage_predictions(folder: Path, stage: int) -> Path:
-    """The file of the predictions by the best weights of one stage, in a model's folder."""
+    """Return the file of the predictions by one stage's best weights, in a model's folder."""
     return folder / f"predictions.stage{stage}.parquet"
 
 
 def kept_stages(folder: Path) -> list[int]:
-    """The stages whose own best weights are in a model's folder."""
+    """Return the stages whose own best weights are in a model's folder."""
     matches = (re.fullmatch(r"weights\.stage(\d+)\.safetensors", path.name) for path in folder.glob("weights.stage*"))
     return sorted(int(match[1]) for match in matches if match)
 
 
 class Event(TypedDict):
-    """A trouble that a training recovered from, as far as every one has it."""
+    """The keys that every problem recovered from during training has."""
 
     kind: str
     text: str
 
 
 class CoTask(TypedDict):
-    """A task that was learned with another one, as far as it is read again."""
+    """A task that was trained together with another one, as far as it is read again."""
 
     name: str
     kind: str
@@ -59,40 +59,41 @@ class CoTask(TypedDict):
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """The record of one trained fold, or of a model that learned from all folds (`mode.refit`).
+    """The record of one trained fold, or of a model trained on all folds (`mode.refit`).
 
     Attributes:
         id: Its readable name, unique in the project.
-        number: Its place in the order of creation, counted from 1 (`PROJ#3`).
+        number: Its position in the order of creation, counted from 1 (`PROJ#3`).
         run: The run that made it.
-        created: When, in UTC (ISO 8601).
-        task: What it was trained on; nested tasks are `name+nested?k`.
+        created: The time in UTC (ISO 8601).
+        task: The task it was trained on; nested tasks are `name+nested?k`.
         pivot: The task without the variant.
-        fold: The fold's number; -1 where it learned from all.
+        fold: The fold's number; -1 if it was trained on all folds.
         nested: Whether fold `fold` was set aside as test data.
         recipe: The hash that the folds of one cross-validation share.
         arch: The network's name.
         classes: The names of the classes, in the order of the logits.
-        parameters: How many numbers the network learns.
-        counts: Images in each split.
+        parameters: The number of the network's parameters.
+        counts: The number of images in each split.
         kind: What is predicted.
         scores: For `val` and, once tested, `test` (and tasks of mode.eval_on): the final metrics.
         best_epoch: The epoch whose weights were kept, counted from 0.
         epochs: How many epochs ran.
-        monitor: What chose it, with its direction.
-        val_used_for: What the validation images decided besides being a score.
+        monitor: The metric that chose it, with its direction.
+        val_used_for: What the validation images decided besides giving a score.
         timings: Seconds, and `train_images_per_s` over the steady epochs.
         environment: Versions and hardware.
-        weights: The hash of the weights file; None when none was kept.
-        notes: What a person should know.
-        details: For the same names as `scores`: `classes`, a row for each class, label or number, and `confusion`, counts
-            of (true class, predicted class), or of more than 100 classes `confused_pairs`: true, predicted, images.
-        co_tasks: The tasks that were learned with it: name, kind, classes, head, loss, weight (or `uncertainty` with the
-            log variance), and the score of their own validation rows.
-        events: Troubles that its training recovered from: `kind`, `text`, and what followed from it.
-        checksums: The hashes of its metrics and configuration, by the file's name.
-        refit: Where it learned from all folds, the ids of the folds' records that it stands for, whose held-out score is
-            what to expect of it; it has no validation of its own. Empty for a fold.
+        weights: The hash of the weights file; None if weights were not kept.
+        notes: Notes for the user.
+        details: For the same names as `scores`: `classes`, a row for each class, label or number, and `confusion`,
+            counts of (true class, predicted class), or for more than 100 classes `confused_pairs`: true, predicted,
+            images.
+        co_tasks: The tasks that were trained together with it: name, kind, classes, head, loss, weight (or
+            `uncertainty` with the log variance), and the score of their own validation rows.
+        events: Problems that its training recovered from: `kind`, `text`, and the consequences.
+        checksums: The hashes of its metrics and configuration files, by file name.
+        refit: If it was trained on all folds, the ids of the folds' records, whose held-out scores are its expected
+            performance, as it has no validation images of its own. Empty for a fold.
         format: The file's format number.
     """
 
@@ -128,17 +129,17 @@ class ModelRecord:
 
     @property
     def held_out(self) -> str:
-        """The split of its own task that it did not learn from: what a nested fold is tested on, else what it validated on."""
+        """The split of its own task that it was not trained on: the test part of a nested fold, else validation."""
         return "test" if self.nested else "val"
 
     @property
     def averaged(self) -> list[str]:
-        """The ids of the records whose weights it is the mean of; empty for what was trained."""
+        """The ids of the records whose weights it averages; empty for trained models."""
         return list(self.environment.get(AVERAGED, []))
 
 
 def save(project: Project, record: ModelRecord) -> ModelRecord:
-    """Write `record.json` last, so that what it names exists; gives the record its number when it has none (0).
+    """Write `record.json` last, so that the files it names exist; number the record if it has no number (0).
 
     Returns:
         The record with its number.
@@ -147,11 +148,11 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
     with project.locked():
         if record.number == 0:
             others, wrong = _read_all(project)
-            # One that cannot be read has a number as well.
+            # Unreadable records have a number as well.
             last = max([len(others) + len(wrong), *(other.number for other in others)])
             record = dataclasses.replace(record, number=last + 1)
         plain = dataclasses.asdict(record)
-        # A fold's file is as it was before there were such records, so that older versions read it.
+        # A fold's file has no new keys, so that older versions can read it.
         files.write_sealed(folder / RECORD_FILE, {key: plain[key] for key in plain if key != "refit" or plain[key]})
     return record
 
@@ -168,12 +169,12 @@ def with_scores(
 
 
 def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRecord:
-    """Delete a record's weights; the record says so first, so that it never names what is gone.
+    """Delete a record's weights, after noting that in the record, so that it never names a missing file.
 
     Args:
         project: The project.
         record: The record.
-        why: Ends the sentence that is added to its notes.
+        why: The end of the sentence that is added to its notes.
     """
     folder = project.model_dir(record.pivot, record.id)
     of_stages = [stage_weights(folder, stage) for stage in kept_stages(folder)]
@@ -187,16 +188,16 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
 
 
 def with_environment(project: Project, record: ModelRecord, **facts: Any) -> ModelRecord:
-    """Add to what the stored record says of how it was made."""
+    """Add entries to the environment of a stored record."""
     record = load(project.model_dir(record.pivot, record.id))
     return save(project, dataclasses.replace(record, environment={**record.environment, **facts}))
 
 
 def load(folder: Path) -> ModelRecord:
-    """The record in one model folder.
+    """Read the record in a model folder.
 
     Raises:
-        ProjectError: When it is damaged or of another format.
+        ProjectError: When it is damaged or has another format.
     """
     path = folder / RECORD_FILE
     try:
@@ -217,7 +218,7 @@ def load(folder: Path) -> ModelRecord:
         if is_out_of_memory(error):
             raise
         raise ProjectError(problem(str(path), f"cannot be read as a record ({error})")) from error
-    # Its names become paths, so they must be those of where it lies.
+    # Its names become paths, so they must match its location.
     own = Project(folder.parents[3]).model_dir(record.pivot, record.id) if len(folder.parents) > 3 else folder
     if "/" in record.id or record.id != folder.name or own.parent.parent.name != folder.parent.parent.name:
         got = f"{record.pivot}/{record.id}"
@@ -226,12 +227,12 @@ def load(folder: Path) -> ModelRecord:
 
 
 def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
-    """All records of a project (of one task) that can be read, in the order of their creation.
+    """Return all readable records of a project (of one task), in the order of their creation.
 
-    One that cannot be read is told of once in the log and left out, so that all others stay of use.
+    Unreadable records are logged once and skipped, so that all others remain usable.
 
     Raises:
-        OlderFormat: When one is of an older version.
+        OlderFormat: When one has the format of an older version.
     """
     models, wrong = _read_all(project)
     for path, sentence in wrong:
@@ -241,13 +242,13 @@ def load_all(project: Project, task: str | None = None) -> list[ModelRecord]:
 
 
 def broken(project: Project, task: str | None = None) -> list[str]:
-    """A sentence for each record of a project (of one task) that cannot be read."""
+    """Return a sentence for each unreadable record of a project (of one task)."""
     _, wrong = _read_all(project)
     return [sentence for path, sentence in wrong if task is None or path == project.model_dir(task, path.name)]
 
 
 def require_whole(project: Project, task: str) -> None:
-    """Refuse a task of which a record cannot be read: what is computed of the others would not be what it says.
+    """Refuse a task with an unreadable record, because results from the others would be misleading.
 
     Raises:
         ProjectError: With a sentence for each of them.
@@ -258,7 +259,7 @@ def require_whole(project: Project, task: str) -> None:
 
 
 def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str]]]:
-    """The records of a project, and the folders of those that cannot be read with what is wrong."""
+    """Return the records of a project, and the folders of unreadable ones with the problem."""
     paths = sorted(project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}")) if project.tasks_dir().is_dir() else []
     models: list[ModelRecord] = []
     wrong: list[tuple[Path, str]] = []
@@ -273,13 +274,13 @@ def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str
 
 
 def untrained_error(project: Project, task: str) -> ProjectError:
-    """The error for a task that the project has no record of."""
+    """Return the error for a task without records in the project."""
     wrong = f"project {project.name} has no trained record of it"
     return ProjectError(problem(f"task {task}", wrong, fix=f"mml train task={task}"))
 
 
 def latest_cross_validation(records: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The newest record of each fold that shares the newest record's recipe, by fold; as `newest_folds`."""
+    """Return the newest record of each fold with the newest record's recipe, by fold; as `newest_folds`."""
     if not records:
         return []
     recipe = max(records, key=lambda record: record.number).recipe
@@ -287,18 +288,18 @@ def latest_cross_validation(records: Sequence[ModelRecord]) -> list[ModelRecord]
 
 
 def newest_folds(records: Sequence[ModelRecord]) -> list[ModelRecord]:
-    """The newest record of each fold, by fold; a model of all folds only where none of a fold is there."""
+    """Return the newest record of each fold, by fold; models of all folds only if there are no folds."""
     of_folds = [record for record in records if not record.refit]
     by_fold = {record.fold: record for record in sorted(of_folds or records, key=lambda record: record.number)}
     return [by_fold[fold] for fold in sorted(by_fold)]
 
 
 def newest_refit(records: Sequence[ModelRecord], folds: Sequence[ModelRecord]) -> ModelRecord | None:
-    """The newest model of all folds that stands for exactly these folds; None without one.
+    """Return the newest model of all folds that belongs to exactly these folds; None if there is none.
 
     Args:
-        records: Any records, the model among them.
-        folds: What `newest_folds` gave.
+        records: Any records, including the model.
+        folds: The result of `newest_folds`.
     """
     ids = {record.id for record in folds}
     refits = [record for record in records if record.refit and set(record.refit) == ids]

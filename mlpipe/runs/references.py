@@ -16,7 +16,7 @@ from mlpipe.runs.records import ModelRecord
 
 @dataclass(frozen=True)
 class Located:
-    """A record and the project that it lies in.
+    """A record and its project.
 
     Attributes:
         project: The project.
@@ -33,30 +33,30 @@ class Located:
 
     @property
     def weights(self) -> Path:
-        """The file of its weights, if it keeps any."""
+        """The file of its weights, if it has any."""
         return self.folder / records.WEIGHTS_FILE
 
     @property
     def config(self) -> Path:
-        """The configuration that it was trained with."""
+        """The file of the configuration that it was trained with."""
         return self.folder / records.CONFIG_FILE
 
     def name(self, out_dir: Path) -> str:
-        """`PROJ#3`, or `PATH#3` where the project lies outside the results folder."""
+        """`PROJ#3`, or `PATH#3` if the project lies outside the results folder."""
         root = self.project.root
         return f"{self.project.name if root.parent == out_dir else root}#{self.record.number}"
 
 
 def project(text: str, key: str, out_dir: Path) -> Project:
-    """The project that a name or a path means.
+    """Return the project that a name or a path denotes.
 
     Args:
-        text: A name of a folder in `out_dir`, or a path with a slash.
-        key: The configuration key that says so, for the sentence.
+        text: The name of a folder in `out_dir`, or a path with a slash.
+        key: The configuration key with the reference, for the message.
         out_dir: The folder of all projects.
 
     Raises:
-        ProjectError: When there is no such project; the sentence lists what is there.
+        ProjectError: When there is no such project; the sentence lists the existing ones.
     """
     place = Project(Path(text) if "/" in text else out_dir / text)
     if text and place.tasks_dir().is_dir():
@@ -67,10 +67,10 @@ def project(text: str, key: str, out_dir: Path) -> Project:
 
 
 def record(text: str, key: str, out_dir: Path) -> Located:
-    """The record that `PROJ#NUMBER` or `PROJ#ID` means.
+    """Return the record that `PROJ#NUMBER` or `PROJ#ID` denotes.
 
     Raises:
-        ProjectError: When there is no such project or record; the sentence lists what is there.
+        ProjectError: When there is no such project or record; the sentence lists the existing ones.
     """
     name, _, identifier = text.partition("#")
     home = project(name, key, out_dir)
@@ -84,10 +84,10 @@ def record(text: str, key: str, out_dir: Path) -> Located:
 
 
 def located(texts: str | Sequence[str], key: str, out_dir: Path) -> list[Located]:
-    """All records that references mean, each once, in the references' order and then in that of their creation.
+    """Return all records that references denote, each once, in the order of references and then of creation.
 
     Raises:
-        ProjectError: With a sentence for every reference that means nothing.
+        ProjectError: With a sentence for every invalid reference.
     """
     locations: dict[Path, Located] = {}
     wrong: list[str] = []
@@ -108,7 +108,7 @@ def located(texts: str | Sequence[str], key: str, out_dir: Path) -> list[Located
 
 
 def check_weights(location: Located, key: str, out_dir: Path) -> None:
-    """Refuse a record whose weights are gone or are not those that it was written with.
+    """Refuse a record whose weights are missing or changed.
 
     Raises:
         ProjectError: When they are.
@@ -123,16 +123,16 @@ def check_weights(location: Located, key: str, out_dir: Path) -> None:
 
 
 def adopt(location: Located, into: Project, *, weights: bool, predictions: bool) -> ModelRecord:
-    """Copy a record's files, the record last, with a number of its own; a record that is there already stays.
+    """Copy a record's files, the record last, under a new number; an existing copy is kept.
 
     Args:
         location: The record and its project.
-        into: The project that it goes to.
-        weights: Copy its weights; without them the new record keeps none.
-        predictions: Copy its predictions.
+        into: The target project.
+        weights: Whether to copy its weights; if not, the new record has none.
+        predictions: Whether to copy its predictions.
 
     Returns:
-        The record as it is in the new project.
+        The record in the new project.
     """
     source, folder = location.record, into.model_dir(location.record.pivot, location.record.id)
     if (folder / records.RECORD_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Removal of half-written files of killed processes when a run starts, once it is known that they are dead."""
+"""Remove half-written files of processes known to be dead when a run starts."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from pathlib import Path
 from mlpipe import files
 from mlpipe.runs import journal
 
-# Names that `files.temporary_name` gives: the process's number, its machine and a random end.
+# Names made by `files.temporary_name`: the process's number, its machine and a random suffix.
 _TEMPORARY = re.compile(r"^\..+\.tmp-(?P<pid>\d+)-(?:(?P<machine>[0-9a-f]{8}))?[0-9a-f]{8}$")
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a name is that of something unfinished."""
+    """Return whether a name is that of an unfinished file."""
     return _TEMPORARY.match(name) is not None
 
 
 def process_of(name: str) -> int:
-    """The process that makes something unfinished, of whatever machine."""
+    """Return the number of the process that writes an unfinished file, on whatever machine."""
     match = _TEMPORARY.match(name)
     assert match is not None
     return int(match["pid"])
 
 
 def is_dead(name: str) -> bool:
-    """Whether the process that made something unfinished is known to have ended: one of this machine, since it started."""
+    """Return whether the process that wrote an unfinished file, on this machine since its boot, has ended."""
     match = _TEMPORARY.match(name)
     return match is not None and match["machine"] == files.machine() and not journal.is_alive(int(match["pid"]))
 
 
 def dead_files(root: Path, *, deep: bool = True) -> Iterator[Path]:
-    """Unfinished files and folders of dead processes below a folder; links are neither followed nor given.
+    """Return unfinished files and folders of dead processes below a folder; links are neither followed nor returned.
 
     Args:
         root: The folder.
-        deep: Below its folders too.
+        deep: Whether to search its subfolders too.
     """
     for folder, folders, names in os.walk(root):
         dead_names = [name for name in (*folders, *names) if is_dead(name)]
@@ -47,14 +47,14 @@ def dead_files(root: Path, *, deep: bool = True) -> Iterator[Path]:
 
 
 def sweep(root: Path, *, deep: bool = True) -> list[Path]:
-    """Delete what `dead_files` finds.
+    """Delete the results of `dead_files`.
 
     Args:
         root: The folder.
-        deep: Below its folders too.
+        deep: Whether to search its subfolders too.
 
     Returns:
-        What was deleted.
+        The deleted paths.
     """
     paths = list(dead_files(root, deep=deep))
     for path in paths:

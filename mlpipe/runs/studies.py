@@ -1,4 +1,4 @@
-"""Studies: where Optuna keeps the trials of a search, which studies there are, and the best trial of one."""
+"""Studies: where Optuna stores the trials of a search, which studies exist, and the best trial of one."""
 
 from __future__ import annotations
 
@@ -34,47 +34,47 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-# What mlpipe notes of a study and of a trial, beside what Optuna keeps.
+# mlpipe's own attributes of a study and of a trial, beside Optuna's.
 BASE, SPACE, METRICS = "base", "space", "metrics"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
 
 _ATTEMPTS = 6
-# Seconds after which a journal's lock is nobody's: one is held for the time of a line.
+# Seconds after which a journal's lock is stale: a lock is held only for writing a line.
 _LOCKED = 15
 _CHUNK = 1 << 20
-# Lines of a journal that are read in a moment, whatever they say.
+# The number of journal lines that are read quickly, whatever they contain.
 _FEW_LINES = 3_000
 _ELSE = "move it away, and search again"
 
 
 def masked(address: str) -> str:
-    """A storage's address without its password."""
-    # As SQLAlchemy reads it, where a password may hold anything; up to the last @, for it may hold that too.
+    """Return a storage's address without its password."""
+    # Parsed as in SQLAlchemy: a password may contain any character, even @, so the last @ ends it.
     address = re.sub(r"(://[^:/\s]*):.*@", r"\1:***@", address)
     return re.sub(r"(?i)(password|passwd|pwd)=[^&]*", r"\1=***", address)
 
 
 def address(project: Project, study: str, storage: str | None) -> str:
-    """A study's storage as a person may see it."""
+    """Return a study's storage for display."""
     return masked(storage) if storage is not None else str(journal_file(project, study))
 
 
 def journal_file(project: Project, study: str) -> Path:
-    """The journal of one study of a project."""
+    """Return the journal of one study of a project."""
     return project.studies_dir() / f"{study}.log"
 
 
 @contextmanager
 def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseStorage]:
-    """Optuna's storage of a study.
+    """Return Optuna's storage of a study.
 
     Args:
-        project: The project whose folder holds the journal where no storage is named.
+        project: The project whose folder contains the journal if no storage is named.
         study: The study's name.
         storage: A path or an Optuna URL; None: the project's journal.
 
     Raises:
-        ProjectError: When it cannot be opened or answers with an error; passwords are left out.
+        ProjectError: When it cannot be opened or returns an error; passwords are removed.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -97,10 +97,10 @@ def opened(project: Project, study: str, storage: str | None) -> Iterator[BaseSt
 
 @contextmanager
 def _storage_contents_errors(where: str) -> Iterator[None]:
-    """Tell a person of a storage that holds what no search writes, in whatever way Optuna stumbles over it.
+    """Report a storage with contents that no search writes, whatever error Optuna raises for them.
 
     Raises:
-        ProjectError: In place of what Optuna raises.
+        ProjectError: Instead of Optuna's error.
     """
     try:
         yield
@@ -112,7 +112,7 @@ def _storage_contents_errors(where: str) -> Iterator[None]:
 
 
 def _read_all(store: BaseStorage, study: str) -> None:
-    """Read every trial of a study once, where it is there, so that what is wrong with one is told at once."""
+    """Read every trial of a study once, if it exists, so that invalid trials are reported at once."""
     if study in [summary.study_name for summary in store.get_all_studies()]:
         study_id = store.get_study_id_from_name(study)
         directions = len(store.get_study_directions(study_id))
@@ -121,10 +121,10 @@ def _read_all(store: BaseStorage, study: str) -> None:
 
 
 def _require_trial(trial: FrozenTrial, directions: int) -> None:
-    """Refuse a trial of what no search writes: a storage gives back whatever its file says.
+    """Refuse a trial that no search writes: a storage returns whatever its file contains.
 
     Raises:
-        ValueError: Naming the trial, and what is wrong.
+        ValueError: With the trial and the problem.
     """
     values = trial.values
     is_value = isinstance(values, list) and len(values) == directions
@@ -147,11 +147,11 @@ def _is_number(value: object) -> bool:
 
 
 def _require_tables(where: str, study: str) -> None:
-    """Refuse an SQLite file that computes what is asked of its tables, perhaps without end, or has more than a search writes.
+    """Refuse an SQLite file with computed contents, which may not terminate, or with more than a search writes.
 
     Raises:
-        ProjectError: When a study has too much.
-        ValueError: When something of it is computed.
+        ProjectError: When a study is too large.
+        ValueError: When contents are computed.
     """
     for path in _files_of(where):
         try:
@@ -160,14 +160,14 @@ def _require_tables(where: str, study: str) -> None:
             limits.require_ordinary(path, limits.STORED)
             odd = sqlite.computed_in(path)
         except sqlite3.DataError as error:
-            # What makes its tables has more bytes than the connection reads.
+            # Its table definitions are longer than the connection reads.
             raise _long_text(where) from error
         except limits.ForeignFileError as error:
             raise ProjectError(
                 problem("hpo.storage", f"cannot be read ({error})", got=masked(where), fix=_ELSE)
             ) from error
         except (sqlite3.Error, OSError):
-            # Whoever opens it says what it is.
+            # The error is reported when it is opened.
             continue
         if odd is not None:
             raise ValueError(odd)
@@ -176,7 +176,8 @@ def _require_tables(where: str, study: str) -> None:
         except sqlite3.DataError as error:
             raise _long_text(where) from error
         except sqlite3.Error as error:
-            # What cannot be counted may be too much, whatever of it a search would read; but somebody may be writing.
+            # Contents that cannot be counted may be too large, whichever part a search would read; but a writer may be
+            # active.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 continue
             raise ValueError(first_line(error)) from error
@@ -184,11 +185,11 @@ def _require_tables(where: str, study: str) -> None:
 
 
 def _size(path: Path, study: str) -> sqlite.Size:
-    """How much is read of a file for a study: its trials with all that belongs to them, and what there is beside trials.
+    """Return how much of a file is read for a study: its trials with their data, and the rest.
 
     Args:
         path: The file.
-        study: The study's name; empty: the only one that there is.
+        study: The study's name; empty: the only study.
     """
     with sqlite.opened(path) as connection:
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -196,7 +197,7 @@ def _size(path: Path, study: str) -> sqlite.Size:
         tables: dict[str, tuple[str, list[str]]] = {}
         for name in names:
             columns = {row[0] for row in connection.execute("SELECT name FROM pragma_table_info(?)", [name])}
-            # What there is of every study is read to see which studies there are.
+            # Data of every study is read to find out which studies exist.
             tables[name] = "TRUE", []
             if study and "trial_id" in columns and {"trials", "studies"} <= set(names):
                 tables[name] = f"trial_id IN (SELECT trial_id FROM trials WHERE {of_study})", [study]
@@ -204,10 +205,10 @@ def _size(path: Path, study: str) -> sqlite.Size:
 
 
 def _require_journal(path: Path) -> None:
-    """Refuse a journal of more than a search writes.
+    """Refuse a journal longer than a search writes.
 
     Raises:
-        ProjectError: When it is too long, cannot be read, or is no ordinary file.
+        ProjectError: When it is too long, unreadable, or not a regular file.
     """
     rows = values = 0
     try:
@@ -227,10 +228,10 @@ def _require_journal(path: Path) -> None:
 
 
 def _require_little(where: str, size: sqlite.Size) -> None:
-    """Refuse what has more than is read of a study.
+    """Refuse a study that is too large to read.
 
     Raises:
-        ProjectError: Naming what is too much.
+        ProjectError: With the part that is too large.
     """
     most = sqlite.Size(limits.STUDY_ROWS, limits.STUDY, limits.STUDY_VALUES)
     for unit, count, limit in zip(size._fields, size, most, strict=True):
@@ -247,7 +248,7 @@ def _long_text(where: str) -> ProjectError:
 
 
 def _files_of(where: str) -> list[Path]:
-    """The files that an address may mean: as it is written, and as SQLite reads a `file:`, numbers of letters as letters."""
+    """Return the files that an address may denote: as written, and as SQLite decodes a `file:` URI's percent-encoding."""
     from sqlalchemy import make_url
 
     name = make_url(where).database or ""
@@ -287,7 +288,7 @@ def _storage(where: str | Path, study: str) -> BaseStorage:
         return optuna.storages.get_storage(where)
     if where.startswith("sqlite"):
         _require_tables(where, study)
-    # Several processes write one SQLite file, and servers close idle connections during long trials.
+    # Several processes write to one SQLite file, and servers close idle connections during long trials.
     waits = (
         {"connect_args": {"timeout": 100, "factory": sqlite.BoundedConnection}}
         if where.startswith("sqlite")
@@ -297,7 +298,7 @@ def _storage(where: str | Path, study: str) -> BaseStorage:
         try:
             return optuna.storages.RDBStorage(where, engine_kwargs=waits)
         except (IntegrityError, ProgrammingError, OperationalError) as error:
-            # Processes that start together at an empty database make its tables at once; one of them succeeds.
+            # Processes that start together with an empty database create its tables at once; one of them succeeds.
             if not re.search("already exists|duplicate key|unique constraint", str(error), re.IGNORECASE):
                 raise
             time.sleep(0.2 * attempt)
@@ -305,9 +306,9 @@ def _storage(where: str | Path, study: str) -> BaseStorage:
 
 
 def _lock(path: Path) -> JournalFileSymlinkLock:
-    """The lock of a journal; Optuna's own waits for good, as fast as it can, for one that leads nowhere.
+    """Return the lock of a journal; unlike Optuna's own, it does not wait forever, busily, for a dangling link.
 
-    Such a one is left where a search was killed and its project moved since.
+    Such a link remains if a search was killed and its project has been moved.
     """
     from optuna.storages.journal import JournalFileSymlinkLock
 
@@ -321,7 +322,7 @@ def _lock(path: Path) -> JournalFileSymlinkLock:
                 except FileExistsError:
                     pass
                 try:
-                    # Of the lock itself, wherever it leads.
+                    # The time of the link itself, wherever it points.
                     now = place.lstat().st_mtime_ns
                 except FileNotFoundError:
                     continue
@@ -336,7 +337,7 @@ def _lock(path: Path) -> JournalFileSymlinkLock:
 
 
 def _repair_journal(path: Path) -> None:
-    """Cut off the beginning of a line that a full disk left at a journal's end; after the next one Optuna reads none of it."""
+    """Cut off an incomplete line that a full disk left at a journal's end; otherwise Optuna could not read later lines."""
     if not _is_torn(path):
         return
     lock = _lock(path)
@@ -359,16 +360,16 @@ def _is_torn(path: Path) -> bool:
 
 
 def names(project: Project) -> list[str]:
-    """The studies whose journals lie in the project."""
+    """Return the studies whose journals lie in the project."""
     return sorted(path.stem for path in project.studies_dir().glob("*.log"))
 
 
 @contextmanager
 def loaded(project: Project, reference: str, storage: str | None = None) -> Iterator[Study]:
-    """A study that is there: `NAME`, `PROJ:NAME`, a storage URL with one study, or `URL#NAME`.
+    """Return an existing study: `NAME`, `PROJ:NAME`, a storage URL with one study, or `URL#NAME`.
 
     Raises:
-        ProjectError: When there is none; the sentence lists the studies.
+        ProjectError: When it does not exist; the sentence lists the studies.
     """
     import optuna
 
@@ -408,10 +409,10 @@ def _missing_study(reference: str, study_names: Sequence[str], where: str) -> Pr
 
 
 def best(study: Study, number: int | None = None) -> FrozenTrial:
-    """The best finished trial, or the finished trial with a number.
+    """Return the best finished trial, or the finished trial with a number.
 
     Raises:
-        ProjectError: When no trial is finished, or several metrics leave a front of best ones.
+        ProjectError: When no trial is finished, or several metrics give a Pareto front of best ones.
     """
     trials = finished(study)
     if number is not None:
@@ -434,24 +435,24 @@ def best(study: Study, number: int | None = None) -> FrozenTrial:
 
 
 def front(study: Study) -> list[FrozenTrial]:
-    """The trials that no other beats in every metric; none where there are too many to compare each with each."""
+    """Return the Pareto-optimal trials; none if there are too many for pairwise comparison."""
     return study.best_trials if len(finished(study)) <= limits.STUDY_FRONT else []
 
 
 def finished(study: Study) -> list[FrozenTrial]:
-    """The trials that ran to their end, by number."""
+    """Return the trials that ran to their end, by number."""
     from optuna.trial import TrialState
 
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def counted(study: Study) -> list[FrozenTrial]:
-    """The trials that count towards hpo.trials: all but those that an interruption ended."""
+    """Return the trials that count towards hpo.trials: all but those ended by an interruption."""
     return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get(INTERRUPTED)]
 
 
 def metrics_of(study: Study) -> list[str]:
-    """The metrics that the study optimises."""
+    """Return the metrics that the study optimises."""
     stored = study.user_attrs.get(METRICS)
     if not isinstance(stored, list) or len(stored) != len(study.directions):
         return [f"value {index}" for index in range(len(study.directions))]

@@ -1,4 +1,4 @@
-"""How long the journal of a search takes to read, which grows faster than its lines where they are all of one trial."""
+"""Estimate the time to read the journal of a search, which grows superlinearly if all lines are of one trial."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# What Optuna calls what a line does.
+# Optuna's codes of operations in a line.
 _CREATE_STUDY, _DELETE_STUDY, _OF_STUDY, _CREATE_TRIAL, _SET_PARAM = 0, 1, (2, 3), 4, 5
-# How much longer it takes to compare two names than to copy one value.
+# The cost of comparing two names, relative to copying one value.
 _COMPARED = 10
 _OF_TRIAL = ("params", "user_attrs", "system_attrs", "intermediate_values")
 
 
 def steps(path: Path, most: int) -> int:
-    """The values that Optuna copies and compares while it reads a journal, or a larger number than `most` once there are more.
+    """Return the number of values that Optuna copies and compares while it reads a journal, or any number above `most`.
 
-    With each line it copies what the trial or the study has so far, it looks through all studies for a new one's name, and
-    through the trials for the first that has a parameter.
+    For each line, Optuna copies the present values of the trial or the study, searches all studies for a new study's
+    name, and searches the trials for the first with a parameter.
 
     Args:
         path: The journal.
-        most: Nothing is counted beyond it.
+        most: The limit at which counting stops.
 
     Raises:
-        OSError: When it cannot be read.
+        OSError: When it is unreadable.
     """
     work = _Work()
     with path.open("rb") as file:
         for line in file:
-            # A line that is none counts nothing: whoever reads it says what it is.
+            # An invalid line counts nothing: it is reported by the reader.
             with suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 work.add(json.loads(line))
             if work.steps > most:
@@ -43,14 +43,14 @@ def steps(path: Path, most: int) -> int:
 
 @dataclass
 class _Work:
-    """What was read so far, as Optuna keeps it.
+    """The state read so far, as Optuna keeps it.
 
     Attributes:
-        steps: What it took.
-        studies: The name of each study that is there, by its number.
-        trials: Of each trial its study and its place among those of it, by its number.
-        sizes: How many values a study or a trial has.
-        firsts: The place of the first trial of a study that has a parameter.
+        steps: The work so far.
+        studies: The name of each existing study, by its number.
+        trials: The study and the position in it of each trial, by its number.
+        sizes: The number of values of each study and trial.
+        firsts: The position of the first trial of a study with a parameter.
     """
 
     steps: int = 0
@@ -63,7 +63,7 @@ class _Work:
     _counts: dict[Any, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, line: Mapping[str, Any]) -> None:
-        """Take a line in.
+        """Process a line.
 
         Raises:
             TypeError, LookupError, AttributeError: When it is none.

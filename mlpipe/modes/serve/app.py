@@ -45,7 +45,7 @@ _DATA_URL = re.compile(r"\s*data:[\w.+/;=-]*;base64,")
 _LONGEST_NAME = 200
 # The beginning of the form parser's message about too many files.
 _TOO_MANY = "Too many files"
-# The prefix of a data: address.
+# The maximum length of the prefix of a data: address.
 _LONGEST_PREFIX = 200
 # Pixels of the longer side of a heat map.
 _LARGEST_MAP = 512

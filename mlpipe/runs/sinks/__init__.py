@@ -1,6 +1,6 @@
 """Sinks of predictions: rows and maps of a project, arrays in HDF5, a file for each sample; each sink has `add`.
 
-A sink is opened as a context and its file appears under its name when the context ends well.
+A sink is opened as a context manager; its file appears under its name once the context exits without an error.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predictions of a model for some samples.
+    """A model's predictions for some samples.
 
     Attributes:
-        ids: The samples' names, n of them.
-        outputs: A row of fixed width for each, shape (n, outputs), float32: logits, numbers, or sums over its places.
-        targets: Class numbers, shape (n,), or numbers, shape (n, outputs); of maps what `outputs` is compared with. None:
-            nothing is known of them.
-        arrays: What is predicted for every place of a sample, shape (n, outputs, *spatial): probabilities in 255ths, or
-            values. None where a sample has a row alone.
-        true: The true class numbers or values of every place, shape (n, ...); None where no sample has a target.
+        ids: The names of the n samples.
+        outputs: One row of fixed width per sample, shape (n, outputs), float32: logits, numbers, or sums over its
+            pixels.
+        targets: Class numbers, shape (n,), or numbers, shape (n, outputs); for maps, what `outputs` is compared with.
+            None: unknown.
+        arrays: Predictions for every pixel of a sample, shape (n, outputs, *spatial): probabilities in 255ths, or
+            values. None if a sample has only a row.
+        true: The true class numbers or values of every pixel, shape (n, ...); None if no sample has a target.
     """
 
     ids: Sequence[str]
@@ -38,11 +39,11 @@ class Predicted:
 
 
 class Sink(Protocol):
-    """Takes what is predicted, batch by batch."""
+    """A receiver of predictions, batch by batch."""
 
     def add(self, predicted: Predicted) -> None:
-        """Write what is predicted for some samples.
+        """Write predictions for some samples.
 
         Args:
-            predicted: The samples and what a model gives for them.
+            predicted: The samples and their predictions.
         """

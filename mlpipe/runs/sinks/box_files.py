@@ -22,7 +22,7 @@ else:
 
 _CORNERS = ("x0", "y0", "x1", "y1")
 _COLUMNS = ("image", *_CORNERS, "score", "class", "kept", "picture", "problem")
-# The columns of a box with numbers.
+# The numeric columns of a box.
 NUMBERS = (*_CORNERS, "score")
 
 
@@ -31,11 +31,11 @@ class Found:
     """The boxes of an image.
 
     Attributes:
-        name: The image's.
-        width: In pixels.
-        height: Alike.
+        name: The image's name.
+        width: The width in pixels.
+        height: The height in pixels.
         boxes: x0, y0, x1, y1, score and class number of each, shape (k, 6), in pixels of the image.
-        kept: Those whose score is high enough, shape (k,).
+        kept: Whether each score is high enough, shape (k,).
     """
 
     name: str
@@ -46,18 +46,18 @@ class Found:
 
 
 class BoxFiles:
-    """Collects boxes and writes pictures one by one, and the tables at the end.
+    """Collect boxes, write pictures one by one, and write the tables at the end.
 
-    The table has a row for each box, one without a box for an image without any, and one for each image that could not be
-    read. Annotations in the COCO JSON have a `score`, and are what `loadRes` of pycocotools takes.
+    The table has one row per box, one row without a box for an image without any, and one for each unreadable image.
+    Annotations in the COCO JSON have a `score`, as `loadRes` of pycocotools expects.
 
     Attributes:
-        kept: How many boxes were kept.
+        kept: The number of kept boxes.
 
     Args:
-        folder: The folder of the pictures; tables lie beside it.
-        table: The CSV.
-        classes: The names of the classes; a category's number is the place, counted from 1.
+        folder: The folder of the pictures; tables are written beside it.
+        table: The CSV file.
+        classes: The names of the classes; a category's number is its position, counted from 1.
     """
 
     def __init__(self, folder: Path, table: Path, classes: list[str]) -> None:
@@ -71,14 +71,14 @@ class BoxFiles:
         self.kept = 0
 
     def add(self, detections: Found, picture: Image.Image) -> None:
-        """Take the boxes of an image, and write its picture.
+        """Add the boxes of an image, and write its picture.
 
         Args:
             detections: The boxes.
-            picture: With the boxes drawn.
+            picture: The picture with the boxes drawn.
         """
         place = Path(detections.name).with_suffix(".png")
-        # Two images of one name but for their endings have two pictures.
+        # Two images whose names differ only in their suffix get two pictures.
         while place in self._pictures:
             place = Path(f"{place}.png")
         self._pictures.add(place)
@@ -103,16 +103,16 @@ class BoxFiles:
         self.kept += int(detections.kept.sum())
 
     def add_unreadable(self, name: str, reason: str) -> None:
-        """Name an image that could not be read.
+        """Record an unreadable image.
 
         Args:
-            name: The image's.
-            reason: Why.
+            name: The image's name.
+            reason: The reason.
         """
         self._rows.append({"image": name, "problem": reason})
 
     def close(self) -> dict[str, str]:
-        """Write the tables and the JSON; where everything is, for machines."""
+        """Write the tables and the JSON; return their paths as plain data."""
         parquet, coco = self._table.with_suffix(".parquet"), self._table.with_suffix(".json")
         files.write_text(self._table, files.csv_text(self._rows, list(_COLUMNS)))
         types = {name: pa.float32() for name in NUMBERS} | {"kept": pa.bool_()}

@@ -21,24 +21,24 @@ else:
     h5py = LazyModule("h5py")
 
 Precision = Literal["single", "half"]
-# The largest number that 16 bit hold.
+# The largest finite 16-bit number.
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 class Hdf5Sink:
-    """Adds a dataset of float32 for each sample, or of float16; folders in its name become groups.
+    """Add a dataset of float32 or float16 for each sample; folders in its name become groups.
 
     Args:
         file: The open file.
-        parts: First folders of names that are left out: the part of a task that a sample came with.
-        precision: Numbers of 32 (`single`) or 16 bit (`half`).
+        parts: Leading folders of names to omit: the part of a task to which a sample belongs.
+        precision: The precision of numbers, 32 (`single`) or 16 bits (`half`).
     """
 
     def __init__(self, file: Any, parts: Collection[str] = (), precision: Precision = "single") -> None:
         self._file, self._parts, self._half = file, parts, precision == "half"
 
     def add(self, predicted: Predicted) -> None:
-        """Write the arrays of some samples, or their rows where they have no arrays.
+        """Write the arrays of some samples, or their rows if they have no arrays.
 
         Args:
             predicted: The samples.
@@ -60,12 +60,12 @@ class Hdf5Sink:
 
 @contextmanager
 def opened(path: Path, parts: Collection[str] = (), precision: Precision = "single") -> Iterator[Sink]:
-    """A sink whose file is there when everything was written.
+    """Open a sink whose file appears once everything is written.
 
     Args:
-        path: The file; its folder is made.
-        parts: As for `Hdf5Sink`.
-        precision: As for `Hdf5Sink`.
+        path: The file; its folder is created.
+        parts: As in `Hdf5Sink`.
+        precision: As in `Hdf5Sink`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.durable(path) as temporary, h5py.File(temporary, "w") as file:

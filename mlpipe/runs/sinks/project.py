@@ -1,4 +1,4 @@
-"""Predictions as a project keeps them: rows in Parquet, and beside them the maps of samples that have some."""
+"""Predictions as a project stores them: rows in Parquet, and maps of samples beside them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ProjectSink:
-    """Adds predictions of one task and split to the files of a record or an ensemble.
+    """Add predictions of one task and split to the files of a record or an ensemble.
 
     Attributes:
-        rows: Takes a row for each sample.
-        maps: Takes maps; None for kinds without any.
+        rows: The writer of a row for each sample.
+        maps: The writer of maps; None for kinds without maps.
         task: The task's name in the predictions.
         split: `val`, `test` or `unlabelled`.
         fold: The fold's number; -1 for an ensemble.
@@ -37,10 +37,10 @@ class ProjectSink:
     fold: int
 
     def add(self, predicted: Predicted) -> None:
-        """Write rows, and maps where samples have some.
+        """Write rows, and maps of samples that have them.
 
         Args:
-            predicted: With targets.
+            predicted: The predictions, with targets.
         """
         assert predicted.targets is not None
         if predicted.arrays is not None:
@@ -60,29 +60,29 @@ class ProjectFiles:
     """The open files of a record or an ensemble.
 
     Attributes:
-        rows: Takes rows.
-        maps: Takes maps; None for kinds without any.
+        rows: The writer of rows.
+        maps: The writer of maps; None for kinds without maps.
     """
 
     rows: predictions.PredictionsWriter
     maps: maps.MapsWriter | None
 
     def part(self, task: str, split: str, fold: int) -> Sink:
-        """A sink for one task and split."""
+        """Return a sink for one task and split."""
         return ProjectSink(self.rows, self.maps, task, split, fold)
 
 
 @contextmanager
 def opened(path: Path, replacing: Collection[tuple[str, str]] = (), *, kind: str) -> Iterator[ProjectFiles]:
-    """Files that appear under their names only when everything was written.
+    """Open files that appear under their names only once everything is written.
 
     Args:
-        path: The Parquet file; maps lie beside it. What both already have stays.
-        replacing: Pairs of (task, split) whose old rows and maps go.
+        path: The Parquet file; maps are written beside it. Existing rows and maps are kept.
+        replacing: Pairs of (task, split) whose old rows and maps are dropped.
         kind: What is predicted.
 
     Raises:
-        ProjectError: When a file is there and damaged.
+        ProjectError: When a file exists and is damaged.
     """
     archive = maps.writer(path.with_suffix(maps.SUFFIX), replacing) if kinds.of(kind).is_dense else nullcontext()
     with predictions.writer(path, replacing, kind) as rows, archive as opened_maps:

@@ -1,4 +1,4 @@
-"""A folder with a file for each sample, named as the sample's own file."""
+"""A folder with a file for each sample, named like the sample's own file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlpipe.runs.sinks import Predicted
 
 
 class SampleFiles:
-    """Writes what is predicted for every place of a sample.
+    """Write predictions for every pixel of a sample.
 
     Attributes:
-        places: Where each sample's file lies in the folder.
+        places: The path of each sample's file in the folder.
 
     Args:
         folder: The folder.
-        ending: What files end in, in place of the samples' own endings.
-        encode: The values of a sample, shape (outputs, *spatial), to what its file holds.
+        ending: The suffix of the files, instead of the samples' own suffixes.
+        encode: A function from the values of a sample, shape (outputs, *spatial), to the contents of its file.
         have_datasets: Whether names are `FILE:DATASET`; a file of many arrays becomes a folder.
     """
 
@@ -38,7 +38,7 @@ class SampleFiles:
         """Write the files of some samples.
 
         Args:
-            predicted: With arrays.
+            predicted: The predictions, with arrays.
         """
         assert predicted.arrays is not None
         for name, values in zip(predicted.ids, predicted.arrays, strict=True):
@@ -47,18 +47,18 @@ class SampleFiles:
             files.write_bytes(self._folder / place, self._encode(values))
 
     def place_of(self, name: str) -> Path:
-        """The place of the next sample's file in the folder.
+        """Return the path of the next sample's file in the folder.
 
         Args:
             name: The sample.
         """
         if self._have_datasets and ":" in name:
-            # A name in a file has no ending of its own, and may not lead anywhere else.
+            # The name of a dataset has no suffix of its own, and must not lead outside the folder.
             file, _, key = name.partition(":")
             place = Path(file, *(files.safe_name(part) for part in key.split("/")))
             return Path(f"{place}{self._ending}")
         own = Path(name).with_suffix(self._ending)
-        # Two samples of one name but for their endings would be one file.
+        # Two samples whose names differ only in their suffix would share a file.
         while own in self._taken_places:
             name = f"{name}{self._ending}"
             own = Path(name)
@@ -66,7 +66,7 @@ class SampleFiles:
 
 
 def as_npy(values: npt.NDArray[Any]) -> bytes:
-    """An array as a file of NumPy.
+    """Encode an array as a NumPy file.
 
     Args:
         values: Of any shape.

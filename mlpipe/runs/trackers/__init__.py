@@ -1,4 +1,4 @@
-"""Runs of tracking servers, MLflow's and Weights & Biases': a project's trainings as these show them."""
+"""Tracked runs on MLflow and Weights & Biases servers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mlpipe.runs.trackers.mlflow import MlflowRun
 from mlpipe.runs.trackers.tracker import Guarded, Place, Tracked
 from mlpipe.runs.trackers.wandb import WandbRun
 
-# What each option of `logging` opens; its keys are the parameters of that.
+# The class opened for each option of `logging`; its parameters are the option's keys.
 _RUNS: dict[str, Callable[..., Tracked]] = {"mlflow": MlflowRun, "wandb": WandbRun}
 _PACKAGES = ("tensorboard", *_RUNS)
 
 
 def run_of(name: str, params: Mapping[str, Any], place: Place) -> Guarded:
-    """A run of the server that an option of `logging` names, opened when there is something to keep.
+    """Return a tracked run for an option of `logging`, opened at the first write.
 
     Args:
         name: The option, `mlflow` or `wandb`.
-        params: Its keys; those that no run of the server has are left out.
-        place: What the run stands for.
+        params: Its keys; those that the tracked run does not have are dropped.
+        place: The fold or run that it tracks.
     """
     opens = _RUNS[name]
     arguments = {key: params[key] for key in inspect.signature(opens).parameters if key in params}
@@ -32,7 +32,7 @@ def run_of(name: str, params: Mapping[str, Any], place: Place) -> Guarded:
 
 
 def missing(name: str) -> list[str]:
-    """A sentence where an option of `logging` needs a package that is not installed, to be told before anything is read.
+    """Return a sentence if an option of `logging` needs a missing package, before anything is read.
 
     Args:
         name: The option's name.

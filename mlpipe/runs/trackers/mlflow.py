@@ -1,4 +1,4 @@
-"""Runs of MLflow: a parent for all folds of a training, a child for each, on a server or in a file of the project."""
+"""MLflow runs: a parent for all folds of a training, a child for each, on a server or in a file of the project."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-# What a server takes in one request, and of one value.
+# The server's limits of one request and of one value.
 _MOST_POINTS, _MOST_PARAMS, _MOST_LETTERS = 500, 100, 500
-# The folder beside a project's file in which files of its runs lie.
+# The folder, beside a project's file, with the files of its runs.
 _FILES = "mlflow_files"
 _STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", STOPPED: "KILLED"}
-# A training waits for its server neither for minutes, as MLflow would by itself, nor tells anybody that it is used.
+# A training neither waits minutes for its server, as MLflow does by default, nor sends telemetry.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -35,16 +35,16 @@ _ENVIRONMENT = {
 
 
 class MlflowRun:
-    """A run of MLflow, taken up again where it was begun before.
+    """An MLflow run, resumed if it exists.
 
     Args:
-        place: What it stands for; a fold's run is a child of the one of all folds.
-        tracking_uri: The server; None: the environment's MLFLOW_TRACKING_URI, else a SQLite file in the project.
+        place: The fold or run that it tracks; a fold's run is a child of the run of all folds.
+        tracking_uri: The server; None: the environment variable MLFLOW_TRACKING_URI, else a SQLite file in the project.
         experiment: The experiment's name; None: the project's.
         run_tags: Further tags.
 
     Raises:
-        Exception: Whatever MLflow raises where it cannot be reached.
+        Exception: Any error of MLflow if it cannot connect.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MlflowRun:
         run_tags: Mapping[str, Any] | None = None,
     ) -> None:
         address = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_address(place.store)
-        # A project may be from somebody else, and so may its file.
+        # A project may come from somebody else, and so may its file.
         own = _file_of(address) if address == default_address(place.store) else None
         if own is not None and own.exists():
             require_tables(own)
@@ -67,7 +67,7 @@ class MlflowRun:
         place.folder.mkdir(parents=True, exist_ok=True)
         if own is not None:
             require_inside(self._client.get_experiment(self._experiment).artifact_location, own)
-        # Folds side by side begin the run of all at the same moment.
+        # Parallel folds create the run of all folds at the same moment.
         with FileLock(place.logs / ".mlflow.lock"):
             parent = self._id(place.of(""), Marks(place.logs / "mlflow.json"), {})
             if own is not None:
@@ -88,7 +88,7 @@ class MlflowRun:
         if isinstance(stored, str) and stored in run_ids:
             return stored
         if place.record:
-            # A training that was begun anew, of which nothing counts.
+            # The run of a training that was restarted, of which nothing counts.
             for run_id in run_ids:
                 self._client.delete_run(run_id)
         elif run_ids:
@@ -101,7 +101,7 @@ class MlflowRun:
         return str(new_run.info.run_id)
 
     def configure(self, tree: Mapping[str, Any], text: str) -> None:
-        """Keep every key as a parameter, and the configuration as a file."""
+        """Store every key as a parameter, and the configuration as a file."""
         from mlflow.entities import Param
 
         params = [Param(_name(key), str(value)[:_MOST_LETTERS]) for key, value in flat(tree)]
@@ -111,7 +111,7 @@ class MlflowRun:
         self._client.log_text(self.id, text, "config.yaml")
 
     def points(self, values: Mapping[str, float], step: int) -> None:
-        """Keep a point of each curve."""
+        """Store a point of each curve."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
@@ -119,23 +119,23 @@ class MlflowRun:
             self._client.log_batch(self.id, metrics=some)
 
     def file(self, path: Path) -> None:
-        """Keep a copy of a file as an artefact."""
+        """Store a copy of a file as an artifact."""
         self._client.log_artifact(self.id, str(path))
 
     def close(self, status: str) -> None:
-        """End it, and the run of all folds where one of them did not end well."""
+        """End the run, and the run of all folds if one of them failed."""
         self._client.set_terminated(self.id, _STATUS[status])
         if status != FINISHED and self._parent != self.id:
             self._client.set_terminated(self._parent, _STATUS[status])
 
 
 def default_address(store: Path) -> str:
-    """The address of the file that holds a project's runs where no server is named."""
+    """Return the address of the file with a project's runs, if no server is named."""
     return f"sqlite:///{quote(str((store / 'mlflow.db').absolute()))}"
 
 
 def problems(tracking_uri: str | None) -> list[str]:
-    """A sentence for everything that is wrong with an address, which can be told without asking it."""
+    """Return a sentence for every problem of an address that can be found without connecting."""
     if tracking_uri is None or "://" in tracking_uri:
         return []
     fix = "write the address of a server, such as http://127.0.0.1:5000, or of a file: sqlite:///runs.db"
@@ -153,7 +153,7 @@ def _client(address: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     if (file := _file_of(address)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # The tables of a new file are made once, however many folds begin.
+        # The tables of a new file are created once, however many folds start.
         with FileLock(file.with_name(f".{file.name}.lock")):
             return MlflowClient(address)
     return MlflowClient(address)
@@ -167,9 +167,9 @@ _OWN_TABLES = ("secrets", "spans")
 
 
 def require_tables(file: Path) -> None:
-    """Refuse a project's file with views or triggers, which compute what is asked of its tables, perhaps without end.
+    """Refuse a project's file with views or triggers, because reading its tables would run them, perhaps endlessly.
 
-    MLflow itself has a trigger on one table and a computed column in another, which no training writes.
+    MLflow itself has a trigger on one table and a computed column in another, to which no training writes.
 
     Raises:
         ConfigError: When it has one.
@@ -180,7 +180,7 @@ def require_tables(file: Path) -> None:
 
 
 def require_inside(place: str, file: Path) -> None:
-    """Refuse a folder for files of runs that a project's file names outside of the one beside it.
+    """Refuse a folder for files of runs, named in a project's file, outside the one beside that file.
 
     Args:
         place: The folder, as an address.
@@ -202,12 +202,12 @@ def _experiment(client: MlflowClient, name: str, address: str) -> str:
     if (experiment := client.get_experiment_by_name(name)) is not None:
         return str(experiment.experiment_id)
     file = _file_of(address)
-    # MLflow would put files of runs into the folder that the command is given in.
+    # By default, MLflow would put files of runs into the current folder.
     beside = None if file is None else (file.parent / _FILES / files.safe_name(name)).absolute().as_uri()
     try:
         return str(client.create_experiment(name, artifact_location=beside))
     except MlflowException:
-        # Another fold was quicker.
+        # Another fold was faster.
         experiment = client.get_experiment_by_name(name)
         if experiment is None:
             raise
@@ -215,7 +215,7 @@ def _experiment(client: MlflowClient, name: str, address: str) -> str:
 
 
 def _name(key: str) -> str:
-    """A name as MLflow takes it."""
+    """Return a name that MLflow accepts."""
     return re.sub(r"[^\w./: -]", "_", key)[:250]
 
 

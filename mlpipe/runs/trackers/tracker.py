@@ -1,4 +1,4 @@
-"""What a training tells a tracking server, whichever it is; a server that fails never stops the training."""
+"""Report a training to a tracking server of any kind; a failing server never stops the training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from mlpipe.errors import ConfigError, first_line, problem
 log = logging.getLogger("mlpipe")
 
 FINISHED, FAILED, STOPPED = "finished", "failed", "stopped"
-# Servers that failed in this process: they are told once, and asked no more.
+# Servers that failed in this process: reported once, and not used again.
 _GONE: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a tracked run stands for.
+    """The subject of a tracked run.
 
     Attributes:
-        project: The project's name, which groups runs where nothing else is said.
+        project: The project's name, the default group of its runs.
         store: The project's folder.
         run: The run's name.
         logs: The run's folder of logs.
@@ -42,11 +42,11 @@ class Place:
 
     @property
     def folder(self) -> Path:
-        """The folder of logs of what it stands for."""
+        """Return its folder of logs."""
         return self.logs / self.record if self.record else self.logs
 
     def of(self, record: str) -> Place:
-        """The place of a fold of the run, or with an empty id of all together."""
+        """Return the place of a fold of the run, or with an empty id of all folds."""
         return Place(self.project, self.store, self.run, self.logs, record)
 
 
@@ -54,7 +54,7 @@ class Tracked(Protocol):
     """A run of a tracking server."""
 
     def configure(self, tree: Mapping[str, Any], text: str) -> None:
-        """Keep the configuration.
+        """Store the configuration.
 
         Args:
             tree: The configuration.
@@ -62,22 +62,22 @@ class Tracked(Protocol):
         """
 
     def points(self, values: Mapping[str, float], step: int) -> None:
-        """Keep a point of each curve."""
+        """Store a point of each curve."""
 
     def file(self, path: Path) -> None:
-        """Keep a copy of a file."""
+        """Store a copy of a file."""
 
     def close(self, status: str) -> None:
-        """End it: finished, failed, or stopped and to be continued."""
+        """End the run: finished, failed, or stopped and to be continued."""
 
 
 class Guarded:
-    """A tracked run that is opened when there is something to keep, and whose failures are told once.
+    """A tracked run that is opened at the first write, and whose failures are reported once.
 
     Args:
-        label: What writes, such as `logging=mlflow`.
+        label: The name of the writer, such as `logging=mlflow`.
         opens: Opens the run.
-        place: What it stands for.
+        place: The subject of the run.
     """
 
     def __init__(self, label: str, opens: Callable[[Place], Tracked], place: Place) -> None:
@@ -85,7 +85,7 @@ class Guarded:
         self._open: Tracked | None = None
 
     def attempt(self, write: Callable[[Tracked], None]) -> None:
-        """Let something be written; where that fails, a person is told, and nothing more is written in this process."""
+        """Try to write; after a failure, tell the user and write nothing more in this process."""
         if self._label in _GONE:
             return
         try:
@@ -98,17 +98,17 @@ class Guarded:
             log.warning(f"{self._label}: failed ({without_password(first_line(error))}); the run goes on without it")
 
     def close(self, status: str) -> None:
-        """End the run, where it was begun."""
+        """End the run, if it was started."""
         if self._open is not None:
             self.attempt(lambda run: run.close(status))
         self._open = None
 
 
 class Marks:
-    """How many epochs of a run were sent, kept beside its log, so that one that is continued sends none twice.
+    """How many epochs of a run were sent, stored with its log, so that a continued run sends none twice.
 
     Args:
-        file: Where it is kept.
+        file: The file of the count.
     """
 
     def __init__(self, file: Path) -> None:
@@ -118,14 +118,14 @@ class Marks:
             self.known = content if isinstance(content, dict) else {}
 
     def keep(self, **values: Any) -> None:
-        """Keep values by their names."""
+        """Store values by name."""
         self.known |= values
         self._file.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(self._file, self.known)
 
     @property
     def epochs(self) -> int:
-        """How many epochs were sent."""
+        """Return how many epochs were sent."""
         count = self.known.get("epochs", 0)
         return count if isinstance(count, int) else 0
 
@@ -135,8 +135,8 @@ def send_epochs(run: Tracked, rows: Sequence[Mapping[str, float]], marks: Marks)
 
     Args:
         run: The run.
-        rows: All epochs so far, as a record's `metrics.csv` has them.
-        marks: What was sent; it is noted before it is sent, for a point too few does less harm than one too many.
+        rows: All epochs so far, as in a record's `metrics.csv`.
+        marks: The count of sent epochs; stored before sending, because a missing point does less harm than a duplicate.
 
     Returns:
         Whether there was anything to send.
@@ -150,13 +150,13 @@ def send_epochs(run: Tracked, rows: Sequence[Mapping[str, float]], marks: Marks)
 
 
 def finite(values: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among some values: what is missing, infinite or NaN is no point of a curve."""
+    """Return the finite numbers among some values: missing, infinite or NaN values are not points of a curve."""
     numbers = {key: value for key, value in values.items() if isinstance(value, int | float)}
     return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
 
 
 def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a configuration by their full keys; lists and empty sections are values."""
+    """Return the values of a configuration by their full keys; lists and empty sections are values."""
     for name, value in tree.items():
         full = f"{key}.{name}" if key else str(name)
         if isinstance(value, Mapping) and value:
@@ -166,11 +166,11 @@ def flat(tree: Mapping[str, Any], key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def final(scores: Mapping[str, Any], prefix: str = "final") -> dict[str, float]:
-    """Scores with their intervals by flat names: `final/test/accuracy`, `final/test/accuracy_low` and `_high`.
+    """Return scores with their intervals by flat names: `final/test/accuracy`, `final/test/accuracy_low` and `_high`.
 
     Args:
         scores: Numbers, mappings of such, and mappings with `value`, `low` and `high`.
-        prefix: What the names begin with.
+        prefix: The prefix of the names.
     """
     values: dict[str, float] = {}
     for name, value in scores.items():
@@ -186,20 +186,20 @@ def final(scores: Mapping[str, Any], prefix: str = "final") -> dict[str, float]:
 
 
 def without_password(text: str) -> str:
-    """A text whose addresses show no password."""
+    """Return a text with the passwords of its addresses removed."""
     text = re.sub(r"(://[^:/\s@]*):[^\s@]*@", r"\1:***@", text)
     return re.sub(r"(?i)(password|passwd|pwd|token|api_key)=[^&\s]*", r"\1=***", text)
 
 
 def address_without_login(address: str, key: str) -> tuple[str, dict[str, str]]:
-    """An address without its user and password, and these as MLflow's variables of the environment.
+    """Return an address without its user and password, and these as MLflow's environment variables.
 
     Args:
         address: The address of a server.
-        key: The key that names it, for the sentence.
+        key: The key with the address, for the message.
 
     Raises:
-        ConfigError: When a password is in another place than before the server's name.
+        ConfigError: When a password is elsewhere than before the server's name.
     """
     parts = urlsplit(address)
     if without_password(parts.query) != parts.query or (parts.password and parts.scheme not in ("http", "https")):

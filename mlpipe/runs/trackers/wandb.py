@@ -1,4 +1,4 @@
-"""Runs of Weights & Biases: one for each fold and one for their result, in a group; without a key all stays in files."""
+"""Weights & Biases runs: one per fold and one for their result, in a group; without a key, they stay in files."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from mlpipe.errors import ConfigError, listing, not_installed, problem
 from mlpipe.runs.trackers.tracker import FINISHED, Marks, Place
 
 _HOST = "api.wandb.ai"
-# Seconds that a training waits for the server, at its beginning and at its end.
+# Seconds that a training waits for the server, at its start and at its end.
 _WAIT = 30.0
-# What a file of settings in the folder of a command may say.
+# The settings allowed in a settings file of the current folder.
 _HARMLESS = ("project", "entity", "disabled", "mode")
 
 
 def require_own_server(folder: Path) -> None:
-    """Refuse settings in a folder that the package reads by itself, but for those that name a project and its owner.
+    """Refuse settings in a folder that the package reads automatically, except those that name a project and its owner.
 
-    One of the others is the address that the key is sent to, and the folder may be somebody else's.
+    Other settings include the address to which the key is sent, and the folder may come from somebody else.
 
     Args:
-        folder: The folder that the command is given in.
+        folder: The current folder.
 
     Raises:
-        ConfigError: When it has others.
-        OSError: When they cannot be read.
+        ConfigError: When there are other settings.
+        OSError: When they are unreadable.
     """
     for file in (folder / "wandb" / "settings", folder / ".wandb" / "settings"):
         if not file.exists():
@@ -44,17 +44,17 @@ def require_own_server(folder: Path) -> None:
 
 
 class WandbRun:
-    """A run of Weights & Biases.
+    """A Weights & Biases run.
 
     Args:
-        place: What it stands for; the runs of one training are a group.
-        project: The project there; None: the project's own name.
-        entity: The team or user; None: the one that the key is of.
-        wandb_mode: `auto`: online where there is a key, else offline.
+        place: The fold or run that it tracks; the runs of one training form a group.
+        project: The project on the server; None: the project's own name.
+        entity: The team or user; None: the owner of the key.
+        wandb_mode: `auto`: online if there is a key, else offline.
         wandb_tags: Further tags.
 
     Raises:
-        Exception: Whatever the package raises where it cannot begin.
+        Exception: Any error of the package at the start of the run.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class WandbRun:
         wandb_mode: Literal["auto", "online", "offline"] = "auto",
         wandb_tags: list[str] | None = None,
     ) -> None:
-        # Reports of errors would go to the network, too.
+        # Error reports would also go to the network.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         require_own_server(Path.cwd())
         try:
@@ -77,7 +77,7 @@ class WandbRun:
         self.marks = Marks(place.folder / "wandb.json")
         name = files.digest([place.project, place.run, place.record])[:16]
         if not self.marks.known:
-            # Files of a training that was begun anew, of which nothing counts.
+            # Files of a training that was restarted, of which nothing counts.
             for folder in place.logs.glob(f"wandb/offline-run-*-{name}"):
                 shutil.rmtree(folder, ignore_errors=True)
         self.marks.keep(id=name)
@@ -93,7 +93,7 @@ class WandbRun:
             tags=wandb_tags,
             resume="allow",
             reinit="create_new",
-            # Nothing printed, nothing asked, and nothing told of the machine, its user or the command line.
+            # Print nothing, ask nothing, and send nothing about the machine, its user or the command line.
             settings=wandb.Settings(
                 silent=True,
                 console="off",
@@ -107,42 +107,42 @@ class WandbRun:
             ),
         )
         self._drop_links()
-        # Points lie at their epoch: a run that is continued counts its own steps anew.
+        # Points are placed at their epoch: a continued run counts its own steps from 0.
         self._run.define_metric("epoch", hidden=True)
         self._run.define_metric("*", step_metric="epoch")
 
     def configure(self, tree: Mapping[str, Any], text: str) -> None:
-        """Keep the configuration, and as a file."""
+        """Store the configuration, also as a file."""
         self._run.config.update(dict(tree), allow_val_change=True)  # type: ignore[no-untyped-call]
-        # What the package copies later must still lie there.
+        # The package copies the file later, so it must still exist then.
         path = self._place.folder / "config.yaml"
         files.write_text(path, text)
         self.file(path)
 
     def points(self, values: Mapping[str, float], step: int) -> None:
-        """Keep a point of each curve."""
+        """Store a point of each curve."""
         self._drop_links()
         self._run.log({**values, "epoch": step})
 
     def file(self, path: Path) -> None:
-        """Keep a copy of a file as an artefact."""
+        """Store a copy of a file as an artifact."""
         artifact = self._wandb.Artifact(f"{self._run.id}-{files.safe_name(path.name)}", type="file")
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
     def close(self, status: str) -> None:
-        """End it."""
+        """End the run."""
         self._run.finish(exit_code=0 if status == FINISHED else 1)
         self._drop_links()
 
     def _drop_links(self) -> None:
-        """Remove links to the package's own log elsewhere: a project with links that lead out of it is refused."""
+        """Delete links to the package's own log elsewhere: a project with links to the outside is refused."""
         for link in files.links_out(self._place.logs / "wandb"):
             link.unlink(missing_ok=True)
 
 
 def mode_of(setting: str) -> Literal["online", "offline"]:
-    """Whether runs go to the server: as was asked for, by the environment, or where there is a key."""
+    """Return whether runs go to the server: as requested, as the environment says, or if there is a key."""
     mode = os.environ.get("WANDB_MODE") if setting == "auto" else setting
     if mode in ("online", "offline"):
         return "online" if mode == "online" else "offline"

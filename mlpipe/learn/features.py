@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import FunctionType, MethodType
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -202,7 +202,8 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
         case FunctionType():
             code = value.__code__
             constants = [constant for constant in code.co_consts if isinstance(constant, int | float | str)]
-            cells = [cell.cell_contents for cell in value.__closure__ or ()]
+            # The cell of a name without a value is empty; its content cannot be read.
+            cells = [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
             parts = [value.__module__, value.__qualname__, code.co_code, code.co_names, constants, cells]
             return [_plain(part, inside) for part in (*parts, value.__defaults__, value.__kwdefaults__)]
     if callable(value) and hasattr(value, "__qualname__"):

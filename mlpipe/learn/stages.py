@@ -31,7 +31,7 @@ from mlpipe.learn.build import smallest_batch
 from mlpipe.learn.build.callbacks import build_callbacks
 from mlpipe.learn.build.loaders import batch_size, fold_data
 from mlpipe.learn.build.loss import build_loss
-from mlpipe.learn.build.optimizer import build_optimizers, steps_per_epoch, with_rate
+from mlpipe.learn.build.optimizer import build_optimizers, epochs_of, steps_per_epoch, with_rate
 from mlpipe.names import path_of
 
 _NETWORK = "network."
@@ -235,28 +235,28 @@ def check(recipe: Recipe, task: Task, pack: Pack, rows: Rows, network: nn.Module
                 wrong = "goes on with the rate that the stage before ends at, which is 0"
                 fix = "give this stage an lr, or the one before lr_scheduler: none"
                 raise ConfigError(problem(f"stages.list[{number}].carry", wrong, fix=fix))
-            optimizer, schedule = build_optimizers(changed, 2, direction, partial(carried.load_into, rates=True))(
-                network
-            )
-            if any(later.carry and later.lr is None for later in recipe.stages[number + 1 :]):
-                memory = OptimizerMemory(
-                    {}, _last_rates(optimizer, schedule, stage.epochs, steps_per_epoch(changed, 2))
-                )
             data = fold_data(changed, task, view, pack, 0)
+            sizes = data.batch_sizes(0)[0]
+            build = build_optimizers(changed, len(sizes), direction, partial(carried.load_into, rates=True))
+            optimizer, schedule = build(network)
+            if any(later.carry and later.lr is None for later in recipe.stages[number + 1 :]):
+                steps = steps_per_epoch(changed, len(sizes))
+                memory = OptimizerMemory({}, _last_rates(optimizer, schedule, epochs_of(changed, steps), steps))
             image = next(iter(data.rows_dataloader(rows[:1])))["images"].float()
             if stage.size is not None:
                 image, _ = batches.resize(size=stage.size)(image, image, 1)
             title = recipe.arch.title
-            smallest_batch.check(network, image, data.batch_sizes(0)[0], batch_size(changed), title, key)
+            smallest_batch.check(network, image, sizes, batch_size(changed), title, key)
 
 
-def _last_rates(optimizer: Optimizer, description: Mapping[str, Any], epochs: int, steps: int) -> list[float]:
+def _last_rates(optimizer: Optimizer, description: Mapping[str, Any], epochs: float, steps: int) -> list[float]:
     """Return the rates after `epochs` epochs of `steps` steps; the initial ones if they depend on measurements."""
     schedule = description["scheduler"]
+    ticks = round(epochs * steps) if description["interval"] == "step" else int(epochs)
     with warnings.catch_warnings():
         # Torch warns because the optimizer makes no steps.
         warnings.simplefilter("ignore")
-        for _ in range(0 if "monitor" in description else epochs * (steps if description["interval"] == "step" else 1)):
+        for _ in range(0 if "monitor" in description else ticks):
             schedule.step()
     return [float(group["lr"]) for group in optimizer.param_groups]
 

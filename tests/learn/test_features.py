@@ -155,6 +155,20 @@ def test_other_code_or_arguments_of_an_own_network_have_features_of_their_own(
     assert len(list(base.pack.folder.glob("features-*.npz"))) == 3
 
 
+def test_a_function_with_a_name_that_has_no_value_yet_has_a_fingerprint() -> None:
+    def made(known: bool) -> Callable[[], float]:
+        if known:
+            factor = 2.0
+        return lambda: factor
+
+    module = torch.nn.Identity()
+    fingerprints = []
+    for known in (False, True, False):
+        module.change = made(known)  # type: ignore[assignment]
+        fingerprints.append(features._settings(module))
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
 NAMES = """
 import sys
 import torch

@@ -21,6 +21,7 @@ from mlpipe.data.task import Row
 from mlpipe.errors import ConfigError, DataError, Interrupted
 from mlpipe.learn import fit, per_pixel, stages
 from mlpipe.learn.build.network import build_network
+from mlpipe.learn.build.trial import try_recipe
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.module import FoldModule, draw_seed
 from mlpipe.runs import integrity, records
@@ -240,6 +241,7 @@ def test_a_stage_that_carries_on_is_one_training(tmp_path: Path) -> None:
         ("[{epochs:2,lr_scheduler:none},{epochs:1,carry:true}]", [], True),
         ("[{epochs:2,lr_scheduler:none},{epochs:2,carry:true},{epochs:1,carry:true,lr_scheduler:none}]", [], False),
         ("[{epochs:2},{epochs:1,carry:true}]", ["lr_scheduler=plateau"], True),
+        ("[{epochs:5},{epochs:1,carry:true}]", ["lr_scheduler=one_cycle", "+trainer.max_steps=3"], True),
     ],
 )
 def test_a_stage_that_would_go_on_with_a_rate_of_nothing_is_refused(
@@ -509,3 +511,21 @@ def test_the_exact_head_is_kept_where_nothing_is_better(tmp_path: Path) -> None:
     assert record.scores["val"] == pytest.approx(linear.scores["val"], rel=1e-4)
     kept, expected = stored(one), stored(exact)
     assert all(torch.allclose(kept[name], expected[name], atol=1e-5) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ["lr_scheduler=cosine_restart", "lr_scheduler.period_epochs=0.3"],
+        ["lr_scheduler=cyclic", "lr_scheduler.up_epochs=0.1"],
+    ],
+)
+def test_periods_within_an_epoch_are_checked_with_as_many_steps_as_the_epoch_has(
+    tmp_path: Path, schedule: list[str]
+) -> None:
+    """They were checked as if an epoch had two steps, and 0.3 epochs of many steps refused as shorter than one."""
+    base = job(tmp_path, "stages.list=[{epochs:1}]", "sampling.batch_size=4", *schedule)
+    network = build_network(base.recipe, base.task, base.pack, seed=1)
+    assert len(base.view.train) >= 20
+    stages.check(base.recipe, base.task, base.pack, base.view.train, network)
+    try_recipe(base.recipe, base.task, base.pack, base.view.train)

@@ -377,6 +377,7 @@ def _by_albumentations(seeded: transforms.Seeded, image: Any, other: Any, seed: 
 
 def _fill_masks_with_nothing(transform: Any) -> None:
     """Make a torchvision transform, and all inside it, fill masks with the ignored class, whatever images are filled with."""
+    from torch import nn
     from torchvision import tv_tensors
 
     if isinstance(fill := getattr(transform, "_fill", None), dict):
@@ -384,7 +385,9 @@ def _fill_masks_with_nothing(transform: Any) -> None:
     # Some containers do not register their transforms as modules.
     inner = getattr(transform, "transforms", None)
     for part in (*(inner if isinstance(inner, list | tuple) else ()), *transform.children()):
-        _fill_masks_with_nothing(part)
+        # A plain function fills nothing.
+        if isinstance(part, nn.Module):
+            _fill_masks_with_nothing(part)
 
 
 def _torchvision_change(transform: Any, of_images: bool) -> Callable[[Any, Any, int], tuple[Any, Any]]:

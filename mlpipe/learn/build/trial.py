@@ -62,9 +62,9 @@ def try_recipe(
     recipe.tune.build()
     loss = build_loss(recipe, task, rows)
     own_metrics.measures(recipe.metrics, predicted, len(task.classes))
-    if not exact_heads.has_no_steps(recipe):
-        build_optimizers(recipe, 2, "min")(network)
     data = fold_data(recipe, task, View(task.name, 0, rows, rows[:1], rows[:0], rows[:0]), pack, 0)
+    if not exact_heads.has_no_steps(recipe):
+        build_optimizers(recipe, len(data.batch_sizes(0)[0]), "min")(network)
     batch = next(iter(data.train_dataloader()))
     part = kind.of(predicted)
     if part.CHECKS_OUTPUTS or recipe.loss.is_users:

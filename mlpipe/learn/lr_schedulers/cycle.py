@@ -81,7 +81,7 @@ def cyclic(
     up_epochs = up_epochs if up_steps is None else up_steps / clock.steps_per_epoch
     down = down_epochs if down_epochs is not None else up_epochs
     steps_per_epoch = clock.steps_per_epoch
-    check_period("lr_scheduler.up_epochs", up_epochs + down, clock, interval)
+    check_period("lr_scheduler.up_epochs", up_epochs + down, clock, interval, got=up_epochs)
 
     def factor(epoch: float) -> float:
         cycle, at = divmod(epoch + 1e-12, up_epochs + down)

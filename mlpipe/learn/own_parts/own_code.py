@@ -65,11 +65,13 @@ class Code:
         return user_code.chosen(name, self.functions(key), key)
 
     def digests(self) -> dict[str, str]:
-        """Return the hash of each Python file with functions, by file name, including modules imported so far."""
+        """Return the hash of each Python file with functions, by module, including modules imported so far."""
         folder = [] if self.modules is None else sorted(Path(self.modules).glob("*.py"))
-        imported = [getattr(sys.modules.get(name), "__file__", None) for name in self.imports]
-        paths = [*folder, *(Path(file) for file in imported if file is not None)]
-        return {path.name: files.digest_file(path) for path in paths if path.is_file()}
+        imported = {name: getattr(sys.modules.get(name), "__file__", None) for name in self.imports}
+        paths = {path.stem: path for path in folder}
+        # By the module, not the file: those of packages all have the same name.
+        paths |= {name: Path(file) for name, file in imported.items() if file is not None}
+        return {name: files.digest_file(path) for name, path in paths.items() if path.is_file()}
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:

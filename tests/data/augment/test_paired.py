@@ -72,6 +72,14 @@ def test_what_images_are_filled_with_is_no_class(name: str, transform: Any) -> N
     assert (np.asarray(moved)[~outside][:, 0] == np.asarray(labels)[~outside][:, 0] * 3).all()
 
 
+def test_a_function_among_transforms_of_torchvision_is_left_as_it_is() -> None:
+    images, masks, seeds = samples()
+    flipped = v2.Compose([lambda *pair: pair, v2.RandomHorizontalFlip(1.0)])
+    moved, labels = paired.apply([paired.adapt("torchvision.transforms.v2.Compose", flipped)], images, masks, seeds)
+    assert (np.asarray(moved) == np.asarray(images)[:, :, ::-1]).all()
+    assert (np.asarray(labels) == np.asarray(masks)[:, :, ::-1]).all()
+
+
 @pytest.mark.parametrize(("fill", "label"), [(0, IGNORED), (3, 3), (IGNORED, IGNORED)])
 def test_masks_are_filled_with_the_class_that_a_transform_names(fill: int, label: int) -> None:
     images, masks, seeds = samples()

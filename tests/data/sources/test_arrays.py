@@ -157,6 +157,18 @@ def test_labels_that_are_none_are_refused_and_may_mean_unknown(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("missing", "unknown"), [([0.5], [3]), ([-1.5], [4]), ([-1], [1]), ([float("inf")], []), ([-1, 0.5], [1, 3])]
+)
+def test_a_fraction_means_unknown_for_numbers_that_are_equal_to_it_alone(
+    tmp_path: Path, missing: list[float], unknown: list[int]
+) -> None:
+    """0.5 was cut to 0, so that zeros were unknown and it was not; an infinite one ended in an error of Python."""
+    numbers = np.array([0.0, -1.0, 1.0, 0.5, -1.5, 2.0])
+    made = sources.arrays(file=saved(tmp_path, images=GREY, targets=numbers), kind="regression", missing=missing)
+    assert np.flatnonzero(np.isnan(made.samples.targets[:, 0])).tolist() == unknown
+
+
+@pytest.mark.parametrize(
     ("given", "kind", "sentence"),
     [
         ({"targets": [1.0, np.inf, 2.0, 3.0, 4.0, 5.0]}, "regression", "row 1 of train, column 0: is no finite number"),

@@ -127,7 +127,7 @@ def test_the_rates_of_ten_epochs(ours: Callable[..., Any], torchs: Callable[...,
         ),
         (
             lambda: cycle.cyclic(fresh(), CLOCK, up_epochs=1e-9),
-            "lr_scheduler.up_epochs: is shorter than one step, got 2e-09; at least 0.2",
+            "lr_scheduler.up_epochs: is shorter than one step, got 1e-09; at least 0.1",
         ),
         (
             lambda: decay.exponential(fresh(), CLOCK, gamma=2.0, decay_epochs=1e-9),

@@ -17,6 +17,7 @@ from mlpipe.learn import tta
 from mlpipe.learn.build import own_network
 from mlpipe.learn.losses import own
 from mlpipe.learn.losses.labels import Labels
+from mlpipe.learn.own_parts.own_code import Code
 from mlpipe.learn.tta import Views
 
 MODULE = """
@@ -181,3 +182,19 @@ def test_views_are_flips(code: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"smaller gives no views of an image, got \[\[7, 8, 2\]\]"):
         tta.own(255.0, function="smaller", **code).predict(network, images, "classification")
     assert np.isfinite(expected.detach().numpy()).all()
+
+
+def test_packages_have_hashes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of each is called __init__.py: the first one had the hash of the second, whatever it held."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["first_hashed_package", "second_hashed_package"]
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"def body{number}(in_chans): ...\n")
+    code = Code(imports=names, trust=names)
+    code.functions("arch")
+    before = code.digests()
+    (tmp_path / names[0] / "__init__.py").write_text("def body0(in_chans): return None\n")
+    after = code.digests()
+    assert [before[name] == after[name] for name in names] == [False, True]

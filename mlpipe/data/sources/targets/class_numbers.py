@@ -30,7 +30,7 @@ class Numbered:
 
     names: list[str]
     places: Mapping[int, int]
-    none: frozenset[int]
+    none: frozenset[float]
 
     def classes(self, numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Return the class of each number, `NO_TARGET` if it has none; shape (n,)."""
@@ -153,11 +153,11 @@ def _inexact_numbers(numbers: npt.NDArray[Any]) -> list[tuple[int, Any]]:
     return [(int(row), values[row].item()) for row in rows[:4]]
 
 
-def _no_class_numbers(missing: bool | Sequence[Any] | None) -> frozenset[int]:
+def _no_class_numbers(missing: bool | Sequence[Any] | None) -> frozenset[float]:
     return frozenset({NONE}) if missing is None or missing is True else none_of(missing)
 
 
-def none_of(missing: bool | Sequence[Any] | None) -> frozenset[int]:
+def none_of(missing: bool | Sequence[Any] | None) -> frozenset[float]:
     """Return the numbers that `task.missing` lists; empty if it lists none.
 
     Args:
@@ -169,15 +169,17 @@ def none_of(missing: bool | Sequence[Any] | None) -> frozenset[int]:
     if missing is None or isinstance(missing, bool):
         return frozenset()
     try:
-        return frozenset(int(float(entry)) for entry in missing if entry is not None and entry == entry)
+        numbers = [float(entry) for entry in missing if entry is not None and entry == entry]
     except (ValueError, TypeError) as error:
         fix = "give the numbers that mean no class, for example [-1,255]"
         raise DataError(
             problem("task.missing", "must be numbers where classes are numbers", got=missing, fix=fix)
         ) from error
+    # Class numbers are told as whole ones; a fraction is no number but itself.
+    return frozenset(int(number) if number.is_integer() else number for number in numbers)
 
 
-def _check(everywhere: Sequence[int], learned: Sequence[int], where: str, none: frozenset[int]) -> None:
+def _check(everywhere: Sequence[int], learned: Sequence[int], where: str, none: frozenset[float]) -> None:
     if everywhere and everywhere[0] < 0 and none == {NONE}:
         fix = f"{NONE} means none; task.missing=false makes every number a class, task.missing=[...] names those that mean none"
         raise DataError(problem(where, f"has class number {everywhere[0]}", fix=fix))

@@ -59,18 +59,25 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
         raise (OlderFormat if is_older else ProjectError)(sentence)
 
 
+_UNKNOWN_LEVEL = "its prediction intervals are left out, as their level was not stored: run mml post again"
+
+
 def with_interval_alpha(ensemble: Plain) -> Plain:
     """A stored ensemble whose half-widths are those of outputs alone.
 
-    Earlier ones held how often intervals may miss among them, as `alpha`, where an output of that name hid it.
+    Earlier ones held how often intervals may miss among them, as `alpha`. Where an output of that name hid it, the ensemble has
+    no intervals and a note on it: nothing tells of which level they were.
 
     Args:
         ensemble: What its file holds.
     """
     decide = ensemble["decide"] if isinstance(ensemble.get("decide"), dict) else {}
     halves = decide.get("halfwidths")
-    if not isinstance(halves, dict) or "interval_alpha" in decide or "alpha" in ensemble.get("classes", []):
+    if not isinstance(halves, dict) or "interval_alpha" in decide:
         return ensemble
+    if "alpha" in ensemble.get("classes", []):
+        others = {key: value for key, value in decide.items() if key != "halfwidths"}
+        return {**ensemble, "decide": others, "notes": [*ensemble.get("notes", []), _UNKNOWN_LEVEL]}
     of_outputs = {name: half for name, half in halves.items() if name != "alpha"}
     return {**ensemble, "decide": {**decide, "halfwidths": of_outputs, "interval_alpha": halves.get("alpha")}}
 

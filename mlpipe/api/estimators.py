@@ -73,7 +73,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             ConfigError: When there is no such format, or the model cannot be expressed in it.
             NotFittedError: Before `fit`.
         """
-        path = Path(file).expanduser().absolute()
+        path = expanded(file).absolute()
         model, home = self._fitted_model(), self._where
         if path.suffix not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
@@ -130,7 +130,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Return the folder for all files of this fit; a temporary folder is deleted with the object."""
         self._forget()
         if self.out_dir is not None:
-            home = Path(self.out_dir).expanduser().absolute()
+            home = expanded(self.out_dir).absolute()
             home.mkdir(parents=True, exist_ok=True)
             return home
         self._temporary = tempfile.TemporaryDirectory(prefix="mlpipe-", ignore_cleanup_errors=True)

@@ -459,9 +459,13 @@ def place_fault(path: Path) -> str:
     Args:
         path: The absolute path.
     """
-    if path.is_dir():
-        return "is a folder"
-    nearest = next(folder for folder in path.parents if folder.exists())
+    try:
+        if path.is_dir():
+            return "is a folder"
+        nearest = next(folder for folder in path.parents if folder.exists())
+    except OSError as error:
+        # As of a name that is too long, or of a folder that may not be read.
+        return f"cannot be a file ({error.strerror})"
     return "" if nearest.is_dir() else f"lies below {nearest.name}, which is a file"
 
 

@@ -408,9 +408,8 @@ class PostprocessScheduler(Scheduler):
         source = "its folds' held-out" if record.refit else "validation"
         sentence = f"{record.id}: {source} nll {was} as it is, {became} calibrated (cross-fitted"
         if missed:
-            sentence += (
-                f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of rows of every class"
-            )
+            want = "rows of every class" + (" in several groups" if self._task.samples.groups else "")
+            sentence += f"; {missed} of {counted(len(rows), 'row')} left as they are there, for want of {want}"
         self._tell(sentence + (")" if after < before else "): calibrating it gains nothing here"))
         self.context.facts.setdefault("calibrated", {})[record.id] = {"nll": before, "nll_calibrated": after}
 

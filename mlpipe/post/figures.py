@@ -30,7 +30,7 @@ def number(value: float | None, rows: int | None = None) -> str:
 
     Args:
         value: The figure.
-        rows: The number of images behind it; None: four decimals.
+        rows: The number of images behind it; None: very many, so that values below 10 have four decimals.
     """
     if value is None or not math.isfinite(value):
         return ""
@@ -102,7 +102,7 @@ def interval(low: float | None, high: float | None, rows: int | None = None) -> 
     Args:
         low: The lower end.
         high: The upper end.
-        rows: The number of images behind it; None: four decimals.
+        rows: As for `number`.
     """
     ends = number(low, rows), number(high, rows)
     if not all(ends) or low is None or high is None:

@@ -83,7 +83,7 @@ def fit_learning_curve(
         level: The confidence level of the band.
         draws: The number of bootstrap draws for the band.
         seed: Seed of the draws.
-        groups: The group of each test row, shape (rows,), drawn together; None: every row by itself.
+        groups: The group of each test row, shape (rows,), drawn together; None: every row by itself, as for a single group.
 
     Raises:
         ConfigError: A family is unknown.
@@ -93,7 +93,10 @@ def fit_learning_curve(
     if unknown or not families:
         fix = did_you_mean(str(unknown[:1]), get_args(Family), otherwise=f"families: {listing(get_args(Family))}")
         raise ConfigError(problem("families", "unknown family", got=list(families), fix=fix))
-    counts, means, spread, drawn = _error_statistics(sizes, errors, variances, draws, seed, groups)
+    units = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    # Draws of a single group are all the same, as if nothing were uncertain.
+    is_alone = units is not None and len(units) > 1 and np.ptp(units) == 0
+    counts, means, spread, drawn = _error_statistics(sizes, errors, variances, draws, seed, None if is_alone else units)
     weights = 1 / spread
     missed: dict[str, float] = {}
     notes: tuple[str, ...] = ()
@@ -106,6 +109,8 @@ def fit_learning_curve(
     else:
         family = families[0]
         notes = (f"three sizes are too few to choose a family: {family} is used",) if len(families) > 1 else ()
+    if is_alone:
+        notes = (*notes, "all test rows are of one group: they are drawn one by one, and the band may be too narrow")
     # Then fit all sizes, and each draw of them likewise: the spread of those curves is the band.
     best = _fit(family, counts, means[None], weights)[0]
     band = _fit(family, counts, drawn, weights)
@@ -118,7 +123,7 @@ def _error_statistics(
     variances: npt.ArrayLike | None,
     draws: int,
     seed: int,
-    groups: npt.ArrayLike | None,
+    groups: npt.NDArray[np.int64] | None,
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Return ascending sizes, mean errors, their variances, and mean errors of draws (draws, sizes)."""
     counts, values = np.asarray(sizes, np.float64), np.asarray(errors, np.float64)
@@ -132,7 +137,7 @@ def _error_statistics(
         raise DataError(problem("learning curve", "finite errors of each size needed", got=values.shape, fix=fix))
     order, rng = np.argsort(counts), np.random.default_rng(seed)
     if values.ndim == 2:
-        units = np.arange(len(values)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        units = np.arange(len(values)) if groups is None else groups
         row_counts = np.bincount(units)
         rows, means = len(row_counts), values.mean(axis=0)
         sums = np.zeros((rows, len(counts)))

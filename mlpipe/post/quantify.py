@@ -7,7 +7,7 @@ on labelled rows. All assume that only the prevalence of the classes differs bet
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,8 @@ Quantifier = Literal["cc", "acc", "pacc", "bbse", "bbse_soft", "em"]
 
 # The condition number beyond which error rates are uninformative, and a difference of two rates that counts as 0.
 _NEARLY_SINGULAR, _SAME = 1e3, 1e-12
+# Draws of a single group are all the same, as if nothing were uncertain.
+ONE_GROUP = "rows of one group alone are drawn one by one, so that the interval may be too narrow"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def quantify(
         level: The confidence level.
         seed: Seed of the draws.
         groups: The groups of labelled rows, shape (n,), and of unlabelled rows, shape (m,), which are drawn together;
-            None: every row by itself.
+            None: every row by itself. Rows of a class, or unlabelled rows, of a single group are drawn one by one.
 
     Raises:
         ConfigError: The method is unknown.
@@ -175,9 +177,12 @@ def quantify(
     rng = np.random.default_rng(seed)
     of_labelled, of_others = (None, None) if groups is None else (np.asarray(names) for names in groups)
     of_labelled = None if of_labelled is None else of_labelled[np.asarray(targets) >= 0]
+    of_others, is_alone = _drawn_units(of_others, np.zeros(len(others), np.int64))
     if method == "em":
         weights_of = _row_weights(len(others), of_others)
-        return _by_likelihood(others, _base(base, numbers, others.shape[1]), draws, level, partial(weights_of, rng))
+        likely = _by_likelihood(others, _base(base, numbers, others.shape[1]), draws, level, partial(weights_of, rng))
+        return replace(likely, notes=(ONE_GROUP,) if is_alone and draws else ())
+    of_labelled, has_alone = _drawn_units(of_labelled, numbers)
     soft = method in ("pacc", "bbse_soft")
     labelled_votes, votes = _votes(values, soft), _votes(others, soft)
     estimate = _ESTIMATORS[method]
@@ -185,6 +190,8 @@ def quantify(
     missing = np.flatnonzero(counts_of(numbers, values.shape[1]) == 0)
     if len(missing) and method != "cc":
         notes = (*notes, f"no labelled rows of class numbers {listing(missing)}: taken as predicted without errors")
+    if draws and (is_alone or has_alone):
+        notes = (*notes, ONE_GROUP)
     columns = {
         int(number): _resampler(
             labelled_votes[numbers == number], soft, None if of_labelled is None else of_labelled[numbers == number]
@@ -228,6 +235,18 @@ def _base(base: npt.ArrayLike | None, targets: Integers, classes: int) -> Floats
 def _votes(logits: Floats, soft: bool) -> Floats:
     """Return the votes of each row for each class, shape (n, classes): its probabilities, or 1 for its prediction."""
     return np.exp(log_softmax(logits)) if soft else np.eye(logits.shape[1])[logits.argmax(axis=1)]
+
+
+def _drawn_units(groups: npt.NDArray[Any] | None, targets: Integers) -> tuple[npt.NDArray[Any] | None, bool]:
+    """What is drawn together, shape (n,): groups, but the single rows of a class that has one group; whether there is one."""
+    if groups is None:
+        return None, False
+    units, is_alone = np.unique(groups, return_inverse=True)[1], False
+    for number in np.unique(targets):
+        rows = np.flatnonzero(targets == number)
+        if len(rows) > 1 and np.ptp(units[rows]) == 0:
+            units[rows], is_alone = len(targets) + rows, True
+    return units, is_alone
 
 
 def _row_weights(n: int, groups: npt.NDArray[Any] | None) -> Callable[[np.random.Generator], Floats]:

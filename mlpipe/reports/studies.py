@@ -43,6 +43,8 @@ def facts(study: Study, address: str) -> dict[str, Any]:
         else []
     )
     mixed = mixed_losses(study)
+    # Of trials that have ended some are best, unless they are too many to tell.
+    uncompared = f"its {len(finished_trials):,} trials are too many to compare each with each"
     return {
         "study": study.study_name,
         "storage": address,
@@ -52,7 +54,7 @@ def facts(study: Study, address: str) -> dict[str, Any]:
         "states": {state: sum(row["state"] == state for row in trials) for state in {row["state"] for row in trials}},
         "best": [] if mixed else [_trial(trial) for trial in best],
         "importance": {} if mixed else importance(study),
-        "note": mixed,
+        "note": mixed or (uncompared if finished_trials and not best else ""),
     }
 
 

@@ -227,6 +227,7 @@ class NewData:
             SPLIT,
             self.config.seed,
             alpha=self.request.alpha,
+            groups=self.pivot.samples.group_of() or None,
         )
 
     def _note_progress(self, number: int) -> None:

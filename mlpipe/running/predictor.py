@@ -551,6 +551,7 @@ class Predictor:
             _SPLIT,
             seed,
             outputs,
+            groups=self.pivot.samples.group_of() or None,
         )
 
 

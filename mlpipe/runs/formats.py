@@ -59,19 +59,25 @@ def check(stored: Mapping[str, Any], wanted: int, path: Path) -> None:
         raise (OlderFormat if is_older else ProjectError)(sentence)
 
 
+_UNKNOWN_LEVEL = "its prediction intervals are left out, as their level was not stored: run mml post again"
+
+
 def with_interval_alpha(ensemble: Plain) -> Plain:
     """Return a stored ensemble in which the half-widths contain only outputs.
 
-    Earlier versions stored the miss rate of intervals among them, as `alpha`, where it was confused with an output of
-    that name.
+    Earlier versions stored the miss rate of intervals among them, as `alpha`. If an output of that name hid it, the
+    ensemble has no intervals and a note says so, because their level is unknown.
 
     Args:
         ensemble: The contents of its file.
     """
     decide = ensemble["decide"] if isinstance(ensemble.get("decide"), dict) else {}
     halves = decide.get("halfwidths")
-    if not isinstance(halves, dict) or "interval_alpha" in decide or "alpha" in ensemble.get("classes", []):
+    if not isinstance(halves, dict) or "interval_alpha" in decide:
         return ensemble
+    if "alpha" in ensemble.get("classes", []):
+        others = {key: value for key, value in decide.items() if key != "halfwidths"}
+        return {**ensemble, "decide": others, "notes": [*ensemble.get("notes", []), _UNKNOWN_LEVEL]}
     of_outputs = {name: half for name, half in halves.items() if name != "alpha"}
     return {**ensemble, "decide": {**decide, "halfwidths": of_outputs, "interval_alpha": halves.get("alpha")}}
 

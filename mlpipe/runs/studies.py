@@ -427,9 +427,12 @@ def best(study: Study, number: int | None = None) -> FrozenTrial:
     if not trials:
         raise ProjectError(problem(f"study {study.study_name}", "has no finished trial", fix="let it run first"))
     if len(study.directions) > 1:
-        on_front = front(study) or trials
-        wrong = f"has several metrics, so its best trials are a front ({listing([f'#{trial.number}' for trial in on_front])})"
-        fix = f"choose one, such as use_best_params={study.study_name}#{on_front[0].number}"
+        on_front = front(study)
+        members = (
+            listing([f"#{trial.number}" for trial in on_front]) or f"of its {len(trials):,} trials, too many to compare"
+        )
+        wrong = f"has several metrics, so its best trials are a front ({members})"
+        fix = f"choose one, such as use_best_params={study.study_name}#{(on_front or trials)[0].number}"
         raise ProjectError(problem(f"study {study.study_name}", wrong, fix=fix))
     return study.best_trial
 

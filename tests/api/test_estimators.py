@@ -281,3 +281,8 @@ def test_weights_of_images_are_a_column_of_the_table(tmp_path: Path) -> None:
             ImageClassifier().fit(GREY, [0, 1, 0, 1], sample_weight=wrong)
     with pytest.raises(DataError, match="sample_weight: the images of a folder have no order"):
         ImageClassifier().fit(tmp_path, sample_weight=[1])
+
+
+def test_the_home_of_no_user_is_part_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ImageClassifier(out_dir="~nobody-of-that-name/out")._make_home() == tmp_path / "~nobody-of-that-name" / "out"

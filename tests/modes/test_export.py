@@ -36,3 +36,5 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(tmp_p
     assert place_fault(tmp_path / "a.txt" / "more" / "x.onnx") == "lies below a.txt, which is a file"
     assert place_fault(tmp_path / "b.onnx") == "is a folder"
     assert place_fault(tmp_path / "new" / "folder" / "x.onnx") == ""
+    for long in (tmp_path / f"{'x' * 300}.onnx", tmp_path / ("x" * 300) / "x.onnx"):
+        assert place_fault(long) == "cannot be a file (File name too long)"

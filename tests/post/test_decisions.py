@@ -300,3 +300,13 @@ def test_sets_are_observed_on_the_probabilities_that_they_are_for() -> None:
     assert sets["observed_by_class"] == by_class
     # At the prior itself the promise holds.
     assert THERE @ by_class == pytest.approx(0.9, abs=0.02)
+
+
+def test_a_prevalence_of_images_of_one_group_says_so() -> None:
+    val, there = rows(1, 300, EVEN), rows(2, 300, THERE)
+    apart = evaluation.estimated_prevalence([(val, there)], 0)
+    alone = evaluation.estimated_prevalence([(val, there)], 0, dict.fromkeys((*val.ids, *there.ids), "one"))
+    assert apart.shares is not None and alone.shares is not None and apart.note == ""
+    assert alone.note == "rows of one group alone are drawn one by one, so that the interval may be too narrow"
+    width, other = (shares[2] - shares[1] for shares in (alone.shares, apart.shares))
+    assert width == pytest.approx(other, rel=0.25, abs=0.01)

@@ -134,3 +134,14 @@ def test_the_unit_of_errors_changes_nothing_but_the_unit(unit: float) -> None:
         assert other.family == plain.family
         assert other.predict([2000, 4000]) / unit == pytest.approx(plain.predict([2000, 4000]), abs=1e-9)
         assert other.band([2000])[1] / unit == pytest.approx(plain.band([2000])[1], abs=1e-9)
+
+
+def test_test_images_of_a_single_group_make_nothing_certain() -> None:
+    rows = (np.random.default_rng(0).random((200, 1)) < CURVES["power"](SIZES)).astype(float)
+    options = {"families": ["power"], "draws": 50}
+    together, apart = (fit_learning_curve(SIZES, rows, groups=own, **options) for own in (["one"] * 200, None))
+    assert np.array_equal(together.drawn, apart.drawn)
+    assert together.notes == (
+        "all test rows are of one group: they are drawn one by one, and the band may be too narrow",
+    )
+    assert apart.notes == ()

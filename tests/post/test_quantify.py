@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.prior import move_prior
-from mlpipe.post.quantify import correct_counts, error_rates, quantify
+from mlpipe.post.quantify import ONE_GROUP, correct_counts, error_rates, quantify
 from tests.post.drawing import THERE, drawn, shifted
 
 
@@ -159,3 +159,25 @@ def test_estimates_lie_inside_their_intervals(seed: int, classes: int, method: s
     found = quantify(logits, targets, rng.normal(size=(12, classes)), method=method, draws=40, seed=seed)
     assert found.low is not None and found.high is not None
     assert (found.low <= found.values).all() and (found.values <= found.high).all()
+
+
+@pytest.mark.parametrize("method", ["cc", "acc", "pacc", "em"])
+def test_rows_of_a_single_group_make_nothing_certain(method: str) -> None:
+    """Draws of one patient are all the same: the interval had no width."""
+    first, targets, unlabelled, _ = shifted(5, 200)
+    options = {"method": method, "draws": 200, "level": 0.9, "seed": 1}
+    apart = quantify(first, targets, unlabelled, **options)
+    alone = quantify(
+        first, targets, unlabelled, groups=(np.full(len(first), "p"), np.full(len(unlabelled), "q")), **options
+    )
+    assert alone.high - alone.low == pytest.approx(apart.high - apart.low, rel=0.25, abs=0.005)
+    assert alone.notes == (*apart.notes, ONE_GROUP)
+    # Of several groups, too, where all images of a class are of one.
+    of_class = quantify(first, targets, unlabelled, groups=(targets, np.arange(len(unlabelled))), **options)
+    assert (ONE_GROUP in of_class.notes) == (method != "em")
+    assert (
+        ONE_GROUP
+        not in quantify(
+            first, targets, unlabelled, groups=(targets, targets[:1].repeat(len(unlabelled))), method=method
+        ).notes
+    )

@@ -8,7 +8,9 @@ import optuna
 import pandas as pd
 import pytest
 
+from mlpipe import limits
 from mlpipe.reports import studies
+from mlpipe.reports.sections.studies import _sentence
 from mlpipe.runs.project import Project
 
 
@@ -64,3 +66,14 @@ def test_of_many_trials_some_are_drawn_and_weighed(monkeypatch: pytest.MonkeyPat
         lambda self, study, **more: (seen.append(len(study.trials)), evaluate(self, study, **more))[1],
     )
     assert sum(studies.importance(study).values()) == pytest.approx(1, abs=1e-3) and seen == [5]
+
+
+def test_trials_that_are_too_many_for_a_front_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
+    for number in range(4):
+        study.add_trial(optuna.trial.create_trial(values=[number, number]))
+    assert _sentence(studies.facts(study, "here")) == "Study s: 4 complete; best: trial 3."
+    monkeypatch.setattr(limits, "STUDY_FRONT", 3)
+    told = studies.facts(study, "here")
+    assert _sentence(told) == "Study s: 4 complete; best: none, its 4 trials are too many to compare each with each."
+    assert studies.as_text(told).endswith(": none, its 4 trials are too many to compare each with each")

@@ -306,5 +306,8 @@ def test_a_front_is_made_of_so_many_trials_at_most(monkeypatch: pytest.MonkeyPat
     assert [trial.number for trial in studies.front(study)] == [0, 1, 2, 3]
     monkeypatch.setattr(limits, "STUDY_FRONT", 3)
     assert studies.front(study) == []
-    with pytest.raises(ProjectError, match=r"a front \(#0, #1, #2, #3\)"):
+    # All of them are no front.
+    with pytest.raises(
+        ProjectError, match=r"a front \(of its 4 trials, too many to compare\); choose one, such as use_best"
+    ):
         studies.best(study)

@@ -19,7 +19,7 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.figures import number, percent
 from mlpipe.post.intervals import by_metric
-from mlpipe.post.quantify import quantify
+from mlpipe.post.quantify import ONE_GROUP, quantify
 
 _DRAWS = 200
 # With more classes an estimate takes seconds per draw, and a few rows of a class say little about its error rates.
@@ -198,9 +198,9 @@ def estimated_prevalence(
     values, low, high = (
         np.mean([getattr(estimates[place], name) for place in telling], axis=0) for name in ("values", "low", "high")
     )
-    note = (
-        f"without {blind} of {counted(len(estimates), 'model')}, which hardly tell the classes apart" if blind else ""
-    )
+    without = f"without {blind} of {counted(len(estimates), 'model')}, which hardly tell the classes apart"
+    alone = any(ONE_GROUP in estimates[place].notes for place in telling)
+    note = "; ".join([without] * bool(blind) + [ONE_GROUP] * alone)
     return Estimate(telling, note, (values, low, high))
 
 

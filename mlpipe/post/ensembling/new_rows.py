@@ -46,6 +46,7 @@ class NewRows:
         seed: Seed of draws.
         predicted: The predictions of each record, by its id; None: those that the project stores.
         alpha: The probability of a miss of prediction sets and intervals; None: that of the ensemble.
+        groups: The group of each sample of the training task; None: it has no groups.
     """
 
     project: Project
@@ -59,6 +60,7 @@ class NewRows:
     seed: int
     predicted: Mapping[str, Rows] | None = None
     alpha: float | None = None
+    groups: Mapping[str, str] | None = None
 
     def key(self, option: str) -> str:
         """Return the name of an option in sentences: a word of the command line, or an argument for samples in memory.
@@ -186,7 +188,9 @@ class NewRows:
         if not pairs:
             fix = "run mml predict first, or give the prevalence as a list"
             raise DataError(problem(self.key(PRIOR), "no model has predicted its validation images", fix=fix))
-        estimate = evaluation.estimated_prevalence(pairs, self.seed)
+        # New samples are of no group of the task: by a name that both have nothing belongs together.
+        own = {name: name for _, rows in pairs for name in rows.ids}
+        estimate = evaluation.estimated_prevalence(pairs, self.seed, self.groups and {**self.groups, **own})
         if estimate.shares is None:
             fix = "give the prevalence as a list, or leave it out"
             raise DataError(problem(self.key(PRIOR), estimate.note, got="estimate", fix=fix))

@@ -35,8 +35,8 @@ def samples(facts: TaskFacts) -> Section:
         return Section("Images learned from")
     album = Album(facts.task, facts.data_dir)
     rows = _example_rows(facts.task)
-    drawn, names = _drawn_pictures(facts.task), facts.task.samples.ids
-    pictures = {row: album.uri(names[row]) if drawn is None else drawn(row) for row in rows}
+    picture = _drawn_pictures(facts.task, album)
+    pictures = {row: picture(row) for row in rows}
     cells = [cell for row, uri in pictures.items() if (cell := _cell(facts.task, uri, row)) is not None]
     if not cells:
         return Section("Images learned from")
@@ -61,18 +61,29 @@ def _example_rows(task: Task) -> list[int]:
     return [row for rows in by_class for row in rows]
 
 
-def _drawn_pictures(task: Task) -> Callable[[int], str | None] | None:
-    """Return pictures of samples with their targets drawn on them, by row; None if targets have no places in an image."""
-    draw, source = report_kind.of(task.kind).DRAW, sources.open(task)
-    if draw is None or not source.has_objects:
-        return None
-    objects, read = source.objects(), source.inputs(task.channels)
+def _drawn_pictures(task: Task, album: Album) -> Callable[[int], str | None]:
+    """Pictures of samples by row, with targets drawn on them that stand at places of an image; None where one is lost."""
+    names, draw, errors = task.samples.ids, report_kind.of(task.kind).DRAW, (DataError, OSError, ValueError)
+
+    def plain(row: int) -> str | None:
+        return album.uri(names[row])
+
+    if draw is None:
+        return plain
+    try:
+        source = sources.open(task)
+        if not source.has_objects:
+            return plain
+        objects, read = source.objects(), source.inputs(task.channels)
+    except errors:
+        return plain
 
     def picture(row: int) -> str | None:
         try:
             return uri_of(draw(read(row), objects.of_row(row)))
-        except (UnreadableImageError, DataError, OSError, ValueError):
-            return None
+        except (UnreadableImageError, *errors):
+            # Only the cache has the image still, whose pixels are not those that targets stand at.
+            return plain(row)
 
     return picture
 

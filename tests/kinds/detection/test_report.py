@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mlpipe.data import sources, task
+from mlpipe.data.cache import packs
 from mlpipe.data.sources.targets import boxes, mask_files
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets
 from mlpipe.reports import drawn_boxes, facts, html
@@ -63,6 +64,23 @@ def test_images_that_were_learned_from_have_their_boxes(tmp_path: Path) -> None:
         # The upper edge of the first box, in the colour of its class, where no later box lies over it.
         edge = (drawn[top, left:right] == mask_files.colour_of(number + 1)).all(axis=1)
         assert edge.mean() > 0.5 and (drawn != plain).any()
+
+
+def test_images_that_are_gone_come_from_their_cache(tmp_path: Path) -> None:
+    """Without boxes, which stand at other pixels than those of a cache."""
+    project, data_dir, _ = project_of(tmp_path)
+    (shown,) = facts.gather(project, data_dir)
+    assert shown.task is not None
+    for path in (tmp_path / "made").rglob("*.png"):
+        path.unlink()
+    assert samples.samples(shown).is_empty
+    folder = data_dir / shown.name / "cache" / "a-b"
+    folder.mkdir(parents=True)
+    np.save(folder / packs.FIXED_FILE, np.full((8, 5, 5, 3), 7, np.uint8))
+    (folder / packs.INDEX_FILE).write_text("{}")
+    body = str(samples.samples(shown).body())
+    (first, *others) = re.findall(r'src="data:image/\w+;base64,([^"]*)" alt="Image images/\d+.png', body)
+    assert len(others) == 7 and (np.asarray(Image.open(io.BytesIO(base64.b64decode(first)))) == 7).all()
 
 
 def test_hits_misses_and_false_alarms(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlpipe.data import sources
 from mlpipe.data.cache import packs
+from mlpipe.errors import DataError
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.sections import samples
 from mlpipe.reports.sections.pictures import Album
@@ -60,3 +63,14 @@ def test_packs_of_masks_are_no_images(two_classes: TaskFacts) -> None:
     folder.mkdir(parents=True)
     np.save(folder / packs.FIXED_FILE, np.zeros((len(two_classes.task.samples), 2, 2, 1), np.uint8))
     assert Album(two_classes.task, two_classes.data_dir).packed() is None
+
+
+def test_a_task_whose_images_may_not_be_read_has_a_report_still(two_classes: TaskFacts) -> None:
+    """A stored path that leads out of the task's folder is refused, which is no matter of the whole report."""
+    of = two_classes.task
+    assert of is not None
+    away = dataclasses.replace(of.samples, ids=tuple(f"../{name}" for name in of.samples.ids))
+    with pytest.raises(DataError, match="has samples outside of its folder"):
+        sources.open(dataclasses.replace(of, samples=away))
+    lost = dataclasses.replace(two_classes, task=dataclasses.replace(of, samples=away))
+    assert samples.samples(lost).is_empty

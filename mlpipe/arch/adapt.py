@@ -20,7 +20,7 @@ _BACKBONE = "backbone."
 # A parameter name that timm assigns to no layer, as it does for the head of a network.
 _UNMATCHED = "~"
 # Attribute that marks a batch normalisation whose statistics stay fixed while its scale and shift are trained.
-_KEEPS = "keeps_statistics"
+KEEPS = "keeps_statistics"
 
 
 class Added(nn.Module):
@@ -193,7 +193,7 @@ def freeze_statistics(network: nn.Module, is_frozen: bool) -> None:
         is_frozen: Whether the statistics are frozen. Takes effect with the next `keep_frozen_in_eval`.
     """
     for layer in _normalisations(network):
-        setattr(layer, _KEEPS, is_frozen)
+        setattr(layer, KEEPS, is_frozen)
 
 
 def _normalisations(network: nn.Module) -> list[_BatchNorm]:
@@ -248,7 +248,7 @@ def keep_frozen_in_eval(network: nn.Module) -> None:
     elif _is_part_frozen(body):
         _set_frozen_to_eval(body)
     for layer in _normalisations(network):
-        if getattr(layer, _KEEPS, False):
+        if getattr(layer, KEEPS, False):
             layer.eval()
 
 

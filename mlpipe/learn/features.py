@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from mlpipe import files, limits
+from mlpipe.arch import adapt
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
@@ -24,8 +25,8 @@ from mlpipe.errors import first_line
 log = logging.getLogger("mlpipe")
 
 _BATCH = 64
-# Attributes of every torch module.
-_COMMON = frozenset(vars(nn.Module()))
+# Attributes that do not affect features: those of every torch module, and a mark that matters in training only.
+_COMMON = frozenset({*vars(nn.Module()), adapt.KEEPS})
 
 
 def applies(recipe: Recipe, network: nn.Module) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlpipe.arch import adapt
 from mlpipe.arch.classifier import Classifier, Head, Pixels, timm
 from mlpipe.arch.keras.keras_json import keras_json
 from mlpipe.config.components import Component
@@ -153,6 +154,17 @@ def test_other_code_or_arguments_of_an_own_network_have_features_of_their_own(
     assert np.allclose(values[2], 2 * values[0] ** 2, atol=1e-5)
     assert (values[3] == values[0]).all()
     assert len(list(base.pack.folder.glob("features-*.npz"))) == 3
+
+
+def test_prediction_finds_the_features_of_the_training(tmp_path: Path) -> None:
+    """A training marks the normalisations of a frozen backbone; the network of a prediction has no such marks."""
+    one = job(tmp_path, *FROZEN)
+    network = build_network(one.recipe, one.task, one.pack, seed=0)
+    names = [features._fingerprint(network, one.pack)]  # type: ignore[arg-type]
+    for is_frozen in (False, True):
+        adapt.freeze_statistics(network, is_frozen)
+        names.append(features._fingerprint(network, one.pack))  # type: ignore[arg-type]
+    assert len(set(names)) == 1
 
 
 def test_a_function_with_a_name_that_has_no_value_yet_has_a_fingerprint() -> None:

@@ -25,6 +25,7 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Candidates, Member
 from mlpipe.post.figures import number
 from mlpipe.post.prior import Prior
+from mlpipe.post.rows import row_groups
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, pixel_ensembles, reuse, soups, tasks
 from mlpipe.running.folds import output_records
@@ -197,7 +198,7 @@ class PostprocessScheduler(Scheduler):
 
     def _choosing_test_rows(self, rows: predictions.Predictions) -> list[str]:
         """Return the test rows used for choosing with select_on=test, the same for a soup as for later steps."""
-        units = member_mixture.in_groups(rows.sample_ids, self._task.samples.group_of() or None)
+        units = row_groups(rows.sample_ids, self._task.samples.group_of() or None)
         return _halves(rows.sample_ids, rows.targets, self._eval_frac, self.run_config.seed, units)[0]
 
     def _mean_of_folds(self, run: Run | None) -> None:
@@ -357,7 +358,7 @@ class PostprocessScheduler(Scheduler):
         fit_prior, kind = self._fit_prior(record, target_prior), record.kind
         # Images of a patient are similar: rows of patients seen by the fit would overestimate its quality on other
         # patients.
-        units = member_mixture.in_groups(val.sample_ids, self._task.samples.group_of() or None)
+        units = row_groups(val.sample_ids, self._task.samples.group_of() or None)
         try:
             plain = self._fitting.learn(val.logits, val.targets, kind, fit_prior, names=record.classes, groups=units)
         except DataError as error:
@@ -450,7 +451,7 @@ class PostprocessScheduler(Scheduler):
     def _rate_groups(self, *parts: predictions.Predictions) -> tuple[Any, Any] | None:
         """Return the groups of labelled rows and of the rows whose prevalence is estimated."""
         groups = self._task.samples.group_of()
-        first, second = (np.array([groups.get(name, name) for name in part.sample_ids]) for part in parts)
+        first, second = (row_groups(part.sample_ids, groups) for part in parts)
         return (first, second) if groups else None
 
     def _prior_list(self) -> list[float] | None:
@@ -551,7 +552,7 @@ class PostprocessScheduler(Scheduler):
         candidates, times, slow = self._quick_members(pool.members)
         rows = candidates[0].chooses
         share = self._eval_frac if self._select_on == "test" else None
-        units = member_mixture.in_groups(rows.ids, groups)
+        units = row_groups(rows.ids, groups)
         chose, others = (None, None) if share is None else _halves(rows.ids, rows.targets, share, seed, units)
         search = choice.member_search(kind, rows.targets, share, seed, self._search, units)
         if self._most_ms is not None:

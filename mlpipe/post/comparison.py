@@ -16,6 +16,7 @@ from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.figures import number
 from mlpipe.post.paired_tests import Comparison
+from mlpipe.post.rows import row_groups
 from mlpipe.runs import ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
 from mlpipe.runs.project import Project
@@ -181,7 +182,7 @@ def paired(
         seed: Seed of the bootstrap.
         names: The names of the two in sentences.
     """
-    units = np.array([groups.get(name, name) for name in first_rows.ids]) if groups is not None else None
+    units = row_groups(first_rows.ids, groups)
     part = post_kind.of(kind)
     if part.HEADLINE in part.WITHOUT_INTERVAL:
         return [_without_interval(first_rows, other, part.HEADLINE, kind, names)]

@@ -15,7 +15,7 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
-from mlpipe.post.rows import stratified_folds
+from mlpipe.post.rows import row_groups, stratified_folds
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 
@@ -91,8 +91,7 @@ def held_out_folds(targets: Array, ids: Sequence[str], groups: Mapping[str, str]
         groups: The group of each sample; None: every row by itself.
     """
     strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
-    units = None if groups is None else np.array([groups.get(name, name) for name in ids])
-    fold = stratified_folds(strata, _FOLDS, 0, units)
+    fold = stratified_folds(strata, _FOLDS, 0, row_groups(ids, groups))
     numbers = np.unique(fold)
     return [fold == number for number in numbers] if len(numbers) > 1 else []
 

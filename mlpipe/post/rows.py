@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,18 @@ def counts_of(targets: Integers, classes: int) -> Integers:
         classes: The number of classes.
     """
     return np.bincount(targets[targets >= 0], minlength=classes)
+
+
+def row_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> npt.NDArray[Any] | None:
+    """Return the group of each row, shape (n,): that of its sample, or the sample itself; None if every row is by itself.
+
+    Args:
+        names: The sample of each row; the same one several times where its labels are rows of their own.
+        groups: The group of each sample; None: samples have none.
+    """
+    if groups is None and len(set(names)) == len(names):
+        return None
+    return np.array([(groups or {}).get(name, name) for name in names])
 
 
 def stratified_folds(targets: Integers, folds: int, seed: int, groups: npt.ArrayLike | None = None) -> Integers:

@@ -21,6 +21,7 @@ from mlpipe.post.ensembling import member_rows, members, repeats
 from mlpipe.post.ensembling.member_mixture import at_own_prevalence
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures.class_metrics import log_softmax
+from mlpipe.post.rows import row_groups
 from mlpipe.reports import tables
 from mlpipe.runs import calibrations, ensembles, journal, predictions, records
 from mlpipe.runs.ensembles import EnsembleRecord
@@ -140,6 +141,15 @@ class TaskFacts:
     def groups(self) -> dict[str, str]:
         """The group of each sample; empty where the task has none."""
         return self.task.samples.group_of() if self.task else {}
+
+    def shared_groups(self, samples: Sequence[str]) -> Array | None:
+        """The group of each of these samples, or else the sample, shape (n,); None if all are different.
+
+        Args:
+            samples: Their ids; the same one several times where several statements are about it.
+        """
+        groups = row_groups(samples, self.groups or None)
+        return groups if groups is not None and len(np.unique(groups)) < len(groups) else None
 
     @property
     def newest(self) -> ModelRecord:
@@ -274,7 +284,7 @@ def _with_interval(
         known = ensemble.scores.get("test", {}).get(name)
         if known is not None and ensemble.select_on != "test" and _has_same_outputs(project, ensemble, test):
             return {**row, "test_low": known["low"], "test_high": known["high"]}
-    units = np.array([groups.get(sample, sample) for sample in test.ids]) if groups else None
+    units = row_groups(test.ids, groups or None)
     intervals = by_metric.metric_intervals([name], test.raw, test.targets, kind=folds[0].kind, groups=units)
     low, high = intervals[name].low, intervals[name].high
     # The ends are NaN if the rows do not determine the width.

@@ -20,6 +20,7 @@ from mlpipe.names import identified
 from mlpipe.post import kind as post_kind
 from mlpipe.post import metrics
 from mlpipe.post.learning_curve import LearningCurve, fit_learning_curve
+from mlpipe.post.rows import row_groups
 from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -175,8 +176,7 @@ def _fitted_curve(
         )
     sizes = sorted(measured)
     table = np.array([[measured[size][name] for size in sizes] for name in names])
-    units = None if groups is None else [groups.get(name, name) for name in names]
-    curve = fit_learning_curve(sizes, table, seed=seed, groups=units)
+    curve = fit_learning_curve(sizes, table, seed=seed, groups=row_groups(names, groups))
     means = table.mean(axis=0).tolist()
     return MoreData(whole.recipe, whole.arch, whole.kind, sizes, means, len(names), curve)
 

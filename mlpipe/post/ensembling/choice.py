@@ -21,6 +21,7 @@ from mlpipe.post.ensembling.member_mixture import Final, Fitting
 from mlpipe.post.ensembling.members import Member
 from mlpipe.post.ensembling.simplest import simplest
 from mlpipe.post.figures import number
+from mlpipe.post.rows import row_groups
 
 # From "nothing is learned" to "everything is".
 STAGES = ("none", "before", "after", "both")
@@ -111,7 +112,7 @@ class Chooser:
         most = max(most, min(losses.values())) + _ROUNDING
         able = {name: values for name, (values, _) in losses_by_name.items() if losses[name] <= most}
         # In the order of `options`: `simplest` expects the methods that learn least first.
-        units = member_mixture.in_groups(losses_by_name["none"][1], self.groups)
+        units = row_groups(losses_by_name["none"][1], self.groups)
         stage = simplest(able, groups=units)
         return self._choice(
             options[stage],
@@ -216,7 +217,7 @@ def best_form(
     losses_by_form = {
         name: member_mixture.losses_of(form_rows, member.prior, kind) for name, form_rows in forms.items()
     }
-    units = member_mixture.in_groups(losses_by_form["raw"][1], groups)
+    units = row_groups(losses_by_form["raw"][1], groups)
     return (
         plain
         if simplest({name: losses for name, (losses, _) in losses_by_form.items()}, groups=units) == "raw"
@@ -244,7 +245,7 @@ def is_better(choice: Choice, other: Choice, kind: str, groups: Mapping[str, str
         return errors, [own.ids[place] for place in np.flatnonzero(mask).tolist()]
 
     (more, names), (fewer, _) = losses(other.final), losses(choice.final)
-    units = member_mixture.in_groups(names, groups)
+    units = row_groups(names, groups)
     is_noise = simplest({"more": more, "fewer": fewer}, groups=units) == "more"
     return not is_noise and float((more - fewer).mean()) > _ROUNDING
 

@@ -20,6 +20,7 @@ from mlpipe.post.ensembling.members import Member
 from mlpipe.post.figures import number, percent
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.quantify import ONE_GROUP, quantify
+from mlpipe.post.rows import row_groups
 
 _DRAWS = 200
 # With more classes an estimate takes seconds per draw, and a few rows of a class say little about its error rates.
@@ -42,7 +43,7 @@ def scores(
     for name, rows in (("chosen on", at_own_prevalence(final.chooses, final.prior)), ("test", estimate)):
         if rows is None or not len(rows):
             continue
-        units = np.array([groups.get(sample, sample) for sample in rows.ids]) if groups is not None else None
+        units = row_groups(rows.ids, groups)
         names = [*part.FINAL, *(part.FURTHER if name == "test" else ())]
         values = by_metric.metric_intervals(names, rows.calibrated, rows.targets, kind=kind, groups=units, seed=seed)
         by_split[name] = {key: value.as_plain() for key, value in values.items()}
@@ -182,10 +183,7 @@ def estimated_prevalence(
     if (classes := models[0][0].raw.shape[1]) > _MOST_ESTIMATED:
         return Estimate((), f"there are {classes:,} classes, and it is estimated of {_MOST_ESTIMATED} at most", None)
     arguments: dict[str, Any] = {"method": "pacc", "draws": _DRAWS, "seed": seed}
-    units = [
-        None if groups is None else tuple(np.array([groups.get(name, name) for name in part.ids]) for part in pair)
-        for pair in models
-    ]
+    units = [None if groups is None else tuple(row_groups(part.ids, groups) for part in pair) for pair in models]
     estimates = [
         quantify(val.raw, val.targets, rows.raw, groups=own, **arguments)  # type: ignore[arg-type]
         for (val, rows), own in zip(models, units, strict=True)

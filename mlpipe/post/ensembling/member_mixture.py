@@ -15,7 +15,7 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member, learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import LEAST_SHARE, move_labels, move_prior
-from mlpipe.post.rows import stratified_folds
+from mlpipe.post.rows import row_groups, stratified_folds
 
 _FOLDS = 5
 
@@ -186,7 +186,7 @@ def recalibrated(final: Final, stage: str, kind: str, how: Fitting, groups: Mapp
         return part.calibrated if stage == "both" else part.raw
 
     rows = final.chooses
-    units = None if groups is None else in_groups(rows.ids, groups)
+    units = None if groups is None else row_groups(rows.ids, groups)
     plain = how.learn(source(rows), rows.targets, kind, final.prior, base=base, groups=units)
     crossed, missed = cross_fitted(source(rows), rows.targets, kind, how, final.prior, base, units)
     if missed:
@@ -246,15 +246,3 @@ def losses_of(rows: Rows, prior: Array | None, kind: str) -> tuple[Array, list[s
     own = at_own_prevalence(rows, prior).calibrated
     losses, places = post_kind.probabilities(kind).each_loss(own, rows.targets)
     return losses, [rows.ids[place] for place in places.tolist()]
-
-
-def in_groups(names: Sequence[str], groups: Mapping[str, str] | None) -> Array | None:
-    """Return the group of each loss: that of its sample, or its row where one row has losses of several labels; None without any.
-
-    Args:
-        names: The row of each loss.
-        groups: The group of each sample; None: every row by itself.
-    """
-    if groups is None and len(set(names)) == len(names):
-        return None
-    return np.array([(groups or {}).get(name, name) for name in names])

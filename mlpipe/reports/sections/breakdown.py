@@ -15,6 +15,7 @@ from mlpipe.data.task import Task
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import by_metric
+from mlpipe.post.rows import row_groups
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import paragraph, table
 from mlpipe.reports.sections.parts import Section
@@ -65,9 +66,7 @@ def _rows_of_thirds(
         if inside.sum() < _LEAST:
             continue
         of = places[inside]
-        groups = (
-            np.array([facts.groups.get(rows.ids[place], rows.ids[place]) for place in of]) if facts.groups else None
-        )
+        groups = row_groups([rows.ids[place] for place in of], facts.groups or None)
         outputs, targets = rows.calibrated[of], rows.targets[of]
         estimate = by_metric.metric_intervals([name], outputs, targets, kind=facts.kind, groups=groups)[name]
         ends = [f"{value:.0f}{unit}" for value in (values[inside].min(), values[inside].max())]

@@ -16,6 +16,7 @@ from mlpipe.post.figures import number
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.measures import class_metrics
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
+from mlpipe.post.rows import row_groups
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, details_block, paragraph, table
 from mlpipe.reports.plots import confusion, probabilities, style
@@ -155,14 +156,14 @@ def _groups(facts: TaskFacts, rows: Rows, metric: str, is_share: bool) -> Conten
         value = metrics.compute([metric], rows.calibrated[places], rows.targets[places], facts.kind)[metric]
         ends = ("", "")
         if is_share:
-            units = np.array([groups.get(rows.ids[place], rows.ids[place]) for place in places])
+            units = row_groups([rows.ids[place] for place in places], groups)
             # Every image of a single group counts; combined small groups count as units.
             around = by_metric.metric_intervals(
                 [metric],
                 rows.calibrated[places],
                 rows.targets[places],
                 kind=facts.kind,
-                groups=units if len(np.unique(units)) > 1 else None,
+                groups=units if units is not None and len(np.unique(units)) > 1 else None,
             )[metric]
             ends = (number(around.low, len(places)), number(around.high, len(places)))
         entries.append((value, group, len(places), ends))

@@ -60,7 +60,7 @@ def diagnosis(facts: TaskFacts, question: Question) -> Section:
     cases = question(subject, rows, facts.classes.index(facts.positive))
     if not cases.true.any() or cases.true.all():
         return Section("Diagnosis")
-    groups = _groups(facts, cases.ids)
+    groups = facts.shared_groups(cases.ids)
     measures = answers.diagnosis(cases.said, cases.true, groups)
     hits, alarms, cleared, missed = measures.counts
     text = (
@@ -105,13 +105,6 @@ def certainty(facts: TaskFacts, certain: Callable[[Rows], tuple[npt.NDArray[Any]
     )
     below = table("Share of wrong predictions by coverage", ["answered", "wrong"], cells)
     return Section("Certainty", [paragraph(text)], [plot], [below])
-
-
-def _groups(facts: TaskFacts, ids: list[str]) -> npt.NDArray[Any] | None:
-    if not facts.groups:
-        return None
-    names = np.array([facts.groups.get(sample, sample) for sample in ids])
-    return names if len(np.unique(names)) < len(names) else None
 
 
 def _table(facts: TaskFacts, subject: Shown, measures: Diagnosis) -> Content | None:

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from mlpipe import kinds
 from mlpipe.errors import counted
 from mlpipe.post import kind as post_kind
@@ -15,6 +13,7 @@ from mlpipe.post import metrics
 from mlpipe.post.figures import interval, number
 from mlpipe.post.intervals import by_metric
 from mlpipe.post.intervals.by_metric import Interval
+from mlpipe.post.rows import row_groups
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.headline import WORDS, Headline, headline
@@ -115,7 +114,7 @@ def out_of_fold_and_test(facts: TaskFacts) -> Section:
             rows.raw,
             rows.targets,
             kind=facts.kind,
-            groups=np.array([groups.get(sample, sample) for sample in rows.ids]) if groups else None,
+            groups=row_groups(rows.ids, groups or None),
         )
         for rows in (subject.held_out, subject.test)
     ]

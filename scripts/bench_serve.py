@@ -1,12 +1,11 @@
-"""How many images `mml serve` answers for many clients at once, beside a loop that decodes and predicts, in one run.
+"""Measure the images/s of `mml serve` with many clients, against a loop that decodes and predicts, in one run.
 
     python scripts/bench_serve.py [--clients 50] [--seconds 30] [--size 224] [--arch resnet18] [--threads 1]
 
-A network with random weights is trained for no more than a step, so that there is a record. The loop decodes JPEG files by
-Pillow, resizes them, and calls the same network of timm with batches of 32, in a process of its own with the same threads, before
-and after the server is asked. Clients send one image each, and the next when it is answered, over one connection. Printed
-are images a second of both, their ratio, the ratio of CPU seconds of an image (which other programs on the machine change
-less), answers that were no 200, and how long an answer took.
+A network with random weights is trained for one step to get a record. The loop decodes JPEG files with Pillow, resizes them and
+calls the same timm network with batches of 32, in its own process with the same threads, before and after the server is
+measured. Each client sends one image at a time over one connection. Printed are images/s of both and their ratio, the ratio
+of CPU seconds per image (which depends less on other programs), responses other than 200, and response times.
 """
 
 from __future__ import annotations
@@ -36,8 +35,9 @@ torch.set_num_threads(int(threads))
 network = timm.create_model(arch, num_classes=2).eval()
 contents = [path.read_bytes() for path in sorted(Path(folder).rglob("*.jpg"))]
 def batch(contents):
-    images = [Image.open(io.BytesIO(one)).convert("RGB").resize((int(size),) * 2, Image.Resampling.BILINEAR) for one in contents]
-    pixels = torch.from_numpy(np.stack([np.asarray(one) for one in images])).permute(0, 3, 1, 2).float() / 255
+    images = [Image.open(io.BytesIO(content)).convert("RGB") for content in contents]
+    images = [image.resize((int(size),) * 2, Image.Resampling.BILINEAR) for image in images]
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 255
     with torch.inference_mode():
         return network(pixels).softmax(1).tolist()
 batch(contents[:32])
@@ -51,7 +51,7 @@ _IMAGES = 32
 
 
 def make_images(folder: Path) -> list[bytes]:
-    """JPEG files of 400 x 300 pixels in two class folders."""
+    """Write JPEG files of 400 x 300 pixels in two class folders, and return their contents."""
     rng = np.random.default_rng(0)
     for number in range(_IMAGES):
         path = folder / f"{'ab'[number % 2]}" / f"{number}.jpg"
@@ -68,9 +68,9 @@ def loop(folder: Path, options: argparse.Namespace) -> dict[str, float]:
 
 
 async def client(
-    address: tuple[str, int], images: Sequence[bytes], first: int, until: float, told: list[tuple[int, float]]
+    address: tuple[str, int], images: Sequence[bytes], first: int, until: float, responses: list[tuple[int, float]]
 ) -> None:
-    """Ask again and again over one connection; notes status and seconds of every answer."""
+    """Send requests over one connection until a time; append status and seconds of every response."""
     reader, writer = await asyncio.open_connection(*address)
     place = first
     while time.perf_counter() < until:
@@ -80,9 +80,9 @@ async def client(
         writer.write(head.encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        found = await reader.readexactly(length)
+        content = await reader.readexactly(length)
         status = int(answer.split(b" ", 2)[1])
-        told.append((status if b'"probabilities"' in found else -status, time.perf_counter() - started))
+        responses.append((status if b'"probabilities"' in content else -status, time.perf_counter() - started))
         place += 1
     writer.close()
 
@@ -90,14 +90,14 @@ async def client(
 async def load(
     address: tuple[str, int], images: Sequence[bytes], options: argparse.Namespace
 ) -> tuple[list[tuple[int, float]], float]:
-    told, started = list[tuple[int, float]](), time.perf_counter()
+    responses, started = list[tuple[int, float]](), time.perf_counter()
     until = started + options.seconds
-    await asyncio.gather(*[client(address, images, place, until, told) for place in range(options.clients)])
-    return told, time.perf_counter() - started
+    await asyncio.gather(*[client(address, images, place, until, responses) for place in range(options.clients)])
+    return responses, time.perf_counter() - started
 
 
 def cpu_of(process: int) -> float:
-    """CPU seconds that a process has used (Linux)."""
+    """Return the CPU seconds that a process has used (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -128,24 +128,25 @@ def main() -> None:
             line.partition("//")[2].split(": ")[0].split(":") for line in server.stdout if line.startswith("http://")
         )
         before = cpu_of(server.pid)
-        told, seconds = asyncio.run(load((host, int(port)), images, options))
+        responses, seconds = asyncio.run(load((host, int(port)), images, options))
         used = cpu_of(server.pid) - before
         server.terminate()
         server.communicate()
         loops.append(loop(folder / "images", options))
-    bare, cpu = (statistics.mean(one[name] for one in loops) for name in ("images/s", "cpu"))
-    rate, waits = len(told) / seconds, sorted(wait for _, wait in told)
-    wrong = sum(status != 200 for status, _ in told)
+    bare, cpu = (statistics.mean(run[name] for run in loops) for name in ("images/s", "cpu"))
+    rate, waits = len(responses) / seconds, sorted(wait for _, wait in responses)
+    wrong = sum(status != 200 for status, _ in responses)
     print(
         f"{options.arch}, {options.size} pixels, {options.threads} threads, {options.clients} clients, {seconds:.0f} s"
     )
     print(f"loop    {bare:8.1f} images/s ({loops[0]['images/s']:.1f} before, {loops[1]['images/s']:.1f} after)")
     print(f"server  {rate:8.1f} images/s, ratio {rate / bare:.2f}; code {server.returncode}")
-    print(f"{len(told)} answers, {wrong} of them no prediction")
+    print(f"{len(responses)} responses, {wrong} of them without a prediction")
     print(
-        f"CPU of an image: loop {1000 * cpu:.1f} ms, server {1000 * used / len(told):.1f} ms, ratio {cpu * len(told) / used:.2f}"
+        f"CPU per image: loop {1000 * cpu:.1f} ms, server {1000 * used / len(responses):.1f} ms, "
+        f"ratio {cpu * len(responses) / used:.2f}"
     )
-    print(f"an answer took {statistics.median(waits):.2f} s (median), {waits[int(0.95 * len(waits))]:.2f} s (95 %)")
+    print(f"response time {statistics.median(waits):.2f} s (median), {waits[int(0.95 * len(waits))]:.2f} s (95 %)")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""What slicing, inference and assembly of a volume cost beside plain copies of the same bytes, and how much memory they need.
+"""Compare slicing, inference and assembly of a volume with plain copies of the same bytes, and measure the peak memory.
 
-A volume of 1 x SIDE x SIDE x SIDE goes through a network that changes nothing, slice by slice, from an .npy file into an
-HDF5 file. Beside it NumPy copies the same slices from one mapped file into another (`numpy`), and in memory alone
-(`memory`). They take turns; the figures are medians of their ratios of speed. Before that comes the peak memory for volumes
-of growing size.
+A volume of 1 x SIDE x SIDE x SIDE passes slice by slice through an identity network, from an .npy file into an HDF5 file.
+NumPy copies the same slices from one memory-mapped file into another (`numpy`), and within memory (`memory`). They take
+turns; the figures are medians of speed ratios. The peak memory for volumes of growing size is printed first.
 
     python scripts/bench_slices.py --side 256 --rounds 5
 """
@@ -38,23 +37,24 @@ _AT_ONCE = 1 << 22
 
 
 def grid_of(side: int, keys: dict[str, Any]) -> Grid:
-    """The slices of a case in a volume of a side."""
+    """Return the slices of a case in a cube."""
     scaled = {
-        key: [min(one, side) for one in value] if isinstance(value, list) else value for key, value in keys.items()
+        key: [min(length, side) for length in value] if isinstance(value, list) else value
+        for key, value in keys.items()
     }
     return Grid(slices.slice_set("slices", 1, **scaled), (side,) * 3)
 
 
 def through(source: Path, target: Path, grid: Grid) -> None:
-    """Slices of a file through a network that changes nothing into another file."""
+    """Pass the slices of a file through an identity network into another file."""
     size = max(1, _AT_ONCE // int(np.prod(grid.cut.seen)))
     with arrays.opened(source, "source") as volume, assembly.assembled(target, [grid]) as joined:
-        model = Model({}, {}, Inputs(1, grid.cut.seen), lambda given: {"target": given})
+        model = Model({}, {}, Inputs(1, grid.cut.seen), lambda inputs: {"target": inputs})
         learned.apply(model, volume, [grid], joined, size=size)
 
 
 def copied(source: Path, target: Path, grid: Grid) -> None:
-    """The same slices, copied twice by NumPy from one mapped file into another, which is as durable afterwards."""
+    """Copy the same slices twice with NumPy from one memory-mapped file into another, and sync it to disk."""
     volume = np.load(source, mmap_mode="r")
     joined = np.lib.format.open_memmap(target, "w+", np.float32, volume.shape)
     for index in range(len(grid)):
@@ -67,7 +67,7 @@ def copied(source: Path, target: Path, grid: Grid) -> None:
 
 
 def copied_in_memory(volume: np.ndarray[Any, Any], grid: Grid) -> None:
-    """The same slices, copied twice in memory."""
+    """Copy the same slices twice in memory."""
     joined = np.empty_like(volume)
     for index in range(len(grid)):
         region = (slice(None), *grid.region(index))
@@ -76,44 +76,44 @@ def copied_in_memory(volume: np.ndarray[Any, Any], grid: Grid) -> None:
 
 
 def seconds(call: Callable[..., None], *arguments: Any) -> float:
-    """How long a call takes."""
+    """Return the seconds of a call."""
     started = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - started
 
 
 def compare(folder: Path, side: int, rounds: int) -> None:
-    """Print the ratios of every case."""
+    """Print the speed ratios of every case."""
     volume = np.random.default_rng(0).normal(size=(1, side, side, side)).astype(np.float32)
     source = folder / "volume.npy"
     np.save(source, volume)
     print(f"volume 1 x {side} x {side} x {side}, {volume.nbytes / 2**20:.0f} MB, {rounds} rounds; speed as a ratio")
     print(f"{'slices':<32}{'number':>8}{'MB/s':>8}{'to numpy':>10}{'to memory':>11}")
     for name, keys in CASES.items():
-        grid, found = grid_of(side, keys), list[tuple[float, float, float]]()
+        grid, times = grid_of(side, keys), list[tuple[float, float, float]]()
         for number in range(rounds + 1):
-            one = seconds(through, source, folder / "out.h5", grid)
-            other = seconds(copied, source, folder / "copy.npy", grid)
-            memory = seconds(copied_in_memory, volume, grid)
+            own = seconds(through, source, folder / "out.h5", grid)
+            with_numpy = seconds(copied, source, folder / "copy.npy", grid)
+            in_memory = seconds(copied_in_memory, volume, grid)
             if number:
-                found.append((one, other, memory))
-        own = statistics.median(one for one, _, _ in found)
-        to_numpy = statistics.median(other / one for one, other, _ in found)
-        to_memory = statistics.median(memory / one for one, _, memory in found)
+                times.append((own, with_numpy, in_memory))
+        median = statistics.median(own for own, _, _ in times)
+        to_numpy = statistics.median(with_numpy / own for own, with_numpy, _ in times)
+        to_memory = statistics.median(in_memory / own for own, _, in_memory in times)
         print(
-            f"{name:<32}{len(grid):>8}{volume.nbytes / own / 2**20:>8.0f}{to_numpy:>10.2f}{to_memory:>11.2f}",
+            f"{name:<32}{len(grid):>8}{volume.nbytes / median / 2**20:>8.0f}{to_numpy:>10.2f}{to_memory:>11.2f}",
             flush=True,
         )
 
 
 def most_memory() -> float:
-    """The peak of this process's memory in MB since `forget_peak`."""
+    """Return the peak memory of this process in MB since `forget_peak`."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def forget_peak() -> None:
-    """Let the peak of this process's memory begin anew, which Linux can do."""
+    """Reset the peak memory of this process (Linux)."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
 
 
@@ -122,10 +122,10 @@ def memory(folder: Path, side: int) -> None:
     print(f"{'volume':<20}{'MB':>8}{'slices':>8}{'before, MB':>12}{'peak, MB':>10}")
     for planes in (side // 4, side, 4 * side, 8 * side):
         source = folder / "growing.npy"
-        made = np.lib.format.open_memmap(source, "w+", np.float32, (1, planes, side, side))
-        for at in range(planes):
-            made[0, at] = at
-        del made
+        volume = np.lib.format.open_memmap(source, "w+", np.float32, (1, planes, side, side))
+        for plane in range(planes):
+            volume[0, plane] = plane
+        del volume
         grid = Grid(slices.slice_set("slices", 1, sizes=[32, 64, 64], padding=[4, 4, 4]), (planes, side, side))
         forget_peak()
         before = most_memory()
@@ -138,15 +138,15 @@ def memory(folder: Path, side: int) -> None:
 def main() -> None:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=256, help="the volume's side")
-    parser.add_argument("--rounds", type=int, default=5, help="how often they take turns")
-    parser.add_argument("--folder", type=Path, default=None, help="where files go; by default the system's")
-    given = parser.parse_args()
+    parser.add_argument("--side", type=int, default=256, help="side of the cube")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns")
+    parser.add_argument("--folder", type=Path, default=None, help="folder for temporary files; default: the system's")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        memory(Path(folder), given.side)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        memory(Path(folder), arguments.side)
         print(flush=True)
-        compare(Path(folder), given.side, given.rounds)
+        compare(Path(folder), arguments.side, arguments.rounds)
 
 
 if __name__ == "__main__":

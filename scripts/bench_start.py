@@ -1,7 +1,7 @@
-"""How long commands take that compute little, beside the imports that they cannot do without, side by side in one run.
+"""Compare the duration of short commands with that of the imports that they need, side by side in one run.
 
-A command and its imports take turns as processes of their own. CPU seconds are printed, which other programs on the machine
-change less than the time that passes, and the ratio of their medians:
+A command and its imports take turns, each in its own process. Printed are CPU seconds, which depend less on other programs
+than wall time, and the ratio of their medians:
 
 - a training of one epoch (`mode.subroutines=[train]`, the smallest network of timm), to PyTorch, Lightning, timm and Hydra;
 - `mml info`, and a configuration that is refused, to NumPy, OpenCV, h5py, PyArrow and Hydra.
@@ -26,7 +26,7 @@ TRAINING = [
 ]  # fmt: skip
 LEARNS = "import torch, pytorch_lightning, timm, hydra"
 READS = "import numpy, cv2, h5py, pyarrow.parquet, hydra"
-# Command, exit code, what it is compared with.
+# Command, expected exit code, imports to compare with.
 CASES = {
     "train": (TRAINING, 0, LEARNS),
     "info": (["info", "task=fashion_mini"], 0, READS),
@@ -35,7 +35,7 @@ CASES = {
 
 
 def cpu(arguments: list[str], folder: Path, expected: int) -> float:
-    """CPU seconds of one process and of those that it starts."""
+    """Return the CPU seconds of a process and its children."""
     settings = {"MML_RESULTS_PATH": str(folder / "results"), "MML_DATA_PATH": str(folder / "data")}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -51,28 +51,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    wanted = parser.parse_args()
-    rounds = wanted.rounds
+    options = parser.parse_args()
+    rounds = options.rounds
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Byte code and composed configurations are kept, as they are for everybody who calls it twice.
+    # Byte code and composed configurations are cached, as for any user from the second call on.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     start = "import sys; from mlpipe.cli import main; sys.exit(main())"
-    for name, (words, expected, imports) in ((name, CASES[name]) for name in wanted.cases):
-        ours, theirs = [], []
+    for name, (words, expected, imports) in ((name, CASES[name]) for name in options.cases):
+        commands, bare = [], []
         with tempfile.TemporaryDirectory() as folder:
             # The first round fills caches.
             for number in range(rounds + 1):
-                # A training that is done is not done again.
+                # A finished training would not be repeated.
                 fresh = [*words, f"proj=round{number}"] if words is TRAINING else words
                 pair = (
                     cpu(["-c", start, *fresh], Path(folder), expected),
                     cpu(["-c", imports], Path(folder), 0),
                 )
                 if number:
-                    ours.append(pair[0])
-                    theirs.append(pair[1])
-        one, other = statistics.median(ours), statistics.median(theirs)
-        print(f"{name}: {one:.2f} s CPU, imports alone {other:.2f} s, ratio {one / other:.2f}")
+                    commands.append(pair[0])
+                    bare.append(pair[1])
+        whole, imported = statistics.median(commands), statistics.median(bare)
+        print(f"{name}: {whole:.2f} s CPU, imports alone {imported:.2f} s, ratio {whole / imported:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Compare images/s of a whole `mml train` with a bare PyTorch loop over tensors in memory, side by side in one run.
+"""Compare images/s of `mml train` with a bare PyTorch loop over tensors in memory, side by side in one run.
 
-Same network, batch size, threads, precision and memory format; the two take turns, and the ratio of their medians is printed.
-With `--table` the bare loop is run in every precision and layout instead, to check what `trainer.precision=auto` chooses.
+Network, batch size, threads, precision and memory format are the same; the two take turns, and the ratio of their medians is
+printed. With `--table` the bare loop runs in every precision and layout instead, to check the choice of
+`trainer.precision=auto`.
 
     python scripts/bench_train.py [--arch resnet18] [--sizes 64 224] [--batch 32] [--images 256] [--rounds 3] [--table]
 """
@@ -25,7 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 def bare_loop(
     arch: str, size: int, batch: int, images: int, epochs: int, *, bf16: bool, channels_last: bool, threads: int
 ) -> float:
-    """Images/s of the steady epochs of a plain loop over uint8 tensors in memory."""
+    """Return the median images/s of a plain loop over uint8 tensors in memory, without its first epoch."""
     import timm
     import torch
     from torch.nn.functional import cross_entropy
@@ -56,7 +57,7 @@ def bare_loop(
 
 
 def whole_program(arch: str, size: int, batch: int, images: int, epochs: int, folder: Path, threads: int) -> float:
-    """The `train_images_per_s` that `mml train` records, on the embedded images at this size."""
+    """Return the `train_images_per_s` that `mml train` records, on the embedded images at this size."""
     from mlpipe.api import load_project, run
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -79,23 +80,27 @@ def whole_program(arch: str, size: int, batch: int, images: int, epochs: int, fo
     return float(records["train_images_per_s"].iloc[-1])
 
 
-def compare(given: argparse.Namespace, size: int, folder: Path) -> dict[str, Any]:
-    """The program against the loop in the precision and layout that `auto` chooses."""
+def compare(arguments: argparse.Namespace, size: int, folder: Path) -> dict[str, Any]:
+    """Compare the program with the loop, in the precision and layout that `auto` chooses."""
     from mlpipe.learn.machine.hardware import numerics
 
     chosen = numerics("auto", size)
-    shape = (given.arch, size, given.batch, given.images, given.epochs)
-    options = {"bf16": "bf16" in str(chosen.precision), "channels_last": chosen.channels_last, "threads": given.threads}
+    shape = (arguments.arch, size, arguments.batch, arguments.images, arguments.epochs)
+    options = {
+        "bf16": "bf16" in str(chosen.precision),
+        "channels_last": chosen.channels_last,
+        "threads": arguments.threads,
+    }
     bare, whole = [], []
-    for _ in range(given.rounds):
-        whole.append(whole_program(*shape, folder, given.threads))
+    for _ in range(arguments.rounds):
+        whole.append(whole_program(*shape, folder, arguments.threads))
         bare.append(bare_loop(*shape, **options))
     ratio = statistics.median(whole) / statistics.median(bare)
     return {"size": size, "numerics": str(chosen), "bare": bare, "whole": whole, "ratio": ratio}
 
 
-def table(given: argparse.Namespace, size: int) -> dict[str, Any]:
-    """The bare loop in every precision and layout, as a ratio to 32 bit, and what `auto` chooses."""
+def table(arguments: argparse.Namespace, size: int) -> dict[str, Any]:
+    """Measure the bare loop in every precision and layout, relative to 32 bit, and report the choice of `auto`."""
     from mlpipe.learn.machine.hardware import numerics
 
     cells = {
@@ -105,12 +110,12 @@ def table(given: argparse.Namespace, size: int) -> dict[str, Any]:
         "bf16-mixed, channels last": (True, True),
     }
     speeds: dict[str, list[float]] = {name: [] for name in cells}
-    for _ in range(given.rounds):
+    for _ in range(arguments.rounds):
         for name, (bf16, channels_last) in cells.items():
-            options = {"bf16": bf16, "channels_last": channels_last, "threads": given.threads}
-            speeds[name].append(bare_loop(given.arch, size, given.batch, given.images, 2, **options))
+            options = {"bf16": bf16, "channels_last": channels_last, "threads": arguments.threads}
+            speeds[name].append(bare_loop(arguments.arch, size, arguments.batch, arguments.images, 2, **options))
     base = statistics.median(speeds["32-true"])
-    ratios = {name: statistics.median(found) / base for name, found in speeds.items()}
+    ratios = {name: statistics.median(values) / base for name, values in speeds.items()}
     return {"size": size, "auto": str(numerics("auto", size)), "fastest": max(ratios, key=ratios.__getitem__), **ratios}
 
 
@@ -124,12 +129,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [table(given, size) if given.table else compare(given, size, Path(folder)) for size in given.sizes]
-    print(f"{given.arch}, batch {given.batch}, {given.threads} threads, {given.rounds} rounds taking turns")
+        rows = [
+            table(arguments, size) if arguments.table else compare(arguments, size, Path(folder))
+            for size in arguments.sizes
+        ]
+    print(
+        f"{arguments.arch}, batch {arguments.batch}, {arguments.threads} threads, {arguments.rounds} rounds taking turns"
+    )
     for row in rows:
-        if given.table:
+        if arguments.table:
             cells = ", ".join(f"{name} {value:.2f}" for name, value in row.items() if isinstance(value, float))
             print(
                 f"  {row['size']:4d} px  images/s over 32-true: {cells}; auto: {row['auto']}; fastest: {row['fastest']}"
@@ -140,7 +150,7 @@ def main() -> None:
                 f"  {row['size']:4d} px  bare loop {bare:8.1f}  mml train {whole:8.1f} images/s  "
                 f"ratio {row['ratio']:.3f}  ({row['numerics']})"
             )
-    print(json.dumps({**vars(given), "rows": rows}))
+    print(json.dumps({**vars(arguments), "rows": rows}))
 
 
 if __name__ == "__main__":

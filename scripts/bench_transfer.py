@@ -1,7 +1,7 @@
-"""Compare where a training starts from: random weights, another task's model, pretrained weights frozen or fine-tuned.
+"""Compare starting points of training: random weights, the model of another task, pretrained weights frozen or fine-tuned.
 
-Two small sets: a tenth of the digits, from scratch and from a model of clothes; and photographs of solar cells, from scratch,
-with a linear head on frozen ImageNet features, and fine-tuned with layer-wise learning rates. Prints a table and JSON.
+Two small data sets: a tenth of the digits, from scratch and from a model of clothes; and photographs of solar cells, from
+scratch, with a linear head on frozen ImageNet features, and fine-tuned with layer-wise learning rates. Prints a table and JSON.
 
     python scripts/bench_transfer.py [--epochs 4] [--size 96] [--only digits elpv]
 """
@@ -25,7 +25,7 @@ PRETRAINED = [*LITE, "arch.pretrained=lite0"]
 
 
 def ways(epochs: int, size: int) -> dict[str, dict[str, tuple[str, list[str]]]]:
-    """For each task the ways to begin: a mode and its overrides."""
+    """Return the starting points of each task: a mode and its overrides."""
     few = ["task=digits+subset?0.1", f"trainer.max_epochs={5 * epochs}"]
     cells = ["task=elpv", f"preprocessing.size={size}", f"trainer.max_epochs={epochs}"]
     decayed = [
@@ -49,7 +49,7 @@ def ways(epochs: int, size: int) -> dict[str, dict[str, tuple[str, list[str]]]]:
 
 
 def trained(mode: str, overrides: list[str], project: str) -> dict[str, float]:
-    """The scores of a fold's test images."""
+    """Train one fold; return its test scores and its duration."""
     from mlpipe.api import load_project, run
 
     started = time.perf_counter()
@@ -62,17 +62,17 @@ def trained(mode: str, overrides: list[str], project: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print one table and the same as JSON."""
+    """Print the results as a table and as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--only", nargs="+", default=["digits", "elpv"])
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"MML_RESULTS_PATH": f"{folder}/results", "MML_DATA_PATH": f"{folder}/data"}
-        for task, starts in ways(given.epochs, given.size).items():
-            if task not in given.only:
+        for task, starts in ways(arguments.epochs, arguments.size).items():
+            if task not in arguments.only:
                 continue
             if task == "digits":
                 trained("train", ["task=fashion_mini"], task)
@@ -81,7 +81,7 @@ def main() -> None:
     for row in rows:
         scores = "  ".join(f"{name} {row[name]:.4f}" for name in ("accuracy", "auroc", "nll"))
         print(f"{row['task']:8}{row['start']:42}{scores}  {row['seconds']:6.0f} s")
-    print(json.dumps({**vars(given), "rows": rows}))
+    print(json.dumps({**vars(arguments), "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How often the 95 % intervals of `mml post` hold the true value: the table in docs/post.md.
+"""Measure how often the 95 % intervals of `mml post` contain the true value: the table in docs/post.md.
 
 python scripts/coverage_intervals.py [--draws 400] [--only rates,classes,labels,groups,numbers,masks]
 
-Each figure is the mean over three models, a poor one, an over-confident one and a good one; in brackets the median width.
-Class counts are fixed; what is to be covered is the value of all images there could be with these shares of the classes.
+Each figure is the mean over three models (poor, overconfident, good), with the median width in brackets. Class counts are
+fixed; the true value is that of the infinite population with these class shares.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mlpipe.post.metrics import compute
 Array = npt.NDArray[Any]
 Draw = Callable[[np.random.Generator, int], tuple[Array, Array, Array | None]]
 DESIGNS = {10: (1, 2, 5), 20: (1, 2, 10), 50: (1, 2, 25), 200: (1, 5, 100)}
-# How far apart the classes are, and how over-confident the logits: 1 is calibrated.
+# Distance between the classes, and scale of the logits: 1 is calibrated, more is overconfident.
 MODELS = [(0.5, 1.0), (1.0, 2.5), (2.0, 1.0)]
 _MANY = 400_000
 
 
 def two_classes(n: int, positives: int, apart: float, sharp: float) -> Draw:
-    """Scores that are normal in each class."""
+    """Return a generator of scores that are normal in each class."""
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
         targets = np.repeat([1, 0], [positives * times, (n - positives) * times])
@@ -40,7 +40,7 @@ def two_classes(n: int, positives: int, apart: float, sharp: float) -> Draw:
 
 
 def three_classes(n: int, rare: int, apart: float, sharp: float) -> Draw:
-    """A rare class beside two frequent ones."""
+    """Return a generator of a rare and two frequent classes."""
     counts = np.array([rare, (n - rare) // 2, n - rare - (n - rare) // 2])
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
@@ -52,7 +52,7 @@ def three_classes(n: int, rare: int, apart: float, sharp: float) -> Draw:
 
 
 def labels(n: int, positives: int, apart: float, sharp: float) -> Draw:
-    """Three labels, the first rare, whose scores go together in each row."""
+    """Return a generator of three labels, the first rare, with correlated scores in each row."""
     shares = np.array([positives / n, 0.5, 0.5])
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
@@ -67,7 +67,7 @@ def labels(n: int, positives: int, apart: float, sharp: float) -> Draw:
 
 
 def grouped(n: int, positives: int, apart: float, sharp: float) -> Draw:
-    """Groups of five rows of one class, which share most of their noise."""
+    """Return a generator of groups of five rows of one class that share most of their noise."""
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
         of_group = np.repeat([1, 0], [positives * times, (n // 5 - positives) * times])
@@ -80,7 +80,7 @@ def grouped(n: int, positives: int, apart: float, sharp: float) -> Draw:
 
 
 def numbers(n: int, positives: int, apart: float, sharp: float) -> Draw:
-    """Predicted numbers whose errors are normal, or sometimes three times as large."""
+    """Return a generator of predicted numbers with normal errors, some of them on a larger scale."""
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
         truth = rng.normal(size=(n * times, 1))
@@ -91,7 +91,7 @@ def numbers(n: int, positives: int, apart: float, sharp: float) -> Draw:
 
 
 def masks(n: int, positives: int, apart: float, sharp: float) -> Draw:
-    """Counts of pixels: background in every image, one class in some; images differ in how well they are segmented."""
+    """Return a generator of pixel counts: background in all images, one class in some, segmented with varying quality."""
 
     def draw(rng: np.random.Generator, times: int) -> tuple[Array, Array, Array | None]:
         many = n * times
@@ -134,29 +134,29 @@ PARTS: dict[str, tuple[str, Callable[..., Draw], tuple[str, ...]]] = {
 
 
 def designs(part: str) -> Iterator[tuple[int, int]]:
-    """(rows, positives) of a part; positives are groups where there are groups, and do not matter for numbers."""
-    for n, several in DESIGNS.items():
+    """Yield (rows, positives) of a part; for groups, positives counts groups; for numbers it is 0."""
+    for n, counts in DESIGNS.items():
         if part == "numbers":
             yield n, 0
         elif part == "groups":
-            yield from ((5 * n, positives) for positives in several)
+            yield from ((5 * n, positives) for positives in counts)
         else:
-            yield from ((n, positives) for positives in several)
+            yield from ((n, positives) for positives in counts)
 
 
 def coverage(part: str, n: int, positives: int, draws: int, seed: int = 0) -> dict[str, tuple[float, float, float]]:
-    """For each metric the coverage over all models, the mean width, and the share of draws with an interval.
+    """Return for each metric the mean coverage of all models, the median width, and the share of draws with an interval.
 
     Args:
         part: One of `PARTS`.
         n: Rows.
-        positives: Of the rare class.
+        positives: Rows (or groups) of the rare class.
         draws: Simulated samples of each model.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     kind, of, names = PARTS[part]
     rng = np.random.default_rng([seed, n, positives])
-    held: dict[str, list[float]] = defaultdict(list)
+    covered: dict[str, list[float]] = defaultdict(list)
     widths: dict[str, list[float]] = defaultdict(list)
     shown: dict[str, list[float]] = defaultdict(list)
     for model in MODELS:
@@ -166,18 +166,18 @@ def coverage(part: str, n: int, positives: int, draws: int, seed: int = 0) -> di
         hits: dict[str, list[bool]] = defaultdict(list)
         for number in range(draws):
             logits, targets, groups = draw(rng, 1)
-            found = metric_intervals(names, logits, targets, kind=kind, groups=groups, resamples=300, seed=number)
-            for name, one in found.items():
-                there = one.low == one.low
-                shown[name].append(there)
-                if there:
-                    hits[name].append(one.low - 1e-9 <= truth[name] <= one.high + 1e-9)
-                    widths[name].append(one.high - one.low)
-        for name, several in hits.items():
-            held[name].append(float(np.mean(several)))
+            intervals = metric_intervals(names, logits, targets, kind=kind, groups=groups, resamples=300, seed=number)
+            for name, interval in intervals.items():
+                is_finite = interval.low == interval.low
+                shown[name].append(is_finite)
+                if is_finite:
+                    hits[name].append(interval.low - 1e-9 <= truth[name] <= interval.high + 1e-9)
+                    widths[name].append(interval.high - interval.low)
+        for name, of_draws in hits.items():
+            covered[name].append(float(np.mean(of_draws)))
     return {
         name: (
-            float(np.mean(held[name] or [np.nan])),
+            float(np.mean(covered[name] or [np.nan])),
             float(np.median(widths[name] or [np.nan])),
             float(np.mean(shown[name])),
         )
@@ -190,13 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--only", default=",".join(PARTS))
-    given = parser.parse_args()
-    for part in given.only.split(","):
+    arguments = parser.parse_args()
+    for part in arguments.only.split(","):
         _, _, names = PARTS[part]
         print(f"\n{part}\n| n | positives | {' | '.join(names)} |\n|{'---|' * (2 + len(names))}", flush=True)
         for n, positives in designs(part):
-            found = coverage(part, n, positives, given.draws)
-            cells = ["-" if np.isnan(low) else f"{low:.3f} ({wide:.2f})" for low, wide, _ in found.values()]
+            results = coverage(part, n, positives, arguments.draws)
+            cells = ["-" if np.isnan(low) else f"{low:.3f} ({wide:.2f})" for low, wide, _ in results.values()]
             print(f"| {n} | {positives} | {' | '.join(cells)} |", flush=True)
 
 

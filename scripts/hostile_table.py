@@ -1,11 +1,11 @@
-"""Write the table of docs/safety.md anew: every hostile input of the tests with the sentence that it gets.
+"""Write the table of docs/safety.md: every hostile input of the tests with the error message that it causes.
 
-python scripts/hostile_table.py                          # tries all of them and writes the table
-python scripts/hostile_table.py --group weights          # tries those of one group and writes their rows, several times perhaps
-python scripts/hostile_table.py --missing                # tries those that have no row yet, drops rows of those that are gone
-python scripts/hostile_table.py --check                  # writes nothing, says whether all of them end as the tests expect
+python scripts/hostile_table.py                          # try all inputs and write the table
+python scripts/hostile_table.py --group weights          # try one group and write its rows; may be repeated
+python scripts/hostile_table.py --missing                # try inputs without a row, drop rows of removed inputs
+python scripts/hostile_table.py --check                  # write nothing, report whether all end as the tests expect
 
-An input is not as expected, too, where its command takes more than 30 seconds, or more than two gigabytes of memory (Linux).
+An input also fails if its command takes more than 30 seconds or more than two gigabytes of memory (Linux).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _HEAD = ["| input | exit code | sentence |", "|---|---|---|"]
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of an input.
+    """The outcome of an input.
 
     Attributes:
         row: Its line in the table.
-        faults: What is not as it should be, in words.
-        seconds: What building it and its command took.
-        megabytes: The most memory that the process had meanwhile; 0 where the system does not tell.
+        faults: Deviations from what is expected, in words.
+        seconds: Duration of building it and of its command.
+        megabytes: Peak memory of the process meanwhile; 0 if the system does not report it.
     """
 
     row: str
@@ -49,7 +49,7 @@ class Tried:
 
 
 def sentence(outcome: Outcome, root: str) -> str:
-    """The first sentence of an outcome for a table: the temporary folder is left out."""
+    """Return the first sentence of an outcome for the table, without the temporary folder."""
     text = outcome.sentences[0] if outcome.code else "allowed"
     text = re.sub(re.escape(root) + r"(/work|/results|/data)?/?", "", text)
     text = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 3]}..."
@@ -57,7 +57,7 @@ def sentence(outcome: Outcome, root: str) -> str:
 
 
 def tried(case: Hostile) -> Tried:
-    """Try an input in a folder of its own."""
+    """Try an input in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _forget_peak()
@@ -68,7 +68,7 @@ def tried(case: Hostile) -> Tried:
         faults = [f"exit code {outcome.code}"] * (outcome.code != case.code)
         faults += ["a file outside"] * bool(outcome.touched) + ["a proof"] * (root / PROOF).exists()
         faults += ["another sentence"] * (case.expect not in shown)
-        faults += ["unexpected"] * any(one.startswith("unexpected ") for one in outcome.sentences)
+        faults += ["unexpected"] * any(sentence.startswith("unexpected ") for sentence in outcome.sentences)
         faults += [f"{seconds:.0f} s"] * (seconds > _MOST_SECONDS)
         faults += [f"{megabytes:.0f} MB"] * (megabytes > _MOST_MEGABYTES)
         row = f"| {case.name} | {outcome.code} | `{sentence(outcome, folder)}` |"
@@ -76,39 +76,39 @@ def tried(case: Hostile) -> Tried:
 
 
 def _forget_peak() -> None:
-    """Let the most memory that this process had begin anew."""
+    """Reset the peak memory of this process (Linux)."""
     if (file := Path("/proc/self/clear_refs")).exists():
         file.write_text("5")
 
 
 def _peak() -> float:
     file = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s*(\d+) kB", file.read_text("utf-8")) if file.exists() else None
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(r"VmHWM:\s*(\d+) kB", file.read_text("utf-8")) if file.exists() else None
+    return int(match[1]) / 1024 if match else 0.0
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:
-    """The rows of the table in a page by group and input.
+    """Return the rows of the table in a page, by group and input.
 
     Args:
         text: The page.
     """
-    found: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     group: dict[str, str] = {}
     for line in text.partition(BEGIN)[2].splitlines():
         if line.startswith("### "):
-            group = found.setdefault(line[4:].lower(), {})
+            group = rows.setdefault(line[4:].lower(), {})
         elif line.startswith("| ") and line not in _HEAD:
             group[line[2:].partition(" | ")[0]] = line
-    return found
+    return rows
 
 
 def page(text: str, rows: Mapping[str, Mapping[str, str]]) -> str:
-    """A page with a table of the inputs that there are, each with its row.
+    """Return a page with a table of the existing inputs.
 
     Args:
         text: The page.
-        rows: As `rows_of` gives them; an input without a row has none in the page.
+        rows: As returned by `rows_of`; inputs without a row are left out.
     """
     lines, count = list[str](), 0
     for group, cases in GROUPS.items():
@@ -119,28 +119,29 @@ def page(text: str, rows: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def main() -> int:
-    """Try inputs and write their rows; the exit code says whether all ended as they should."""
+    """Try inputs and write their rows; return 1 if an input did not end as expected."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--group", action="append", choices=list(GROUPS), help="only this group, perhaps several times")
-    parser.add_argument("--missing", action="store_true", help="only what has no row yet")
+    parser.add_argument("--group", action="append", choices=list(GROUPS), help="only this group; may be repeated")
+    parser.add_argument("--missing", action="store_true", help="only inputs without a row")
     parser.add_argument("--check", action="store_true", help="write nothing")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     known = rows_of(PAGE.read_text("utf-8"))
     wrong, longest, largest = list[str](), (0.0, ""), (0.0, "")
     count = 0
-    for group in asked.group or GROUPS:
+    for group in options.group or GROUPS:
         for case in GROUPS[group]:
-            if asked.missing and case.name in known.get(group, {}):
+            if options.missing and case.name in known.get(group, {}):
                 continue
-            one, count = tried(case), count + 1
-            known.setdefault(group, {})[case.name] = one.row
-            wrong += [f"{case.name} ({', '.join(one.faults)})"] * bool(one.faults)
-            longest, largest = max(longest, (one.seconds, case.name)), max(largest, (one.megabytes, case.name))
-        if not asked.check:
-            # After each group, so that what was found stays when somebody stops it; others may have written meanwhile.
+            result, count = tried(case), count + 1
+            known.setdefault(group, {})[case.name] = result.row
+            wrong += [f"{case.name} ({', '.join(result.faults)})"] * bool(result.faults)
+            longest = max(longest, (result.seconds, case.name))
+            largest = max(largest, (result.megabytes, case.name))
+        if not options.check:
+            # Written after each group, so that results survive an interruption; other processes may have written meanwhile.
             text = PAGE.read_text("utf-8")
-            there = rows_of(text)
-            PAGE.write_text(page(text, {**there, group: known.get(group, {})}), "utf-8")
+            stored = rows_of(text)
+            PAGE.write_text(page(text, {**stored, group: known.get(group, {})}), "utf-8")
     print(f"{count} inputs, {len(wrong)} of them not as expected: {', '.join(wrong) or 'none'}")
     print(f"the longest {longest[0]:.1f} s ({longest[1]}), the most memory {largest[0]:.0f} MB ({largest[1]})")
     return int(bool(wrong))

@@ -1,7 +1,7 @@
-"""Write `docs/keys.md`: all groups, options and keys with their defaults and meaning, as `mml help` tells them.
+"""Write `docs/keys.md`: all groups, options and keys with their defaults and meaning, as in `mml help`.
 
-python scripts/keys.py            write it
-python scripts/keys.py --check    exit 1 where it is not what would be written
+python scripts/keys.py            write the page
+python scripts/keys.py --check    exit with 1 if the page is outdated
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Choose a group's option with `GROUP=OPTION`; the default is in bold. Set a key w
 
 
 def text() -> str:
-    """The whole page."""
+    """Return the whole page."""
     alone = [key for key in keys.all_keys().values() if not key.group]
     parts = [_HEAD, "## Keys of no group\n", *_keys(alone, [])]
     for group in (*catalog.groups(), keys.LAUNCHER):
@@ -44,7 +44,7 @@ def _group(group: str) -> list[str]:
         purpose, _, example = catalog.purpose(group, name).partition(": mml ")
         shown = f"**{name}**" if name == default and group != "mode" else name
         lines.append(f"| {shown} | {_cell(purpose)}{f': `mml {_cell(example)}`' if example else ''} |")
-    # What tasks recommend stands with the keys of no group.
+    # Keys that tasks recommend are listed with the keys of no group.
     own = [key for name, key in keys.of_group(group).items() if name.startswith(f"{group.replace('/', '.')}.")]
     listed = [*own, *keys.keys_without_file(group).values()]
     return [*lines, "", *_keys(listed, options)]
@@ -56,10 +56,10 @@ def _keys(listed: Iterable[Key], options: Sequence[str]) -> list[str]:
 
 
 def _rows(key: Key, options: Sequence[str]) -> list[str]:
-    """A row for each meaning that a key has, with the options that it has it in."""
+    """Return a row for each meaning of a key, with the options in which it has this meaning."""
     meanings: dict[str, list[str]] = {}
-    for one in key.settings:
-        meanings.setdefault(key.meaning(one.option), []).append(one.option)
+    for setting in key.settings:
+        meanings.setdefault(key.meaning(setting.option), []).append(setting.option)
     rows = []
     for meaning, names in meanings.items():
         where = "" if len(names) == len(options) or names == [""] else f" ({listing(names, most=30)})"

@@ -1,15 +1,15 @@
-"""Kill a command at many points, go on, and compare everything it leaves with what it leaves when it is not killed.
+"""Kill a command at many points, continue it, and compare all its files with those of an uninterrupted run.
 
-Every durable write is a point five times (before it, written, fsynced, renamed, done), every appended line three times
-(before it, half of it, done), every batch of training, validation and prediction twice. What is patched is patched in
-the child only: the program knows nothing of this. A child is forked from a parent that has imported everything.
+Every durable write has five points (before, written, fsynced, renamed, done), every appended line three (before, half of it,
+done), every batch of training, validation and prediction two. Points are patched into a child process, forked from a parent
+that has imported everything; the package itself is unchanged.
 
     python scripts/kill_matrix.py [--points 200] [--workers 0,1,4] [--shapes one,five,stages] [--mode kill] [--json | --table]
 
-`kill` ends the process with SIGKILL; `term` sends it SIGTERM and `usr1` SIGUSR1, which must end in exit status 75; `full` lets
-every fsync from the point on fail as on a full disk, which must end in exit status 75 too. Shapes are one fold, five folds and
-one fold in two stages; `create`, `pp`, `predict` and `post` strike these commands, after which the same is typed again. Each has
-one run that is not struck, which all points are compared with, whatever their workers.
+`kill` ends the process with SIGKILL; `term` sends SIGTERM and `usr1` SIGUSR1, both of which must end in exit status 75; `full`
+makes every later fsync fail as on a full disk, which must also end in exit status 75. Shapes are one fold, five folds and one
+fold in two stages; `create`, `pp`, `predict` and `post` interrupt these commands, which are then repeated. All points of a
+shape are compared with one uninterrupted run, for any number of workers.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ Mode = Literal["kill", "term", "usr1", "full"]
 
 @dataclass(frozen=True)
 class Shape:
-    """What is struck.
+    """An interrupted command.
 
     Attributes:
         words: The command.
-        before: Commands that are done before it, once.
+        before: Commands that run once before it.
     """
 
     words: Sequence[str]
@@ -65,7 +65,7 @@ class Shape:
 
     @property
     def trains(self) -> bool:
-        """Whether it is gone on with by `continue=latest`; anything else is typed again."""
+        """Whether `continue=latest` continues it; other commands are repeated."""
         return self.words[0] == "train"
 
 
@@ -110,15 +110,15 @@ _OF_ENSEMBLE = ("id", "created", "run", "checksum")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One point and what came of it.
+    """The outcome of an interruption at one point.
 
     Attributes:
-        workers: Loader processes.
-        shape: What is struck, a key of SHAPES.
-        point: Its number in the run.
-        name: What happens there.
-        status: How the child ended (negative: the signal).
-        how: `continue` or `again`, the way it was gone on with.
+        workers: Number of loader processes.
+        shape: The interrupted command, a key of SHAPES.
+        point: The number of the point in the run.
+        name: The event at the point.
+        status: Exit status of the child (negative: the signal).
+        how: `continue` or `again`, how the command was continued.
         result: `identical`, or what is wrong.
     """
 
@@ -132,11 +132,11 @@ class Outcome:
 
 
 class Points:
-    """Counts what happens in a child, and strikes at one of them.
+    """Counts the points in a child, and interrupts it at one of them.
 
     Args:
-        strike_at: The point's number, -1 for none.
-        strike: What happens there.
+        strike_at: The number of the point, -1 for none.
+        strike: The interruption.
     """
 
     def __init__(self, strike_at: int, strike: Callable[[], None]) -> None:
@@ -144,7 +144,7 @@ class Points:
         self.names: list[str] = []
 
     def reach(self, name: str) -> None:
-        """Note a point; strike when it is the one. Loader processes do not count."""
+        """Record a point, and interrupt at the selected one. Loader processes do not count."""
         if os.getpid() != self._owner:
             return
         self.names.append(name)
@@ -152,7 +152,7 @@ class Points:
             self._strike()
 
     def patch(self) -> None:
-        """Make this process's durable writes, appended lines and batches into points."""
+        """Patch the durable writes, appended lines and batches of this process with points."""
         durable, append, replace = files.durable, files.append_line, Path.replace
 
         @contextmanager
@@ -166,9 +166,9 @@ class Points:
 
         def renamed(source: Path, target: Any) -> Path:
             self.reach(f"fsynced {_label(Path(target))}")
-            made = replace(source, target)
+            renamed_path = replace(source, target)
             self.reach(f"renamed {_label(Path(target))}")
-            return made
+            return renamed_path
 
         def appended(path: Path, line: str) -> None:
             self.reach(f"before a line of {path.name}")
@@ -189,9 +189,9 @@ class Points:
 
         def kept(*arguments: Any) -> Any:
             self.reach("before a batch of predictions")
-            found = predicted(*arguments)
+            outputs = predicted(*arguments)
             self.reach("after a batch of predictions")
-            return found
+            return outputs
 
         through._predicted = kept
 
@@ -214,7 +214,7 @@ def _label(path: Path) -> str:
 def child(
     words: Sequence[str], folder: Path, strike_at: int = -1, mode: Mode = "kill", names: Path | None = None
 ) -> int:
-    """Run `mml WORDS` in a folder, in a forked child; returns its exit status, negative for a signal."""
+    """Run `mml WORDS` in a folder, in a forked child; return its exit status, negative for a signal."""
     pid = os.fork()
     if pid == 0:
         status = 70
@@ -236,7 +236,7 @@ def child(
             sys.stdout.flush()
             os._exit(status)
     _, ended = os.waitpid(pid, 0)
-    # Loader processes of a killed training would end by themselves some seconds later.
+    # Loader processes of a killed training would only end some seconds later.
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(ended)
@@ -260,13 +260,13 @@ def _fill_the_disk() -> None:
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
-    """What a project holds, without times and names of runs: weights' hashes, curves, scores, predictions, the newest
-    ensemble, the task and its cache."""
-    project, found = Project(folder / "results" / "default"), dict[str, Any]()
+    """Return the contents of a project without times and names of runs: hashes of weights, curves, scores, predictions,
+    the newest ensemble, the task and its cache."""
+    project, contents = Project(folder / "results" / "default"), dict[str, Any]()
     for record in records.load_all(project):
         home, key = project.model_dir(record.pivot, record.id), f"{record.task} fold {record.fold}"
         rows = csv.DictReader(io.StringIO((home / records.METRICS_FILE).read_text("utf-8")))
-        found[f"{key} x{list(found).count(key)}"] = {
+        contents[f"{key} x{list(contents).count(key)}"] = {
             "weights": files.digest_file(home / records.WEIGHTS_FILE),
             "recorded": record.weights,
             "curves": [{key: value for key, value in row.items() if key not in _OF_TIME} for row in rows],
@@ -275,19 +275,19 @@ def fingerprint(folder: Path) -> dict[str, Any]:
             "best": record.best_epoch,
         }
     for ensemble in sorted(project.tasks_dir().glob("*/ensembles/*.json"), key=lambda path: path.stat().st_mtime)[-1:]:
-        told = {key: value for key, value in json.loads(ensemble.read_text()).items() if key not in _OF_ENSEMBLE}
+        facts = {key: value for key, value in json.loads(ensemble.read_text()).items() if key not in _OF_ENSEMBLE}
         rows = table_digest(ensemble.with_suffix(".parquet"))
-        found["ensemble"] = {"record": json.dumps(told, sort_keys=True), "rows": rows}
+        contents["ensemble"] = {"record": json.dumps(facts, sort_keys=True), "rows": rows}
     for path in sorted((folder / "mlpipe_data").rglob("*")):
-        # What begins with a dot says which process uses a cache.
+        # Hidden files say which process uses a cache.
         if path.is_file() and path.suffix in (".json", ".npy", ".bin") and not path.name.startswith("."):
             content = re.sub(rb'"seconds": [0-9.]+', b"", path.read_bytes())
-            found[path.relative_to(folder).as_posix()] = {"content": files.digest_bytes(content)}
-    return found
+            contents[path.relative_to(folder).as_posix()] = {"content": files.digest_bytes(content)}
+    return contents
 
 
 def table_digest(path: Path) -> str | None:
-    """The hash of a table's values, without the names of runs; None where there is none."""
+    """Return the hash of a table's values, without the names of runs; None if there is no table."""
     if not path.is_file():
         return None
     table = pq.ParquetFile(path).read().to_pandas()
@@ -296,7 +296,7 @@ def table_digest(path: Path) -> str | None:
 
 
 def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mode: Mode, whole: Any) -> Outcome:
-    """Strike at one point, go on, compare."""
+    """Interrupt at one point, continue, and compare."""
     prepared(folder, SHAPES[shape])
     words = [*SHAPES[shape].words, f"sys.num_workers={workers}"]
     status = child(words, folder, point, mode)
@@ -308,7 +308,7 @@ def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mod
     if status not in expected:
         result = f"ended with {status} instead of one of {sorted(map(int, expected))}"
     elif ended != 0:
-        result = f"going on ended with {ended}: {log.read_text('utf-8').strip().splitlines()[-1]}"
+        result = f"continuing ended with {ended}: {log.read_text('utf-8').strip().splitlines()[-1]}"
     else:
         result = difference(whole, fingerprint(folder))
     if result == "identical":
@@ -317,7 +317,7 @@ def try_point(folder: Path, workers: int, shape: str, point: int, name: str, mod
 
 
 def prepared(folder: Path, shape: Shape) -> None:
-    """Make a folder in which all that goes before the struck command is done."""
+    """Create a folder in which the commands before the interrupted one have run."""
     source = folder.parent / "before"
     if not source.is_dir():
         source.mkdir(parents=True)
@@ -328,7 +328,7 @@ def prepared(folder: Path, shape: Shape) -> None:
 
 
 def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
-    """`identical`, or the first things that are not."""
+    """Return `identical`, or the differences."""
     if set(whole) != set(resumed):
         return f"records differ: {sorted(whole)} and {sorted(resumed)}"
     wrong = [f"{key}: {part}" for key in whole for part in whole[key] if whole[key][part] != resumed[key][part]]
@@ -338,17 +338,17 @@ def difference(whole: dict[str, Any], resumed: dict[str, Any]) -> str:
 def matrix(
     folder: Path, points: int, workers: list[int], shapes: list[str], mode: Mode, tell: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    """Strike at `points` points, spread over the shapes, each kind of point first; workers take turns."""
+    """Interrupt at `points` points, distributed over the shapes, one of each kind first; numbers of workers take turns."""
     outcomes: list[Outcome] = []
     for index, shape in enumerate(shapes):
         share = points // len(shapes) + (index < points % len(shapes))
         base = folder / shape
         base.mkdir(parents=True)
-        names_file, unstruck = base / "names.json", base / "whole"
-        prepared(unstruck, SHAPES[shape])
-        if status := child([*SHAPES[shape].words, "sys.num_workers=0"], unstruck, names=names_file):
-            raise SystemExit(f"what is not killed ended with {status}; {unstruck / 'log.txt'} says why")
-        seen, whole = json.loads(names_file.read_text()), fingerprint(unstruck)
+        names_file, uninterrupted = base / "names.json", base / "whole"
+        prepared(uninterrupted, SHAPES[shape])
+        if status := child([*SHAPES[shape].words, "sys.num_workers=0"], uninterrupted, names=names_file):
+            raise SystemExit(f"the uninterrupted run ended with {status}; {uninterrupted / 'log.txt'} says why")
+        seen, whole = json.loads(names_file.read_text()), fingerprint(uninterrupted)
         names = seen["points"]
         _import_once(seen["modules"])
         for turn, point in enumerate(spread(names, share)):
@@ -359,7 +359,7 @@ def matrix(
 
 
 def _import_once(modules: list[str]) -> None:
-    """Import here what a training imports on its way, so that no child need do it again."""
+    """Import the modules that a training imports later, so that no child has to."""
     for name in modules:
         if name not in sys.modules and name.partition(".")[0] in _HEAVY:
             with suppress(Exception):
@@ -367,7 +367,7 @@ def _import_once(modules: list[str]) -> None:
 
 
 def spread(names: list[str], count: int) -> list[int]:
-    """`count` points: of every name the first, then evenly over what is left."""
+    """Return `count` points: the first of every name, then evenly spaced ones of the rest."""
     first = list({name: index for index, name in reversed(list(enumerate(names)))}.values())[::-1]
     if count <= len(first):
         return sorted(first[index * len(first) // count] for index in range(count))
@@ -377,21 +377,21 @@ def spread(names: list[str], count: int) -> list[int]:
 
 
 def line(outcome: Outcome) -> str:
-    """An outcome for people."""
+    """Format an outcome as a line."""
     at = f"{outcome.shape:6} {outcome.workers} workers, point {outcome.point:3} {outcome.name}"
     return f"{at:72} {outcome.how:9} {outcome.result}"
 
 
 def table(outcomes: list[Outcome], mode: Mode) -> str:
-    """Counts in Markdown: a row for each kind of point of each shape."""
+    """Format the counts as Markdown: a row for each kind of point of each shape."""
     rows: dict[tuple[str, str], list[Outcome]] = {}
-    for one in outcomes:
-        rows.setdefault((one.shape, one.name), []).append(one)
-    lines = ["| signal | shape | point | workers | struck | bit-identical |", "|---|---|---|---|---|---|"]
-    for (shape, name), found in rows.items():
-        good = sum(one.result == "identical" for one in found)
-        workers = ", ".join(map(str, sorted({one.workers for one in found})))
-        lines.append(f"| {mode} | {shape} | {name} | {workers} | {len(found)} | {good} |")
+    for outcome in outcomes:
+        rows.setdefault((outcome.shape, outcome.name), []).append(outcome)
+    lines = ["| signal | shape | point | workers | interrupted | bit-identical |", "|---|---|---|---|---|---|"]
+    for (shape, name), of_point in rows.items():
+        good = sum(outcome.result == "identical" for outcome in of_point)
+        workers = ", ".join(map(str, sorted({outcome.workers for outcome in of_point})))
+        lines.append(f"| {mode} | {shape} | {name} | {workers} | {len(of_point)} | {good} |")
     return "\n".join(lines)
 
 
@@ -401,27 +401,27 @@ def main() -> int:
     parser.add_argument("--workers", default="0,1,4")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--mode", choices=["kill", "term", "usr1", "full"], default="kill")
-    parser.add_argument("--folder", type=Path, help="keep what failed here; a temporary folder otherwise")
+    parser.add_argument("--folder", type=Path, help="folder that keeps failed runs; default: a temporary one")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--table", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="mlpipe-kill-"))
-    workers = [int(word) for word in given.workers.split(",")]
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="mlpipe-kill-"))
+    workers = [int(word) for word in arguments.workers.split(",")]
 
     def tell(outcome: Outcome) -> None:
         print(line(outcome), file=sys.stderr, flush=True)
 
-    outcomes = matrix(folder, given.points, workers, given.shapes.split(","), given.mode, tell)
+    outcomes = matrix(folder, arguments.points, workers, arguments.shapes.split(","), arguments.mode, tell)
     wrong = [outcome for outcome in outcomes if outcome.result != "identical"]
-    if given.json:
+    if arguments.json:
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-    elif given.table:
-        print(table(outcomes, given.mode))
+    elif arguments.table:
+        print(table(outcomes, arguments.mode))
     else:
         print("\n".join(map(line, outcomes)))
         print(dict(Counter("identical" if outcome.result == "identical" else "wrong" for outcome in outcomes)))
-    if given.folder is None and not wrong:
+    if arguments.folder is None and not wrong:
         shutil.rmtree(folder)
     return 1 if wrong else 0
 

@@ -1,10 +1,10 @@
 """Count the parameters of every timm network and write `mlpipe/arch/network_sizes.csv`, which `mml models` shows.
 
-    python scripts/network_sizes.py            what the table lacks, as after an update of timm
-    python scripts/network_sizes.py --all      all of it anew
+    python scripts/network_sizes.py            add missing networks, as after an update of timm
+    python scripts/network_sizes.py --all      count all again
 
-A network is made on torch's meta device, where its numbers take no memory, with a head of 1,000 classes. What its weights are
-called and the size of their images is what timm says of those that `pretrained=True` takes.
+Networks are created on torch's meta device, where parameters take no memory, with a head of 1,000 classes. The tag of the
+weights and the image size are those of `pretrained=True`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch.overrides import TorchFunctionMode
 
 from mlpipe.arch import names, network_sizes
 
-# Every so many networks what is known is written.
+# The table is written after this many networks.
 EACH = 50
 
 
 class WithoutValues(TorchFunctionMode):
-    """Leaves out what gives weights their first values: on the meta device there are none, and it takes half of the time."""
+    """Skips the initialisation of weights, which has no effect on the meta device and takes half of the time."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
@@ -44,7 +44,7 @@ class WithoutValues(TorchFunctionMode):
 
 
 def row_of(name: str) -> dict[str, str]:
-    """One row of the table."""
+    """Return the row of a network."""
     with torch.device("meta"), WithoutValues():
         network = timm.create_model(name, pretrained=False, num_classes=1000)
     count = sum(weights.numel() for weights in network.parameters())
@@ -56,7 +56,7 @@ def row_of(name: str) -> dict[str, str]:
 
 
 def write(known: dict[str, dict[str, str]]) -> None:
-    """Replace the table by what is known."""
+    """Write the table."""
     part = network_sizes.TABLE.with_suffix(".part")
     with part.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, ["network", "parameters", "size", "weights"], lineterminator="\n")
@@ -67,10 +67,10 @@ def write(known: dict[str, dict[str, str]]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="count all anew")
-    asked = parser.parse_args()
+    parser.add_argument("--all", action="store_true", help="count all again")
+    options = parser.parse_args()
     known: dict[str, dict[str, str]] = {}
-    if network_sizes.TABLE.is_file() and not asked.all:
+    if network_sizes.TABLE.is_file() and not options.all:
         rows = csv.DictReader(network_sizes.TABLE.open(encoding="utf-8"))
         known = {row["network"]: row for row in rows if row["network"] in names.timm_names()}
     lacking = [name for name in names.timm_names() if name not in known]

@@ -1,7 +1,7 @@
-"""Sets of images that can be had without a download: those that packages ship, and made ones of several difficulties.
+"""Sets of images that need no download: those in packages, and synthetic ones of several difficulties.
 
-Each is a function that gives images, uint8 of shape (height, width) or (height, width, 3), and their classes, shape (n,). What
-is made is made from a fixed seed, so that everybody has the same images.
+Each set is a function that returns images, uint8 of shape (height, width) or (height, width, 3), and their classes, shape (n,).
+Synthetic images have a fixed seed, so that they are the same everywhere.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Pixels = npt.NDArray[np.uint8]
 Classes = npt.NDArray[np.int64]
 Set = tuple[list[Pixels], Classes]
 
-# The folder of scikit-image's pictures, where it is installed in another environment.
+# The folder of scikit-image's pictures, if it is installed in another environment.
 PICTURES = "MML_PICTURES"
 
 
 def elpv() -> Set:
-    """Photographs of solar cells: defect or not, the uncertain ones left out (package `elpv-dataset`)."""
+    """Return photographs of solar cells, defective or not, without the uncertain ones (package `elpv-dataset`)."""
     from elpv_dataset.utils import load_dataset
 
     images, probabilities, _ = load_dataset()
@@ -33,32 +33,32 @@ def elpv() -> Set:
 
 
 def fashion_mini() -> Set:
-    """The embedded Fashion-MNIST: training and test images together."""
+    """Return the embedded Fashion-MNIST: training and test images together."""
     from mlpipe.data import sources
 
-    made = sources.fashion_mini()
-    read = sources.open(made).inputs(1)
-    return [np.asarray(read(row)).squeeze() for row in range(len(made.samples))], made.samples.targets
+    task = sources.fashion_mini()
+    read = sources.open(task).inputs(1)
+    return [np.asarray(read(row)).squeeze() for row in range(len(task.samples))], task.samples.targets
 
 
 def digits() -> Set:
-    """scikit-learn's handwritten digits of 8 x 8 pixels."""
+    """Return scikit-learn's handwritten digits of 8 x 8 pixels."""
     from sklearn.datasets import load_digits
 
     images, targets = load_digits(return_X_y=True)
     return [(image.reshape(8, 8) * 15.9).astype(np.uint8) for image in images], targets
 
 
-# Pictures of one material, or of many like things: any piece of one shows which it is.
+# Pictures of one material or of many similar objects: any piece shows which picture it is from.
 _TEXTURES = ("brick", "grass", "gravel", "moon", "coins", "cell", "hubble_deep_field", "ihc", "page")
 
 
 def textures(size: int = 40, most: int = 90) -> Set:
-    """Pieces of scikit-image's pictures: which picture is it? Grey, each with the same mean and contrast.
+    """Return grey pieces of scikit-image's pictures, with equal mean and contrast; the class is the picture.
 
     Args:
         size: Height and width of a piece in pixels; pieces do not overlap.
-        most: The most pieces of one picture.
+        most: Maximum number of pieces of one picture.
     """
     from PIL import Image
 
@@ -79,10 +79,10 @@ def textures(size: int = 40, most: int = 90) -> Set:
 
 
 def pictures() -> Path:
-    """The folder of scikit-image's pictures.
+    """Return the folder of scikit-image's pictures.
 
     Raises:
-        ModuleNotFoundError: When scikit-image is neither here nor named by MML_PICTURES.
+        ModuleNotFoundError: If scikit-image is not installed and MML_PICTURES is not set.
     """
     if os.environ.get(PICTURES):
         return Path(os.environ[PICTURES])
@@ -93,12 +93,12 @@ def pictures() -> Path:
 
 
 def made(images: int, classes: int, noise: float, size: int = 64) -> Set:
-    """Shapes of one colour at any place, of any size and turn, among lines, in noise.
+    """Return images of one shape at a random place, size and rotation, among lines, with noise.
 
     Args:
-        images: How many, the same number of each class.
-        classes: How many shapes, at most eight.
-        noise: The deviation of the noise as a share of the shape's contrast.
+        images: Number of images, equally many of each class.
+        classes: Number of shapes, at most eight.
+        noise: Standard deviation of the noise, as a share of the contrast of the shape.
         size: Height and width in pixels.
     """
     draw = np.random.default_rng([images, classes, round(100 * noise)])
@@ -121,7 +121,7 @@ def _picture(draw: np.random.Generator, shape: int, noise: float, size: int) -> 
 
 
 def _inside(shape: int, u: npt.NDArray[np.float64], v: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Whether a point is inside a shape of about unit size."""
+    """Return whether points are inside a shape of about unit size."""
     radius, angle, square = np.hypot(u, v), np.arctan2(v, u), np.maximum(abs(u), abs(v))
     return [
         radius < 0.9,
@@ -148,7 +148,7 @@ SETS: dict[str, Callable[[], Set]] = {
 
 
 def missing(name: str) -> str:
-    """Why a set cannot be had here; empty where it can."""
+    """Return why a set is not available; empty if it is."""
     needed = {"elpv": "elpv_dataset", "digits": "sklearn"}.get(name)
     if needed is not None and importlib.util.find_spec(needed) is None:
         return f"{needed} is not installed"
@@ -161,15 +161,15 @@ def missing(name: str) -> str:
 
 
 def written(name: str, seed: int, folder: Path) -> Classes:
-    """Divide a set 70 / 30 by a seed, stratified, and write it as `learn/CLASS/N.png` and `new/N.png`.
+    """Split a set 70 / 30, stratified, and write it as `learn/CLASS/N.png` and `new/N.png`.
 
     Args:
-        name: Of `SETS`.
-        seed: Of the division.
-        folder: Where it goes.
+        name: A key of `SETS`.
+        seed: The seed of the split.
+        folder: The destination.
 
     Returns:
-        The classes of the new images in the order of their names.
+        The classes of the new images, in the order of their names.
     """
     from PIL import Image
     from sklearn.model_selection import train_test_split

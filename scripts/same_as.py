@@ -1,14 +1,14 @@
-"""Show that this tree does exactly what another commit did: `python scripts/same_as.py COMMIT [CASE ...]`.
+"""Compare the behaviour of this tree with that of another commit: `python scripts/same_as.py COMMIT [CASE ...]`.
 
-Each case is a few commands on a tiny task. It runs once in a work tree of COMMIT and once here, each in a process of
-its own, with the same libraries and `sys.threads=1`; then everything that was written and printed is compared
-exactly: weights, curves, predictions, maps, splits, recipe hashes, reports' facts, exit codes. Before that, names
-that hold a run's time are replaced by the order of their first appearance, times, speeds, versions and folders are
-left out, and dotted paths of components become their identities (`mlpipe/names.py`).
+Each case is a few commands on a tiny task. It runs once in a work tree of COMMIT and once here, each in its own process,
+with the same libraries and `sys.threads=1`. Then all files and outputs are compared exactly: weights, curves,
+predictions, maps, splits, recipe hashes, facts of reports, exit codes. Before the comparison, names that contain the time
+of a run are replaced by the order of their first appearance; times, speeds, versions and folders are left out; and dotted
+paths of components become their identities (`mlpipe/names.py`).
 
-What was changed on purpose stands in `DEVIATIONS`, with the reason: a difference that is not listed there fails, and
-what is listed counts only against a commit that the change came after. `--keep FOLDER` keeps what both sides wrote
-and printed, and compares it again without a run.
+Intended changes are listed in `DEVIATIONS`, with the reason: a difference that is not listed fails, and a listed one
+counts only against commits before the change. `--keep FOLDER` keeps the files and outputs of both sides, and compares
+them again without a run.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 class Deviation(NamedTuple):
-    """A difference that is meant.
+    """An intended difference.
 
     Attributes:
         case: Pattern of the cases that show it.
-        name: Pattern of what is compared, `FILE#KEY.KEY` within a document.
-        what: Pattern of the difference's line, or the largest relative difference of numbers.
-        why: The reason, as the changelog has it.
-        change: The commit that has it: against that one and later ones nothing may differ.
+        name: Pattern of the compared value, `FILE#KEY.KEY` within a document.
+        what: Pattern of the line that describes the difference, or the largest relative difference of numbers.
+        why: The reason, as in the changelog.
+        change: The commit with the change: against it and later ones nothing may differ.
     """
 
     case: str
@@ -145,7 +145,7 @@ UNET = "arch=unet arch.encoder=test_resnet arch.depth=2 arch.pretrained=false pr
 
 
 def pictures(root: Path, parts: tuple[str, ...] = ("train", "test"), each: int = 8, size: int = 24) -> None:
-    """Class folders: a class is the brightness of its pictures."""
+    """Write class folders; the class is the brightness of the images."""
     from PIL import Image
 
     root, rng = root / "d", np.random.default_rng(0)
@@ -158,7 +158,7 @@ def pictures(root: Path, parts: tuple[str, ...] = ("train", "test"), each: int =
 
 
 def table(root: Path) -> None:
-    """A table of pictures with a class, two labels, a number, groups."""
+    """Write a table of images with a class, two labels, a number and groups."""
     pictures(root, ("all",))
     rows = ["path,class,bright,even,number,group"]
     for number, name in enumerate(("dark", "middle", "light")):
@@ -169,7 +169,7 @@ def table(root: Path) -> None:
 
 
 def masks(root: Path) -> None:
-    """Pairs of images and masks with squares of two classes."""
+    """Write pairs of images and masks with squares of two classes."""
     from PIL import Image
 
     rng = np.random.default_rng(1)
@@ -185,7 +185,7 @@ def masks(root: Path) -> None:
 
 
 def image_pairs(root: Path) -> None:
-    """Folders of images and of blurred images as their targets."""
+    """Write folders of blurred images and of the original images as targets."""
     from PIL import Image, ImageFilter
 
     rng = np.random.default_rng(2)
@@ -197,7 +197,7 @@ def image_pairs(root: Path) -> None:
 
 
 def solver(root: Path) -> None:
-    """A network from rows of initial values to solutions over space and time."""
+    """Write a network from rows of initial values to solutions over space and time."""
     layers = [
         {"class_name": "Flatten", "config": {"batch_input_shape": [None, 16, 1]}},
         {"class_name": "Dense", "config": {"units": 128}},
@@ -207,7 +207,7 @@ def solver(root: Path) -> None:
 
 
 def arrays(root: Path) -> None:
-    """Arrays of images with class numbers in an NPZ file."""
+    """Write an NPZ file with arrays of images and class numbers."""
     rng = np.random.default_rng(3)
     targets = np.arange(24) % 3
     images = (rng.integers(0, 60, (24, 20, 20)) + 60 * targets[:, None, None]).astype(np.uint8)
@@ -215,7 +215,7 @@ def arrays(root: Path) -> None:
 
 
 def musket(root: Path) -> None:
-    """A Musket project with a data set in Python."""
+    """Write a Musket project with a data set in Python."""
     (root / "p/modules").mkdir(parents=True)
     (root / "p/experiments/x").mkdir(parents=True)
     (root / "p/modules/own.py").write_text(
@@ -241,7 +241,7 @@ def musket(root: Path) -> None:
 
 
 def rmldnn(root: Path) -> None:
-    """An rmldnn configuration on class folders."""
+    """Write an rmldnn configuration on class folders."""
     pictures(root)
     layers = [
         {"class_name": "Flatten", "config": {"name": "flat", "batch_input_shape": [None, 24, 24, 3]}},
@@ -254,7 +254,7 @@ def rmldnn(root: Path) -> None:
 
 
 def barrage(root: Path) -> None:
-    """A Barrage configuration of vectors, with a transformer and a network in layers."""
+    """Write a Barrage configuration of vectors, with a transformer and a network in layers."""
     network = {
         "import": "barrage.model.sequential_from_config",
         "params": {
@@ -407,8 +407,8 @@ CASES: dict[str, tuple[Setup | None, tuple[str, ...]]] = {
     "help": (None, ("--help", "train --help", "train --cfg job task=digits", "--version")),
 }
 
-# What a process runs: commands in one folder, each printed with its exit code. `{a}` is the hash of a task's name.
-# Where the program is installed is on the path before PYTHONPATH, so that the tree is put first by hand.
+# The code of a process: it runs commands in one folder and stores each one's output and exit code. `{a}` is the hash of
+# the task's name. The installed package comes before PYTHONPATH on the path, so that the tree is inserted first.
 DRIVER = """
 import contextlib, io, json, os, sys
 from pathlib import Path
@@ -450,9 +450,9 @@ def run_case(name: str, tree: Path, folder: Path) -> None:
         raise SystemExit(f"case {name} in {tree}: {done.stderr[-2000:]}")
 
 
-# --- what is compared ---------------------------------------------------------------------------------------------
+# --- comparison ---------------------------------------------------------------------------------------------------
 
-# Keys of stored JSON that hold times, speeds, places and versions; hashes of contents that hold them or dotted paths.
+# Keys of stored JSON with times, speeds, places and versions, and hashes of contents that include them or dotted paths.
 VOLATILE = {
     "created", "run", "timings", "environment", "versions", "seconds", "started", "ended", "host", "pid", "command",
     "git", "time", "finished", "checksum", "config.yaml", "predictions_hash", "speed", "images_per_s", "data_wait", "cwd",
@@ -464,7 +464,7 @@ _AMOUNT = re.compile(r"\d[\d.,]*( ?)(s\b|min\b|h\b|images/s|MB|GB|kB|%)")
 
 
 class Texts:
-    """Replaces what differs between two runs of the same thing: roots, times, ids by their first appearance."""
+    """Replaces what differs between two runs of the same command: roots, times, ids by their first appearance."""
 
     def __init__(self, folder: Path, tree: Path) -> None:
         from mlpipe import names
@@ -473,20 +473,20 @@ class Texts:
         self._ids: dict[str, str] = {}
         self._origins = {names.current(path): path for path in names.frozen()}
         models = sorted(folder.glob("**/tasks/*/models/*"), key=_number)
-        ensembles = sorted(folder.glob("**/tasks/*/ensembles/*.json"), key=lambda one: one.stat().st_mtime)
+        ensembles = sorted(folder.glob("**/tasks/*/ensembles/*.json"), key=lambda path: path.stat().st_mtime)
         for number, path in enumerate([*models, *ensembles]):
             self._ids[path.stem if path.suffix == ".json" else path.name] = f"ID{number}"
-        runs = sorted(folder.glob("**/runs/*/*/config.yaml"), key=lambda one: one.stat().st_mtime_ns)
+        runs = sorted(folder.glob("**/runs/*/*/config.yaml"), key=lambda path: path.stat().st_mtime_ns)
         for number, path in enumerate(runs):
             self._ids["/".join(path.parts[-3:-1])] = f"RUN{number}"
 
     def __call__(self, text: str) -> str:
-        """The text with names of its own in place of what differs."""
+        """Return the text with placeholders in place of what differs."""
         for root, name in self._roots:
             text = text.replace(root, name)
         for own, name in self._ids.items():
             text = text.replace(own, name)
-        # Printed configurations name code where it lies today.
+        # Printed configurations contain the current paths of code.
         text = _DOTTED.sub(lambda match: self._origins.get(match[0], match[0]), text)
         return _AMOUNT.sub("AMOUNT", _RUN.sub("TIME", text))
 
@@ -497,7 +497,7 @@ def _number(path: Path) -> int:
 
 
 def _facts(printed: str, texts: Texts) -> Any:
-    """What was printed: a JSON document, or lines."""
+    """Return an output as a JSON document, or as lines."""
     try:
         return _plain(json.loads(texts(printed)))
     except json.JSONDecodeError:
@@ -505,7 +505,7 @@ def _facts(printed: str, texts: Texts) -> Any:
 
 
 def _printed(text: str) -> str:
-    """What was printed, without tables that hold times and without what a progress bar overwrites."""
+    """Return an output without tables of times and without lines that a progress bar overwrites."""
     kept, is_timed = [], False
     for line in text.replace("\r", "\n").splitlines():
         is_timed = "seconds" in line.split() or (is_timed and bool(line.strip()))
@@ -515,27 +515,27 @@ def _printed(text: str) -> str:
 
 
 def collected(folder: Path, tree: Path) -> dict[str, Any]:
-    """Everything that a case wrote and printed, by a name; arrays as arrays, texts without what may differ.
+    """Return all files and outputs of a case by name; arrays as arrays, texts without what may differ.
 
-    Plots and pages are left out: they hold times, and what they show lies beside them as CSV and in `info --json`.
+    Plots and pages are left out: they contain times, and their data are also in CSV files and in `info --json`.
     """
     sys.path.insert(0, str(HERE))
     texts = Texts(folder, tree)
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for number, (command, code, out, err) in enumerate(json.loads((folder / "printed.json").read_text("utf-8"))):
-        found[f"command {number} ({command}): exit code"] = code
+        results[f"command {number} ({command}): exit code"] = code
         for name, stream in (("out", out), ("err", err)):
-            found[f"command {number} ({command}): {name}"] = _facts(stream, texts)
+            results[f"command {number} ({command}): {name}"] = _facts(stream, texts)
     for path in sorted([*folder.glob("results/**/*"), *folder.glob("mlpipe_data/**/*"), *folder.glob("p/**/*")]):
         parts = path.relative_to(folder).parts
         is_plot = "plots" in parts and path.suffix == ".png"
         if path.is_file() and not is_plot and not any(part.startswith(".") for part in parts):
-            found |= {texts(f"{path.relative_to(folder)}{part}"): one for part, one in _contents(path, texts)}
-    return found
+            results |= {texts(f"{path.relative_to(folder)}{part}"): value for part, value in _contents(path, texts)}
+    return results
 
 
 def _contents(path: Path, texts: Texts) -> Iterator[tuple[str, Any]]:
-    """The parts of a file and what is compared of each."""
+    """Yield the parts of a file and their compared values."""
     if path.suffix == ".json":
         yield "", _plain(json.loads(texts(path.read_text("utf-8"))))
     elif path.suffix == ".yaml":
@@ -570,21 +570,21 @@ def _contents(path: Path, texts: Texts) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any, section: str = "") -> Any:
-    """Stored facts without times and places, components by their identities."""
+    """Return stored facts without times and places, with the identities of components."""
     from mlpipe import names
 
     if isinstance(value, dict):
-        # Modes that one class served have one each now; no hash is made of them.
+        # Modes that shared one class now have one each; they are not part of any hash.
         volatile = VOLATILE | {"_target_"} if section == "scheduler" else VOLATILE
-        kept = {key: one for key, one in value.items() if key not in volatile}
-        return {key: _plain(one, key) for key, one in names.identified(section, kept).items()}
-    return [_plain(one, section) for one in value] if isinstance(value, list) else value
+        kept = {key: part for key, part in value.items() if key not in volatile}
+        return {key: _plain(part, key) for key, part in names.identified(section, kept).items()}
+    return [_plain(part, section) for part in value] if isinstance(value, list) else value
 
 
 def differences(
     case: str, there: dict[str, Any], here: dict[str, Any], deviations: Sequence[Deviation] = DEVIATIONS
 ) -> tuple[list[str], list[Deviation]]:
-    """A line for each thing that is not the same and not meant; and the deviations that were seen."""
+    """Return a line for each unintended difference, and the deviations that occurred."""
     lines, seen = [], []
     there, here = _leaves(there), _leaves(here)
     for name in {**there, **here}:
@@ -593,20 +593,20 @@ def differences(
         else:
             line = _difference(there[name], here[name])
         if line:
-            of_this = (one for one in deviations if fnmatchcase(case, one.case) and fnmatchcase(name, one.name))
-            meant = next((one for one in of_this if _is_meant(one, line, there.get(name), here.get(name))), None)
+            listed = (item for item in deviations if fnmatchcase(case, item.case) and fnmatchcase(name, item.name))
+            meant = next((item for item in listed if _is_meant(item, line, there.get(name), here.get(name))), None)
             lines += [] if meant else [f"{name}: {line}"]
             seen += [meant] if meant else []
     return lines, seen
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """What is compared, by its place: documents to their last value, arrays and texts whole."""
+    """Return the compared values by their place: single values of documents, whole arrays and texts."""
     if isinstance(value, dict) and value:
-        places = ((f"{name}{'#.'[bool('#' in name)]}{key}" if name else key, one) for key, one in value.items())
-        return {place: leaf for key, one in places for place, leaf in _leaves(one, key).items()}
-    if isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
-        return _leaves({str(number): one for number, one in enumerate(value)}, name)
+        places = ((f"{name}{'#.'[bool('#' in name)]}{key}" if name else key, part) for key, part in value.items())
+        return {place: leaf for key, part in places for place, leaf in _leaves(part, key).items()}
+    if isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
+        return _leaves({str(number): part for number, part in enumerate(value)}, name)
     return {name: value}
 
 
@@ -617,7 +617,7 @@ def _is_meant(deviation: Deviation, line: str, one: Any, other: Any) -> bool:
 
 
 def _difference(one: Any, other: Any, most: float = 0.0) -> str:
-    """How two values differ; empty when they do not."""
+    """Describe how two values differ; empty if they do not."""
     if isinstance(one, np.ndarray) != isinstance(other, np.ndarray):
         return f"{type(one).__name__} there, {type(other).__name__} here"
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
@@ -638,7 +638,7 @@ def _difference(one: Any, other: Any, most: float = 0.0) -> str:
 
 
 def _since(commit: str) -> list[Deviation]:
-    """The deviations that came after a commit."""
+    """Return the deviations that came after a commit."""
     held = {}
     for change in {one.change for one in DEVIATIONS}:
         command = ["git", "merge-base", "--is-ancestor", change, commit]
@@ -649,21 +649,23 @@ def _since(commit: str) -> list[Deviation]:
 
 
 def main() -> int:
-    """Run the cases there and here; 1 when something differs that is not meant."""
+    """Run the cases in both trees; return 1 if there is an unintended difference."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("commit", help="what this tree is compared with")
-    parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}; all without")
-    parser.add_argument("--keep", type=Path, help="a folder that keeps what was written; what it has is not run again")
-    asked = parser.parse_intermixed_args()
-    if unknown := sorted(set(asked.cases) - set(CASES)):
+    parser.add_argument("commit", help="the commit to compare with")
+    parser.add_argument("cases", nargs="*", help=f"some of {', '.join(CASES)}; default: all")
+    parser.add_argument(
+        "--keep", type=Path, help="folder that keeps the results of both sides; stored ones are not run again"
+    )
+    options = parser.parse_intermixed_args()
+    if unknown := sorted(set(options.cases) - set(CASES)):
         parser.error(f"no such case: {', '.join(unknown)}")
-    deviations, failed, seen_ones = _since(asked.commit), 0, []
+    deviations, failed, seen_ones = _since(options.commit), 0, []
     with tempfile.TemporaryDirectory(prefix="same_as-") as made:
-        base = (asked.keep or Path(made)).resolve()
+        base = (options.keep or Path(made)).resolve()
         other = base / "tree"
-        subprocess.run(["git", "worktree", "add", "--detach", "-q", str(other), asked.commit], cwd=HERE, check=True)
+        subprocess.run(["git", "worktree", "add", "--detach", "-q", str(other), options.commit], cwd=HERE, check=True)
         try:
-            for name in asked.cases or CASES:
+            for name in options.cases or CASES:
                 sides = [_side(name, tree, base, side) for side, tree in (("there", other), ("here", HERE))]
                 lines, seen = differences(name, *sides, deviations)
                 seen_ones += seen
@@ -678,15 +680,15 @@ def main() -> int:
     for one in deviations:
         if one in seen_ones:
             print(f"meant, {seen_ones.count(one)} times: {one.case}: {one.name}: {one.what}: {one.why}")
-        elif not asked.cases:
+        elif not options.cases:
             print(f"listed, but nowhere seen: {one.case}: {one.name}: {one.what}")
     return 1 if failed else 0
 
 
 def _side(name: str, tree: Path, base: Path, side: str) -> dict[str, Any]:
-    """What a case wrote and printed with the package of a tree, now or when it was kept.
+    """Return files and outputs of a case with the package of a tree, from a new run or as kept.
 
-    It runs in the same folder on both sides: hashes of sources hold its path.
+    Both sides run in the same folder, because hashes of sources contain its path.
     """
     folder, kept = base / name, base / side / name
     if kept.is_dir():
@@ -694,10 +696,10 @@ def _side(name: str, tree: Path, base: Path, side: str) -> dict[str, Any]:
     else:
         shutil.rmtree(folder, ignore_errors=True)
         run_case(name, tree, folder)
-    found = collected(folder, tree)
+    results = collected(folder, tree)
     kept.parent.mkdir(exist_ok=True)
     folder.rename(kept)
-    return found
+    return results
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What `mml post` hands over, on simulated projects: against the best single member, what is raw, and the bare fit.
+"""Compare the final model of `mml post` on simulated projects with the best member, the raw mixture, and plain calibration.
 
-Each project has networks of one kind: true probabilities, trained to zero loss (far too sure, and its epoch chosen on the
-validation rows), too unsure, with wrong biases, or ordinary ones whose epoch was chosen on the validation rows; 2 to 20
-classes, some of them rare; 40 to 4,000 validation rows in one to five folds; one to four recipes. Losses are of the rows
-that chose (cross-fitted where something was fitted) and of 4,000 fresh rows, in nats.
+Each project has networks of one kind: true probabilities, trained to zero loss (very overconfident, epoch chosen on the
+validation rows), underconfident, with wrong biases, or ordinary ones with the epoch chosen on the validation rows; 2 to 20
+classes, some of them rare; 40 to 4,000 validation rows in one to five folds; one to four recipes. Losses are in nats, on the
+rows used for the choice (cross-fitted where something was fitted) and on 4,000 fresh rows.
 
     python scripts/simulate_post.py [--projects 200] [--first 0] [--rows N] [--json]
 """
@@ -41,7 +41,7 @@ _SEARCH = {
 
 
 def classes_of(rng: np.random.Generator, n: int, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """True log-probabilities of rows whose classes have unequal shares, and labels drawn from them."""
+    """Return true log-probabilities of rows, with unequal class shares, and labels drawn from them."""
     shares = rng.dirichlet(np.full(classes, rng.choice([0.7, 5.0]))) + 0.002
     true = log_softmax(np.log(shares / shares.sum()) + strength * rng.normal(size=(n, classes)))
     drawn = (np.exp(true).cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
@@ -49,7 +49,7 @@ def classes_of(rng: np.random.Generator, n: int, classes: int, strength: float) 
 
 
 def network(rng: np.random.Generator, kind: str, true: np.ndarray, targets: np.ndarray, val: np.ndarray) -> np.ndarray:
-    """Logits of all rows by one network; `val` are the rows that choose its epoch where one is chosen."""
+    """Return logits of all rows by one network; `val` are the rows on which its epoch is chosen, if one is."""
     scale, bias, noise = {
         "true": (1.0, 0.0, 0.0),
         "zero loss": (rng.uniform(2, 6), 0.5, 0.3),
@@ -73,7 +73,7 @@ def network(rng: np.random.Generator, kind: str, true: np.ndarray, targets: np.n
 def recipe(
     rng: np.random.Generator, kind: str, true: np.ndarray, targets: np.ndarray, folds: list[np.ndarray], how: Fitting
 ) -> tuple[Member, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """A recipe as `mml post` sees it, and each fold's logits and targets of validation with its logits of fresh rows."""
+    """Return a recipe as `mml post` reads it, and for each fold its validation logits and targets and its fresh logits."""
     fresh, held_out, tested, parts = np.arange(len(true) - _FRESH, len(true)), [], [], []
     for rows in folds:
         logits = network(rng, kind, true, targets, rows)
@@ -92,7 +92,7 @@ def recipe(
 
 
 def bare_of(parts: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]], weights: Any, members: Any) -> np.ndarray:
-    """The kept mixture of fresh rows as it would be with the bare fit of every record."""
+    """Return the chosen mixture on the fresh rows with a plain calibration of every record."""
     how, mixed = Fitting("affine", "none", 0), []
     for place in members:
         folds = []
@@ -106,7 +106,7 @@ def bare_of(parts: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]], weight
 
 
 def project(number: int, rows: int | None = None) -> dict[str, Any]:
-    """One project: what is kept and its losses beside those of what else there was."""
+    """Simulate a project; return its final model's losses and those of the alternatives."""
     rng = np.random.default_rng(number)
     kind = KINDS[number % len(KINDS)]
     n = rows or int(np.exp(rng.uniform(np.log(40), np.log(4000))))
@@ -114,15 +114,15 @@ def project(number: int, rows: int | None = None) -> dict[str, Any]:
     true, targets = classes_of(rng, n + _FRESH, classes, rng.uniform(1, 3))
     folds = np.array_split(rng.permutation(n), int(rng.choice([1, 3, 5])) if n >= 100 else 1)
     how = Fitting("affine", "cv", 0)
-    found = [recipe(rng, kind, true, targets, list(folds), how) for _ in range(many)]
-    members = [one for one, _ in found]
+    recipes = [recipe(rng, kind, true, targets, list(folds), how) for _ in range(many)]
+    members = [member for member, _ in recipes]
     search = choice.member_search("classification", members[0].chooses.targets, None, 0, _SEARCH)
     kept = choice.Chooser("classification", "auto", how, None, search).choose(members)
     raw = choice.Chooser("classification", "none", how, None, search).choose(members)
     truth = targets[-_FRESH:]
     assert kept.final.test is not None and raw.final.test is not None and kept.best.test is not None
-    bare = bare_of([parts for _, parts in found], kept.chosen.weights, kept.chosen.members)
-    alone = [nll(one.test.calibrated, truth) for one in kept.alone if one.test is not None]
+    bare = bare_of([parts for _, parts in recipes], kept.chosen.weights, kept.chosen.members)
+    alone = [nll(member.test.calibrated, truth) for member in kept.alone if member.test is not None]
     return {
         "project": number,
         "kind": kind,
@@ -146,22 +146,21 @@ def project(number: int, rows: int | None = None) -> dict[str, Any]:
     }
 
 
-def summary(found: list[dict[str, Any]]) -> list[str]:
-    """Means over projects, by kind and by how many rows there are."""
+def summary(results: list[dict[str, Any]]) -> list[str]:
+    """Return a table of means over projects, by kind and by number of rows."""
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for one in found:
-        groups["all"].append(one)
-        groups[one["kind"]].append(one)
-        groups["40 to 150 rows" if one["rows"] < 150 else "150 to 800" if one["rows"] < 800 else "800 and more"].append(
-            one
-        )
+    for result in results:
+        rows = result["rows"]
+        by_size = "40 to 150 rows" if rows < 150 else "150 to 800" if rows < 800 else "800 and more"
+        for name in ("all", result["kind"], by_size):
+            groups[name].append(result)
     lines = [f"{'projects':16s} {'':>4s} {'kept':>8s} {'- best member':>14s} {'- raw':>8s} {'- bare':>8s}  stages"]
-    for name, several in groups.items():
-        fresh = {key: np.mean([one["fresh"][key] for one in several]) for key in several[0]["fresh"]}
-        stages = {stage: sum(one["stage"] == stage for one in several) for stage in choice.STAGES}
+    for name, group in groups.items():
+        fresh = {key: np.mean([result["fresh"][key] for result in group]) for key in group[0]["fresh"]}
+        stages = {stage: sum(result["stage"] == stage for result in group) for stage in choice.STAGES}
         off = [fresh["kept"] - fresh[key] for key in ("best member", "raw", "bare")]
         lines.append(
-            f"{name:16s} {len(several):4d} {fresh['kept']:8.4f} {off[0]:14.4f} {off[1]:8.4f} {off[2]:8.4f}  {stages}"
+            f"{name:16s} {len(group):4d} {fresh['kept']:8.4f} {off[0]:14.4f} {off[1]:8.4f} {off[2]:8.4f}  {stages}"
         )
     return lines
 
@@ -170,16 +169,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--projects", type=int, default=200)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--rows", type=int, help="validation rows of every project; drawn without it")
+    parser.add_argument("--rows", type=int, help="validation rows of every project; random by default")
     parser.add_argument("--json", action="store_true", help="print each project as a line of JSON instead of the table")
-    given = parser.parse_args()
-    found = []
-    for number in range(given.first, given.first + given.projects):
-        found.append(project(number, given.rows))
-        if given.json:
-            print(json.dumps(found[-1]), flush=True)
-    if not given.json:
-        print("\n".join(summary(found)))
+    arguments = parser.parse_args()
+    results = []
+    for number in range(arguments.first, arguments.first + arguments.projects):
+        results.append(project(number, arguments.rows))
+        if arguments.json:
+            print(json.dumps(results[-1]), flush=True)
+    if not arguments.json:
+        print("\n".join(summary(results)))
 
 
 if __name__ == "__main__":

@@ -67,11 +67,17 @@ def made(kind: type[Made], stored: Any) -> Made:
     """
     if not isinstance(stored, Mapping):
         raise TypeError("it is no mapping")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in stored and not fits(stored[field.name], hints[field.name]):
             raise TypeError(f"{field.name} is of another type")
     return kind(**{key: _field_value(value, hints.get(key)) for key, value in stored.items()})
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return the evaluated annotations of a dataclass or a TypedDict."""
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _field_value(value: Any, annotation: Any) -> Any:
@@ -90,7 +96,7 @@ def checked(kind: type[Made], stored: Any) -> Made:
     """
     if not isinstance(stored, dict):
         raise TypeError("it is no mapping")
-    for key, annotation in typing.get_type_hints(kind, include_extras=True).items():
+    for key, annotation in _hints(kind).items():  # type: ignore[arg-type]
         may_miss = typing.get_origin(annotation) is typing.NotRequired
         if key not in stored and not may_miss:
             raise TypeError(f"it has no {key}")

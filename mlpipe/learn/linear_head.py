@@ -6,6 +6,7 @@ On small sets of photographs this takes seconds where fine-tuning takes minutes,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -103,7 +104,18 @@ class LinearHead(ExactHead):
         weights = None if task.samples.weights is None else task.samples.weights[rows]
         targets, outputs = task.samples.learned[rows], len(task.classes)
         with threadpool_limits(limits=recipe.threads):
-            solution = solve(self, values, targets, task.kind, outputs, together, weights, balanced, recipe.seed)
+            solution = solve(
+                self,
+                values,
+                targets,
+                task.kind,
+                outputs,
+                together,
+                weights,
+                balanced,
+                recipe.seed,
+                threads=recipe.threads,
+            )
         weight, bias = solution.weight, solution.bias
         if len(layer.weight) == 1 and len(weight) == 2:
             # A single unit is the difference between the second class and the first.
@@ -124,6 +136,7 @@ def solve(
     weights: Floats | None,
     balanced: bool,
     seed: int,
+    threads: int = 1,
 ) -> Fitted:
     """Fit regularised (logistic) regression on standardised features, and return the head in the features' own units.
 
@@ -140,11 +153,14 @@ def solve(
         weights: Row weights, shape (n,); None: all equal.
         balanced: Whether classes have equal weight regardless of frequency.
         seed: The seed of the inner folds.
+        threads: Number of inner folds fitted at the same time, if the products of each are too small for several threads. The
+            result does not depend on it.
     """
     view_count = features.shape[1] if features.ndim == 3 else 1
     flat = features.reshape(-1, features.shape[-1])
     # One thread if more would only wait for each other.
     is_small = len(flat) * min(flat.shape) * outputs < _SMALL
+    folds_at_once = threads if is_small else 1
     with threadpool_limits(limits=1) if is_small else nullcontext():
         basis = logistic.basis(flat)
         scaled = basis.rows.reshape(len(features), view_count, -1)
@@ -152,7 +168,7 @@ def solve(
         facts = kinds.of(kind)
         if facts.has_classes:
             model = _Classes(outputs, balanced)
-            parts = [_best_fit(model, inverse, head, scaled, targets, units, weights, seed)]
+            parts = [_best_fit(model, inverse, head, scaled, targets, units, weights, seed, folds_at_once)]
             coefficients, bias = parts[0][0].weight, parts[0][0].bias
         else:
             shift, spread = np.zeros(outputs), np.ones(outputs)
@@ -171,7 +187,8 @@ def solve(
                     continue
                 own = None if weights is None else weights[known]
                 names = [name for name, is_known in zip(units, known, strict=True) if is_known]
-                parts.append(_best_fit(single, inverse, head, scaled[known], column[known], names, own, seed))
+                fit = _best_fit(single, inverse, head, scaled[known], column[known], names, own, seed, folds_at_once)
+                parts.append(fit)
             coefficients = np.concatenate([part[0].weight for part in parts])
             bias = np.concatenate([part[0].bias for part in parts])
         weight, bias = basis.of_features(coefficients, bias)
@@ -282,10 +299,12 @@ def _best_fit(
     units: Sequence[str],
     weights: Floats | None,
     seed: int,
+    threads: int,
 ) -> tuple[_Fit, float, float]:
     """Return the fit to all rows at the strength with the least mean loss over inner folds, that strength and that loss.
 
-    `x` has the shape (n, views, features), all other arguments are per sample.
+    `x` has the shape (n, views, features), all other arguments are per sample. So many inner folds as `threads` are fitted at
+    the same time.
     """
     view_count = x.shape[1]
 
@@ -296,24 +315,40 @@ def _best_fit(
         return model.fit(strength, of[rows].reshape(-1, of.shape[2]), np.repeat(y[rows], view_count), own, end, start)
 
     folds = list(inner_folds(y, units, head.inner_folds, seed, model.stratifies))
-    near, quick = End(head.max_iter, _NEAR), x.astype(np.float32)
-    starts: list[Floats | None] = [None] * len(folds)
+    near, quick, means = End(head.max_iter, _NEAR), x.astype(np.float32), x.mean(axis=1)
+
+    def judged(strength: float, learns: Any, held: Any, start: Floats | None) -> tuple[Floats | None, float]:
+        fit = fitted(learns, quick, strength, near, start)
+        return fit.end, model.lost(np.asarray(means[held] @ fit.weight.T + fit.bias), y[held])
+
+    # The ends of the fits of each strength, one for each fold.
+    ends: list[list[Floats | None]] = [[None] * len(folds)]
     losses: list[float] = []
-    # One strength at a time in all folds, each starting where its last one ended.
-    for strength in inverse if folds else ():
-        of_folds = []
-        for number, (learns, held) in enumerate(folds):
-            fit = fitted(learns, quick, float(strength), near, starts[number])
-            starts[number] = fit.end
-            of_folds.append(model.lost(np.asarray(x[held].mean(axis=1) @ fit.weight.T + fit.bias), y[held]))
-        losses.append(float(np.mean(of_folds)))
-        # From strong penalties to weak ones the loss first falls and then rises, and weak ones take longest.
-        if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
-            break
+    with ThreadPoolExecutor(min(threads, max(1, len(folds)))) as pool:
+        # One strength at a time in all folds, each starting where its last one ended.
+        for strength in map(float, inverse) if folds else ():
+            of_folds = list(pool.map(judged, [strength] * len(folds), *zip(*folds, strict=True), ends[-1]))
+            ends.append([end for end, _ in of_folds])
+            losses.append(float(np.mean([loss for _, loss in of_folds])))
+            # From strong penalties to weak ones the loss first falls and then rises, and weak ones take longest.
+            if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
+                break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
     loss = losses[best] if losses else float("nan")
-    fit = fitted(slice(None), x, float(inverse[best]), End(head.max_iter), None)
+    start = _mean_end(ends[best + 1], y, folds) if losses else None
+    fit = fitted(slice(None), x, float(inverse[best]), End(head.max_iter), start)
     return fit, float(inverse[best]), loss
+
+
+def _mean_end(ends: Sequence[Floats | None], y: npt.NDArray[Any], folds: Sequence[tuple[Any, Any]]) -> Floats | None:
+    """Return the mean of the folds' solutions, from which a fit to all rows may start; None if a fold lacks a class."""
+    count = len(np.unique(y))
+    known = [
+        end
+        for end, (learns, _) in zip(ends, folds, strict=True)
+        if end is not None and len(np.unique(y[learns])) == count
+    ]
+    return np.mean(known, axis=0) if len(known) == len(folds) else None
 
 
 def inner_folds(

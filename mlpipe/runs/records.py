@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -265,12 +266,26 @@ def _read_all(project: Project) -> tuple[list[ModelRecord], list[tuple[Path, str
     wrong: list[tuple[Path, str]] = []
     for path in paths:
         try:
-            models.append(load(path.parent))
+            models.append(_current(path.parent))
         except formats.OlderFormat:
             raise
         except ProjectError as error:
             wrong.append((path.parent, error.problems[0]))
     return models, wrong
+
+
+def _current(folder: Path) -> ModelRecord:
+    """Return the record in a model folder; it is read again only if its file has changed, because commands need it often."""
+    try:
+        facts = (folder / RECORD_FILE).stat()
+    except OSError:
+        return load(folder)
+    return _unchanged(folder, facts.st_ino, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _unchanged(folder: Path, inode: int, changed_ns: int, size: int) -> ModelRecord:
+    return load(folder)
 
 
 def untrained_error(project: Project, task: str) -> ProjectError:

@@ -189,6 +189,24 @@ def test_small_fits_use_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     assert used[1] == 2 or (os.cpu_count() or 1) < 2
 
 
+def test_folds_at_once_change_nothing() -> None:
+    alone, together = (
+        solve(LinearHead(3, 4, 100), X, Y, "classification", 10, ALONE, None, False, 0, threads=threads)
+        for threads in (1, 3)
+    )
+    assert np.array_equal(alone.weight, together.weight) and alone.strength == together.strength
+
+
+def test_the_last_fit_starts_at_the_mean_of_the_folds_only_if_all_know_every_class() -> None:
+    y, ends = np.array([0, 0, 1, 1, 2, 2]), [np.zeros((3, 2)), np.full((3, 2), 2.0)]
+    halves = [(np.array([0, 2, 4]), np.array([1, 3, 5])), (np.array([1, 3, 5]), np.array([0, 2, 4]))]
+    start = linear_head._mean_end(ends, y, halves)
+    assert start is not None and np.array_equal(start, np.ones((3, 2)))
+    others = [(np.array([0, 1, 2, 3]), np.array([4, 5])), (np.array([2, 3, 4, 5]), np.array([0, 1]))]
+    assert linear_head._mean_end([np.zeros((1, 2))] * 2, y, others) is None
+    assert linear_head._mean_end([None, np.zeros((3, 2))], y, halves) is None
+
+
 @pytest.mark.program
 def test_flips_are_rows_of_half_the_weight() -> None:
     views = np.stack([X, X.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64)], axis=1)

@@ -213,6 +213,15 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "trainer.gradient_clip_algorithm: must be one of norm, value, got 'max'; "
             "write trainer.gradient_clip_algorithm=norm",
         ),
+        (
+            "optimizer=none optimizer.clip_norm=1.0 optimizer.clip_value=2.0",
+            "optimizer.clip_norm: optimizer=none takes no steps, got 1.0; leave it out\n"
+            "optimizer.clip_value: optimizer=none takes no steps, got 2.0; leave it out",
+        ),
+        (
+            "optimizer=linear arch.freeze=true augmentations=none +optimizer.layer_decay=0.5",
+            "optimizer.layer_decay: optimizer=linear takes no steps, got 0.5; leave it out",
+        ),
         ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; write logging=csv"),
         ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
         ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),

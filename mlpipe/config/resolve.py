@@ -24,6 +24,13 @@ from mlpipe.names import name_of, path_of
 _REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 _KEY = re.compile(r"\.*[A-Za-z_0-9-]+(\.[A-Za-z_0-9-]+)*")
 _MOST_TEXT = 10_000
+# The keys of a task that are paths, and those that are paths for some sources and words or names for others: the name of
+# an array in a file, rows that a Python program holds, anything of a source of the user's own.
+_TASK_PATHS = ("root", "test_root", "file", "val_file", "test_file", "modules", "steps_dir")
+_TASK_WORDS = (
+    "targets", "train", "val", "validation", "test", "extra", "train_targets", "val_targets", "test_targets",
+    "train_masks", "val_masks", "test_masks",
+)  # fmt: skip
 _SECTIONS = (
     "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
     "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
@@ -76,11 +83,12 @@ def resolved(
 
 def _make_paths_absolute(plain: dict[str, Any]) -> None:
     """Make paths absolute, so that they stay valid when the run is continued from another folder."""
-    for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
-        value = plain[section].get(key) if isinstance(plain[section], dict) else None
-        is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
-        if is_path:
-            plain[section][key] = _absolute(value)
+    for section, keys in (("task", (*_TASK_PATHS, *_TASK_WORDS)), ("arch", ("weights",))):
+        for key in keys if isinstance(plain[section], dict) else ():
+            value = plain[section].get(key)
+            is_text = isinstance(value, str) and value not in ("", "???")
+            if is_text and (key not in _TASK_WORDS or value.endswith(".npy") or _exists(value)):
+                plain[section][key] = _absolute(value)
     reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
     for key in ("models", "parameters", "predictions", "blueprint"):
         value = reuse.get(key)
@@ -130,6 +138,11 @@ def _absolute(path: Any) -> str:
     text = str(path)
     # Addresses and values that are not paths are kept, for the error message that refuses them.
     return text if not text.strip() or "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+
+
+def _exists(path: str) -> bool:
+    # Text of any length and with any character may stand there, for which a Path raises errors.
+    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111
 
 
 def _absolute_reference(text: str) -> str:

@@ -298,7 +298,9 @@ def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, ho
     """Fill the channels beyond the third when the network's weights come from a file for three channels."""
     whole = nn.ModuleDict({"backbone": three})
     taken = initial_weights.fitted(weight_files.read(begin.file), whole, begin)
-    if not taken.channels:
+    first_layers = {f"backbone.{name}.weight" for name in timm_body.first_layers(three)}
+    # A file without these layers, or with those for another number of channels, has nothing to fill from.
+    if first_layers <= taken.state.keys() - set(taken.channels):
         whole.load_state_dict(taken.state, strict=False)
         timm_body.widen(backbone, three, how)
 

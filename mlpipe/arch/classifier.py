@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlpipe import current_folder
 from mlpipe.arch import adapt, initial_weights, names, stage_features, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
@@ -306,7 +307,7 @@ def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, ho
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
     """Return the problems with the choice of weights that can be found without building the network."""
     if weights is not None:
-        path = Path(weights).expanduser()
+        path = current_folder.expanded(weights)
         return [] if path.is_file() else [problem("arch.weights", "there is no such file", got=weights, fix="name one")]
     if isinstance(pretrained, bool):
         return []

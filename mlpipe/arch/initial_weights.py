@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlpipe import current_folder
 from mlpipe.arch import resampling, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.timm_body import Body, State
@@ -97,7 +98,7 @@ def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_
         strict: Refuse a file that does not fit.
         most_missing: Share of the body's tensors that may be missing.
     """
-    path = Path(weights).expanduser()
+    path = current_folder.expanded(weights)
     return Start(
         path,
         "",

@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files, formulas, limits
+from mlpipe import current_folder, files, formulas, limits
+from mlpipe.config import written_paths
 from mlpipe.config.overrides import Change
 from mlpipe.errors import ConfigError, no_such_file, problem
 from mlpipe.names import name_of, path_of
@@ -48,6 +49,7 @@ def resolved(
     tree = {str(key): value for key, value in composed.items()}
     # Before references are resolved, because other keys may refer to these folders.
     for key, folder in folders.items():
+        problems += current_folder.unknown_home(key, str(tree.get(key) or folder))
         tree[key] = _absolute(tree.get(key) or folder)
     try:
         plain: dict[str, Any] = {"mode_name": mode, **interpolated(tree)}
@@ -65,6 +67,9 @@ def resolved(
                 f"read that file, then add {key}=[...] yourself",
             )
             problems.append(problem(key, wrong, got=plain[key], fix=fix))
+    problems += [
+        sentence for key, text in written_paths.paths(plain) for sentence in current_folder.unknown_home(key, text)
+    ]
     _make_paths_absolute(plain)
     # The contents of a network file become part of the configuration here, because a stored run must not depend on that
     # file.
@@ -129,7 +134,7 @@ def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, s
 def _absolute(path: Any) -> str:
     text = str(path)
     # Addresses and values that are not paths are kept, for the error message that refuses them.
-    return text if not text.strip() or "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+    return text if not text.strip() or "://" in text else os.path.abspath(current_folder.expanded(text))  # noqa: PTH100
 
 
 def _absolute_reference(text: str) -> str:
@@ -179,7 +184,7 @@ def _parts_inlined(arch: dict[str, Any]) -> list[str]:
 
 def _network_json(key: str, file: str) -> tuple[str, list[str]]:
     """Return the contents of a Keras network's file as JSON on one line, and a sentence for each problem."""
-    path = Path(file).expanduser()
+    path = current_folder.expanded(file)
     if not path.is_file():
         return file, [no_such_file(key, path, got=file)]
     try:

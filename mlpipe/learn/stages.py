@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mlpipe import current_folder
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.classifier import Classifier
 from mlpipe.arch.initial_weights import Start
@@ -182,7 +183,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str], number: 
     """
     begun = ""
     if stage.initial_weights is not None:
-        path = Path(stage.initial_weights).expanduser()
+        path = current_folder.expanded(stage.initial_weights)
         if not path.is_file():
             wrong, fix = "there is no such file", "name a file of weights"
             raise DataError(problem(f"{key_of(number)}.initial_weights", wrong, got=str(path), fix=fix))

@@ -172,8 +172,11 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
         return replace(split, rare=run_config.split.params.get("rare", "refuse"))
     drawn = methods.with_extra(of.samples, run_config.split.build(of.samples))
     parameters = {"target": run_config.split.identity, **params}
-    stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
-    files.write_json(path, stored)
+    with task.changing(path):
+        # Another command may have changed the file meanwhile; the same split of another process is the same.
+        stored = files.read_json(path)
+        stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
+        files.write_json(path, stored)
     return drawn
 
 

@@ -524,3 +524,13 @@ def test_what_does_not_fit_into_a_section_is_said_of_its_key(text: str, sentence
 def test_values_without_a_meaning_are_refused(texts: str, sentence: str) -> None:
     (told,) = problems(*texts.split())
     assert told.startswith(sentence)
+
+
+def test_no_output_goes_to_the_home_of_a_user_that_there_is_not() -> None:
+    there = "~nobody-of-a-test"
+    words = [f"{key}={there}/x" for key in ("out_dir", "data_dir", "sys.outfile")]
+    found = problems(*words, "logging=tensorboard", f"logging.log_dir={there}/x")
+    assert sorted(sentence.partition(": ")[0] for sentence in found) == [
+        "data_dir", "logging.log_dir", "out_dir", "sys.outfile",
+    ]  # fmt: skip
+    assert all(f": there is no home folder {there}, got '{there}/x'; write " in sentence for sentence in found)

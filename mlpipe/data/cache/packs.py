@@ -14,7 +14,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from mlpipe import files, stored
 from mlpipe.data import sources
@@ -207,8 +206,7 @@ def build(
     Raises:
         DataError: If nothing can be decoded, sizes differ without a resize, a file changed, or the disk is too full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with files.locked(folder / ".lock"):
         if is_complete(folder):
             try:
                 return load(folder, preprocessing)

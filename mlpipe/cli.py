@@ -128,12 +128,10 @@ def _written_out(exit_code: int) -> int:
 
 def _flush(stream: TextIO | None) -> OSError | None:
     """Write what a stream holds; if that fails, return the error and discard everything that is still written to the stream."""
-    try:
-        if stream is not None:
-            stream.flush()
-    except ValueError:
-        # It is closed.
+    if stream is None or stream.closed:
         return None
+    try:
+        stream.flush()
     except OSError as error:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from mlpipe import current_folder
 from mlpipe.command_line import Call, check_mode, parse
@@ -24,6 +26,7 @@ from mlpipe.errors import (
     in_short,
     is_out_of_memory,
     place_in_own_code,
+    problem,
 )
 from mlpipe.modes import WORDS
 
@@ -38,37 +41,102 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 a step failed, 2 invalid input, 75 stopped and resumable, 130 interrupted twice.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments in (["--version"], ["version"]):
-        from mlpipe import __version__
+    if argv is None:
+        _hold_streams()
+    return _written_out(_run_arguments(list(sys.argv[1:] if argv is None else argv), is_process=argv is None))
 
-        print(f"mlpipe {__version__}")
-        return 0
+
+def _hold_streams() -> None:
+    """Open the null device in place of closed standard streams, whose numbers a file of the project would get otherwise.
+
+    Libraries write messages to these numbers.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+
+
+def _run_arguments(arguments: list[str], *, is_process: bool) -> int:
+    """Run a command line and print what is wrong.
+
+    Args:
+        arguments: The words after the program's name.
+        is_process: Whether the process runs only this command.
+    """
     try:
+        if arguments in (["--version"], ["version"]):
+            return _print_version()
         current_folder.require()
         with current_folder.isolated_processes():
             if arguments and arguments[0] in WORDS:
                 return _run_word(arguments[0], arguments[1:])
             call = parse(arguments)
-            if argv is None:
-                # The process runs only this command, so that the command started with the process.
+            if is_process:
+                # The command started with the process.
                 call.started = process_started()
             return _run(call)
     except MlpipeError as error:
         for sentence in str(error).splitlines():
-            print(sentence, file=sys.stderr)
-        if argv is None and error.exit_code == STOPPED_RESUMABLE:
+            _say(sentence)
+        if is_process and error.exit_code == STOPPED_RESUMABLE:
             # A further interrupt while Python shuts down ends the process without a traceback.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        _say("interrupted")
         return INTERRUPTED_TWICE
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         return _unexpected(error)
+
+
+def _print_version() -> int:
+    from mlpipe import __version__
+
+    print(f"mlpipe {__version__}")
+    return 0
+
+
+def _say(sentence: object) -> None:
+    """Print a sentence to standard error; if that is full or closed, the exit code alone tells."""
+    with suppress(OSError, ValueError):
+        print(sentence, file=sys.stderr)
+
+
+def _written_out(exit_code: int) -> int:
+    """Write the rest of the output, and return the exit code: another one if a command did its work but its output is incomplete.
+
+    Python would write the rest when it ends, and ignore errors or show a traceback.
+    """
+    handlers = logging.getLogger("mlpipe").handlers
+    lost = [getattr(handler, "failure", None) for handler in handlers if getattr(handler, "stream", None) is sys.stdout]
+    error = next(filter(None, [*lost, _flush(sys.stdout)]), None)
+    if exit_code == 0 and error is not None and not isinstance(error, BrokenPipeError):
+        from mlpipe import files
+
+        is_full = files.disk_is_full(error)
+        wrong = f"is incomplete ({files.why_full(error) if is_full else error.strerror}), though the command has done its work"
+        _say(problem("standard output", wrong, fix="free space, or send it elsewhere"))
+        exit_code = STOPPED_RESUMABLE if is_full else STEP_FAILED
+    _flush(sys.stderr)
+    return exit_code
+
+
+def _flush(stream: TextIO | None) -> OSError | None:
+    """Write what a stream holds; if that fails, return the error and discard everything that is still written to the stream."""
+    if stream is None or stream.closed:
+        return None
+    try:
+        stream.flush()
+    except OSError as error:
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
 
 
 def _run_word(word: str, rest: list[str]) -> int:
@@ -81,7 +149,7 @@ def _run_word(word: str, rest: list[str]) -> int:
 
 def _run(call: Call) -> int:
     if "version" in call.flags:
-        return main(["--version"])
+        return _print_version()
     from mlpipe import plugins
 
     call.config_dirs = list(plugins.folders(call.config_dirs))
@@ -112,8 +180,6 @@ def _run(call: Call) -> int:
 
 
 def _run_command(call: Call, command: PreparedCommand) -> int:
-    import logging
-
     for note in () if call.cfg else call.notes:
         logging.getLogger("mlpipe").info(note)
     if command.search is not None:
@@ -124,8 +190,6 @@ def _run_command(call: Call, command: PreparedCommand) -> int:
 
 
 def _run_single(call: Call, prepared: Prepared) -> int:
-    import logging
-
     from mlpipe.config import snapshot
     from mlpipe.running import launch, steps
 
@@ -199,8 +263,6 @@ def _with_project(call: Call, sentence: str) -> str:
 
 def _set_up_logging(json: bool) -> None:
     """Log plain lines to standard output (standard error with --json); the log file gets everything."""
-    import logging
-
     from mlpipe.reports.progress import LogLines
 
     logger = logging.getLogger("mlpipe")
@@ -229,18 +291,18 @@ def _unexpected(error: Exception) -> int:
     from mlpipe import files
 
     if files.disk_is_full(error):
-        print(DiskFull(files.why_full(error), "then run the same command again"), file=sys.stderr)
+        _say(DiskFull(files.why_full(error), "then run the same command again"))
         return STOPPED_RESUMABLE
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
     if is_out_of_memory(error):
-        print(in_short(error), file=sys.stderr)
+        _say(in_short(error))
         return STEP_FAILED
     hint = "the run's log.txt has the traceback; MML_DEBUG=1 prints it here"
     if place := place_in_own_code(error, Path.cwd()):
-        print(f"your own code: {place} fails ({in_short(error)}); mend it; {hint}", file=sys.stderr)
+        _say(f"your own code: {place} fails ({in_short(error)}); mend it; {hint}")
         return STEP_FAILED
-    print(f"unexpected {in_short(error)}; {hint}", file=sys.stderr)
+    _say(f"unexpected {in_short(error)}; {hint}")
     return STEP_FAILED
 
 

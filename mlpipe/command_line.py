@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlpipe import current_folder
 from mlpipe.config.environment import base_folder
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.modes import FLAGS, SCRIPTS, WITH_VALUE, WORDS
@@ -357,7 +358,7 @@ class _Known:
 
     def alone(self, text: str, others: Sequence[str]) -> tuple[list[str], str]:
         """Return the overrides that a word without a value stands for, and an error message if it is ambiguous."""
-        path = Path(text).expanduser()
+        path = current_folder.expanded(text)
         try:
             exists = path.exists() and text not in ("", ".", "..", "/")
         except (OSError, ValueError):
@@ -469,11 +470,11 @@ class _Known:
         return key is not None and self._mode in key.options
 
     def _tasks(self) -> list[Path]:
-        data_dir = Path(base_folder("data_dir", None)).expanduser()
+        data_dir = current_folder.expanded(base_folder("data_dir", None))
         return [file.parent for file in data_dir.glob("*/task.json")]
 
     def _out_dir(self) -> Path:
-        return Path(base_folder("out_dir", None)).expanduser()
+        return current_folder.expanded(base_folder("out_dir", None))
 
 
 def _no_classes(text: str, path: Path) -> str:

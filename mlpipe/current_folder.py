@@ -68,13 +68,42 @@ def require_plain_settings() -> None:
         raise ConfigError(problem(str(path), wrong, fix="remove it, or work in another folder")) from error
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the `~` or `~user` at its beginning replaced by that user's home folder.
+
+    The `~name` of an unknown user is part of a file's name, as in a shell.
+
+    Args:
+        path: The path as somebody wrote it.
+    """
+    try:
+        return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` fails for an unknown user
+    except ValueError:
+        # A zero byte, which no file's name has.
+        return Path(path)
+
+
+def unknown_home(key: str, path: str) -> list[str]:
+    """Return a sentence for a path to write that begins with the `~name` of an unknown user.
+
+    Args:
+        key: The key that names the path.
+        path: The path as somebody wrote it; a file or folder of that name may exist in the current folder.
+    """
+    first = Path(path).parts[:1]
+    if not path.startswith("~") or expanded(path) != Path(path) or os.path.lexists(first[0]):
+        return []
+    fix = f"write the whole path, or ./{first[0]} for a folder of that name"
+    return [problem(key, f"there is no home folder {first[0]}", got=path, fix=fix)]
+
+
 def exclude(*folders: Path) -> None:
     """Register folders of results or data, so that code in them does not count as the user's own.
 
     Args:
         folders: The folders. In one that contains the current folder, only this program's own subfolders are excluded.
     """
-    _OTHERS.update(Path(folder).expanduser().resolve() for folder in folders)
+    _OTHERS.update(expanded(folder).resolve() for folder in folders)
 
 
 def task_folders(task: Any) -> Iterator[Path]:
@@ -88,7 +117,7 @@ def task_folders(task: Any) -> Iterator[Path]:
         if key in (_FOLDER_KEY, _MODULES_KEY, "trust", "_target_", "import") or not text or "\0" in text:
             continue
         try:
-            place = (cwd / Path(text).expanduser()).resolve()
+            place = (cwd / expanded(text)).resolve()
             folder = place if place.is_dir() else place.parent if place.is_file() else cwd
         except (OSError, RuntimeError):
             # Too long for a file name, or the home of an unknown user.
@@ -192,7 +221,7 @@ def named_code(tree: Any) -> dict[str, str]:
         if key == "trust" or not text or "\0" in text:
             continue
         if key == _FOLDER_KEY:
-            code.setdefault(str(Path(text).expanduser().resolve()), f"every file of {text}")
+            code.setdefault(str(expanded(text).resolve()), f"every file of {text}")
         elif key == _MODULES_KEY:
             code.setdefault(text, text)
         elif _DOTTED.fullmatch(text):
@@ -210,7 +239,7 @@ def unallowed_code(tree: Any, allowed: Any, trust: Sequence[str]) -> dict[str, s
         allowed: The configuration from this command's own words; None: there is none.
         trust: Modules and folders named on the command line.
     """
-    allowed_names = {*named_code(allowed), *trust, *(str(Path(entry).expanduser().resolve()) for entry in trust)}
+    allowed_names = {*named_code(allowed), *trust, *(str(expanded(entry).resolve()) for entry in trust)}
     return {
         name: description
         for name, description in named_code(tree).items()

@@ -106,6 +106,35 @@ def durable(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between processes and threads, such as while a file is read, changed and written.
+
+    Args:
+        path: The file of the lock, which stays; missing parent folders are created.
+
+    Raises:
+        ProjectError: If it is a link or a folder.
+        OSError: If the folder is not writable.
+    """
+    # Imported here, because most commands that only look at something need no lock.
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if not path.is_symlink() and not path.is_dir():
+            raise
+        wrong = "is a link or no ordinary file, so that it cannot be a lock"
+        raise ProjectError(problem(str(path), wrong, fix="remove it")) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def temporary_name(path: Path) -> str:
     """Return the name of an unfinished file beside `path`; it contains the process number and the machine."""
     return f".{path.name}.tmp-{os.getpid()}-{machine()}{secrets.token_hex(4)}"

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from mlpipe import __version__, cli
 from mlpipe.cli import main
-from mlpipe.errors import Interrupted
+from mlpipe.errors import ConfigError, Interrupted
 
 HEAVY = ("torch", "timm", "pytorch_lightning", "pandas", "albumentations")
 
@@ -241,3 +246,97 @@ def test_a_current_folder_whose_name_is_not_utf_8_is_one_sentence(
     monkeypatch.chdir(folder)
     assert main(["train", "task=digits"]) == 2
     assert capsys.readouterr().err.startswith("the current folder: is not UTF-8, as names in stored files are, got '")
+
+
+class Full(io.StringIO):
+    """A stream on a full disk, which holds what is written until it is flushed."""
+
+    def __init__(self, number: int, *, held: bool) -> None:
+        super().__init__()
+        self.number, self.held = number, held
+
+    def write(self, text: str) -> int:
+        return super().write(text) if self.held else self._refuse()
+
+    def flush(self) -> None:
+        if self.getvalue():
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+def logged(*_: object) -> int:
+    """A command that did its work, of which it tells in lines of the log and a document."""
+    cli._set_up_logging(False)
+    logging.getLogger("mlpipe").info("done")
+    return 0
+
+
+def printed(*_: object) -> int:
+    print("done")
+    return 0
+
+
+@pytest.mark.parametrize("command", [logged, printed])
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"),
+    [
+        (errno.ENOSPC, 75, "the disk is full"),
+        (errno.EDQUOT, 75, "the disk quota is used up"),
+        (errno.EPIPE, 0, ""),
+        (errno.EIO, 1, "Input/output error"),
+    ],
+)
+def test_output_that_cannot_be_written_changes_the_exit_code_of_a_command_that_did_its_work(
+    command: Callable[..., int],
+    held: bool,
+    number: int,
+    code: int,
+    sentence: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Python ignored the error, so that a table was empty and the exit code 0, or ended with 120 and a traceback."""
+    monkeypatch.setattr(cli, "_run", command)
+    monkeypatch.setattr(sys, "stdout", Full(number, held=held))
+    assert main(["info"]) == code
+    assert sentence in capsys.readouterr().err
+
+
+def failed(*_: object) -> int:
+    raise ConfigError("seed: is wrong")
+
+
+def unexpected(*_: object) -> int:
+    raise RuntimeError("x")
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(("command", "code"), [(printed, 0), (logged, 0), (failed, 2), (unexpected, 1)])
+def test_a_full_standard_error_leaves_the_exit_code_as_it_is(
+    command: Callable[..., int], code: int, held: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_run", command)
+    monkeypatch.setattr(sys, "stderr", Full(errno.ENOSPC, held=held))
+    assert main(["info"]) == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+@pytest.mark.parametrize(
+    ("words", "redirected", "code"),
+    [
+        ("--version", ">/dev/full", 75),
+        ("help", ">/dev/full", 75),
+        ("help nonsense-of-a-test", "2>/dev/full", 2),
+        ("trian", "2>/dev/full", 2),
+        ("help", ">&-", 0),
+        ("help", "2>&-", 0),
+    ],
+)
+def test_streams_of_a_process_that_are_full_or_closed(words: str, redirected: str, code: int) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = f"{sys.executable} -c 'import sys; from mlpipe.cli import main; sys.exit(main())' {words} {redirected}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == code and "Exception ignored" not in done.stderr + done.stdout

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -513,3 +514,11 @@ def test_a_table_of_cells_is_marked_as_rows_are() -> None:
     lines = [["=a", "b"], ["a\rb", -1], [None, "-1"]]
     written = files.csv_table(lines)
     assert list(csv.reader(io.StringIO(written, newline=""))) == [["'=a", "b"], ["a\rb", "-1"], ["", "-1"]]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.symlink_to("elsewhere"), lambda path: path.mkdir()])
+def test_a_link_or_a_folder_is_no_lock(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(path := tmp_path / ".lock")
+    with pytest.raises(ProjectError, match=r"\.lock: is a link or no ordinary file, .*; remove it"), files.locked(path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()

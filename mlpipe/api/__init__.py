@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from mlpipe import limits, parquet
+from mlpipe import current_folder, limits, parquet
 from mlpipe.api.commands import run
 from mlpipe.api.estimators import ImageClassifier, ImageRegressor, ImageSegmenter
 from mlpipe.config.environment import base_folder
@@ -184,7 +184,7 @@ def load_project(name: str = "default", out_dir: str | Path | None = None) -> Pr
     Raises:
         ProjectError: When there is no such project.
     """
-    base = Path(base_folder("out_dir", str(out_dir or ""))).expanduser()
+    base = current_folder.expanded(base_folder("out_dir", str(out_dir or "")))
     if not (base / name).is_dir():
         raise ProjectError(
             problem("proj", "there is no such project", got=str(base / name), fix="train something first")

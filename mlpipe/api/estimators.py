@@ -24,7 +24,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.api.commands import run
 from mlpipe.data import task as tasks
 from mlpipe.data import visible_files
@@ -33,7 +33,7 @@ from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.csv import PATHS
 from mlpipe.data.sources.targets import mask_files
 from mlpipe.errors import ConfigError, DataError, counted, problem
-from mlpipe.running.loaded_model import Model, encoded, expanded, load, plain_input
+from mlpipe.running.loaded_model import Model, encoded, load, plain_input
 
 log = logging.getLogger("mlpipe")
 
@@ -73,7 +73,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             ConfigError: When there is no such format, or the model cannot be expressed in it.
             NotFittedError: Before `fit`.
         """
-        path = expanded(file).absolute()
+        path = current_folder.expanded(file).absolute()
         model, home = self._fitted_model(), self._where
         if path.suffix not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
@@ -130,7 +130,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """Return the folder for all files of this fit; a temporary folder is deleted with the object."""
         self._forget()
         if self.out_dir is not None:
-            home = expanded(self.out_dir).absolute()
+            home = current_folder.expanded(self.out_dir).absolute()
             home.mkdir(parents=True, exist_ok=True)
             return home
         self._temporary = tempfile.TemporaryDirectory(prefix="mlpipe-", ignore_cleanup_errors=True)
@@ -208,10 +208,10 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             ConfigError: When a parameter is wrong.
             DataError: When images or classes are wrong.
         """
-        if isinstance(X, str | Path) and expanded(X).is_dir():
+        if isinstance(X, str | Path) and current_folder.expanded(X).is_dir():
             _refuse_targets(y, sample_weight)
             home = self._make_home()
-            self._train(["task=folder", f"task.root='{expanded(X).absolute()}'"], home)
+            self._train(["task=folder", f"task.root='{current_folder.expanded(X).absolute()}'"], home)
             self.classes_ = np.array(self.model_.classes)
             return self
         table, targets = table_of(X, y)
@@ -370,9 +370,9 @@ class ImageSegmenter(_Estimator):
             ConfigError: When a parameter is wrong.
             DataError: When images or masks are wrong.
         """
-        if isinstance(X, str | Path) and expanded(X).is_dir():
+        if isinstance(X, str | Path) and current_folder.expanded(X).is_dir():
             _refuse_targets(y, None)
-            home, words = self._make_home(), [f"task.root='{expanded(X).absolute()}'"]
+            home, words = self._make_home(), [f"task.root='{current_folder.expanded(X).absolute()}'"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
             masks = [] if masks is None or isinstance(masks, str) else [_as_mask(mask) for mask in masks]
@@ -434,7 +434,7 @@ def _as_mask(mask: Any) -> Any:
 def _values_of(mask: Any) -> npt.NDArray[Any]:
     """Return the values of a mask, shape (height, width), as segmentation tasks read them."""
     if isinstance(mask, str | Path):
-        return images.stored_values(limits.content(expanded(mask), limits.IMAGE))
+        return images.stored_values(limits.content(current_folder.expanded(mask), limits.IMAGE))
     return np.asarray(mask)
 
 
@@ -452,7 +452,7 @@ def images_of(x: Any) -> list[Any]:
     """
     x = plain_input(x)
     if isinstance(x, str | Path):
-        path = expanded(x)
+        path = current_folder.expanded(x)
         items: list[Any] = list(visible_files.images_below(path.absolute())) if path.is_dir() else [path]
     elif isinstance(x, pd.DataFrame):
         items = x[_path_column(x)].tolist()
@@ -602,7 +602,7 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
 def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:
     """Return the path of an image; an image in memory is written to a file first."""
     if isinstance(image, str | Path):
-        return str(expanded(image).absolute())
+        return str(current_folder.expanded(image).absolute())
     path = folder / f"{place:06d}.png"
     try:
         if isinstance(image, bytes):

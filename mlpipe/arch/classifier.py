@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mlpipe import current_folder
 from mlpipe.arch import adapt, initial_weights, names, stage_features, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras.layers import activations
@@ -298,7 +299,9 @@ def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, ho
     """Fill the channels beyond the third when the network's weights come from a file for three channels."""
     whole = nn.ModuleDict({"backbone": three})
     taken = initial_weights.fitted(weight_files.read(begin.file), whole, begin)
-    if not taken.channels:
+    first_layers = {f"backbone.{name}.weight" for name in timm_body.first_layers(three)}
+    # A file without these layers, or with those for another number of channels, has nothing to fill from.
+    if first_layers <= taken.state.keys() - set(taken.channels):
         whole.load_state_dict(taken.state, strict=False)
         timm_body.widen(backbone, three, how)
 
@@ -306,7 +309,7 @@ def _widen_with_file(backbone: Any, three: Any, begin: initial_weights.Start, ho
 def check_local(*, name: str, pretrained: bool | str, weights: str | None) -> list[str]:
     """Return the problems with the choice of weights that can be found without building the network."""
     if weights is not None:
-        path = Path(weights).expanduser()
+        path = current_folder.expanded(weights)
         return [] if path.is_file() else [problem("arch.weights", "there is no such file", got=weights, fix="name one")]
     if isinstance(pretrained, bool):
         return []

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mlpipe import current_folder
 from mlpipe.arch import resampling, timm_body
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.timm_body import Body, State
@@ -97,7 +98,7 @@ def of_file(weights: str, strict: bool, most_missing: float = weight_files.MOST_
         strict: Refuse a file that does not fit.
         most_missing: Share of the body's tensors that may be missing.
     """
-    path = Path(weights).expanduser()
+    path = current_folder.expanded(weights)
     return Start(
         path,
         "",
@@ -123,13 +124,17 @@ def load(network: nn.Module, start: Start) -> str:
 
     Raises:
         DataError: When other tensors do not fit, or more than a tenth of the body's tensors is missing, and
-            `start.allow_missing` is not set.
+            `start.allow_missing` is not set; or when nothing of the body is loaded.
     """
     own = network.state_dict()
     transfer = fitted(weight_files.read(start.file), network, start)
     report = _report(own, transfer)
     if not start.allow_missing:
         _require_body(own, transfer, start, report)
+    # Counters of batches, single numbers, fit any network.
+    if any(map(_is_body, own)) and not any(_is_body(name) and tensor.ndim for name, tensor in transfer.state.items()):
+        fix = "choose the arch that it was saved from, or leave it out"
+        raise DataError(problem(start.key, f"holds nothing of the network ({report})", got=start.name, fix=fix))
     network.load_state_dict(transfer.state, strict=False)
     return f"starts from {start.name}, {report}"
 

@@ -162,6 +162,12 @@ def _silent() -> Iterator[None]:
 Filling = Literal["timm", "zero", "copy_last"]
 
 
+def first_layers(network: Any) -> tuple[str, ...]:
+    """Return the names of the layers of a timm network that take the image."""
+    names = network.pretrained_cfg["first_conv"]
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def widen(backbone: Any, three: Any, how: Filling) -> None:
     """Copy the first layers' weights from a network for three channels and fill the further channels.
 
@@ -170,8 +176,7 @@ def widen(backbone: Any, three: Any, how: Filling) -> None:
         three: The same network for three channels, pretrained.
         how: `zero`, or `copy_last`: the weights of the third channel.
     """
-    names = three.pretrained_cfg["first_conv"]
-    for name in (names,) if isinstance(names, str) else names:
+    for name in first_layers(three):
         source, target = three.get_submodule(name).weight, backbone.get_submodule(name).weight
         with torch.no_grad():
             target.zero_()

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.config import snapshot
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.errors import ConfigError, no_such_file, problem
@@ -144,7 +144,7 @@ def chosen(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def path_of(recipe: str) -> Path:
     """Return the file that `recipe=` names."""
-    return Path(recipe).expanduser().absolute()
+    return current_folder.expanded(recipe).absolute()
 
 
 def text_of(path: Path) -> str:

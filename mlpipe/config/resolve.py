@@ -16,7 +16,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files, formulas, limits
+from mlpipe import current_folder, files, formulas, limits
+from mlpipe.config import written_paths
 from mlpipe.config.overrides import Change
 from mlpipe.errors import ConfigError, no_such_file, problem
 from mlpipe.names import name_of, path_of
@@ -24,6 +25,13 @@ from mlpipe.names import name_of, path_of
 _REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 _KEY = re.compile(r"\.*[A-Za-z_0-9-]+(\.[A-Za-z_0-9-]+)*")
 _MOST_TEXT = 10_000
+# The keys of a task that are paths, and those that are paths for some sources and words or names for others: the name of
+# an array in a file, rows that a Python program holds, anything of a source of the user's own.
+_TASK_PATHS = ("root", "test_root", "file", "val_file", "test_file", "modules", "steps_dir")
+_TASK_WORDS = (
+    "targets", "train", "val", "validation", "test", "extra", "train_targets", "val_targets", "test_targets",
+    "train_masks", "val_masks", "test_masks",
+)  # fmt: skip
 _SECTIONS = (
     "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
     "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
@@ -48,6 +56,7 @@ def resolved(
     tree = {str(key): value for key, value in composed.items()}
     # Before references are resolved, because other keys may refer to these folders.
     for key, folder in folders.items():
+        problems += current_folder.unknown_home(key, str(tree.get(key) or folder))
         tree[key] = _absolute(tree.get(key) or folder)
     try:
         plain: dict[str, Any] = {"mode_name": mode, **interpolated(tree)}
@@ -65,6 +74,9 @@ def resolved(
                 f"read that file, then add {key}=[...] yourself",
             )
             problems.append(problem(key, wrong, got=plain[key], fix=fix))
+    problems += [
+        sentence for key, text in written_paths.paths(plain) for sentence in current_folder.unknown_home(key, text)
+    ]
     _make_paths_absolute(plain)
     # The contents of a network file become part of the configuration here, because a stored run must not depend on that
     # file.
@@ -76,11 +88,12 @@ def resolved(
 
 def _make_paths_absolute(plain: dict[str, Any]) -> None:
     """Make paths absolute, so that they stay valid when the run is continued from another folder."""
-    for section, key in (("task", "root"), ("task", "file"), ("task", "targets"), ("arch", "weights")):
-        value = plain[section].get(key) if isinstance(plain[section], dict) else None
-        is_path = isinstance(value, str) and value != "???" and (key != "targets" or value.endswith(".npy"))
-        if is_path:
-            plain[section][key] = _absolute(value)
+    for section, keys in (("task", (*_TASK_PATHS, *_TASK_WORDS)), ("arch", ("weights",))):
+        for key in keys if isinstance(plain[section], dict) else ():
+            value = plain[section].get(key)
+            is_text = isinstance(value, str) and value not in ("", "???")
+            if is_text and (key not in _TASK_WORDS or value.endswith(".npy") or _exists(value)):
+                plain[section][key] = _absolute(value)
     reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
     for key in ("models", "parameters", "predictions", "blueprint"):
         value = reuse.get(key)
@@ -129,7 +142,12 @@ def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, s
 def _absolute(path: Any) -> str:
     text = str(path)
     # Addresses and values that are not paths are kept, for the error message that refuses them.
-    return text if not text.strip() or "://" in text else os.path.abspath(os.path.expanduser(text))  # noqa: PTH100, PTH111
+    return text if not text.strip() or "://" in text else os.path.abspath(current_folder.expanded(text))  # noqa: PTH100
+
+
+def _exists(path: str) -> bool:
+    # Text of any length and with any character may stand there, for which a Path raises errors.
+    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111
 
 
 def _absolute_reference(text: str) -> str:
@@ -179,7 +197,7 @@ def _parts_inlined(arch: dict[str, Any]) -> list[str]:
 
 def _network_json(key: str, file: str) -> tuple[str, list[str]]:
     """Return the contents of a Keras network's file as JSON on one line, and a sentence for each problem."""
-    path = Path(file).expanduser()
+    path = current_folder.expanded(file)
     if not path.is_file():
         return file, [no_such_file(key, path, got=file)]
     try:

@@ -87,7 +87,7 @@ def broken(tree: Mapping[str, Any]) -> list[str]:
         problems += _val_score_rules(tree) + _refit_rules(tree) if "train" in mode["subroutines"] else []
     if name == "create" and not (isinstance(mode["n_folds"], int) and mode["n_folds"] > 1):
         problems.append(problem("mode.n_folds", "must be a whole number larger than 1", got=mode["n_folds"]))
-    problems += _clipping_rules(tree)
+    problems += _clipping_rules(tree) + _stepless_rules(tree)
     if tree["mode"].get("multitask") and _tunes(tree):
         problems.append(problem("tune", "looks at one task", got="mode.multitask", fix="leave one of the two out"))
     if tree["mode"].get("multitask") and (tree.get("stages") or {}).get("list"):
@@ -357,6 +357,15 @@ def _clipping_rules(tree: Mapping[str, Any]) -> list[str]:
     if not keys or tree["trainer"].get("gradient_clip_val") is None:
         return []
     return [problem(keys[0], "trainer.gradient_clip_val bounds the gradients too", fix="leave one of them out")]
+
+
+def _stepless_rules(tree: Mapping[str, Any]) -> list[str]:
+    """Refuse settings of steps for an optimizer that takes none."""
+    if not is_exact(tree) and _name(tree["optimizer"]) != "none":
+        return []
+    wrong = f"optimizer={_name(tree['optimizer'])} takes no steps"
+    keys = [key for key in ("clip_norm", "clip_value", "layer_decay") if tree["optimizer"].get(key) is not None]
+    return [problem(f"optimizer.{key}", wrong, got=tree["optimizer"][key], fix="leave it out") for key in keys]
 
 
 def _train_metric_rules(tree: Mapping[str, Any]) -> list[str]:

@@ -12,19 +12,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from mlpipe import current_folder
 from mlpipe.config.catalog import ALIASES
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import parse
 from mlpipe.errors import ConfigError, problem
 
 KEY = "trust_paths"
+# The last three are Lightning's; the name of a checkpoint may lead out of its folder.
+_OF_CALLBACKS = ("file", "folder", "outfile", "dirpath", "filename", "exclude_batches_path")
 # For each section, the keys whose text is a file or folder to write.
 _WRITTEN: dict[str, tuple[str, ...]] = {
-    "callbacks": ("file", "folder", "outfile", "dirpath"),
-    "stages": ("file", "folder", "outfile", "dirpath"),
+    "callbacks": _OF_CALLBACKS,
+    "stages": _OF_CALLBACKS,
     "logging": ("log_dir", "save_dir", "dir", "tracking_uri"),
     "sys": ("outfile", "artifact_dir"),
-    "mode": ("outfile", "outputs", "output"),
+    "mode": ("file", "outfile", "outputs", "output"),
+    "task": ("data_dir",),
     "hpo": ("storage",),
 }
 _FOLDERS = ("out_dir", "data_dir")
@@ -126,7 +130,7 @@ def _is_named_by(tree: Mapping[str, Any], key: str) -> bool:
 
 
 def _place(text: str) -> Path:
-    return (Path.cwd() / Path(text).expanduser()).resolve()
+    return (Path.cwd() / current_folder.expanded(text)).resolve()
 
 
 def _path_problem(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.data import visible_files
 from mlpipe.errors import DataError, did_you_mean, problem
 
@@ -326,11 +326,11 @@ def opened(root: str, data_dir: str | None, key: str) -> Path:
     if re.match(r"[a-z][a-z0-9+]+://", str(root)):
         fix = f"download it first, then write {key}=FILE or {key}=DIR"
         raise DataError(problem(key, "is an address, no folder", got=root, fix=fix))
-    base = Path(root).expanduser().absolute()
+    base = current_folder.expanded(root).absolute()
     if base.is_file() and is_archive(base):
         if data_dir is None:
             raise DataError(problem(key, "is an archive, and there is no data_dir to unpack it in", got=root))
-        base = unpacked(base, Path(data_dir).expanduser().absolute() / "archives")
+        base = unpacked(base, current_folder.expanded(data_dir).absolute() / "archives")
         while len(inside := visible_files.entries(base)) == 1:
             if not inside[0].is_dir() or not visible_files.folders(inside[0]):
                 break

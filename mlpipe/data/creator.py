@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from mlpipe import current_folder
 from mlpipe.data import kind as kind_data
 from mlpipe.data import spelling, task
 from mlpipe.data.decoding.value_rules import Background
@@ -43,7 +44,7 @@ class TaskCreator:
         value_range: tuple[float, float] | None = None,
         background: Background = "white",
     ) -> None:
-        self._name, self._root = name, Path(root).expanduser().absolute()
+        self._name, self._root = name, current_folder.expanded(root).absolute()
         self._classes = [spelling.plain(label) for label in classes]
         self._numbers = {label: number for number, label in reversed(list(enumerate(self._classes)))}
         self._kind, self._pixels = kind, PixelSettings(channels, None, value_range, background)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from mlpipe import files
+from mlpipe import __version__, files
+from mlpipe.data import code_digests
 from mlpipe.data.augment import geometry, libraries, samples
 from mlpipe.data.augment.samples import Step
 from mlpipe.data.decoding import images
@@ -27,6 +27,8 @@ Interpolation = Literal["nearest", "box", "bilinear", "bicubic", "lanczos", "lin
 
 # The minimum ratio of a reduced JPEG's size to the resized size, as in Pillow's `Image.thumbnail`.
 _OVERSAMPLED = 2
+# The packages whose code may run in the steps before the resize.
+_LIBRARIES = ("albumentations", "scipy", "torch", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -266,20 +268,24 @@ class BeforeResize:
         return changed
 
     def key(self) -> list[dict[str, Any]]:
-        """Return the parameters of the steps for the cache's hash, with the hash of the file of a step of the user's own."""
-        return [
+        """Return what decides the result, for the cache's hash: steps with their parameters and code, versions of libraries."""
+        steps = [
             {"target": component.identity, **component.params, **_own_code(component)} for component in self._components
         ]
+        # Different versions may give different pixels; those of the resize itself are in the key of the preprocessing.
+        return [*steps, {"libraries": {"mlpipe": __version__, **{name: version(name) for name in _LIBRARIES}}}]
 
 
 def _own_code(component: Any) -> dict[str, str]:
-    """Return the hash of the file that defines a step of the user's own, because a changed file may change the step.
+    """Return the hash of the files that define a step of the user's own, because a changed file may change the step.
 
-    A package may only re-export what another of its files defines: then both files are hashed.
+    A package may only re-export what another of its files defines: then both files are named.
     """
     if not component.is_users:
         return {}
     defined = getattr(component.load(), "__module__", None)
-    modules = [sys.modules.get(name) for name in dict.fromkeys([component.target.rpartition(".")[0], defined]) if name]
-    digests = [files.digest_file(Path(module.__file__)) for module in modules if module and module.__file__]
-    return {"code": "-".join(digests)} if digests else {}
+    names = [name for name in dict.fromkeys([component.target.rpartition(".")[0], defined]) if name]
+    digests = code_digests.of_modules(names)
+    own = [digest for name, digest in digests.items() if name in names]
+    others = {name: digest for name, digest in digests.items() if name not in names}
+    return {"code": "-".join([*own, *([files.digest(others)] if others else [])])} if own else {}

@@ -81,6 +81,7 @@ def balanced(
     """Every class equally often: samples of rare classes are repeated within an epoch, samples of frequent ones take turns.
 
     Counts of classes differ by at most one per epoch, and counts of a class's samples by at most one over a training.
+    Samples without a class, which only a teacher has labelled, are as large a part of an epoch as of the training samples.
 
     Args:
         batch_size: Training samples per batch.
@@ -90,10 +91,13 @@ def balanced(
 
     def order(rows: Rows, targets: npt.NDArray[Any], key: tuple[int, int], epoch: int) -> Rows:
         require_classes(targets)
-        classes, sizes = np.unique(targets, return_counts=True)
-        by_class = np.split(rows[np.argsort(targets, kind="stable")], np.cumsum(sizes)[:-1])
-        least, extra = divmod(sample_count or len(rows), len(classes))
-        drawn = []
+        count, unlabelled = sample_count or len(rows), rows[targets < 0]
+        unlabelled_count = round(count * len(unlabelled) / len(rows))
+        classes, sizes = np.unique(targets[targets >= 0], return_counts=True)
+        by_class = np.split(rows[np.argsort(targets, kind="stable")][len(unlabelled) :], np.cumsum(sizes)[:-1])
+        least, extra = divmod(count - unlabelled_count, len(classes))
+        last = (key[0], key[1] + 2**48 * (len(classes) + 1))
+        drawn = [_rows_in_turns(unlabelled, unlabelled_count, last, epoch * unlabelled_count)]
         for index, own_rows in enumerate(by_class):
             # The classes that get one sample more rotate from epoch to epoch.
             more = (index - np.arange(epoch % len(classes) + 1)) % len(classes) < extra

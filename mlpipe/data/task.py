@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NotRequired, TypedDict, cast, get_args
@@ -259,27 +260,33 @@ def in_classes(task: Task, classes: Sequence[str]) -> Task | None:
     return replace(task, classes=tuple(classes), samples=samples)
 
 
+def changing(path: Path) -> AbstractContextManager[None]:
+    """Hold the lock of a task's file while it is read, changed and written, so that no other process changes it meanwhile.
+
+    Args:
+        path: The file.
+    """
+    return files.locked(path.with_name(".lock"))
+
+
 def save(task: Task, path: Path) -> None:
     """Durably write `task` as JSON; splits and decisions that the file already holds are kept."""
-    stored = files.read_json(path) if path.exists() else {}
-    decisions = {"decided": stored["decided"]} if "decided" in stored else {}
-    files.write_json(
-        path,
-        {
-            "format": FORMAT,
-            "name": task.name,
-            "kind": task.kind,
-            "classes": task.classes,
-            "channels": task.channels,
-            "dtype": task.dtype,
-            "source": dict(task.source),
-            "source_hash": task.source_hash,
-            "notes": task.notes,
-            "samples": _as_plain(task.samples),
-            "splits": stored.get("splits", {}),
-            **decisions,
-        },
-    )
+    described = {
+        "format": FORMAT,
+        "name": task.name,
+        "kind": task.kind,
+        "classes": task.classes,
+        "channels": task.channels,
+        "dtype": task.dtype,
+        "source": dict(task.source),
+        "source_hash": task.source_hash,
+        "notes": task.notes,
+        "samples": _as_plain(task.samples),
+    }
+    with changing(path):
+        stored = files.read_json(path) if path.exists() else {}
+        decisions = {"decided": stored["decided"]} if "decided" in stored else {}
+        files.write_json(path, {**described, "splits": stored.get("splits", {}), **decisions})
 
 
 def rewrite_source(stored: Task, current_task: Task, path: Path) -> bool:
@@ -300,7 +307,8 @@ def rewrite_source(stored: Task, current_task: Task, path: Path) -> bool:
     )
     if before == now:
         return False
-    files.write_json(path, {**files.read_json(path), **now})
+    with changing(path):
+        files.write_json(path, {**files.read_json(path), **now})
     return True
 
 

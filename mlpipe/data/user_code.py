@@ -61,7 +61,7 @@ def check_trusted(folder: Path, trust: Sequence[str], key: str) -> None:
     """
     place = folder.resolve()
     own = current_folder.holds(folder) or _is_around(place)
-    _TRUSTED.update({place} & {Path(name).expanduser().resolve() for name in trust})
+    _TRUSTED.update({place} & {current_folder.expanded(name).resolve() for name in trust})
     if not own and place not in _TRUSTED:
         fix = f"run mml in its project, or add trust=['{place}']"
         raise DataError(problem(key, "holds code from outside the current folder", got=str(folder), fix=fix))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mlpipe import current_folder
 from mlpipe.config import recipe_file
 from mlpipe.config.overrides import key_of, value_of
 from mlpipe.config.recipe_file import SEARCH, as_text, groups_of
@@ -37,7 +38,7 @@ def native(command: Command) -> Command:
     overrides, notes = launch.with_best_trial(command.overrides)
     command = Command(command.mode, overrides, (*command.notes, *notes), words)
     recipe = recipe_file.named(overrides)
-    if command.mode == "predict" and recipe is not None and Path(recipe).expanduser().is_dir():
+    if command.mode == "predict" and recipe is not None and current_folder.expanded(recipe).is_dir():
         return _scoring(command, recipe)
     translation = None
     if command.mode == "train" and recipe is not None and recipe_file.path_of(recipe).is_file():

@@ -18,6 +18,7 @@ from mlpipe import files, limits
 from mlpipe.arch import adapt
 from mlpipe.arch.classifier import Classifier
 from mlpipe.config.schema import Recipe
+from mlpipe.data import code_digests
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.errors import first_line
@@ -154,6 +155,9 @@ def _fingerprint(network: Classifier, pack: Pack) -> str:
     options = {name: value for name, value in network.timm_options.items() if not name.startswith("drop")}
     structure = [repr(network.backbone), repr(sorted(options.items())), network.stages is not None]
     structure.append([[name, *_settings(module)] for name, module in network.backbone.named_modules()])
+    # What a class of the user's own computes is in no weight and in no setting.
+    own = code_digests.of_own_modules(type(module).__module__ for module in network.backbone.modules())
+    structure += [own] if own else []
     key = [*structure, torch.__version__, *_preprocessing_key(pack.preprocessing), parts, *variant]
     return files.digest(key)[:16]
 

@@ -45,7 +45,7 @@ from mlpipe.learn.callbacks.keeper import Keeper
 from mlpipe.learn.callbacks.progress import EpochReports, Progress
 from mlpipe.learn.callbacks.sample_grids import SampleGrids
 from mlpipe.learn.callbacks.step_limit import StepLimit
-from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit, TimeLimit
+from mlpipe.learn.callbacks.time_limit import EpochLimit, FoldLimit, TimeLimit, WaitingLimits
 from mlpipe.learn.gradients.gradient_wait import Exchange
 from mlpipe.learn.job import FoldJob, Watch
 from mlpipe.learn.logging import Followed, Loggers
@@ -158,7 +158,7 @@ class _Training:
         batches: The loss of every batch, for the stages that keep it.
         optimizer_memory: The optimizer state of the previous stage.
         limits: Time limits of all stages together.
-        recipe_limits: Time limits among the recipe's callbacks, by name, for stages without callbacks of their own.
+        recipe_limits: Time limits among the recipe's callbacks, by name; they end stages without callbacks of their own.
         loggers: The loggers of curves; None: none.
         steps: Steps done in the resumed stage.
         done: Epochs of all stages done in the saved state.
@@ -348,12 +348,17 @@ def _callbacks(training: _Training, recipe: Recipe, number: int) -> list[Callbac
 
 def _own_callbacks(training: _Training, recipe: Recipe, number: int) -> list[Any]:
     """Return the callbacks named by the recipe, or by the stage instead."""
-    built = build_callbacks(recipe, monitoring.monitor_direction(training.job.recipe))
+    direction, limits = monitoring.monitor_direction(training.job.recipe), training.recipe_limits
+    built = build_callbacks(recipe, direction)
     if training.plan[number].callbacks is not None:
-        return built
+        if not limits and any(stage.callbacks is None for stage in training.plan[:number]):
+            # The stages with these limits were trained before a resume; their state is in the saved state of this stage.
+            others = zip(training.job.recipe.callbacks, build_callbacks(training.job.recipe, direction), strict=True)
+            limits.update({name: callback for name, callback in others if isinstance(callback, TimeLimit)})
+        return [*built, WaitingLimits(limits)] if limits else built
     # A time limit of the recipe applies to the fold: a second stage has the time left by the first.
     return [
-        training.recipe_limits.setdefault(name, callback) if isinstance(callback, TimeLimit) else callback
+        limits.setdefault(name, callback) if isinstance(callback, TimeLimit) else callback
         for name, callback in zip(recipe.callbacks, built, strict=True)
     ]
 

@@ -14,6 +14,7 @@ from mlpipe.kinds import Kind
 from mlpipe.learn import kind
 from mlpipe.learn.kind import Loss, Part, Scale
 from mlpipe.learn.losses.distilled import Distilled
+from mlpipe.learn.machine.hardware import full_precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,8 @@ class LearnedHead:
             mean, std = (part.to(outputs.device) for part in self.scale)
             times = target.shape[1] // outputs.shape[1]
             outputs, target = (outputs - mean) / std, (target - mean.repeat(times)) / std.repeat(times)
-        loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
+        with full_precision(outputs.device.type):
+            loss: Tensor = self.loss(outputs, target) if weight is None else self.loss(outputs, target, weight)
         return loss
 
     def augmented_batch(

@@ -196,17 +196,20 @@ def solve(
 
 
 def class_weighted(y: npt.NDArray[Any], weights: Floats | None) -> Floats:
-    """Return row weights with which all classes have the same total weight, shape (n,).
+    """Return row weights with which all classes have the same total weight, as scikit-learn's `balanced`, shape (n,).
+
+    A class whose rows all have the weight 0 stays at 0.
 
     Args:
         y: Classes, shape (n,).
         weights: The rows' own weights, shape (n,); None: all equal.
     """
-    from sklearn.utils.class_weight import compute_class_weight
-
-    classes, numbers = np.unique(y, return_inverse=True)
+    numbers = np.unique(y, return_inverse=True)[1]
     own = np.ones(len(y)) if weights is None else weights
-    return np.asarray(own * compute_class_weight("balanced", classes=classes, y=y, sample_weight=own)[numbers])
+    totals = np.bincount(numbers, weights=own)
+    counts = totals > 0
+    shares = np.divide(totals.sum(), counts.sum() * totals, out=np.zeros(len(totals)), where=counts)
+    return np.asarray(own * shares[numbers])
 
 
 class _Fit(NamedTuple):

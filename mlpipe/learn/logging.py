@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, first_line, problem
 from mlpipe.runs import trackers
@@ -144,7 +144,7 @@ def tensorboard(
     if sentence := trackers.missing("tensorboard"):
         raise ConfigError(sentence)
     # The last parts of the folder name the record and its stage.
-    place = folder if log_dir is None else Path(log_dir).expanduser() / Path(*folder.parts[-2:])
+    place = folder if log_dir is None else current_folder.expanded(log_dir) / Path(*folder.parts[-2:])
     # Readers skip what a stopped training had written after the state that it resumes from.
     purged: dict[str, Any] = {} if fold is None or fold.step is None else {"purge_step": fold.step}
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False, **purged)]

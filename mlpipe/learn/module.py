@@ -28,6 +28,7 @@ from mlpipe.learn.kind import Loss
 from mlpipe.learn.lr_schedulers import plateau
 from mlpipe.learn.machine import device_group
 from mlpipe.learn.machine.device_group import DeviceGroup
+from mlpipe.learn.machine.hardware import full_precision
 from mlpipe.learn.recovery import Healed
 from mlpipe.learn.task_weights import TaskWeights
 from mlpipe.learn.tta import Views
@@ -280,7 +281,8 @@ class FoldModule(pl.LightningModule):
         if (raw := outputs_by_head.get(head.name + RAW)) is not None:
             # The loss is computed from raw rows, because the network's outputs in evaluation have none.
             criterion = partial(_raw_loss, criterion, raw.float())
-        rows = head.part.kept(criterion, outputs, target)
+        with full_precision(outputs.device.type):
+            rows = head.part.kept(criterion, outputs, target)
         self._val_batches.append(rows if (weight := batch.get("weight")) is None else (*rows, weight))
         return outputs
 

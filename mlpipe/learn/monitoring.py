@@ -64,10 +64,18 @@ def direction_of(watch: str | None, given: Direction | None, otherwise: Directio
     """
     if given is not None or watch is None:
         return given or otherwise
-    known = {"loss", *(name for kind in kinds.names() for name in post_kind.of(kind).METRICS)}
-    if watch.rpartition("/")[2] not in known:
-        return otherwise
-    return metrics.direction(watch)
+    return metrics.direction(watch) if has_direction(watch) else otherwise
+
+
+def has_direction(name: str) -> bool:
+    """Return whether a metric is one of this program, or `OUTPUT_METRIC` of one, so that it is known which values are better.
+
+    Args:
+        name: The metric, such as `val/accuracy`.
+    """
+    plain = name.rpartition("/")[2]
+    known = {"loss", *(metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS)}
+    return any(f"_{plain}".endswith(f"_{metric}") for metric in known) or f"_{metrics.OF_LOSS}" in f"_{plain}"
 
 
 def watched_metrics(recipe: Recipe) -> list[tuple[str, str]]:

@@ -8,7 +8,6 @@ probability is zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +24,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.task import Task
 from mlpipe.learn import exact_heads, linear_head
 from mlpipe.learn.exact_heads import ExactHead
+from mlpipe.learn.machine.hardware import full_precision
 from mlpipe.post.ensembling.mixing import binary_cross_entropy, cross_entropy, squared_error
 
 # Numbers of neighbours that inner folds choose among.
@@ -98,9 +98,7 @@ class Neighbours(nn.Module):
         Args:
             features: Shape (n, features).
         """
-        device = features.device.type
-        plain = torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-        with plain:
+        with full_precision(features.device.type):
             return nn.functional.normalize(features.float(), dim=1) @ self.rows.T
 
     @property

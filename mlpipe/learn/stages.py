@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mlpipe import current_folder
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch.classifier import Classifier
 from mlpipe.arch.initial_weights import Start
@@ -24,7 +25,7 @@ from mlpipe.data.augment import batches
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows, with_negatives
 from mlpipe.data.splits.variants import View
-from mlpipe.data.task import Task
+from mlpipe.data.task import Task, has_target
 from mlpipe.errors import ConfigError, DataError, problem
 from mlpipe.learn import checkpoints, exact_heads, kind, monitoring
 from mlpipe.learn.build import smallest_batch
@@ -99,8 +100,14 @@ def view_of(view: View, task: Task, stage: Stage, number: int | None = None) -> 
 def _with_ratio(
     key: str, view: View, task: Task, rows: Rows, ratio: int, targets: npt.NDArray[Any], number: int | None
 ) -> npt.NDArray[np.int64]:
-    """Select rows of one part of a fold with `ratio` negatives per positive, by the targets of this part."""
-    chosen = with_negatives(rows, _positives(task, targets, number)[rows], ratio)
+    """Select rows of one part of a fold with `ratio` negatives per positive, by the targets of this part.
+
+    Rows that only a teacher has labelled are neither, and all of them stay.
+    """
+    is_known = has_target(targets[rows]) | (task.samples.positives is not None)
+    known_rows = rows[is_known]
+    chosen = with_negatives(known_rows, _positives(task, targets, number)[known_rows], ratio)
+    chosen = np.concatenate([chosen, rows[~is_known]])
     if not len(chosen):
         wrong = f"no {'val' if key == 'val_negatives' else 'train'} image of {view.name} is left"
         raise DataError(problem(f"{key_of(number)}.{key}", wrong, got=ratio, fix="keep more of them"))
@@ -182,7 +189,7 @@ def prepare(network: nn.Module, stage: Stage, at_first: frozenset[str], number: 
     """
     begun = ""
     if stage.initial_weights is not None:
-        path = Path(stage.initial_weights).expanduser()
+        path = current_folder.expanded(stage.initial_weights)
         if not path.is_file():
             wrong, fix = "there is no such file", "name a file of weights"
             raise DataError(problem(f"{key_of(number)}.initial_weights", wrong, got=str(path), fix=fix))

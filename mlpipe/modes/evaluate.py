@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from mlpipe import current_folder
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.task import Task
@@ -69,7 +69,7 @@ class EvaluationScheduler(Scheduler):
         ignore_index: Annotated[int, ">= 0", "<= 65535"] | None = None,
     ) -> None:
         super().__init__(run_config, context)
-        self._outputs, self._precision = Path(outputs).expanduser().absolute() if outputs else None, precision
+        self._outputs, self._precision = current_folder.expanded(outputs).absolute() if outputs else None, precision
         self._volume = None
         if slices is not None:
             compared = Targets(targets, target_dataset, values, ignore_index) if targets is not None else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files, kinds
+from mlpipe import current_folder, files, kinds
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
@@ -142,7 +142,7 @@ class ExportScheduler(Scheduler):
         if self._form.format != "bundle":
             raise_all(self._problems())
         default = project.reports_dir() / "exports" / f"{stored.task}{_ENDINGS[self._form.format]}"
-        self._path = (Path(self._file).expanduser() if self._file else default).absolute()
+        self._path = (current_folder.expanded(self._file) if self._file else default).absolute()
         return [Step("export", self._export, in_project=False)]
 
     def _key_conflicts(self) -> list[str]:
@@ -160,7 +160,8 @@ class ExportScheduler(Scheduler):
             problems.append(
                 problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
             )
-        if self._file and (fault := place_fault(Path(self._file).expanduser().absolute())):
+        problems += current_folder.unknown_home("mode.file", self._file or "")
+        if self._file and (fault := place_fault(current_folder.expanded(self._file).absolute())):
             problems.append(problem("mode.file", fault, got=self._file, fix="name a file in a folder"))
         if form.features and form.format == "bundle":
             fix = "write mode.format=onnx, or use mlpipe.api.load(FILE).torch()"

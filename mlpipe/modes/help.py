@@ -14,7 +14,6 @@ import difflib
 import importlib.util
 import inspect
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from mlpipe.config import catalog, keys
 from mlpipe.config.keys import NEEDED, Key
-from mlpipe.errors import INPUT_IS_WRONG, listing
+from mlpipe.errors import ConfigError, listing
 from mlpipe.modes import WORDS
 from mlpipe.modes.terminal import paragraph, table
 
@@ -56,7 +55,10 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
         extra: Further folders of configuration files.
 
     Returns:
-        0, or 2 if nothing is known.
+        0.
+
+    Raises:
+        ConfigError: If nothing is known.
     """
     mode, known = "", [word.strip().rstrip(".=") for word in words if word not in ("-h", "--help")]
     known = [word for word in known if word]
@@ -81,8 +83,7 @@ def main(words: Sequence[str], extra: tuple[Path, ...] = ()) -> int:
     ):
         print("\n\n".join(paragraphs))
     else:
-        print(_unknown_sentence(" ".join(known)), file=sys.stderr)
-        return INPUT_IS_WRONG
+        raise ConfigError(_unknown_sentence(" ".join(known)))
     return 0
 
 

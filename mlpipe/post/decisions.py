@@ -15,13 +15,12 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.figures import number
 from mlpipe.post.measures import class_metrics, label_metrics
 from mlpipe.post.prior import move_prior
-from mlpipe.post.rows import row_groups, stratified_folds
+from mlpipe.post.rows import FOLDS, row_groups, stratified_folds
 from mlpipe.runs import predictions
 from mlpipe.runs.ensembles import EnsembleRecord
 
 # The parts of an ensemble's file that may hold the rows which chose it: out-of-fold rows, or some of the test rows.
 CHOSE = ("val", "chose")
-_FOLDS = 5
 _WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cost": "cost"}
 
 
@@ -91,7 +90,7 @@ def held_out_folds(targets: Array, ids: Sequence[str], groups: Mapping[str, str]
         groups: The group of each sample; None: every row by itself.
     """
     strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
-    fold = stratified_folds(strata, _FOLDS, 0, row_groups(ids, groups))
+    fold = stratified_folds(strata, FOLDS, 0, row_groups(ids, groups))
     numbers = np.unique(fold)
     return [fold == number for number in numbers] if len(numbers) > 1 else []
 

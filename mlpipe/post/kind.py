@@ -93,10 +93,6 @@ class Probabilities(Protocol):
         """Return the loss in nats of every row, or of every known answer, and the row of each."""
         ...
 
-    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
-        """Return the log-probability of the truth, one for each labelled row or known answer."""
-        ...
-
     def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Targets]:
         """Return a yes-or-no question for each output: scores, and answers 1, 0 or NaN, (n, outputs) each."""
         ...

@@ -26,9 +26,9 @@ UNDEFINED = {
     "image_dice": "no image has a class to measure",
     "dice": "no class is in a mask or predicted",
     "iou": "no class is in a mask or predicted",
-    "r2": "all targets are equal",
-    "pearson": "all targets, or all predictions, are equal",
-    "spearman": "all targets, or all predictions, are equal",
+    "r2": "all targets of an output are equal",
+    "pearson": "all targets, or all predictions, of an output are equal",
+    "spearman": "all targets, or all predictions, of an output are equal",
     "auroc": "no class has both rows that are of it and rows that are not",
     "average_precision": "no class has a row that is of it",
     "map_small": "there are no such boxes",
@@ -134,9 +134,11 @@ def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], k
 
 
 def direction(name: str) -> Literal["min", "max"]:
-    """Return `min` or `max`, whichever is better for a metric."""
+    """Return `min` or `max`, whichever is better for a metric, or for `OUTPUT_METRIC`, that of one of several outputs."""
     plain = name.rpartition("/")[2]
-    return "min" if plain in LESS_IS_BETTER or plain.startswith(OF_LOSS) or plain.endswith("_loss") else "max"
+    # A metric is the end of the name, and a loss by its name stands behind `loss_`.
+    is_less = any(f"_{plain}".endswith(f"_{metric}") for metric in LESS_IS_BETTER) or f"_{OF_LOSS}" in f"_{plain}"
+    return "min" if is_less else "max"
 
 
 def details(

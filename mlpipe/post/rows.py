@@ -12,6 +12,8 @@ from mlpipe.errors import DataError, listing, problem
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+# Folds of every cross-validation over stored predictions, if there are enough rows.
+FOLDS = 5
 
 
 def finite(logits: npt.ArrayLike, *, key: str = "predictions", ids: Sequence[str] | None = None) -> Floats:

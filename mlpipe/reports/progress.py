@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -149,7 +149,9 @@ class Display:
         summary = " | ".join([", ".join([entry.title, *(fact.text for fact in entry.facts[:1])]) for entry in beside])
         parts = [summary or line.called(), f"{100 * line.share:.0f} %", *(fact.text for fact in line.facts)]
         parts += [f"{_clock(line.left)} left"] if line.left is not None else []
-        print(", ".join(part for part in parts if part), file=self._stream, flush=True)
+        # Work goes on where its progress cannot be written.
+        with suppress(OSError):
+            print(", ".join(part for part in parts if part), file=self._stream, flush=True)
 
     def close(self) -> None:
         """Remove the live lines."""
@@ -196,7 +198,20 @@ class LogLines(logging.StreamHandler):  # type: ignore[type-arg]
     """Prints log messages above the live lines, and in a terminal wrapped between words.
 
     Lines with a command stay whole, so that they can be copied, and so do those of tables.
+
+    Attributes:
+        failure: The first error of writing a line, as of a full disk; the work goes on. None: there was none.
     """
+
+    failure: OSError | None = None
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Keep an error of the stream; other errors are printed with a traceback."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif self.failure is None:
+            self.failure = error
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""

@@ -73,7 +73,9 @@ def write(predictor: Predictor, path: Path) -> None:
             ensembles.save(home, source.ensemble)
         task.save(_sample_template(predictor), folder / _TASK)
         files.write_json(folder / _CARD, model_card.facts(predictor))
-        names = sorted(entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file())
+        # Without the files of locks.
+        entries = (entry for entry in folder.rglob("*") if entry.is_file() and not entry.name.startswith("."))
+        names = sorted(entry.relative_to(folder).as_posix() for entry in entries)
         members = [
             {"name": name, "weight": weight, "records": [model.id for model in several]}
             for name, several, weight in source.members

@@ -432,4 +432,4 @@ def project_of(overrides: Sequence[str]) -> Project:
 
 
 def _folder(key: str, overrides: Sequence[str]) -> Path:
-    return Path(base_folder(key, value_of(key, overrides))).expanduser().absolute()
+    return current_folder.expanded(base_folder(key, value_of(key, overrides))).absolute()

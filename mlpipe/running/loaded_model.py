@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from mlpipe import files, kinds
+from mlpipe import current_folder, files, kinds
 from mlpipe.config.environment import base_folder
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
@@ -232,7 +232,7 @@ class Model:
         Args:
             path: The file.
         """
-        files.write_text(Path(path).expanduser(), model_card.as_markdown(self.card()))
+        files.write_text(current_folder.expanded(path), model_card.as_markdown(self.card()))
         return Path(path)
 
     def _repr_html_(self) -> str:
@@ -361,18 +361,6 @@ def plain_input(x: Any) -> Any:
     return x
 
 
-def expanded(x: str | Path) -> Path:
-    """Expand ~ to the home folder, also that of another user; an unknown user's ~ is part of a name.
-
-    Args:
-        x: The path.
-    """
-    try:
-        return Path(x).expanduser()
-    except RuntimeError:
-        return Path(x)
-
-
 def _level(alpha: Any) -> float | None:
     """Return the miss rate of sets.
 
@@ -454,7 +442,7 @@ def load(
             version.
     """
     try:
-        path = expanded(where)
+        path = current_folder.expanded(where)
     except TypeError as error:
         fix = "give PROJ, PROJ#3, a folder or a file"
         raise ConfigError(problem("where", "must be a name or a path", got=where, fix=fix)) from error
@@ -462,8 +450,8 @@ def load(
         return of_file(path, trust)
     stored = predictor.stored_models(
         str(where),
-        out_dir=Path(base_folder("out_dir", str(out_dir or ""))).expanduser(),
-        data_dir=Path(base_folder("data_dir", str(data_dir or ""))).expanduser(),
+        out_dir=current_folder.expanded(base_folder("out_dir", str(out_dir or ""))),
+        data_dir=current_folder.expanded(base_folder("data_dir", str(data_dir or ""))),
         task_name=task,
         ensemble=ensemble,
         trust=trust,
@@ -516,7 +504,7 @@ def _image_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
         wrong = f"must be an array: the images of {of.name} are arrays of numbers, which no file of an image holds"
         raise ConfigError(problem("x", wrong, got=type(x).__name__, fix="give arrays as the task's files hold them"))
     if isinstance(x, str | Path):
-        path = expanded(x)
+        path = current_folder.expanded(x)
         # An empty text, such as an empty cell, is not the current folder; a text too long for a name is not a path.
         if x != "" and os.path.isdir(path):  # noqa: PTH112
             base = path.absolute()
@@ -675,7 +663,7 @@ def _array_samples(x: Any, of: Task, place: int, alone: bool) -> list[tuple[str,
     """Return (name, reader) of each given array, for a task of arrays."""
     form = Form.of((of.bases or (of,))[0].source)
     if isinstance(x, str | Path):
-        pairs = array_files.arrays_below(expanded(x).absolute(), "x", form)
+        pairs = array_files.arrays_below(current_folder.expanded(x).absolute(), "x", form)
         return [(name, _value_sample(value, of)) for name, value in pairs]
     if not isinstance(x, np.ndarray):
         raise ConfigError(problem("x", "must be an array, a file of arrays, or a list of these", got=type(x).__name__))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe import files, kinds
+from mlpipe import current_folder, files, kinds
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data import kind as data_kind
 from mlpipe.data import sources, task
@@ -627,7 +627,7 @@ def stored_models(
     Raises:
         ProjectError: When it does not exist; the sentence lists what exists.
     """
-    path = Path(where).expanduser()
+    path = current_folder.expanded(where)
     if (path / records.RECORD_FILE).is_file():
         record, project = records.load(path), Project(path.absolute().parents[3])
         return Stored(project, record.pivot, None, [(record.recipe, [record], 1.0)], data_dir, tuple(trust))

@@ -14,6 +14,7 @@ from typing import Any, NotRequired, TypedDict
 from mlpipe import files, stored
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
+from mlpipe.data import task
 
 _KEY = "decided"
 # Keys of `create`, with the split keys that they set.
@@ -62,10 +63,17 @@ def store(run_config: RunConfig, file: Path) -> None:
             decisions["split"] = {"section": section, "given": sorted(key for key in own if key in section)}
     if not decisions:
         return
-    before = stored.read(file, dict[str, Any], _FIX)
-    new = {**before.get(_KEY, {}), **decisions}
-    if new != before.get(_KEY):
-        files.write_json(file, {**before, _KEY: new})
+
+    def with_decisions() -> dict[str, Any] | None:
+        before = stored.read(file, dict[str, Any], _FIX)
+        new = {**before.get(_KEY, {}), **decisions}
+        return {**before, _KEY: new} if new != before.get(_KEY) else None
+
+    if with_decisions() is None:
+        return
+    with task.changing(file):
+        if (content := with_decisions()) is not None:
+            files.write_json(file, content)
 
 
 def with_split(run_config: RunConfig, file: Path) -> RunConfig:

@@ -21,6 +21,7 @@ from mlpipe.data import sources, tags, task
 from mlpipe.data.cache import packs, variant_packs
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sources.listings import array_layout
 from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits import methods
 from mlpipe.data.splits.methods import Split
@@ -62,18 +63,16 @@ def resolve(source: Component, data_dir: Path) -> Task:
     if stored.source_hash != current_task.source_hash:
         fix = "choose another data_dir, or remove that folder"
         raise DataError(problem(str(path.parent), "holds a task of this name made of other images", fix=fix))
-    if stored.source.get("range") != _range_list(current_task.source.get("range")):
-        wrong = f"holds a task of this name with task.value_range={stored.source.get('range')}"
-        raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
+    before, now = (array_layout.description(of.source) for of in (stored, current_task))
+    for key, word in (("range", "value_range"), ("layout", "layout"), ("axes", "axes")):
+        # The order of axes was not always stored.
+        if before.get(key) != now.get(key) and (key in before or key == "range"):
+            wrong = f"holds a task of this name with task.{word}={before.get(key)}"
+            raise DataError(problem(str(path.parent), wrong, fix="give this one another name with task.name=NAME"))
     # Functions, their arguments and folders may change without changing the samples, and the old ones may be gone.
     if task.rewrite_source(stored, current_task, path):
         log.info(f"task {current_task.name}: the same samples, described anew")
     return current_task
-
-
-def _range_list(value_range: Any) -> list[Any] | None:
-    """Return a range in the form that JSON gives back."""
-    return None if value_range is None else list(value_range)
 
 
 def pivot(run_config: RunConfig) -> Task:
@@ -172,8 +171,11 @@ def split_of(run_config: RunConfig, of: Task) -> Split:
         return replace(split, rare=run_config.split.params.get("rare", "refuse"))
     drawn = methods.with_extra(of.samples, run_config.split.build(of.samples))
     parameters = {"target": run_config.split.identity, **params}
-    stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
-    files.write_json(path, stored)
+    with task.changing(path):
+        # Another command may have changed the file meanwhile; the same split of another process is the same.
+        stored = files.read_json(path)
+        stored["splits"][key] = {"parameters": parameters, **drawn.as_plain()}
+        files.write_json(path, stored)
     return drawn
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config import snapshot
 from mlpipe.config.components import Component
 from mlpipe.config.overrides import option_of, value_of
@@ -207,7 +207,9 @@ def _to_tensorboard(logger: Component, result: _Result) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     logs, own = result.place.logs, logger.params.get("log_dir")
-    folder = logs / "result" if own is None else Path(own).expanduser() / f"result-{files.safe_name(result.run.name)}"
+    folder = (
+        logs / "result" if own is None else current_folder.expanded(own) / f"result-{files.safe_name(result.run.name)}"
+    )
     if not result.is_new_to(Marks(logs / "tensorboard_result.json")):
         return
     with SummaryWriter(str(folder)) as writer:

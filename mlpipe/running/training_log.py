@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from mlpipe import files, limits, stored
+from mlpipe import current_folder, files, limits, stored
 from mlpipe.errors import ProjectError, first_line, problem
 
 FILE = "batches.jsonl"
@@ -137,7 +137,7 @@ def write(outfile: str, batches: Iterable[BatchRow], epochs: Iterable[EpochRow])
 
 def table_paths(outfile: str) -> tuple[Path, Path]:
     """Return the paths of the tables of batches and evaluations: the part goes before the suffix."""
-    path = Path(outfile).expanduser()
+    path = current_folder.expanded(outfile)
     return path.with_name(f"{path.stem}_train{path.suffix}"), path.with_name(f"{path.stem}_test{path.suffix}")
 
 

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mlpipe import current_folder
 from mlpipe.config import rules
 from mlpipe.config.schema import Recipe, RunConfig
 from mlpipe.data.sources.listings import sliced_volumes
@@ -58,7 +58,7 @@ class Targets:
         Raises:
             DataError: When the file does not exist.
         """
-        file = arrays.file_of(Path(self.source).expanduser().absolute(), _TARGETS)
+        file = arrays.file_of(current_folder.expanded(self.source).absolute(), _TARGETS)
         return Place(file, _TARGETS, self.dataset, "mode.target_dataset")
 
 
@@ -127,8 +127,8 @@ class VolumeSlices:
             problems += error.problems
         raise_all(problems + console.problems(self.config, 1))
         assert request.source is not None and request.outfile is not None
-        self._file = arrays.file_of(Path(request.source).expanduser().absolute(), _SOURCE)
-        self._outfile = Path(request.outfile).expanduser().absolute()
+        self._file = arrays.file_of(current_folder.expanded(request.source).absolute(), _SOURCE)
+        self._outfile = current_folder.expanded(request.outfile).absolute()
         if self._outfile.is_dir() or self._outfile.resolve() == self._file.resolve():
             raise ConfigError(
                 problem("mode.outfile", "cannot be written", got=request.outfile, fix="choose another name")

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from filelock import FileLock
-
 from mlpipe import files, limits, stored
 from mlpipe.errors import ProjectError, counted, did_you_mean, listing, problem
 from mlpipe.runs import formats
@@ -176,7 +174,7 @@ class Run:
             ProjectError: When another live process is running it.
         """
         path = self.folder / LOCK_FILE
-        with FileLock(self.folder / ".lock"):
+        with files.locked(self.folder / ".lock"):
             self.refuse_if_running()
             files.write_json(path, identity())
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from filelock import FileLock
+from mlpipe import files
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,5 @@ class Project:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the project's lock, only for short operations such as numbering a record."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.root / ".lock"):
+        with files.locked(self.root / ".lock"):
             yield

@@ -145,16 +145,20 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
     Returns:
         The record with its number.
     """
-    folder = project.model_dir(record.pivot, record.id)
     with project.locked():
         if record.number == 0:
             others, wrong = _read_all(project)
             # Unreadable records have a number as well.
             last = max([len(others) + len(wrong), *(other.number for other in others)])
             record = dataclasses.replace(record, number=last + 1)
-        plain = dataclasses.asdict(record)
-        # A fold's file has no new keys, so that older versions can read it.
-        files.write_sealed(folder / RECORD_FILE, {key: plain[key] for key in plain if key != "refit" or plain[key]})
+        return _write(project, record)
+
+
+def _write(project: Project, record: ModelRecord) -> ModelRecord:
+    plain = dataclasses.asdict(record)
+    # A fold's file has no new keys, so that older versions can read it.
+    content = {key: plain[key] for key in plain if key != "refit" or plain[key]}
+    files.write_sealed(project.model_dir(record.pivot, record.id) / RECORD_FILE, content)
     return record
 
 
@@ -164,9 +168,11 @@ def with_scores(
     scores: Mapping[str, Mapping[str, float | None]],
     details: Mapping[str, Any],
 ) -> ModelRecord:
-    """Add scores, and tables of classes, to a stored record."""
-    merged = {**record.scores, **{name: dict(values) for name, values in scores.items()}}
-    return save(project, dataclasses.replace(record, scores=merged, details={**record.details, **details}))
+    """Add scores, and tables of classes, to a stored record, which other commands may have changed since it was read."""
+    with project.locked():
+        record = load(project.model_dir(record.pivot, record.id))
+        merged = {**record.scores, **{name: dict(values) for name, values in scores.items()}}
+        return _write(project, dataclasses.replace(record, scores=merged, details={**record.details, **details}))
 
 
 def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRecord:
@@ -179,10 +185,12 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
     """
     folder = project.model_dir(record.pivot, record.id)
     of_stages = [stage_weights(folder, stage) for stage in kept_stages(folder)]
-    if record.weights is not None:
-        checksums = {name: checksum for name, checksum in record.checksums.items() if folder / name not in of_stages}
-        notes = [*record.notes, f"its weights were {why}"]
-        record = save(project, dataclasses.replace(record, weights=None, notes=notes, checksums=checksums))
+    with project.locked():
+        record = load(folder)
+        if record.weights is not None:
+            checksums = {name: digest for name, digest in record.checksums.items() if folder / name not in of_stages}
+            notes = [*record.notes, f"its weights were {why}"]
+            record = _write(project, dataclasses.replace(record, weights=None, notes=notes, checksums=checksums))
     for path in (folder / WEIGHTS_FILE, *of_stages):
         path.unlink(missing_ok=True)
     return record
@@ -190,8 +198,9 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
 
 def with_environment(project: Project, record: ModelRecord, **facts: Any) -> ModelRecord:
     """Add entries to the environment of a stored record."""
-    record = load(project.model_dir(record.pivot, record.id))
-    return save(project, dataclasses.replace(record, environment={**record.environment, **facts}))
+    with project.locked():
+        record = load(project.model_dir(record.pivot, record.id))
+        return _write(project, dataclasses.replace(record, environment={**record.environment, **facts}))
 
 
 def load(folder: Path) -> ModelRecord:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from mlpipe import files, limits, sqlite
+from mlpipe import current_folder, files, limits, sqlite
 from mlpipe.errors import (
     DiskFull,
     MlpipeError,
@@ -278,7 +278,7 @@ def _storage(where: str | Path, study: str) -> BaseStorage:
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
     if isinstance(where, Path) or "://" not in where:
-        path = Path(where).expanduser().absolute()
+        path = current_folder.expanded(where).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _require_journal(path)

@@ -87,3 +87,17 @@ def test_no_optimizer_is_given_what_is_frozen() -> None:
         parameter.requires_grad_(False)
     given = [parameter for group in parameter_groups(frozen) for parameter in group["params"]]
     assert {id(parameter) for parameter in given} == {id(parameter) for parameter in frozen.heads.parameters()}
+
+
+def test_nothing_at_all_is_an_error_even_where_anything_is_allowed(tmp_path: Path) -> None:
+    """It was said in no sentence that the network is one of random weights."""
+    other = nn.Module()
+    other.backbone = nn.Sequential(nn.Conv2d(3, 9, 5), nn.BatchNorm2d(9))
+    wanted = (
+        r"holds nothing of the network \(1 tensor loaded, 0? ?.*, got 'PROJ#3'; choose the arch that it was saved from"
+    )
+    with pytest.raises(DataError, match=wanted):
+        # The counter of batches fits any network.
+        initial_weights.load(network(), stored(other, tmp_path / "w.safetensors", allow_missing=True))
+    with pytest.raises(DataError, match=r"holds nothing of the network \(0 tensors loaded, 7 missing"):
+        initial_weights.load(network(), stored(nn.Linear(2, 2), tmp_path / "x.safetensors", allow_missing=True))

@@ -213,6 +213,15 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
             "trainer.gradient_clip_algorithm: must be one of norm, value, got 'max'; "
             "write trainer.gradient_clip_algorithm=norm",
         ),
+        (
+            "optimizer=none optimizer.clip_norm=1.0 optimizer.clip_value=2.0",
+            "optimizer.clip_norm: optimizer=none takes no steps, got 1.0; leave it out\n"
+            "optimizer.clip_value: optimizer=none takes no steps, got 2.0; leave it out",
+        ),
+        (
+            "optimizer=linear arch.freeze=true augmentations=none +optimizer.layer_decay=0.5",
+            "optimizer.layer_decay: optimizer=linear takes no steps, got 0.5; leave it out",
+        ),
         ("trainer.logger=true", "trainer.logger: is set by mlpipe itself; write logging=csv"),
         ("seed=-1", "seed: must be a whole number from 0 to 4294967295, got -1"),
         ("proj=a/b", "proj: must be a plain folder name, got 'a/b'; for example proj=default"),
@@ -524,3 +533,13 @@ def test_what_does_not_fit_into_a_section_is_said_of_its_key(text: str, sentence
 def test_values_without_a_meaning_are_refused(texts: str, sentence: str) -> None:
     (told,) = problems(*texts.split())
     assert told.startswith(sentence)
+
+
+def test_no_output_goes_to_the_home_of_a_user_that_there_is_not() -> None:
+    there = "~nobody-of-a-test"
+    words = [f"{key}={there}/x" for key in ("out_dir", "data_dir", "sys.outfile")]
+    found = problems(*words, "logging=tensorboard", f"logging.log_dir={there}/x")
+    assert sorted(sentence.partition(": ")[0] for sentence in found) == [
+        "data_dir", "logging.log_dir", "out_dir", "sys.outfile",
+    ]  # fmt: skip
+    assert all(f": there is no home folder {there}, got '{there}/x'; write " in sentence for sentence in found)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlpipe.config import resolve
 from mlpipe.config.resolve import interpolated
 from mlpipe.errors import ConfigError
 
@@ -39,3 +41,27 @@ def test_what_stands_for_no_number_is_one_sentence(text: str, sentence: str) -> 
     with pytest.raises(ConfigError) as caught:
         interpolated({"given": {"rate": 1, "word": "adam", "zero": 0, "list": [1]}, "lr": text})
     assert len(caught.value.problems) == 1 and caught.value.problems[0].startswith(sentence)
+
+
+def test_paths_of_tasks_are_absolute_and_other_words_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("x\n")
+    (tmp_path / "masks").mkdir()
+    paths = {"root": "gone", "test_file": "gone.json", "modules": "code", "train": "a.csv", "train_masks": "masks"}
+    task = {**paths, "targets": "y.npy", "validation": "./a.csv"}
+    absolute = {key: str(tmp_path / value) for key, value in task.items()}
+    words = {
+        "test": "held:0",
+        "val": "x" * 9000,
+        "extra": "a\0b",
+        "file": "???",
+        "name": "masks",
+        "images": "masks",
+        "train_targets": [{"call": "a.csv"}],
+        "test_targets": None,
+        "test_masks": "",
+    }
+    tree: dict[str, Any] = {"task": {**task, **words}, "arch": {"weights": "w.pt"}, "reuse": {}, "stages": {}}
+    resolve._make_paths_absolute(tree)
+    assert tree["task"] == {**absolute, **words}
+    assert tree["arch"]["weights"] == str(tmp_path / "w.pt")

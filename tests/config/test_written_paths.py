@@ -32,9 +32,7 @@ def test_places_in_the_current_folder_and_in_results_are_allowed(file: str) -> N
     assert refused(graph(file)) == []
 
 
-@pytest.mark.parametrize(
-    "file", ["../x.dot", "/etc/x", "~/x", "a/../../x", ".bashrc", "a/.ssh/x", "~nobody-of-a-test/x", "a\0b"]
-)
+@pytest.mark.parametrize("file", ["../x.dot", "/etc/x", "~/x", "a/../../x", ".bashrc", "a/.ssh/x", "a\0b"])
 def test_places_elsewhere_and_hidden_ones_are_refused(file: str) -> None:
     (sentence,) = refused(graph(file))
     assert sentence.startswith("callbacks.graph.file: ") and "trust_paths" in sentence
@@ -81,10 +79,14 @@ def test_every_section_that_writes_is_looked_at() -> None:
         logging={"log_dir": "../c"},
         sys={"outfile": "../d", "artifact_dir": "../e"},
         hpo={"storage": "sqlite:////etc/f.db"},
+        mode={"file": "../g.onnx"},
+        task={"data_dir": "../h"},
     )
+    made["callbacks"] |= {"c": {"dirpath": "c", "filename": "../x"}, "d": {"exclude_batches_path": "../x"}}
     keys = [sentence.partition(":")[0] for sentence in refused(made)]
-    of_lists = ["callbacks.a.folder", "stages.list.callbacks.b.outfile", "logging.log_dir"]
-    assert keys == [*of_lists, "sys.outfile", "sys.artifact_dir", "hpo.storage"]
+    of_callbacks = ["callbacks.a.folder", "callbacks.c.filename", "callbacks.d.exclude_batches_path"]
+    of_lists = [*of_callbacks, "stages.list.callbacks.b.outfile", "logging.log_dir"]
+    assert keys == [*of_lists, "sys.outfile", "sys.artifact_dir", "mode.file", "task.data_dir", "hpo.storage"]
     assert refused(tree(hpo={"storage": "postgresql://host/db"})) == []
 
 

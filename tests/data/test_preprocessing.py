@@ -241,3 +241,35 @@ def test_another_text_of_a_step_that_a_package_only_names_is_another_cache(
         step = Component("augmentations", "own_named_steps.shifted", {})
         keys.append(preprocessing.standard(3, id="x", size=10, before=[step]).key())
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_another_text_of_a_file_that_a_step_uses_is_another_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the file of the step and the one that names it were looked at."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package, keys = tmp_path / "own_deep_steps", []
+    package.mkdir()
+    (package / "__init__.py").write_text("from own_deep_steps.steps import shifted\n", "utf-8")
+    text = (
+        "from own_deep_steps.amount import AMOUNT\ndef shifted():\n    return lambda images, seeds: images + AMOUNT\n"
+    )
+    (package / "steps.py").write_text(text, "utf-8")
+    for number in (1, 2, 1):
+        (package / "amount.py").write_text(f"AMOUNT = {number}\n", "utf-8")
+        step = Component("augmentations", "own_deep_steps.shifted", {})
+        keys.append(preprocessing.standard(3, id="x", size=10, before=[step]).key())
+    assert keys[0] == keys[2] != keys[1]
+
+
+@pytest.mark.parametrize("library", ["albumentations", "torchvision", "torch", "scipy"])
+def test_another_version_of_what_changes_images_before_the_cache_is_another_cache(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flip = Component("augmentations", "albumentations.HorizontalFlip", {"p": 1.0})
+    steps, plain = preprocessing.standard(3, id="x", size=10, before=[flip]), preprocessing.standard(3, id="x", size=10)
+    before, plain_before = steps.key(), plain.key()
+    version = preprocessing.version
+    monkeypatch.setattr(preprocessing, "version", lambda name: "0.0" if name == library else version(name))
+    # Images that no such step changes keep their cache.
+    assert steps.key() != before and plain.key() == plain_before

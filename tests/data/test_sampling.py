@@ -112,6 +112,25 @@ def test_balanced_epochs_have_every_class_equally_often(count: int | None) -> No
         assert appearances.max() - appearances.min() <= 1
 
 
+def test_samples_without_a_class_keep_their_share_of_balanced_epochs() -> None:
+    """Samples that only a teacher has labelled were a class of their own, as large as each of the others."""
+    rows, targets = np.arange(60), np.array([-1] * 15 + [0] * 30 + [1] * 10 + [2] * 5)
+    made, seen = sampling.balanced(batch_size=8), np.zeros(60, int)
+    for epoch in range(12):
+        batches = EpochBatches(rows, targets, made, 0, 0)
+        batches.set_epoch(epoch)
+        chosen = np.concatenate([part for _, part in batches])
+        assert np.bincount(targets[chosen] + 1).tolist() == [15, 15, 15, 15]
+        np.add.at(seen, chosen, 1)
+    assert set(seen[:15]) == {12} and set(seen[15:45]) == {6} and set(seen[45:55]) == {18} and set(seen[55:]) == {36}
+    few = sampling.balanced(batch_size=8, sample_count=8)
+    order = few.order(rows, targets, (0, 0), 3)
+    assert np.bincount(targets[order] + 1).tolist() == [2, 2, 2, 2]
+    # Without such samples nothing changes.
+    own = made.order(rows[15:], targets[15:], (0, 0), 3)
+    assert np.bincount(targets[own]).tolist() == [15, 15, 15]
+
+
 def test_balanced_is_for_classes_only() -> None:
     made = sampling.balanced(batch_size=8)
     with pytest.raises(DataError, match="sampling=balanced: is for classification tasks"):

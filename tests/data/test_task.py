@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,25 @@ def test_saving_keeps_the_splits(saved: Path) -> None:
     files.write_json(saved, {**stored, "splits": {"kfold": [1, 2]}})
     task.save(small_task(), saved)
     assert files.read_json(saved)["splits"] == {"kfold": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: task.save(small_task(), path),
+        lambda path: task.rewrite_source(small_task(), replace(small_task(), notes=("moved",)), path),
+    ],
+)
+def test_a_change_waits_for_that_of_another_command(change: Callable[[Path], object], saved: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with task.changing(saved):
+            stored, begun = files.read_json(saved), pool.submit(change, saved)
+            with pytest.raises(TimeoutError):
+                begun.result(timeout=0.1)
+            files.write_json(saved, {**stored, "splits": {"kfold": [1, 2]}, "decided": {"max_unreadable": 3}})
+        begun.result(timeout=10)
+    content = files.read_json(saved)
+    assert (content["splits"], content["decided"]) == ({"kfold": [1, 2]}, {"max_unreadable": 3})
 
 
 def test_what_reads_the_samples_now_replaces_what_read_them_before(saved: Path) -> None:

@@ -281,3 +281,15 @@ def test_a_number_that_never_differs_is_its_mean() -> None:
     x, units = np.random.default_rng(0).normal(size=(12, 5)), [str(number) for number in range(12)]
     found = solve(LinearHead(4, 3, 50), x, np.full((12, 1), 0.1), "regression", 1, units, None, False, 0)
     assert found.bias == pytest.approx([0.0], abs=1e-12) and not found.weight.any()
+
+
+def test_balanced_weights_are_scikit_learns_and_finite_for_a_class_of_weight_zero() -> None:
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    y, own = np.array([3, 3, 3, 5, 5, 9]), np.array([1.0, 2.0, 0.5, 1.0, 4.0, 2.0])
+    assert linear_head.class_weighted(y, None) == pytest.approx(compute_sample_weight("balanced", y))
+    weights = linear_head.class_weighted(y, own)
+    assert [weights[y == number].sum() for number in (3, 5, 9)] == pytest.approx([3.5] * 3)
+    # All rows of one class weigh nothing: the others share everything.
+    none = linear_head.class_weighted(y, np.where(y == 9, 0.0, own))
+    assert [none[y == number].sum() for number in (3, 5, 9)] == pytest.approx([4.25, 4.25, 0.0])

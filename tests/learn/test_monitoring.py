@@ -16,9 +16,15 @@ from tests.learn.conftest import job
         ("val/accuracy", None, "max"),
         ("val/rmse", None, "min"),
         ("val/loss", None, "min"),
+        # Those of one of several outputs: errors were maximised.
+        ("val/age_rmse", None, "min"),
+        ("val/age_loss", None, "min"),
+        ("val/age_loss_mse", None, "min"),
+        ("val/kind_accuracy", None, "max"),
         # The configuration's word counts most; the monitor's direction where nothing is known of what is watched.
         ("val/accuracy", "min", "min"),
         ("val/own", None, "otherwise"),
+        ("val/age_own", None, "otherwise"),
         (None, None, "otherwise"),
     ],
 )

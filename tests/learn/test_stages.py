@@ -154,6 +154,29 @@ def test_a_time_limit_of_the_recipe_is_one_of_all_stages(tmp_path: Path, monkeyp
     assert fit.fit(other, Watch()).epochs == 4
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_time_limit_of_the_recipe_goes_on_in_a_stage_with_callbacks_of_its_own(
+    saves_every_epoch: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    """Epochs of 10 s within 45 s: one, two of a stage with own callbacks, and one. After a resume there, all began anew."""
+    now, begin = 0.0, FoldModule.on_train_epoch_start
+
+    def on_train_epoch_start(self: FoldModule) -> None:
+        nonlocal now
+        now += 10.0
+        begin(self)
+
+    monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
+    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
+    limited = ["cbs=time_limit", "cbs.time_limit.seconds=45"]
+    one = job(tmp_path, "stages.list=[{epochs:1},{epochs:2,callbacks:{}},{epochs:9}]", *limited)
+    if resumed:
+        with pytest.raises(Interrupted):
+            fit.fit(one, stop_after(2 * calls_in_epoch(one) + 1))
+        assert stages.position(one.files.checkpoint).stage == 1
+    assert fit.fit(one, Watch()).epochs == 4
+
+
 def test_batches_of_an_earlier_stage_are_kept_when_a_later_one_is_resumed(
     saves_every_epoch: None, tmp_path: Path
 ) -> None:
@@ -183,6 +206,20 @@ def test_negatives_are_chosen_by_what_is_learned_and_what_is_true() -> None:
         View("labels", 0, every, every, every[:0], every[:0]), of, Stage(1, negatives=0, val_negatives=0)
     )
     assert (view.train.tolist(), view.val.tolist()) == ([4, 5, 6, 7], [0, 1, 2, 3])
+
+
+def test_images_without_a_target_are_no_negatives() -> None:
+    targets = [(1.0,), (1.0,), (0.0,), (0.0,), (0.0,), (float("nan"),), (float("nan"),)]
+    rows = [
+        Row(str(number), "unlabelled" if number > 4 else "train", target, str(number))
+        for number, target in enumerate(targets)
+    ]
+    of = task.make("labels", ["x"], rows, channels=1, source={"type": "none"}, kind="multilabel")
+    every = np.arange(7)
+    view = View("labels", 0, every, every[:5], every[:0], every[:0])
+    for ratio, count in ((0, 4), (1, 6), (None, 7)):
+        chosen = stages.view_of(view, of, Stage(1, negatives=ratio)).train.tolist()
+        assert len(chosen) == count and {0, 1, 5, 6} <= set(chosen)
 
 
 def test_a_stage_starts_from_the_best_weights_so_far_or_from_a_file(tmp_path: Path) -> None:

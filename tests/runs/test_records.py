@@ -54,6 +54,18 @@ def test_scores_are_added_to_the_record(tmp_path: Path) -> None:
     assert updated.number == loaded.number == 1
 
 
+def test_what_two_commands_add_to_a_record_that_both_have_read_is_kept(tmp_path: Path) -> None:
+    """The second one wrote what it had read before the first one changed it."""
+    project = Project(tmp_path / "p")
+    read = records.save(project, made("one", weights="abc"))
+    records.with_scores(project, read, {"test": {"accuracy": 0.25}}, {"test": {"rows": 3}})
+    records.with_scores(project, read, {"test:other": {"accuracy": 0.75}}, {})
+    records.without_weights(project, read, "removed")
+    (stored,) = records.load_all(project)
+    assert list(stored.scores) == ["val", "test", "test:other"] and stored.details == {"test": {"rows": 3}}
+    assert stored.weights is None and stored.notes == ["its weights were removed"]
+
+
 def test_another_format_and_damage_are_told_and_the_rest_stays_of_use(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

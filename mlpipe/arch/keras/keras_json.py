@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from torch import nn
 
-from mlpipe import hdf5, limits
+from mlpipe import current_folder, hdf5, limits
 from mlpipe.arch import adapt, initial_weights
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
@@ -90,7 +90,7 @@ def keras_json(
     described = of_size(described, input_shape, always_affine=always_affine)
     check_input(described.shapes, pixels, name or described.name, is_row=is_row)
     graph = keras_graph.build(described, [input_shape], always_affine=always_affine)
-    path = Path(weights).expanduser() if weights is not None else None
+    path = current_folder.expanded(weights) if weights is not None else None
     state, origin = (None, ((), ())) if path is None else load_layer_weights(graph, path, weights_by_layer)
     drawing = dot(graph)
     network = _network_of_task(graph, heads, pixels, white, anchors)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from mlpipe import current_folder
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.keras import graph as keras_graph
 from mlpipe.arch.keras import keras_json, parsing
@@ -47,7 +47,7 @@ def network(params: Mapping[str, Any], channels: int, sizes: tuple[int, ...]) ->
     weights = params.get("weights")
     if weights is None:
         return graph, ((), ())
-    path = Path(weights).expanduser()
+    path = current_folder.expanded(weights)
     state, origin = keras_json.load_layer_weights(graph, path, bool(params.get("weights_by_layer", False)))
     if state is not None:
         body = {name.removeprefix(_BODY): tensor for name, tensor in state.items() if name.startswith(_BODY)}

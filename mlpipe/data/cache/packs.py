@@ -14,7 +14,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from mlpipe import files, stored
 from mlpipe.data import sources
@@ -23,6 +22,7 @@ from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.data.loading import processes
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
+from mlpipe.data.sources.listings import array_layout
 from mlpipe.data.task import Task
 from mlpipe.errors import DataError, counted, first_line, is_out_of_memory, problem
 
@@ -153,6 +153,9 @@ def of_images(images: Sequence[Pixels], preprocessing: Preprocessing, dtype: npt
 def pack_id(task: Task, preprocessing: Preprocessing) -> str:
     """Return the cache folder's name: the preprocessing's id and a hash of its parameters, the images and the libraries."""
     rule = [decoding] if (decoding := task.source.get("decoding")) else []
+    # The targets of a task are in the same form as its samples.
+    owner = images if isinstance(images := task.source.get("images"), Task) else task
+    rule += [form] if (form := array_layout.description(owner.source)) else []
     key = [FORMAT, preprocessing.key(), task.dtype, list(task.samples.ids), list(task.samples.digests), *rule]
     return f"{files.safe_name(preprocessing.id)}-{files.digest(key)[:12]}"
 
@@ -207,8 +210,7 @@ def build(
     Raises:
         DataError: If nothing can be decoded, sizes differ without a resize, a file changed, or the disk is too full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with files.locked(folder / ".lock"):
         if is_complete(folder):
             try:
                 return load(folder, preprocessing)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.data import spelling, task
 from mlpipe.data.sources.source import ByName, finished
 from mlpipe.data.sources.targets import array_labels
@@ -68,7 +68,7 @@ def arrays(
     Raises:
         DataError: If arrays are missing, have a wrong shape or type, or their row counts differ.
     """
-    path = Path(file).expanduser().absolute()
+    path = current_folder.expanded(file).absolute()
     stored = _opened(path)
     keys = _keys(path, stored, images, targets)
     source: dict[str, Any] = {"type": "arrays", "file": str(path), "images": {}, "layout": None, "range": value_range}
@@ -217,7 +217,7 @@ def _targets(path: Path, stored: _Arrays, key: str | None) -> Array | None:
         return None
     if key in stored:
         return stored[key]
-    other = Path(key).expanduser()
+    other = current_folder.expanded(key)
     if key.endswith(".npy"):
         return _opened(other.absolute())[other.stem]
     fix = did_you_mean(key, list(stored), otherwise=f"the file has {listing(list(stored))}; or name an .npy file")

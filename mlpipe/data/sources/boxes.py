@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from mlpipe import current_folder
 from mlpipe.data import visible_files
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.listings import box_files, box_labels
@@ -80,7 +81,7 @@ def boxes(
     files = {"file": _file(file, "task.file"), "val_file": _file(val_file, "task.val_file")}
     files["test_file"] = _file(test_file, "task.test_file")
     first = next((source_file for source_file in files.values() if source_file is not None), None)
-    titled = first or Path(root or "").expanduser().absolute()
+    titled = first or current_folder.expanded(root or "").absolute()
     if root is not None:
         base = opened(root, data_dir, "task.root")
     elif first is not None:
@@ -114,7 +115,7 @@ def boxes(
 def _file(text: str | None, key: str) -> Path | None:
     if text is None:
         return None
-    path = Path(text).expanduser().absolute()
+    path = current_folder.expanded(text).absolute()
     if not path.is_file():
         raise DataError(no_such_file(key, path, otherwise="name a COCO JSON file, or a table"))
     if path.suffix.lower() not in (".json", *_TABLES):
@@ -140,7 +141,7 @@ def _test_base(test_root: str | None, test_file: Path | None) -> Path | None:
     if test_file is None:
         fix = "add task.test_file=FILE, a COCO JSON file, or leave it out"
         raise DataError(problem("task.test_root", "goes with a COCO JSON file", got=test_root, fix=fix))
-    path = Path(test_root).expanduser().absolute()
+    path = current_folder.expanded(test_root).absolute()
     if not path.is_dir():
         raise DataError(
             problem("task.test_root", "there is no such folder", got=test_root, fix="name an existing folder")

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from mlpipe import current_folder
 from mlpipe.data import spelling, task
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import Faults
@@ -82,7 +83,7 @@ def csv(
     Raises:
         DataError: With one sentence for every faulty row, naming file, line and column.
     """
-    where = Path(file).expanduser().absolute()
+    where = current_folder.expanded(file).absolute()
     table, faults, absent = read(where), Faults(), Missing(missing)
     base = opened(root, data_dir, "task.root") if root is not None else where.parent
     columns = _Columns(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
+from mlpipe import current_folder
 from mlpipe.data import archives, task
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import raise_some
@@ -99,5 +99,5 @@ def _notes(rows: Sequence[Row]) -> list[str]:
 
 
 def _stem(root: str) -> str:
-    path = Path(root).expanduser().absolute()
+    path = current_folder.expanded(root).absolute()
     return archives.stem(path) if archives.is_archive(path) else path.name

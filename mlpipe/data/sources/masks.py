@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from mlpipe import current_folder
 from mlpipe.data import spelling, visible_files
 from mlpipe.data.archives import opened
 from mlpipe.data.sources.error_lists import Faults
@@ -86,7 +87,7 @@ def masks(
     new_task = of_pairs(
         masked_images,
         [relative(pair.image, masked_images.images) for pair in masked_images.pairs],
-        name or Path(file or root or images).expanduser().absolute().name.split(".")[0],
+        name or current_folder.expanded(file or root or images).absolute().name.split(".")[0],
         {"type": "mask_table" if file else "masks", "root": str(masked_images.images)},
         Reading(classes, values, ignore_index, PixelSettings(channels, bits, value_range, background)),
         group=group,
@@ -109,11 +110,11 @@ def _of_folders(root: str | None, images: str, masks: str, names: Names, data_di
             visible_files.notes([folder / subfolder for folder in parts.values() for subfolder in both]),
         )
     for key, folder in (("task.images", images), ("task.masks", masks)):
-        if not (base / Path(folder).expanduser()).is_dir():
+        if not (base / current_folder.expanded(folder)).is_dir():
             inside = listing(sorted(entry.name for entry in base.iterdir() if entry.is_dir())) or "none"
             fix = f"name the folders with task.images=DIR and task.masks=DIR; {base} has the folders {inside}"
             raise DataError(problem(key, "there is no such folder", got=str(base / folder), fix=fix))
-    of_images, of_masks = (base / Path(folder).expanduser() for folder in (images, masks))
+    of_images, of_masks = (base / current_folder.expanded(folder) for folder in (images, masks))
     pairs = paired(of_images, of_masks, names, None)
     return MaskedImages(of_images, of_masks, pairs, visible_files.notes([of_images, of_masks]))
 
@@ -131,7 +132,7 @@ def _parts_above(base: Path, images: str, masks: str) -> dict[Part, Path]:
 def _of_table(
     file: str, root: str | None, images: str, masks: str, missing: Missing, data_dir: str | None
 ) -> MaskedImages:
-    where = Path(file).expanduser().absolute()
+    where = current_folder.expanded(file).absolute()
     table, faults = read(where), Faults()
     image, mask = ("image" if images == "images" else images), ("mask" if masks == "masks" else masks)
     for column, key in ((image, "task.images"), (mask, "task.masks")):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from mlpipe import limits
+from mlpipe import current_folder, limits
 from mlpipe.data import task
 from mlpipe.data.decoding.images import Pixels
 from mlpipe.data.sources.listings.array_layout import pixel_digest
@@ -74,7 +74,7 @@ def mnist(
         rows.append((own, pixels, numbers))
     if not rows:
         raise DataError(problem("task.root", "a folder is needed", fix="add task.root=DIR"))
-    title = name or Path(root or test_root or "mnist").expanduser().absolute().name
+    title = name or current_folder.expanded(root or test_root or "mnist").absolute().name
     parts = {str(part): numbers for part, _, numbers in rows if numbers is not None and len(numbers)}
     known = class_numbers.class_numbering(parts, classes, title, missing=False) if parts else None
     new_task = task.make(
@@ -117,7 +117,7 @@ class IdxFiles(ByName):
 
 
 def _existing_file(folder: str, name: str) -> Path | None:
-    base = Path(folder).expanduser().absolute()
+    base = current_folder.expanded(folder).absolute()
     forms = [f"{form}{end}" for form in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
     return next((base / form for form in forms if (base / form).is_file()), None)
 
@@ -126,7 +126,7 @@ def _file(folder: str, name: str, key: str) -> Path:
     path = _existing_file(folder, name)
     if path is not None:
         return path
-    base = Path(folder).expanduser().absolute()
+    base = current_folder.expanded(folder).absolute()
     inside = sorted(entry.name for entry in base.iterdir()) if base.is_dir() else []
     if not base.is_dir():
         raise DataError(problem(key, "there is no such folder", got=str(base), fix="name an existing folder"))

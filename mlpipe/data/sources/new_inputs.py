@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import current_folder
 from mlpipe.data import archives, kind, task, visible_files
 from mlpipe.data.archives import opened
 from mlpipe.data.decoding import images
@@ -37,7 +38,7 @@ def new_images(*, root: str, like: Task, data_dir: str | None = None) -> Task:
     if like.dtype == "float32":
         fix = "describe the new arrays as a task, and predict it with mode.eval_on"
         raise DataError(problem("mode.source", f"{like.name} is made of arrays, not of image files", got=root, fix=fix))
-    path = Path(root).expanduser().absolute()
+    path = current_folder.expanded(root).absolute()
     if path.is_file() and path.suffix.lower() in images.EXTENSIONS:
         base, image_files, notes = path.parent, [path], list[str]()
     elif path.is_file() and not archives.is_archive(path):
@@ -71,7 +72,7 @@ def new_arrays(*, root: str, like: Task) -> Task:
     Raises:
         DataError: If there is no array, or one cannot be read, has other channels, or has NaN or infinite values.
     """
-    base, form = Path(root).expanduser().absolute(), Form.of((like.bases or (like,))[0].source)
+    base, form = current_folder.expanded(root).absolute(), Form.of((like.bases or (like,))[0].source)
     target = kind.of(like.kind).unknown(len(like.classes))
     rows, wrong = list[Row](), list[str]()
     for name, value in array_files.arrays_below(base, "mode.source", form):

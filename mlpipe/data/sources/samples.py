@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from mlpipe import current_folder
 from mlpipe.data import spelling, task, visible_files
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of, require_numbers
@@ -91,7 +92,7 @@ def samples(
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
             continue
-        base = Path(inputs).expanduser().absolute()
+        base = current_folder.expanded(inputs).absolute()
         own: Part = "train" if part == "train" else "test"
         source[part] = str(base)
         part_arrays = [(f"{part}/{key}", value) for key, value in arrays_below(base, f"task.{part}", form)]
@@ -108,7 +109,7 @@ def samples(
     ]
     bases = [Path(source[part]) for part in ("train", "test") if part in source]
     notes = [*of_labels.notes, *visible_files.notes([base for base in bases if base.is_dir()], ENDS)]
-    title = name or Path(str(train or test)).expanduser().absolute().stem
+    title = name or current_folder.expanded(str(train or test)).absolute().stem
     new_task = task.make(title, of_labels.names, rows, channels=channels, dtype="float32", source=source, notes=notes)
     return finished(new_task, allow_overlap)
 
@@ -171,7 +172,10 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
         return [""] * len(keys)
     if targets is None:
         raise DataError(problem(f"task.{part}_targets", "is needed", fix="name the file or folder of class numbers"))
-    key, entries = f"task.{part}_targets", list(arrays(Path(targets).expanduser().absolute(), f"task.{part}_targets"))
+    key, entries = (
+        f"task.{part}_targets",
+        list(arrays(current_folder.expanded(targets).absolute(), f"task.{part}_targets")),
+    )
     if len(entries) != len(keys):
         fix = "give every sample one target, in the same order of names"
         wrong = f"has {counted(len(entries), 'target')} for {counted(len(keys), 'sample')}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.data import task
 from mlpipe.data.sources.listings import file_headers, sliced_volumes
 from mlpipe.data.sources.listings.sliced_volumes import Place
@@ -230,7 +230,7 @@ def _part(
 
 def _place(path: str, part: Part, dataset: str | None, *, targets: bool) -> Place:
     key = f"task.{part}_targets" if targets else f"task.{part}"
-    file = arrays.file_of(Path(path).expanduser().absolute(), key)
+    file = arrays.file_of(current_folder.expanded(path).absolute(), key)
     return sliced_volumes.place_of(file, part, dataset, targets=targets)
 
 

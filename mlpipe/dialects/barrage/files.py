@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from mlpipe import files, stored
+from mlpipe import current_folder, files, stored
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import sources
 from mlpipe.data.records import layout
@@ -125,7 +125,7 @@ class ArtifactFolder:
 
     def __init__(self, config: RunConfig) -> None:
         assert config.sys.artifact_dir is not None
-        self._folder = Path(config.sys.artifact_dir).expanduser().absolute()
+        self._folder = current_folder.expanded(config.sys.artifact_dir).absolute()
         self._foreign, self._goes_on = config.sys.artifact_config, config.resume is not None
         self._reduces = config.recipe.lr_scheduler.name == "plateau"
 

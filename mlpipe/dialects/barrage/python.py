@@ -58,7 +58,7 @@ class BarrageModel:
 
     def __init__(self, artifact_dir: str | Path) -> None:
         self.overrides: list[str] = []
-        self._folder = Path(artifact_dir).expanduser().absolute()
+        self._folder = current_folder.expanded(artifact_dir).absolute()
         self._loaded: tuple[artifact_folder.Artifacts, RecordNetwork] | None = None
 
     def train(self, cfg: Mapping[str, Any], records_train: Any, records_validation: Any) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import current_folder
 from mlpipe.config.recipe_file import as_text
 from mlpipe.data import user_code
 from mlpipe.data.items.derived_sets import CompositeDataSet, Derived, SubDataSet
@@ -69,7 +70,7 @@ class Experiment:
     """
 
     def __init__(self, path: str | Path, cache: Path | None = None) -> None:
-        self.path = str(Path(path).expanduser().absolute())
+        self.path = str(current_folder.expanded(path).absolute())
         self.overrides: list[str] = []
         self._resumes, self._trust = False, list[str]()
         self._source = experiment_files.source_of(Path(self.path))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config import snapshot
 from mlpipe.config.schema import OPTIONAL_SECTIONS, RECIPE_SECTIONS, RunConfig
 from mlpipe.data import user_code
@@ -33,7 +33,7 @@ CONFIG, CONCRETE, SUMMARY = "config.yaml", "config_concrete.yaml", "summary.yaml
 
 def project_root(folder: str | None) -> Path:
     """Return the project's folder: the given one, else the current one or the one that contains it."""
-    return Path(folder).expanduser().absolute() if folder else current_project()
+    return current_folder.expanded(folder).absolute() if folder else current_project()
 
 
 def experiment_names(name: str, project: str | None) -> list[str]:

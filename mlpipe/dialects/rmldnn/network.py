@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.errors import ConfigError, no_such_file, problem
 
 # Layers that are random in training.
@@ -284,7 +283,7 @@ def content_of(layers: Any) -> Any:
     """
     if not isinstance(layers, str):
         return layers
-    path = Path(layers).expanduser()
+    path = current_folder.expanded(layers)
     if (path / "saved_model.pb").is_file():
         fix = "write its layers with model.to_json(), and its weights with model.save_weights('weights.h5')"
         raise ConfigError(problem(_KEY, "is a SavedModel of TensorFlow, which cannot be read", got=layers, fix=fix))

@@ -209,9 +209,6 @@ class _Probabilities:
         own = logits if len(indices) == len(logits) else logits[indices]
         return -log_softmax(own)[np.arange(len(indices)), targets[indices]], indices
 
-    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
-        return log_softmax(logits)[np.arange(len(targets)), targets.astype(np.int64)]
-
     def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Targets]:
         scores = log_softmax(logits)
         return np.exp(scores, out=scores), targets.astype(np.int64)[:, None] == np.arange(logits.shape[1])

@@ -183,9 +183,6 @@ class _Probabilities:
         lost, _ = box_metrics.score_losses(logits[indices], targets[indices])
         return lost - np.log(_MISSED) * _missed_counts(logits[indices], targets[indices]), indices
 
-    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
-        return -self.each_loss(logits, targets)[0]
-
     def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
         score, hit = confidences(logits, targets)
         return score[:, None], hit[:, None]

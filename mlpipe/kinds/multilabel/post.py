@@ -170,10 +170,6 @@ class _Probabilities:
         cross_entropy = np.logaddexp(0, logits) - logits * np.where(known, targets, 0)
         return np.asarray(cross_entropy[known]), np.nonzero(known)[0]
 
-    def log_likelihoods(self, logits: Floats, targets: Targets) -> Floats:
-        known = ~np.isnan(targets)
-        return np.asarray(-np.logaddexp(0, np.where(targets == 1, -logits, logits))[known])
-
     def questions(self, logits: Floats, targets: Targets) -> tuple[Floats, Floats]:
         return logits, targets.astype(np.float64)
 

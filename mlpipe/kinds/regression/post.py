@@ -66,7 +66,9 @@ def errors(outputs: Outputs, targets: Targets) -> Floats:
 
 def statistic(name: str, outputs: Floats, targets: Targets) -> Statistic:
     """Return a metric as a function of weights: from moments of predicted and true numbers, or by repeating rows."""
-    predicted, targets = outputs, targets.astype(np.float64)
+    # The metric is a mean over the outputs with a known target.
+    some = ~np.isnan(targets).all(axis=0)
+    predicted, targets = outputs[:, some], targets[:, some].astype(np.float64)
     known = ~np.isnan(targets)
     if name == "spearman":
         return Statistic(None, lambda weights: _metric_by_repetition(METRICS[name], predicted, targets, weights))

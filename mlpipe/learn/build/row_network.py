@@ -6,12 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from mlpipe import current_folder
 from mlpipe.arch import weights as weight_files
 from mlpipe.arch.classifier import Head, Pixels
 from mlpipe.arch.sequential import sequential_from_config
@@ -139,7 +139,7 @@ def records(
     record_network = RecordNetwork(module, pixels.inputs, names, head, cast("list[Gives]", output_kinds), pixels.output)
     _check(record_network, network["import"], pixels.inputs, names, target_head.size)
     if weights is not None:
-        match = weight_files.load(record_network, weight_files.read(Path(weights).expanduser()))
+        match = weight_files.load(record_network, weight_files.read(current_folder.expanded(weights)))
         if lost := [name for name in record_network.state_dict() if name not in match.loaded]:
             wrong = f"lacks {listing(lost, most=3)} of the network"
             raise DataError(problem("arch.weights", wrong, got=weights, fix="choose the arch that it was saved from"))

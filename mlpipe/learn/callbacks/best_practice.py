@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping
 
+from mlpipe import current_folder
 from mlpipe.arch import adapt
 from mlpipe.arch import weights as weight_files
 from mlpipe.errors import ConfigError, listing, problem
@@ -99,4 +100,4 @@ def every_epoch(monitor: str, direction: Direction, *, folder: str | None = None
         direction: Not used.
         folder: The parent folder of `resume_checkpoints`; None: the run's folder.
     """
-    return EveryEpoch(Path(folder).expanduser() if folder else None)
+    return EveryEpoch(current_folder.expanded(folder) if folder else None)

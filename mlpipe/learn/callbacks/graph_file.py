@@ -7,7 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.monitoring import Direction
 
@@ -44,4 +44,4 @@ def once(monitor: str, direction: Direction, *, file: str = "network.dot") -> Ca
         direction: Not used.
         file: The file; its folder is created.
     """
-    return GraphFile(Path(file).expanduser().absolute())
+    return GraphFile(current_folder.expanded(file).absolute())

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.arch import adapt
 from mlpipe.arch.keras.keras_json import KerasNetwork
 from mlpipe.learn.monitoring import Direction
@@ -50,4 +50,4 @@ def every(
         folder: The output folder, created if missing.
         interval: Epochs between two files.
     """
-    return LayerFiles(Path(folder).expanduser().absolute(), interval)
+    return LayerFiles(current_folder.expanded(folder).absolute(), interval)

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import nn
 
+from mlpipe import current_folder
 from mlpipe.arch.gan import Gan, seeds_of
 from mlpipe.arch.keras.classifier import KerasClassifier
 from mlpipe.arch.keras.segmenter import KerasSegmenter
@@ -174,4 +175,4 @@ def every_epoch(
         folder: The output folder, created if missing.
         precision: Number format of the files: single (32 bit) or half (16 bit).
     """
-    return OutputFiles(Path(folder).expanduser().absolute(), precision)
+    return OutputFiles(current_folder.expanded(folder).absolute(), precision)

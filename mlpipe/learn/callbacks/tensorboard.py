@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from mlpipe import limits
+from mlpipe import current_folder, limits
 from mlpipe.config.components import Component
 from mlpipe.errors import ConfigError, counted, did_you_mean, listing, problem
 from mlpipe.learn.logging import FileLogger
@@ -174,7 +173,7 @@ def _lines(file: str, count: int) -> list[str]:
     """
     key = "logging.embedded_labels"
     try:
-        lines = limits.text(Path(file).expanduser()).splitlines()
+        lines = limits.text(current_folder.expanded(file)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(problem(key, f"cannot be read ({error})", got=file, fix="name a text file")) from error
     if len(lines) < count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pytorch_lightning as pl
@@ -34,12 +35,16 @@ class TimeLimit(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop if another epoch of mean length would not fit."""
-        self._epochs += 1
+        self.count_epoch()
         seconds = self._elapsed()
         if device_group.shared_decision(
             trainer, seconds + (seconds - self._setup) / self._epochs > self._seconds
         ) and self._epochs < (trainer.max_epochs or 0):
             trainer.should_stop = True
+
+    def count_epoch(self) -> None:
+        """Count an epoch, by which the mean length is computed."""
+        self._epochs += 1
 
     def state_dict(self) -> dict[str, Any]:
         """Return the seconds and epochs so far, which Lightning saves."""
@@ -69,6 +74,34 @@ class FoldLimit(TimeLimit):
         if not self._has_begun:
             self._has_begun = True
             self._setup += time.monotonic() - self._started
+
+
+class WaitingLimits(Callback):
+    """Time limits of a whole training during a stage that they do not end, because it has callbacks of its own.
+
+    Its time and epochs count, and are in its saved states, so that a resumed training has as much time left.
+
+    Args:
+        limits: The limits by their names.
+    """
+
+    def __init__(self, limits: Mapping[str, TimeLimit]) -> None:
+        self._limits = limits
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Count the epoch."""
+        for limit in self._limits.values():
+            limit.count_epoch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each limit, by its name."""
+        return {name: limit.state_dict() for name, limit in self._limits.items()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the limits."""
+        for name, limit in self._limits.items():
+            if name in state_dict:
+                limit.load_state_dict(state_dict[name])
 
 
 class EpochLimit(Callback):

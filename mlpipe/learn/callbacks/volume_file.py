@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from mlpipe import current_folder
 from mlpipe.arch.keras.segmenter import KerasSegmenter
 from mlpipe.data import sources
 from mlpipe.data.task import Task
@@ -166,4 +167,4 @@ def every_epoch(
         precision: Number format: single (32 bit) or half (16 bit).
         layout: The position of the channels in its datasets.
     """
-    return VolumeFile(Path(outfile).expanduser().absolute(), precision, layout)
+    return VolumeFile(current_folder.expanded(outfile).absolute(), precision, layout)

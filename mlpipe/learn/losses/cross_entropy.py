@@ -66,7 +66,7 @@ def bce(
 
     Args:
         labels: Facts about the training images.
-        label_smoothing: Targets t become t (1 - s) + s / outputs.
+        label_smoothing: Targets t become t (1 - s) + s / 2 for labels (as in Keras), t (1 - s) + s / classes for classes (timm).
         class_weights: As for `ce`, but the mean is not divided by them (torch.nn.BCEWithLogitsLoss).
         pos_weight: The weight of positives, one for each output; `balanced`: negatives over positives in the training
             images with a known label, bounded in the same way.
@@ -79,7 +79,8 @@ def bce(
         positive: Tensor | None = of_positives(labels.counts, labels.known_counts).values
     else:
         positive = listed("pos_weight", labels, pos_weight)
-    return EachLabel(positive, weights(labels, class_weights), label_smoothing)
+    middle = 1 / len(labels.counts) if labels.facts.excludes else 0.5
+    return EachLabel(positive, weights(labels, class_weights), label_smoothing, middle)
 
 
 def _has_classes(its: Facts) -> bool:
@@ -119,7 +120,8 @@ class OverClasses(nn.Module):
         values = self._class_losses(logits, soft_target)
         if self.weight is None:
             return weighted_mean((values.sum(dim=1) * share).sum(), share.sum())
-        return weighted_mean(((values * self.weight).sum(dim=1) * share).sum(), ((hard @ self.weight) * share).sum())
+        total = ((values * self.weight).sum(dim=1) * share).sum()
+        return weighted_mean(total, ((hard * self.weight).sum(dim=1) * share).sum())
 
 
 class CrossEntropy(OverClasses):
@@ -152,23 +154,25 @@ class EachLabel(nn.Module):
     Args:
         pos_weight: The weight of positives relative to negatives, shape (outputs,); None: equal.
         weight: The weight of each label, of the same shape; None: all equal.
-        label_smoothing: Share of the target spread evenly over the labels.
+        label_smoothing: Share of the target that is replaced by `middle`.
+        middle: The target of an output about which nothing is known: 1/2 for a label, 1 / classes for a class.
     """
 
-    def __init__(self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float) -> None:
+    def __init__(
+        self, pos_weight: Tensor | None, weight: Tensor | None, label_smoothing: float, middle: float = 0.5
+    ) -> None:
         super().__init__()
         self.register_buffer("pos_weight", pos_weight)
         self.register_buffer("weight", weight)
         self.pos_weight: Tensor | None
         self.weight: Tensor | None
-        self._smoothing = label_smoothing
+        self._smoothing, self._middle = label_smoothing, middle
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the mean loss."""
-        outputs = logits.shape[1]
-        truth = F.one_hot(target, outputs).to(logits.dtype) if target.ndim == 1 else target
+        truth = F.one_hot(target, logits.shape[1]).to(logits.dtype) if target.ndim == 1 else target
         known = ~truth.isnan()
-        truth = truth.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing / outputs
+        truth = truth.nan_to_num(0.0) * (1 - self._smoothing) + self._smoothing * self._middle
         values = F.binary_cross_entropy_with_logits(
             logits, truth, weight=self.weight, pos_weight=self.pos_weight, reduction="none"
         )
@@ -207,7 +211,8 @@ def cross_entropy_of_values(outputs: Tensor, target: Tensor) -> Tensor:
 class PixelCrossEntropy(nn.Module):
     """-(1 - p)^gamma log p of the true class of each pixel (Lin et al. 2017), which is cross-entropy for gamma 0.
 
-    The mean over pixels is weighted by class and by image, as in torch.nn.CrossEntropyLoss.
+    With label smoothing it is the sum over classes of this times the share of each, as for images. The mean over pixels is
+    weighted by class and by image, as in torch.nn.CrossEntropyLoss.
 
     Args:
         weight: The weight of each class, shape (classes,); None: all equal.
@@ -235,7 +240,14 @@ class PixelCrossEntropy(nn.Module):
                 logits, target, self.weight, ignore_index=IGNORED, reduction="none", label_smoothing=self._smoothing
             )
         safe = torch.where(known, target, 0)
-        if self._gamma:
+        if self._gamma and self._smoothing:
+            logs = logits.log_softmax(1)
+            losses = -power(1 - logs.exp(), self._gamma) * logs
+            if self.weight is not None:
+                losses = losses * self.weight.view(1, -1, *[1] * (logits.ndim - 2))
+            true = losses.gather(1, safe[:, None])[:, 0]
+            values = ((1 - self._smoothing) * true + self._smoothing * losses.mean(1)) * known
+        elif self._gamma:
             chance = logits.softmax(1).gather(1, safe[:, None])[:, 0]
             values = values * power(1 - chance, self._gamma)
         share = known.to(values.dtype) if self.weight is None else self.weight[safe] * known

@@ -156,14 +156,14 @@ def lovasz(t: Tensor, logits: Tensor, known: Tensor) -> Tensor:
 
     The loss of masks, `loss=lovasz`, is computed over pixels and uses relu.
 
-    This function gets logits instead of probabilities. Unknown targets are left out.
+    This function gets logits instead of probabilities. Unknown targets, and outputs without known ones, are left out.
     """
     values = []
-    for column in range(t.shape[1]):
+    for column in (known > 0).any(0).nonzero()[:, 0].tolist():
         truth, score = t[known[:, column] > 0, column], logits[known[:, column] > 0, column]
         errors, order = (1 - score * (2 * truth - 1)).sort(descending=True)
         values.append((F.elu(errors) * _lovasz_gradient(truth[order])).sum())
-    return torch.stack(values).mean()
+    return torch.stack(values).mean() if values else logits.sum() * 0
 
 
 def _lovasz_gradient(truth: Tensor) -> Tensor:

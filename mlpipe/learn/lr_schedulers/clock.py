@@ -36,9 +36,24 @@ class Clock:
         """Return how often a schedule of this interval changes the rate per epoch."""
         return self.steps_per_epoch if interval == "step" else 1
 
-    def epochs_of(self, steps: float | None, otherwise: float) -> float:
-        """Convert optimizer steps to epochs; return `otherwise` for None."""
-        return otherwise if steps is None else steps / self.steps_per_epoch
+    def length(self, name: str, epochs: float, steps: float | None, default: float) -> float:
+        """Return a length in epochs that may be given in optimizer steps instead.
+
+        Args:
+            name: The keys of `lr_scheduler` without `_epochs` and `_steps`.
+            epochs: The length in epochs.
+            steps: The length in steps; None: in epochs.
+            default: The value of `epochs` if none is given.
+
+        Raises:
+            ConfigError: When both are given.
+        """
+        if steps is None:
+            return epochs
+        if epochs != default:
+            wrong = f"lr_scheduler.{name}_epochs says how long it is too"
+            raise ConfigError(problem(f"lr_scheduler.{name}_steps", wrong, got=steps, fix="leave one of the two out"))
+        return steps / self.steps_per_epoch
 
 
 def check_period(key: str, epochs: float, clock: Clock, interval: str, *, got: float | None = None) -> None:

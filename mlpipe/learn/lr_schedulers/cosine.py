@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.lr_schedulers.clock import Clock, check_period, closed_form
 
 
@@ -92,12 +93,16 @@ def cosine_decay(
         decay_steps: Optimizer steps of the (first) half cosine.
         min_ratio: The last rate as a share of the first.
         period_factor: Length of each half cosine relative to the previous one; None: only one half cosine.
-        peak_factor: Height of each half cosine relative to the previous one.
+        peak_factor: Height of each half cosine relative to the previous one; 1 for only one.
         warmup_epochs: Length of the warm-up.
 
     Raises:
-        ConfigError: When repeated half cosines are shorter than the interval.
+        ConfigError: When repeated half cosines are shorter than the interval, or a single one has a `peak_factor`.
     """
+    if period_factor is None and peak_factor != 1:
+        fix = "add lr_scheduler.period_factor=1 for more of them, or leave it out"
+        wrong = "is of the half cosines after the first, and there is one"
+        raise ConfigError(problem("lr_scheduler.peak_factor", wrong, got=peak_factor, fix=fix))
     if period_factor is not None:
         epochs = decay_steps / clock.steps_per_epoch
         check_period("lr_scheduler.decay_steps", epochs, clock, interval, got=decay_steps)

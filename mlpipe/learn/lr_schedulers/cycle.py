@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.lr_schedulers.clock import Clock, check_period, closed_form
 
 
@@ -72,13 +73,16 @@ def cyclic(
         down_epochs: Epochs from the largest to the smallest rate; None: as many as up.
         policy: `triangular` keeps the height, `triangular2` halves it with every cycle, `exp_range` multiplies it by
             gamma at every step.
-        gamma: The factor per step of `exp_range`.
+        gamma: The factor per step of `exp_range`; 1 for the others.
         up_steps: Optimizer steps instead of `up_epochs`.
 
     Raises:
-        ConfigError: When a cycle is shorter than a step.
+        ConfigError: When a cycle is shorter than a step, the policy has no gamma, or the way up has two lengths.
     """
-    up_epochs = up_epochs if up_steps is None else up_steps / clock.steps_per_epoch
+    if gamma != 1 and policy != "exp_range":
+        fix = "add lr_scheduler.policy=exp_range, or leave it out"
+        raise ConfigError(problem("lr_scheduler.gamma", f"is not of the policy {policy}", got=gamma, fix=fix))
+    up_epochs = clock.length("up", up_epochs, up_steps, 2.0)
     down = down_epochs if down_epochs is not None else up_epochs
     steps_per_epoch = clock.steps_per_epoch
     check_period("lr_scheduler.up_epochs", up_epochs + down, clock, interval, got=up_epochs)

@@ -33,8 +33,11 @@ def exponential(
         staircase: Multiply only after whole `decay_epochs`.
         warmup_epochs: Length of the warm-up.
         decay_steps: Optimizer steps instead of `decay_epochs`.
+
+    Raises:
+        ConfigError: When the length is given both in steps and in epochs.
     """
-    length = clock.epochs_of(decay_steps, decay_epochs)
+    length = clock.length("decay", decay_epochs, decay_steps, 1.0)
 
     def factor(epoch: float) -> float:
         power = epoch / length
@@ -67,9 +70,12 @@ def polynomial(
         cycle: At the end start again, each time over one more length, instead of keeping the last rate.
         warmup_epochs: Length of the warm-up.
         decay_steps: Optimizer steps instead of `decay_epochs`.
+
+    Raises:
+        ConfigError: When the length is given both in steps and in epochs.
     """
-    to_the_end = decay_epochs or max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
-    length = clock.epochs_of(decay_steps, to_the_end)
+    to_the_end = max(clock.epochs - warmup_epochs, 1 / clock.steps_per_epoch)
+    length = clock.length("decay", decay_epochs or to_the_end, decay_steps, to_the_end)
 
     def factor(epoch: float) -> float:
         since = max(epoch - warmup_epochs, 0.0)
@@ -101,8 +107,11 @@ def inverse_time(
         staircase: Decay only after whole units.
         warmup_epochs: Length of the warm-up.
         decay_steps: Optimizer steps instead of `decay_epochs`.
+
+    Raises:
+        ConfigError: When the length is given both in steps and in epochs.
     """
-    length = clock.epochs_of(decay_steps, decay_epochs)
+    length = clock.length("decay", decay_epochs, decay_steps, 1.0)
 
     def factor(epoch: float) -> float:
         time = epoch / length

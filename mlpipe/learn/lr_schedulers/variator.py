@@ -103,8 +103,11 @@ def variator(
         plateau_from: Whether epochs count from the `end` of the last ramp (of each period), or from the `start`.
 
     Raises:
-        ConfigError: When a length is given both in steps and in epochs.
+        ConfigError: When a length is given both in steps and in epochs, or `plateau_from` without a plateau.
     """
+    if plateau is None and plateau_from != "end":
+        fix = "add for example lr_scheduler.plateau={patience: 3}, or leave it out"
+        raise ConfigError(problem("lr_scheduler.plateau_from", "there is no plateau", got=plateau_from, fix=fix))
     options: dict[str, Any] = {"to_lr": to_lr, "from_lr": from_lr, "style": style, "steps": steps, "epochs": epochs}
     options |= {"period_steps": period_steps, "period_epochs": period_epochs, "then": then}
     base = float(optimizer.param_groups[0]["lr"])

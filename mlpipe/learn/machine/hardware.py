@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,18 @@ def numerics(setting: Any, size: int, accelerator: str = "auto") -> Numerics:
     else:
         chosen = Numerics("32-true", size >= CHANNELS_LAST_FROM)
     return chosen if setting == "auto" else Numerics(setting, chosen.channels_last)
+
+
+def full_precision(device: str) -> AbstractContextManager[Any]:
+    """Return a context in which operations keep the precision of their arguments, whatever that of the network.
+
+    In mixed precision products of matrices are otherwise rounded to three digits, and the cross-entropy of probabilities
+    is refused.
+
+    Args:
+        device: The type of the device, such as `cuda`.
+    """
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def accelerator(trainer: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from timm.optim.lars import Lars
 from torch.optim import Optimizer
 
 from mlpipe.errors import ConfigError, problem
-from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying
+from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying, looks_ahead
 
 
 def lamb(
@@ -75,8 +75,11 @@ def lars(
         nesterov: Look ahead; needs momentum.
         trust_coeff: Length of a step as a share of the layer's norm.
         always_adapt: Scale layers without weight decay too.
-        dampening: Share of the gradient that does not enter the momentum.
+        dampening: Share of the gradient that does not enter the momentum; not with nesterov.
         decay_all: Apply weight decay to norms, biases and embeddings, too.
+
+    Raises:
+        ConfigError: When both nesterov and a dampening are set.
     """
     return Lars(
         decaying(groups, decay_all),
@@ -84,7 +87,7 @@ def lars(
         weight_decay=weight_decay,
         momentum=momentum,
         dampening=dampening,
-        nesterov=nesterov and momentum > 0,
+        nesterov=looks_ahead(nesterov, momentum, dampening),
         trust_coeff=trust_coeff,
         always_adapt=always_adapt,
     )

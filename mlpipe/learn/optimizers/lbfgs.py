@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import torch
 from torch.optim import Optimizer
 
+from mlpipe.errors import ConfigError, problem
 from mlpipe.learn.optimizers.parameter_groups import Groups
 
 
@@ -33,7 +34,13 @@ def lbfgs(
         max_eval: Maximum number of loss evaluations per step.
         tolerance: Norm of the gradient at which a step ends.
         relative_tolerance: The same norm as a share of the loss.
+
+    Raises:
+        ConfigError: When layers have different rates.
     """
+    if any(group.get("lr_scale", 1.0) != 1 for group in groups):
+        fix = "leave it out, or use another optimizer"
+        raise ConfigError(problem("optimizer.layer_decay", "a line search has one rate for all layers", fix=fix))
     parameters = [parameter for group in groups for parameter in group["params"]]
     return Lbfgs(parameters, lr, max_iter, max_eval, tolerance, relative_tolerance)
 

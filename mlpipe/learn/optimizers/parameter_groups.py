@@ -47,6 +47,24 @@ def scale_rates(optimizer: Optimizer) -> None:
         group["lr"] *= group.pop("lr_scale", 1.0)
 
 
+def looks_ahead(nesterov: bool, momentum: float, dampening: float) -> bool:
+    """Return whether a step uses Nesterov's momentum (Sutskever et al. 2013), which is defined without dampening only.
+
+    Args:
+        nesterov: Whether it was asked for; without momentum it makes no difference.
+        momentum: Share of the last step that is kept.
+        dampening: Share of the gradient that does not enter the momentum.
+
+    Raises:
+        ConfigError: When both are asked for.
+    """
+    if nesterov and momentum > 0 and dampening > 0:
+        raise ConfigError(
+            problem("optimizer.dampening", "cannot go with nesterov", got=dampening, fix="add optimizer.nesterov=false")
+        )
+    return nesterov and momentum > 0
+
+
 def decaying(groups: Groups, decay_all: bool) -> Groups:
     """Return the groups, without the exceptions from weight decay if `decay_all` is set."""
     if not decay_all:

@@ -8,7 +8,7 @@ import torch
 from timm.optim.lion import Lion
 from torch.optim import Optimizer
 
-from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying
+from mlpipe.learn.optimizers.parameter_groups import Betas, Groups, decaying, looks_ahead
 
 
 def sgd(
@@ -31,6 +31,9 @@ def sgd(
         nesterov: Look ahead (Sutskever et al. 2013); needs momentum.
         dampening: Share of the gradient that does not enter the momentum; not with nesterov.
         decay_all: Apply weight decay to norms, biases and embeddings, too.
+
+    Raises:
+        ConfigError: When both nesterov and a dampening are set.
     """
     return torch.optim.SGD(
         decaying(groups, decay_all),
@@ -38,7 +41,7 @@ def sgd(
         weight_decay=weight_decay,
         momentum=momentum,
         dampening=dampening,
-        nesterov=nesterov and momentum > 0 and dampening == 0,
+        nesterov=looks_ahead(nesterov, momentum, dampening),
     )
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlpipe import errors, files
-from mlpipe.data import user_code
+from mlpipe import errors
+from mlpipe.data import code_digests, user_code
 from mlpipe.data.items import sets
 from mlpipe.errors import ConfigError
 
@@ -65,13 +65,13 @@ class Code:
         return user_code.chosen(name, self.functions(key), key)
 
     def digests(self) -> dict[str, str]:
-        """Return the hash of each Python file with functions, by module, including modules imported so far."""
+        """Return the hash of each Python file with functions, by module, and of those they depend on (`code_digests`)."""
         folder = [] if self.modules is None else sorted(Path(self.modules).glob("*.py"))
         imported = {name: getattr(sys.modules.get(name), "__file__", None) for name in self.imports}
         paths = {path.stem: path for path in folder}
         # By the module, not the file: those of packages all have the same name.
         paths |= {name: Path(file) for name, file in imported.items() if file is not None}
-        return {name: files.digest_file(path) for name, path in paths.items() if path.is_file()}
+        return code_digests.digests(paths)
 
 
 def called(key: str, name: str, function: Callable[..., Any], /, *given: Any, **named: Any) -> Any:

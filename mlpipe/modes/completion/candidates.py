@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from mlpipe import modes
+from mlpipe import current_folder, modes
 from mlpipe.arch import names
 from mlpipe.config import catalog, keys, rules
 from mlpipe.config.environment import base_folder
@@ -106,15 +106,15 @@ class _Said:
                 self.mode = word
             elif equals:
                 self.values[_full(name)] = value
-        self.folders = tuple(path for path in map(_path, folders) if path.is_dir())
+        self.folders = tuple(path for path in map(current_folder.expanded, folders) if path.is_dir())
 
     @property
     def out_dir(self) -> Path:
-        return _path(base_folder("out_dir", self.values.get("out_dir"), self.environment))
+        return current_folder.expanded(base_folder("out_dir", self.values.get("out_dir"), self.environment))
 
     @property
     def data_dir(self) -> Path:
-        return _path(base_folder("data_dir", self.values.get("data_dir"), self.environment))
+        return current_folder.expanded(base_folder("data_dir", self.values.get("data_dir"), self.environment))
 
     @property
     def project(self) -> Path:
@@ -126,10 +126,6 @@ class _Said:
             return [self.mode]
         text = self.values.get(group, "")
         return [option for option in re.split(r"[\[\],]", text) if option] or [keys.defaults().get(group, "")]
-
-
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - a name of no user stays as it is
 
 
 def _full(key: str) -> str:
@@ -369,7 +365,7 @@ def _runs(project: Path) -> list[str]:
 def _records(command: _Said, head: str, item: str) -> Iterator[Candidate]:
     """Return `PROJ#ID` for each record of a project."""
     name = item.partition("#")[0]
-    project = _path(name) if "/" in name else command.out_dir / name
+    project = current_folder.expanded(name) if "/" in name else command.out_dir / name
     for task in _entries(project / "tasks"):
         for record in _entries(task / "models"):
             if (record / "record.json").is_file():
@@ -401,7 +397,7 @@ def _paths(head: str, typed: str, *, only_folders: bool = False) -> Iterator[Can
     """
     folder, slash, start = typed.rpartition("/")
     try:
-        with os.scandir(_path(folder + slash or ".")) as entries:
+        with os.scandir(current_folder.expanded(folder + slash or ".")) as entries:
             children = sorted(
                 (entry.name, entry.is_dir())
                 for entry in islice(entries, _MOST_ENTRIES)

@@ -21,6 +21,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from mlpipe import current_folder
 from mlpipe.config.environment import base_folder, cores
 from mlpipe.errors import STEP_FAILED, ConfigError, did_you_mean, listing, printable, problem
 from mlpipe.modes.doctor import findings
@@ -101,7 +102,8 @@ def parse_question(words: Sequence[str], environment: Mapping[str, str]) -> Ques
         raise ConfigError(wrong)
     run = runs[0] if runs else "latest" if "proj" in values else ""
     results, data = (
-        Path(base_folder(key, values.get(key), environment)).expanduser().absolute() for key in ("out_dir", "data_dir")
+        current_folder.expanded(base_folder(key, values.get(key), environment)).absolute()
+        for key in ("out_dir", "data_dir")
     )
     return Question(results, data, values.get("proj", "default"), run, "--offline" in words, "--json" in words)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib import util
 from pathlib import Path
 
+from mlpipe import current_folder
 from mlpipe.errors import first_line, problem
 from mlpipe.modes.doctor.findings import Finding, size
 
@@ -27,9 +28,9 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
         environment: The environment variables.
     """
     if folder := environment.get("HF_HUB_CACHE") or environment.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(folder).expanduser()
+        return current_folder.expanded(folder)
     if home := environment.get("HF_HOME"):
-        return Path(home).expanduser() / "hub"
+        return current_folder.expanded(home) / "hub"
     return _cache_home(environment) / "huggingface/hub"
 
 
@@ -40,11 +41,11 @@ def torch_cache(environment: Mapping[str, str]) -> Path:
         environment: The environment variables.
     """
     home = environment.get("TORCH_HOME")
-    return (Path(home).expanduser() if home else _cache_home(environment) / "torch") / "hub/checkpoints"
+    return (current_folder.expanded(home) if home else _cache_home(environment) / "torch") / "hub/checkpoints"
 
 
 def _cache_home(environment: Mapping[str, str]) -> Path:
-    return Path(environment.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return current_folder.expanded(environment.get("XDG_CACHE_HOME") or "~/.cache")
 
 
 def kept(environment: Mapping[str, str]) -> list[Finding]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
-from mlpipe import limits
+from mlpipe import current_folder, limits
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, DataError, MlpipeError, first_line, no_such_file, not_installed, problem
 from mlpipe.running import tasks
@@ -118,7 +118,7 @@ class ServeScheduler(Scheduler):
 
         config = self.run_config
         if self._file is not None:
-            return loaded_model.of_file(Path(self._file).expanduser(), config.tree["trust"], "mode.file")
+            return loaded_model.of_file(current_folder.expanded(self._file), config.tree["trust"], "mode.file")
         # Checked before the task is looked up, which would create it.
         project = references.project(self.context.project.name, "proj", config.out_dir)
         where = project.name if self._record is None else f"{project.name}#{self._record}"
@@ -232,7 +232,7 @@ def _token(file: str | None, text: str | None, problems: list[str]) -> str | Non
     """Return the token from the file or the environment."""
     key, token = TOKEN, (text or "").strip()
     if file is not None:
-        key, path = "mode.token", Path(file).expanduser()
+        key, path = "mode.token", current_folder.expanded(file)
         if not path.is_file():
             problems.append(no_such_file("mode.token", path, otherwise="name the file that holds the token"))
             return None

@@ -22,13 +22,12 @@ from mlpipe.post.calibration.shrunk_fit import BARE, Fits, Part, Place, Strength
 from mlpipe.post.calibration.values import Calibration
 from mlpipe.post.ensembling.simplest import simplest
 from mlpipe.post.measures.class_metrics import log_softmax
-from mlpipe.post.rows import Floats, Integers, counts_of, labelled, shares, stratified_folds
+from mlpipe.post.rows import FOLDS, Floats, Integers, counts_of, labelled, shares, stratified_folds
 
 __all__ = ["Calibration", "Method", "calibrate", "unit_of"]
 
 Method = Literal["none", "temperature", "bias", "affine", "vector", "beta", "histogram", "isotonic", "matrix", "auto"]
 
-_FOLDS = 5
 # The most classes for which a matrix is fitted: its Hessian, classes by classes + 1 for each class, then takes 1 GB.
 _MOST_OF_MATRIX = 500
 # Bounds of the spread of network logits; logits outside of them are in other units.
@@ -229,7 +228,7 @@ def _ratios(targets: Integers, prior: Floats) -> Floats:
 def _choose(method: str, data: _Data, strength: Strength | None) -> Calibration:
     """Choose the simplest method whose loss is at most one standard error (of the paired difference) above the best."""
     counts = counts_of(data.targets, data.logits.shape[1])
-    folds = min(_FOLDS, int(counts[counts > 0].min()))
+    folds = min(FOLDS, int(counts[counts > 0].min()))
     fold = stratified_folds(data.targets, folds, data.seed, data.groups)
     if any(len(np.unique(data.targets[fold != number])) < np.count_nonzero(counts) for number in range(folds)):
         fitted = _fit_one("affine", data, strength)

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from mlpipe.errors import ConfigError, problem
 from mlpipe.post.calibration.shrunk_fit import BARE, Strength
-from mlpipe.post.rows import Integers, stratified_folds
+from mlpipe.post.rows import FOLDS, Integers, stratified_folds
 
 KEY = "mode.shrinkage"
-FOLDS = 5
 Axes = Literal["", "scale", "bias", "both", "together"]
 
 # From "nothing is learned" to "almost no shrinkage". A precision of 100 is a standard deviation of 0.1.

@@ -97,7 +97,7 @@ def select(
         weights_temperature: As for `random_search`.
         include_single: Whether the search may return a single model.
         seed: Seed of every draw.
-        groups: As for `split_rows`, shape (n,).
+        groups: As for `split_rows` and `certified_weights`, shape (n,).
 
     Raises:
         ConfigError: The way is unknown, or a number is out of its range.
@@ -113,7 +113,8 @@ def select(
     parts = [arrays[place][chosen] if len(others) else arrays[place] for place in usable]
     loss = post_kind.ensembling(kind).loss
     keys = (budget, weights_budget, max_ensemble_size, temperature, weights_temperature, include_single)
-    choice = _find(parts, goal[chosen], kind, way, rng, *keys)
+    own_units = None if units is None else units[chosen]
+    choice = _find(parts, goal[chosen], own_units, kind, way, rng, *keys)
     notes = [f"model {place} is left out: some of its predictions are not finite" for place in range(len(arrays))]
     notes = [notes[place] for place in range(len(arrays)) if place not in usable]
     if len(usable) == 1:
@@ -153,6 +154,7 @@ class _Choice:
 def _find(
     parts: list[Floats],
     targets: Floats,
+    units: npt.NDArray[Any] | None,
     kind: str,
     way: str,
     rng: np.random.Generator,
@@ -194,7 +196,7 @@ def _find(
         weights = greedy(parts, targets, kind=kind, size=picks)
         choices.append(_weighted_choice(weights, parts, targets, kind, "greedy"))
     if way == "certified" or (way == "auto" and is_certain):
-        weights, gap = certified_weights(parts, targets, kind=kind)
+        weights, gap = certified_weights(parts, targets, kind=kind, groups=units)
         choices.append(_weighted_choice(weights, parts, targets, kind, "certified", gap))
     choices = [_without_tiny_weights(choice, parts, targets, kind) for choice in choices]
     if include_single:

@@ -15,9 +15,7 @@ from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.members import Member, learned
 from mlpipe.post.ensembling.mixing import combine
 from mlpipe.post.prior import LEAST_SHARE, move_labels, move_prior
-from mlpipe.post.rows import row_groups, stratified_folds
-
-_FOLDS = 5
+from mlpipe.post.rows import FOLDS, row_groups, stratified_folds
 
 
 @dataclass(frozen=True)
@@ -116,10 +114,10 @@ def cross_fitted(
         groups: The group of each row, shape (n,), such as the patient; None: every row by itself.
     """
     strata = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
-    fold = stratified_folds(strata, _FOLDS, how.seed, groups)
+    fold = stratified_folds(strata, FOLDS, how.seed, groups)
     plain = how.identity().learn(logits, targets, kind, prior, base=base)
     out, missed = np.array(learned(plain, kind)(logits)), 0
-    for number in range(_FOLDS):
+    for number in range(FOLDS):
         held = fold == number
         if not held.any():
             continue

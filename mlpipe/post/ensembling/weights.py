@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpipe.post import kind as post_kind
 from mlpipe.post.ensembling.simplex import most_likely
-from mlpipe.post.rows import Floats
+from mlpipe.post.rows import FOLDS, Floats, Integers
 
 _SMOOTHING = (0.0, 1.0, 10.0, 100.0)
-_FOLDS = 5
 
 
 def greedy(
@@ -84,53 +84,57 @@ def certified_weights(
     kind: str,
     smoothing: float | None = None,
     seed: int = 0,
+    groups: npt.ArrayLike | None = None,
 ) -> tuple[Floats, float]:
     """Return the weights of mixed probabilities with the least cross-entropy, and the most that any others could gain.
 
-    The loss is convex in the weights. `smoothing` adds that many pseudo-rows for each model (a Dirichlet prior),
-    which shrinks the weights towards each other.
+    The loss is convex in the weights. `smoothing` adds that many pseudo-groups for each model (a Dirichlet prior),
+    which shrinks the weights towards each other. Repeated rows of a group, and labels of a row, are no further evidence: a
+    pseudo-group counts as much as a group does on average, and groups are held out whole.
 
     Args:
         predictions: One array (n, outputs) for each model: logits of classes or log-odds of labels.
         targets: Class numbers (n,), or labels (n, labels) with NaN for unknown.
         kind: `classification` or `multilabel`.
-        smoothing: Pseudo-rows for each model; None: chosen among 0, 1, 10 and 100 by 5-fold cross-validation.
+        smoothing: Pseudo-groups for each model; None: chosen among 0, 1, 10 and 100 by 5-fold cross-validation.
         seed: Seed of the folds.
+        groups: The group of each row, shape (n,); None: every row by itself.
 
     Returns:
         Weights of shape (models,), and the gap in nats for each row (of the smoothed loss).
     """
-    of = post_kind.probabilities(kind)
-    scores = np.column_stack([of.log_likelihoods(prediction, targets) for prediction in predictions])
+    losses = [post_kind.probabilities(kind).each_loss(prediction, targets) for prediction in predictions]
+    scores, rows = -np.column_stack([values for values, _ in losses]), losses[0][1]
     likelihoods = np.exp(scores - scores.max(axis=1, keepdims=True))
+    units = np.unique(rows if groups is None else np.asarray(groups)[rows], return_inverse=True)[1]
     if smoothing is None:
-        smoothing = _smoothing(likelihoods, seed)
-    return _smoothed(likelihoods, smoothing)
+        smoothing = _smoothing(likelihoods, units, seed)
+    return _smoothed(likelihoods, units, smoothing)
 
 
-def _smoothed(likelihoods: Floats, smoothing: float) -> tuple[Floats, float]:
+def _smoothed(likelihoods: Floats, units: Integers, smoothing: float) -> tuple[Floats, float]:
     n, models = likelihoods.shape
     if not smoothing:
         solution = most_likely(likelihoods)
         return solution.weights, solution.gap
     rows = np.vstack([likelihoods, np.eye(models)])
-    masses = np.concatenate([np.ones(n), np.full(models, smoothing)])
+    masses = np.concatenate([np.ones(n), np.full(models, smoothing * n / len(np.unique(units)))])
     solution = most_likely(rows, masses)
     return solution.weights, solution.gap
 
 
-def _smoothing(likelihoods: Floats, seed: int) -> float:
-    """Return the pseudo-rows with the least cross-validated loss; the larger number among equals."""
-    n = len(likelihoods)
-    if n < 2 * _FOLDS:
+def _smoothing(likelihoods: Floats, units: Integers, seed: int) -> float:
+    """Return the pseudo-groups with the least cross-validated loss; the larger number among equals."""
+    unit_count = int(units.max()) + 1
+    if unit_count < 2 * FOLDS:
         return _SMOOTHING[-1]
-    fold = np.random.default_rng(seed).permutation(n) % _FOLDS
+    fold = (np.random.default_rng(seed).permutation(unit_count) % FOLDS)[units]
     losses = []
     for pseudo in _SMOOTHING:
         total = 0.0
-        for number in range(_FOLDS):
-            weights, _ = _smoothed(likelihoods[fold != number], pseudo)
+        for number in range(FOLDS):
+            weights, _ = _smoothed(likelihoods[fold != number], units[fold != number], pseudo)
             with np.errstate(divide="ignore"):
                 total -= float(np.log(likelihoods[fold == number] @ weights).sum())
-        losses.append(total / n)
+        losses.append(total / len(likelihoods))
     return max(pseudo for pseudo, loss in zip(_SMOOTHING, losses, strict=True) if loss <= min(losses) + 1e-12)

@@ -36,8 +36,11 @@ def nll(p: Floats, t: Floats) -> float:
 
 
 def soft_macro_f1(p: Floats, t: Floats) -> float:
-    """The mean over outputs of F1 with probabilities as counts; 0 for an output that never holds."""
+    """The mean over outputs with known targets of F1 with probabilities as counts; 0 for an output that never holds."""
     known = ~np.isnan(t)
+    p, t, known = (values[:, known.any(axis=0)] for values in (p, t, known))
+    if not known.size:
+        return float("nan")
     p, t = np.where(known, p, 0.0), np.where(known, t, 0.0)
     hits = (p * t).sum(axis=0)
     precision, recall = hits / (p.sum(axis=0) + _TINY), hits / (t.sum(axis=0) + _TINY)

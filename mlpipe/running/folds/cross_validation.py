@@ -461,7 +461,8 @@ def _metric_problems(config: RunConfig, task: Task) -> list[str]:
     own, kind = own_metrics.names_of(recipe), kinds.decide(task.kind, config.recipe.loss)
     known = [*own, *post_kind.of(kind).METRICS, *own_metrics.loss_metrics(kind)]
     problems = []
-    if recipe.monitor.removeprefix("val/") in own and recipe.direction == "auto":
+    of_outputs = [name for name in monitoring.outputs_metrics(config.recipe) if not monitoring.has_direction(name)]
+    if recipe.monitor.removeprefix("val/") in [*own, *of_outputs] and recipe.direction == "auto":
         fix = "use metrics.direction=min or metrics.direction=max"
         wrong = "nothing tells whether less or more of a function of your own is better"
         problems.append(problem("metrics.direction", wrong, got=recipe.monitor, fix=fix))

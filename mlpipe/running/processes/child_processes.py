@@ -234,7 +234,8 @@ def _work(
     messages.close()
     code = 0 if outcome.event == "done" else STEP_FAILED
     if abrupt:
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 

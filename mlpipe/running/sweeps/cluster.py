@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlpipe import current_folder
 from mlpipe.config.launcher import GROUP, Launcher
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import (
@@ -159,8 +160,8 @@ def _planned(mode: str, jobs: Sequence[Job]) -> list[tuple[Scheduler, list[Step]
 
 def _folder(launcher: Launcher) -> Path:
     """Create a folder for the launcher's own files, outside all projects."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    home = Path(launcher.submitit_folder).expanduser() if launcher.submitit_folder else cache / "mlpipe" / "queue"
+    cache = current_folder.expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = current_folder.expanded(launcher.submitit_folder) if launcher.submitit_folder else cache / "mlpipe" / "queue"
     folder = home.absolute() / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{secrets.token_hex(2)}"
     folder.mkdir(parents=True)
     return folder

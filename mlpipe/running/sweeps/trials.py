@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from mlpipe import files
 from mlpipe.config import keys, presets, search_space
 from mlpipe.errors import (
@@ -167,7 +165,7 @@ def _next_trial(search: Search, study: Study) -> tuple[Trial, str | None] | None
     """Return a trial that no process runs any more, with its run, or a new one; None if there are enough."""
     # Counting, asking and taking are atomic: otherwise two processes could both run the last trial, or take the same
     # orphan.
-    with FileLock(search.project.studies_dir() / f".{search.study}.lock"):
+    with files.locked(search.project.studies_dir() / f".{search.study}.lock"):
         # Interrupted trials first: they are counted already, and would otherwise stay unfinished.
         if (orphan := _orphan(search, study)) is not None:
             return orphan

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from filelock import FileLock
-
 from mlpipe import files, sqlite
 from mlpipe.errors import ConfigError, not_installed, problem
 from mlpipe.runs.trackers.tracker import FAILED, FINISHED, STOPPED, Marks, Place, flat
@@ -68,7 +66,7 @@ class MlflowRun:
         if own is not None:
             require_inside(self._client.get_experiment(self._experiment).artifact_location, own)
         # Parallel folds create the run of all folds at the same moment.
-        with FileLock(place.logs / ".mlflow.lock"):
+        with files.locked(place.logs / ".mlflow.lock"):
             parent = self._id(place.of(""), Marks(place.logs / "mlflow.json"), {})
             if own is not None:
                 require_inside(self._client.get_run(parent).info.artifact_uri, own)
@@ -152,9 +150,8 @@ def _client(address: str) -> MlflowClient:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if (file := _file_of(address)) is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         # The tables of a new file are created once, however many folds start.
-        with FileLock(file.with_name(f".{file.name}.lock")):
+        with files.locked(file.with_name(f".{file.name}.lock")):
             return MlflowClient(address)
     return MlflowClient(address)
 

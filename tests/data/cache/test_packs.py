@@ -417,3 +417,28 @@ def test_the_name_changes_with_everything_that_changes_pixels(pictures: Task, mo
     monkeypatch.setattr(images, "version", lambda library: "0.0")
     names.append(name())
     assert len(set(names)) == len(names)
+
+
+def test_arrays_in_another_order_of_axes_have_another_name(tmp_path: Path) -> None:
+    """(3, 5, 3) may be three channels of 5 x 3 pixels or 3 x 5 pixels of three channels, of the same bytes."""
+    np.save(tmp_path / "x.npy", np.arange(4 * 45, dtype=np.uint8).reshape(4, 3, 5, 3))
+    np.save(tmp_path / "t.npy", np.arange(4) % 2)
+    of_x: Any = {"file": str(tmp_path / "x.npy"), "targets": str(tmp_path / "t.npy")}
+    tasks = [sources.arrays(**of_x, layout=layout) for layout in ("hwc", "chw")]
+    assert tasks[0].name == tasks[1].name and tasks[0].samples.digests == tasks[1].samples.digests
+    how = preprocessing.standard(3, id="x", size=None)
+    names = [cache.pack_id(of, how) for of in tasks]
+    assert names[0] != names[1]
+    shapes = [
+        cache.build(of, how, tmp_path / name, workers=1).images.shape for of, name in zip(tasks, names, strict=True)
+    ]
+    assert shapes == [(4, 3, 5, 3), (4, 5, 3, 3)]
+    # Arrays of one channel, with or without an axis of their own for it.
+    np.save(tmp_path / "y.npy", np.zeros((1, 5, 4), np.float32))
+    forms = [sources.samples(train=str(tmp_path / "y.npy"), labels="none", axes=axes) for axes in (2, 3)]
+    assert cache.pack_id(forms[0], how) != cache.pack_id(forms[1], how)
+    # What black and white are decides the pixels as well.
+    np.save(tmp_path / "z.npy", np.linspace(0, 1, 100, dtype=np.float32).reshape(4, 5, 5))
+    of_z: Any = {**of_x, "file": str(tmp_path / "z.npy")}
+    ranges = [sources.arrays(**of_z, value_range=ends) for ends in (None, (0.0, 2.0))]
+    assert cache.pack_id(ranges[0], how) != cache.pack_id(ranges[1], how)

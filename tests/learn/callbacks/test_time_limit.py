@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from mlpipe.learn.callbacks.time_limit import FoldLimit, TimeLimit
+from mlpipe.learn.callbacks.time_limit import FoldLimit, TimeLimit, WaitingLimits
 
 
 def test_a_time_limit_ends_a_training_and_survives_a_resume() -> None:
@@ -54,3 +57,21 @@ def test_what_is_set_up_is_no_part_of_an_epoch(monkeypatch: pytest.MonkeyPatch) 
     assert again.state_dict()["setup"] == 10.0
     # Both may stand beside each other: Lightning tells callbacks that save a state apart by their keys.
     assert fold.state_key != plain.state_key
+
+
+def test_limits_wait_while_a_stage_has_callbacks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
+    limit = TimeLimit(5.0)
+    waiting = WaitingLimits({"time_limit": limit})
+    now = 10.0
+    trainer: Any = SimpleNamespace(should_stop=False, max_epochs=9, world_size=1)
+    waiting.on_train_batch_end(trainer, None, None, None, 0)  # type: ignore[arg-type]
+    waiting.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+    assert not trainer.should_stop
+    state = waiting.state_dict()
+    assert state == {"time_limit": {"taken": 10.0, "epochs": 1, "setup": 0.0}}
+    again = TimeLimit(5.0)
+    WaitingLimits({"time_limit": again, "other": TimeLimit(1.0)}).load_state_dict(state)
+    now = 12.0
+    assert again.state_dict() == {"taken": 12.0, "epochs": 1, "setup": 0.0}

@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from mlpipe.data.task import IGNORED
-from mlpipe.learn.losses import cross_entropy
+from mlpipe.learn.losses import cross_entropy, keras
 from mlpipe.learn.losses.class_weights import ClassWeights
 from mlpipe.learn.losses.cross_entropy import PixelCrossEntropy
 from mlpipe.learn.losses.labels import Labels
 from tests.learn.losses.conftest import (
     CLASSES,
+    COUNTS,
     FLAGS,
     LABELS,
     LOGITS,
@@ -158,3 +159,28 @@ def test_log_probabilities_are_torchs_negative_log_likelihood(ignored: bool) -> 
     wanted = F.nll_loss(logits, target, torch.tensor([1.0, 0.5, 2.0]), ignore_index=IGNORED)
     mine = cross_entropy.nll(of_masks(), class_weights=[1.0, 0.5, 2.0])
     assert mine(logits, target).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_smoothed_labels_are_a_half_between_yes_and_no(labels: int) -> None:
+    """t (1 - s) + s / 2, as in Keras's BinaryCrossentropy: with one label only negatives were smoothed."""
+    logits, share = LOGITS[:, :labels], 0.2
+    flags, p = FLAGS[:, :labels], LOGITS[:, :labels].sigmoid()
+    wanted = 0.1 + 0.8 * flags
+    expected = -(wanted * p.log() + (1 - wanted) * (1 - p).log()).mean()
+    loss = build("bce", Labels("multilabel", COUNTS[:labels], 40), label_smoothing=share)
+    assert loss(logits, flags).item() == pytest.approx(expected.item(), abs=1e-12)
+    # The loss of this name is compared with Keras itself in test_keras.py.
+    theirs = keras.keras(Labels("multilabel", COUNTS[:labels], 40), name="binary_crossentropy", label_smoothing=share)
+    assert loss(logits, flags).item() == pytest.approx(theirs(logits, flags).item(), abs=1e-12)
+    # Nothing prefers yes to no.
+    assert loss(-logits, 1 - flags).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_smoothed_classes_are_timms() -> None:
+    from timm.loss import BinaryCrossEntropy
+
+    expected = BinaryCrossEntropy(smoothing=0.2)(LOGITS, TARGET)
+    assert build("bce", CLASSES, label_smoothing=0.2)(LOGITS, TARGET).item() == pytest.approx(
+        expected.item(), abs=1e-12
+    )

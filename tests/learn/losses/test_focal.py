@@ -9,6 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from mlpipe.data.task import IGNORED
 from mlpipe.learn.losses import focal
 from mlpipe.learn.losses.class_weights import ClassWeights
+from mlpipe.learn.losses.labels import Labels
 from tests.learn.losses.conftest import CLASSES, FLAGS, LABELS, LOGITS, TARGET, batch, build, of_masks
 
 
@@ -86,3 +87,20 @@ def test_powers_below_one_are_what_they_were() -> None:
     p = LOGITS.softmax(dim=1).gather(1, TARGET[:, None])[:, 0]
     expected = (-((1 - p) ** 0.5) * p.log()).mean()
     assert build("focal", CLASSES, gamma=0.5)(LOGITS, TARGET).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("class_weights", [None, [1.0, 2.0, 4.0]])
+def test_smoothed_focal_loss_of_pixels_is_that_of_images(class_weights: ClassWeights) -> None:
+    """Per class, as Keras's CategoricalFocalCrossentropy; pixels had the true class's factor for all classes."""
+    logits, target = batch(3, ignored=True)
+    options = {"gamma": 1.5, "label_smoothing": 0.2, "class_weights": class_weights}
+    given = focal.focal(of_masks(), **options)(logits, target)  # type: ignore[arg-type]
+    known = target != IGNORED
+    rows, numbers = logits.movedim(1, -1)[known], target[known]
+    of_images = Labels("classification", torch.tensor([1, 1, 1]), 3)
+    expected = focal.focal(of_images, **options)(rows, numbers)  # type: ignore[arg-type]
+    assert given.item() == pytest.approx(expected.item(), rel=1e-5)
+    if class_weights is None:
+        p, shares = rows.softmax(1), F.one_hot(numbers, 3) * 0.8 + 0.2 / 3
+        plain = -(shares * (1 - p) ** 1.5 * p.log()).sum(1).mean()
+        assert given.item() == pytest.approx(plain.item(), rel=1e-5)

@@ -82,3 +82,13 @@ def test_losses_of_numbers_are_kerass(name: str) -> None:
     ours, theirs = both(name, OF_COUNTS[name], t, rng.uniform(0.05, 7, (6, 4)))
     assert ours == pytest.approx(theirs, rel=1e-5, abs=1e-6)
     assert name in probabilities.OF_NUMBERS | probabilities.OF_UNITS
+
+
+def test_outputs_without_known_targets_are_in_no_mean() -> None:
+    """The Lovasz hinge counted them as zeros."""
+    logits, t = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), (torch.arange(18) % 2).view(6, 3).float()
+    known = torch.ones(6, 3)
+    known[:, 2] = 0
+    expected = probabilities.lovasz(t[:, :2], logits[:, :2], known[:, :2])
+    assert probabilities.lovasz(t, logits, known).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert probabilities.lovasz(t, logits, known * 0).item() == 0

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from mlpipe.errors import ConfigError
-from mlpipe.learn.lr_schedulers import cosine, cycle, decay, step, warmup
+from mlpipe.learn.lr_schedulers import cosine, cycle, decay, step, variator, warmup
 from mlpipe.learn.lr_schedulers.clock import Clock
 from mlpipe.learn.lr_schedulers.step import multistep
 from tests.learn.lr_schedulers.conftest import CLOCK, fresh, rates
@@ -124,6 +124,30 @@ def test_the_rates_of_ten_epochs(ours: Callable[..., Any], torchs: Callable[...,
         (
             lambda: cosine.cosine_decay(fresh(), CLOCK, decay_steps=1e-9, period_factor=1.0),
             "lr_scheduler.decay_steps: is shorter than one step, got 1e-09; at least 1,",
+        ),
+        (
+            lambda: cycle.cyclic(fresh(), CLOCK, gamma=0.9),
+            "lr_scheduler.gamma: is not of the policy triangular, got 0.9; add lr_scheduler.policy=exp_range",
+        ),
+        (
+            lambda: cosine.cosine_decay(fresh(), CLOCK, peak_factor=0.5),
+            "lr_scheduler.peak_factor: is of the half cosines after the first, and there is one, got 0.5",
+        ),
+        (
+            lambda: decay.polynomial(fresh(), CLOCK, decay_epochs=2.0, decay_steps=3),
+            "lr_scheduler.decay_steps: lr_scheduler.decay_epochs says how long it is too, got 3; leave one of the two out",
+        ),
+        (
+            lambda: decay.exponential(fresh(), CLOCK, decay_epochs=2.0, decay_steps=3),
+            "lr_scheduler.decay_steps: lr_scheduler.decay_epochs says how long it is too, got 3; leave one of the two out",
+        ),
+        (
+            lambda: cycle.cyclic(fresh(), CLOCK, up_epochs=1.0, up_steps=3),
+            "lr_scheduler.up_steps: lr_scheduler.up_epochs says how long it is too, got 3; leave one of the two out",
+        ),
+        (
+            lambda: variator.variator(fresh(), CLOCK, plateau_from="start"),
+            "lr_scheduler.plateau_from: there is no plateau, got 'start'",
         ),
         (
             lambda: cycle.cyclic(fresh(), CLOCK, up_epochs=1e-9),

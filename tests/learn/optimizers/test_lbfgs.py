@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from scipy.optimize import minimize
 
+from mlpipe.errors import ConfigError
 from mlpipe.learn.optimizers.lbfgs import lbfgs
 
 
@@ -42,3 +44,12 @@ def test_every_limit_ends_it() -> None:
     assert minimised(tolerance=1.0)[1] < whole
     # A gradient that is larger than the loss never is less than a thousandth of it, but soon than a thousand times it.
     assert minimised(relative_tolerance=1000.0)[1] < minimised(relative_tolerance=1e-3)[1]
+
+
+def test_rates_of_layers_are_refused() -> None:
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))], "lr_scale": scale} for scale in (1.0, 0.5)]
+    with pytest.raises(
+        ConfigError, match=r"optimizer\.layer_decay: a line search has one rate for all layers; leave it"
+    ):
+        lbfgs(groups)
+    assert len(lbfgs([{**group, "lr_scale": 1.0} for group in groups]).param_groups[0]["params"]) == 2

@@ -198,3 +198,22 @@ def test_packages_have_hashes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / names[0] / "__init__.py").write_text("def body0(in_chans): return None\n")
     after = code.digests()
     assert [before[name] == after[name] for name in names] == [False, True]
+
+
+def test_other_files_of_a_package_and_what_they_import_have_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only `__init__.py` had one: stored features of a changed network were used again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "deep_hashed_package").mkdir()
+    (tmp_path / "deep_hashed_package" / "__init__.py").write_text("from .layers import body\n")
+    (tmp_path / "deep_hashed_package" / "layers.py").write_text("from hashed_width import WIDTH\ndef body(): ...\n")
+    (tmp_path / "hashed_width.py").write_text("WIDTH = 1\n")
+    code = Code(imports=["deep_hashed_package"], trust=["deep_hashed_package"])
+    code.functions("arch")
+    before = code.digests()
+    assert list(before) == ["deep_hashed_package", "deep_hashed_package/layers.py", "hashed_width.py"]
+    (tmp_path / "hashed_width.py").write_text("WIDTH = 2\n")
+    after = code.digests()
+    assert [name for name in before if before[name] != after[name]] == ["hashed_width.py"]

@@ -66,3 +66,33 @@ def test_certified_weights_are_not_beaten(seed: int) -> None:
     smooth, _ = certified_weights(predictions, targets, smoothing=1000, kind="classification")
     assert np.abs(smooth - 1 / 6).max() < np.abs(weights - 1 / 6).max()
     assert smooth.min() > 0
+
+
+@pytest.mark.parametrize("smoothing", [None, 0.0, 10.0])
+def test_repeated_rows_of_a_group_weigh_as_the_rows_once(smoothing: float | None) -> None:
+    """Five copies of a patient's image are no further evidence; they were dealt to fitted and judged rows alike."""
+    predictions, targets = models(1)
+    once, _ = certified_weights(predictions, targets, kind="classification", smoothing=smoothing)
+    repeated = [np.repeat(prediction, 5, axis=0) for prediction in predictions]
+    groups = np.repeat(np.arange(len(targets)), 5)
+    again, _ = certified_weights(
+        repeated, np.repeat(targets, 5), kind="classification", smoothing=smoothing, groups=groups
+    )
+    assert again == pytest.approx(once, abs=1e-6)
+    # A label that is asked twice is one label.
+    columns = [prediction[:, :1] for prediction in predictions]
+    labels = (targets == 0).astype(float)[:, None]
+    plain, _ = certified_weights(columns, labels, kind="multilabel", smoothing=smoothing)
+    twice, _ = certified_weights(
+        [np.tile(column, 2) for column in columns], np.tile(labels, 2), kind="multilabel", smoothing=smoothing
+    )
+    assert twice == pytest.approx(plain, abs=1e-6)
+
+
+def test_few_groups_smooth_as_few_rows_do() -> None:
+    predictions, targets = models(2)
+    weights, _ = certified_weights(predictions, targets, kind="classification", groups=np.arange(len(targets)) % 9)
+    most, _ = certified_weights(
+        predictions, targets, kind="classification", groups=np.arange(len(targets)) % 9, smoothing=100.0
+    )
+    assert weights == pytest.approx(most, abs=1e-12)

@@ -34,3 +34,9 @@ def test_the_largest_output_as_in_keras(seed: int) -> None:
         ours, numbers = label_metrics.ELEMENTWISE[name], number_metrics.OF_CLASSES[name]
         expected = float(np.mean(keras.ops.convert_to_numpy(theirs(targets, scores))))
         assert ours(logits, targets) == numbers(scores, targets) == pytest.approx(expected)
+
+
+def test_outputs_without_known_targets_are_in_no_mean() -> None:
+    p, t = np.array([[0.9, 0.2, 0.5], [0.4, 0.7, 0.5]]), np.array([[1.0, 0.0, np.nan], [0.0, 1.0, np.nan]])
+    assert elementwise.soft_macro_f1(p, t) == pytest.approx(elementwise.soft_macro_f1(p[:, :2], t[:, :2]))
+    assert np.isnan(elementwise.soft_macro_f1(p, np.full_like(t, np.nan)))

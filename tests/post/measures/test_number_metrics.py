@@ -48,3 +48,14 @@ def test_constant_targets_have_no_correlation() -> None:
         for correlation in (number_metrics.pearson, number_metrics.spearman):
             assert np.isnan(correlation(three, same)) and np.isnan(correlation(same, three))
     assert metrics.direction("val/rmse") == "min" and metrics.direction("r2") == "max"
+
+
+@pytest.mark.parametrize("name", ["rmse", "mse", "mae", "r2", "pearson"])
+def test_an_output_without_known_targets_leaves_the_others_their_interval(name: str) -> None:
+    """The metric left it out; its interval was NaN."""
+    holes = TRUE.copy()
+    holes[:, 0] = np.nan
+    measure = metrics.statistic(name, FOUND, holes, "regression")
+    value = measure.of_weights(np.ones((1, len(holes))), np.arange(len(holes)))[0]
+    assert value == pytest.approx(number_metrics.METRICS[name](FOUND, holes), abs=1e-10)
+    assert value == pytest.approx(number_metrics.METRICS[name](FOUND[:, 1:], holes[:, 1:]), abs=1e-10)

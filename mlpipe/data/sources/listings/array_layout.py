@@ -12,6 +12,8 @@ from mlpipe import files
 from mlpipe.errors import DataError, problem
 
 Array = np.ndarray[Any, Any]
+# The keys of a source that decide what its arrays are as samples.
+_DECIDING = ("layout", "axes", "range")
 # The names of a sample's spatial axes, by their number.
 _NAMES = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
@@ -32,6 +34,18 @@ class Form:
     def of(cls, source: Mapping[str, Any]) -> Form:
         """Return the form in a stored `samples` source."""
         return cls(source["layout"], int(source.get("axes", 2)))
+
+
+def description(source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how stored arrays become samples, which their hashes do not say; empty for sources without arrays.
+
+    Args:
+        source: The stored source of a task: the order of its arrays' axes, and the values that become 0 and 1.
+    """
+    if not isinstance(source.get("layout"), str):
+        return {}
+    described = {key: source[key] for key in _DECIDING if source.get(key) is not None}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in described.items()}
 
 
 def oriented(value: Array, form: Form, key: str) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.data.decoding import images
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.errors import DataError, problem
@@ -105,7 +105,7 @@ def memory_file(data_dir: str | None, root: Path, purpose: str = "") -> Path | N
     """Return the file that caches facts about a folder's files, one per `purpose`; None without a data folder."""
     if data_dir is None:
         return None
-    return Path(data_dir).expanduser() / ".seen" / f"{files.digest(f'{root}{purpose}')[:16]}.json"
+    return current_folder.expanded(data_dir) / ".seen" / f"{files.digest(f'{root}{purpose}')[:16]}.json"
 
 
 def channels_of(looks: Sequence[Look]) -> int:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from mlpipe import errors, files
+from mlpipe.data import code_digests, user_code
 from mlpipe.data import items as protocol
-from mlpipe.data import user_code
 from mlpipe.data.items import preprocessors
 from mlpipe.data.items import sets as item_sets
 from mlpipe.data.sources.listings import set_changes
@@ -164,7 +164,9 @@ def _preprocessed_set(
 ) -> Any:
     """Return a set after the task's chain, and for training after its augmenter."""
     if source.get("preprocessing"):
-        hashes = [files.digest_file(file) for file in sorted(folder.glob("*.py"))] if folder else []
+        own = {file.stem: file for file in sorted(folder.glob("*.py"))} if folder else {}
+        imported = code_digests.of_modules(name for name in source["imports"] if name not in own)
+        hashes = [*code_digests.digests(own).values(), *imported.values()]
         code = files.digest([*hashes, *map(_text, user_code.custom_objects().values())])
         steps = Path(source["steps_dir"]) if source.get("steps_dir") else None
         data_set = preprocessors.Chain(known, code, steps).applied(source["preprocessing"], data_set)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mlpipe import files, limits
+from mlpipe import current_folder, files, limits
 from mlpipe.data import imports, records
 from mlpipe.data.records import (
     IdentityTransformer,
@@ -167,7 +167,7 @@ def called(where: str, function: Callable[..., T], /, *given: Any, **named: Any)
 
 def place(path: str) -> str:
     """Return the absolute path of a file of rows; the name of held rows is returned unchanged."""
-    return path if path in _HELD else str(Path(path).expanduser().absolute())
+    return path if path in _HELD else str(current_folder.expanded(path).absolute())
 
 
 def require_allowed(source: Mapping[str, Any], trust: Sequence[str]) -> None:

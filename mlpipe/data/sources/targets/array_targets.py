@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlpipe import current_folder
 from mlpipe.data import task, visible_files
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.sources.error_lists import raise_some
@@ -159,7 +160,7 @@ def hidden_notes(where: Mapping[str, Path]) -> list[str]:
 
 def absolute_paths(paths: Mapping[str, str | None]) -> dict[str, Path]:
     """Return the paths of the parts that have one."""
-    return {part: Path(path).expanduser().absolute() for part, path in paths.items() if path is not None}
+    return {part: current_folder.expanded(path).absolute() for part, path in paths.items() if path is not None}
 
 
 def _demand_inputs(where: Mapping[str, Path]) -> None:

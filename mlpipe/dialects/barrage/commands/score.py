@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Annotated
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config.schema import RunConfig
 from mlpipe.data.sources.listings import record_files
 from mlpipe.dialects.barrage import files as artifact_folder
@@ -42,8 +41,8 @@ class ScoreScheduler(Scheduler):
         batch_size: Annotated[int, ">= 1"],
     ) -> None:
         super().__init__(run_config, context)
-        self._folder, self._file = Path(folder).expanduser().absolute(), file
-        self._output, self._batch_size = Path(output).expanduser().absolute(), batch_size
+        self._folder, self._file = current_folder.expanded(folder).absolute(), file
+        self._output, self._batch_size = current_folder.expanded(output).absolute(), batch_size
 
     def plan(self) -> list[Step]:
         """Return a single step, after checking that the folder is complete and the rows can be read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlpipe import current_folder
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.mml_core.importing import Import
 from mlpipe.errors import ConfigError, problem
@@ -56,5 +57,5 @@ class UpgradeScheduler(upgrade.UpgradeScheduler):
             raise ConfigError(problem("mode.source", "only mml upgrade takes projects over", fix="use mml upgrade"))
         config = self.run_config
         raise_all(require_writable(config.out_dir, "out_dir") + require_writable(config.data_dir, "data_dir"))
-        data = None if self._source_data is None else Path(self._source_data).expanduser()
-        return Import(config, self.context, source.expanduser(), data).steps()
+        data = None if self._source_data is None else current_folder.expanded(self._source_data)
+        return Import(config, self.context, current_folder.expanded(source), data).steps()

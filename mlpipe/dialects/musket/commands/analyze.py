@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config.schema import RunConfig
 from mlpipe.dialects.musket import comparison_table
 from mlpipe.errors import DataError, problem
@@ -39,8 +38,8 @@ class AnalyzeScheduler(Scheduler):
         sortBy: str,  # noqa: N803
     ) -> None:
         super().__init__(run_config, context)
-        self._folder, self._only, self._sort_by = Path(inputFolder).expanduser(), onlyMetric, sortBy
-        self._output = Path(output).expanduser() if output else self._folder / "report.csv"
+        self._folder, self._only, self._sort_by = current_folder.expanded(inputFolder), onlyMetric, sortBy
+        self._output = current_folder.expanded(output) if output else self._folder / "report.csv"
 
     def plan(self) -> list[Step]:
         """Return a single step.

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from mlpipe import files
+from mlpipe import current_folder, files
 from mlpipe.config.overrides import key_of
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
@@ -81,7 +81,7 @@ class FitScheduler(Scheduler):
         self._names = experiment_files.experiment_names(name, project)
         self._workers, self._resume, self._lenient = num_workers, allow_resume, lenient
         self._recalculate, self._only_report, self._tasks = force_recalc, only_report, launch_tasks
-        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
+        self._cache = current_folder.expanded(cache).absolute() if cache else self._root / ".cache"
         self._folds = [part.strip() for part in str(folds).strip("[]").split(",") if part.strip()]
         self._overrides = shlex.split(overrides)
         self._devices = _devices(num_gpus, gpus_per_net)

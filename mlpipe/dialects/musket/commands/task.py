@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from mlpipe import errors
+from mlpipe import current_folder, errors
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import items, user_code
@@ -71,7 +71,7 @@ class TaskScheduler(Scheduler):
         self._tasks = experiment_files.listed(task)
         self._resume, self._recalculate = allow_resume, force_recalc
         self._overrides = overrides
-        self._cache = Path(cache).expanduser().absolute() if cache else self._root / ".cache"
+        self._cache = current_folder.expanded(cache).absolute() if cache else self._root / ".cache"
         self._of_fit = {"num_gpus": num_gpus, "gpus_per_net": gpus_per_net, "num_workers": num_workers}
 
     def plan(self) -> list[Step]:

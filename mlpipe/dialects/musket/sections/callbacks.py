@@ -292,7 +292,8 @@ def _cyclic(state: State, key: str, parameters: Mapping[str, Any], result: Callb
         "min_ratio": low / high,
         "up_steps": int(parameters.get("step_size", 2000)),
         "policy": mode,
-        "gamma": float(parameters.get("gamma", 1.0)),
+        # The other modes do not use it.
+        "gamma": float(parameters.get("gamma", 1.0)) if mode == "exp_range" else 1.0,
     }
     state.say(key, "same", "lr_scheduler", "max_lr is optimizer.lr")
 

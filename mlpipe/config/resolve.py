@@ -25,13 +25,15 @@ from mlpipe.names import name_of, path_of
 _REFERENCE = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 _KEY = re.compile(r"\.*[A-Za-z_0-9-]+(\.[A-Za-z_0-9-]+)*")
 _MOST_TEXT = 10_000
-# The keys of a task that are paths, and those that are paths for some sources and words or names for others: the name of
-# an array in a file, rows that a Python program holds, anything of a source of the user's own.
+# The keys of a task that are paths; those that are paths for some sources and words for others, such as rows that a Python
+# program holds; those that are paths only without a root; those that name an array in a file unless they end with .npy.
 _TASK_PATHS = ("root", "test_root", "file", "val_file", "test_file", "modules", "steps_dir")
 _TASK_WORDS = (
-    "targets", "train", "val", "validation", "test", "extra", "train_targets", "val_targets", "test_targets",
+    "train", "val", "validation", "test", "extra", "train_targets", "val_targets", "test_targets",
     "train_masks", "val_masks", "test_masks",
 )  # fmt: skip
+_TASK_FOLDERS = ("images", "masks")
+_TASK_ARRAYS = ("targets",)
 _SECTIONS = (
     "mode", "task", "split", "arch", "loss", "optimizer", "lr_scheduler", "metrics", "augmentations", "trainer",
     "callbacks", "stages", "reuse", "preset", "sys", "task_list", "time_limit", "proj", "out_dir", "data_dir", "seed",
@@ -88,11 +90,15 @@ def resolved(
 
 def _make_paths_absolute(plain: dict[str, Any]) -> None:
     """Make paths absolute, so that they stay valid when the run is continued from another folder."""
-    for section, keys in (("task", (*_TASK_PATHS, *_TASK_WORDS)), ("arch", ("weights",))):
+    task = plain["task"] if isinstance(plain["task"], dict) else {}
+    words = (*_TASK_WORDS, *(_TASK_FOLDERS if task.get("root") is None else ()))
+    for section, keys in (("task", (*_TASK_PATHS, *words, *_TASK_ARRAYS)), ("arch", ("weights",))):
         for key in keys if isinstance(plain[section], dict) else ():
             value = plain[section].get(key)
-            is_text = isinstance(value, str) and value not in ("", "???")
-            if is_text and (key not in _TASK_WORDS or value.endswith(".npy") or _exists(value)):
+            if not isinstance(value, str) or value in ("", "???"):
+                continue
+            is_word = key in words or key in _TASK_ARRAYS
+            if not is_word or value.endswith(".npy") or (key in words and _exists(value)):
                 plain[section][key] = _absolute(value)
     reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
     for key in ("models", "parameters", "predictions", "blueprint"):

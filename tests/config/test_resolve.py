@@ -65,3 +65,16 @@ def test_paths_of_tasks_are_absolute_and_other_words_stay(tmp_path: Path, monkey
     resolve._make_paths_absolute(tree)
     assert tree["task"] == {**absolute, **words}
     assert tree["arch"]["weights"] == str(tmp_path / "w.pt")
+
+
+def test_names_of_arrays_stay_and_folders_without_a_root_are_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("labels", "images", "masks"):
+        (tmp_path / name).mkdir()
+    task = {"root": None, "images": "images", "masks": "masks", "targets": "labels"}
+    tree: dict[str, Any] = {"task": task, "arch": {}, "reuse": {}, "stages": {}}
+    resolve._make_paths_absolute(tree)
+    folders = {key: str(tmp_path / key) for key in ("images", "masks")}
+    assert tree["task"] == {"root": None, **folders, "targets": "labels"}

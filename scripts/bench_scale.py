@@ -41,7 +41,9 @@ def measured(images: int, classes: int, threads: int) -> dict[str, dict[str, flo
         write_images(Path(folder), images, classes)
         task = ["task=arrays", "task.file=x.npy", "task.targets=y.npy"]
         network = ["arch=test_resnet", "arch.pretrained=false", "preprocessing=none", "trainer.max_epochs=1"]
-        network += ["split.folds=2", "mode.nested=false", "split.test_fraction=0.2", "sampling.batch_size=256"]
+        # With two images of each class, some have none in a part.
+        network += ["split.folds=2", "split.rare=allow", "mode.nested=false", "split.test_fraction=0.2"]
+        network += ["sampling.batch_size=256"]
         threaded = f"sys.threads={threads}"
         commands = {
             "create": ["create", *task],

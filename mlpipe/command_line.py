@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mlpipe import current_folder
 from mlpipe.config.environment import base_folder
+from mlpipe.config.overrides import quoted
 from mlpipe.errors import ConfigError, listing, problem
 from mlpipe.modes import FLAGS, SCRIPTS, WITH_VALUE, WORDS
 
@@ -89,7 +90,7 @@ def parse(arguments: Sequence[str]) -> Call:
             call.config_dirs.append(Path(argument or "").absolute())
         elif call.mode == "train" and name == "--config":
             # Options of another program: --config=FILE, --config FILE, --config= FILE.
-            call.overrides.append(f"recipe={_quoted(argument or '')}")
+            call.overrides.append(f"recipe={quoted(argument or '')}")
         elif call.mode == "train" and name == "--app":
             # The loss in that program's configuration determines the application.
             if argument not in ("pde", "gan", "obj"):
@@ -189,17 +190,11 @@ def _script_option(name: str, value: str) -> str:
     lower = value.lower()
     if name[2:] not in _TEXTS and (lower in ("true", "false", "null") or value.isdigit()):
         return f"mode.{name[2:]}={lower}"
-    return f"mode.{name[2:]}={_quoted(value)}"
-
-
-def _quoted(value: str) -> str:
-    """Return a string in Hydra's grammar."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"mode.{name[2:]}={quoted(value)}"
 
 
 def _path(value: str) -> str:
-    return value if re.fullmatch(r"[\w./~+@%-]+", value) else _quoted(value)
+    return value if re.fullmatch(r"[\w./~+@%-]+", value) else quoted(value)
 
 
 def _unknown_option(text: str) -> str:

@@ -26,6 +26,7 @@ from sklearn.metrics import accuracy_score, jaccard_score, r2_score
 
 from mlpipe import current_folder, files, limits
 from mlpipe.api.commands import run
+from mlpipe.config.overrides import quoted
 from mlpipe.data import task as tasks
 from mlpipe.data import visible_files
 from mlpipe.data.decoding import images
@@ -75,21 +76,17 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         """
         path = current_folder.expanded(file).absolute()
         model, home = self._fitted_model(), self._where
-        if path.suffix not in _FORMATS:
+        if (ending := path.suffix.lower()) not in _FORMATS:
             fix = f"use a name that ends with {' or '.join(_FORMATS)}"
             raise ConfigError(problem("file", "its ending names no format", got=path.name, fix=fix))
-        where = [
-            f"out_dir={home / 'results'}",
-            f"data_dir={home / 'data'}",
-            f"mode.ensemble={self.ensemble_ or 'null'}",
-        ]
         with _log_output(self.verbose):
             run(
                 "export",
                 f"task={model.task}",
-                f"mode.file='{path}'",
-                *_FORMATS[path.suffix],
-                *where,
+                f"mode.file={quoted(str(path))}",
+                *_FORMATS[ending],
+                *_folder_words(home),
+                f"mode.ensemble={self.ensemble_ or 'null'}",
                 *self._project_words(),
             )
         return path
@@ -106,7 +103,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         if isinstance(self.overrides, str):
             fix = 'write overrides=["trainer.max_epochs=3"]'
             raise ConfigError(problem("overrides", "must be a list of texts", got=self.overrides, fix=fix))
-        where = [f"out_dir={home / 'results'}", f"data_dir={home / 'data'}"]
+        where = _folder_words(home)
         whole = ["mode.nested=false", "mode.subroutines=[train,predict]"]
         with _log_output(self.verbose):
             run("train", *words, *where, *whole, *choices, *self.overrides)
@@ -211,7 +208,7 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         if isinstance(X, str | Path) and current_folder.expanded(X).is_dir():
             _refuse_targets(y, sample_weight)
             home = self._make_home()
-            self._train(["task=folder", f"task.root='{current_folder.expanded(X).absolute()}'"], home)
+            self._train(["task=folder", f"task.root={quoted(str(current_folder.expanded(X).absolute()))}"], home)
             self.classes_ = np.array(self.model_.classes)
             return self
         table, targets = table_of(X, y)
@@ -254,7 +251,8 @@ class ImageClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         Args:
             X: As for `predict_proba`.
         """
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)] if self._fitted_model() else [])
+        chances = self.predict_proba(X)
+        return np.asarray(self.classes_[chances.argmax(axis=1)])
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: N803
         """Return the accuracy: the share of images whose predicted class is right.
@@ -372,7 +370,7 @@ class ImageSegmenter(_Estimator):
         """
         if isinstance(X, str | Path) and current_folder.expanded(X).is_dir():
             _refuse_targets(y, None)
-            home, words = self._make_home(), [f"task.root='{current_folder.expanded(X).absolute()}'"]
+            home, words = self._make_home(), [f"task.root={quoted(str(current_folder.expanded(X).absolute()))}"]
         else:
             masks = X[y].tolist() if isinstance(X, pd.DataFrame) and isinstance(y, str) and y in X else y
             masks = [] if masks is None or isinstance(masks, str) else [_as_mask(mask) for mask in masks]
@@ -423,6 +421,11 @@ class ImageSegmenter(_Estimator):
         """Return the mask value of ignored pixels in the training masks; None: all pixels count."""
         of = tasks.load(self._where / "data" / self.model_.task / "task.json")
         return mask_files.stored_values((of.bases or (of,))[0].source["masks"]).ignored
+
+
+def _folder_words(home: Path) -> list[str]:
+    """Return the words for a project and its data below a folder."""
+    return [f"out_dir={quoted(str(home / 'results'))}", f"data_dir={quoted(str(home / 'data'))}"]
 
 
 def _as_mask(mask: Any) -> Any:
@@ -596,7 +599,7 @@ def _table_word(table: pd.DataFrame, home: Path, beside: Mapping[str, Sequence[A
         key = "X" if name == "path" else "y"
         table[name] = [_image_path(image, folder / name, place, key) for place, image in enumerate(several)]
     table.to_csv(folder / "images.csv", index=False)
-    return f"task.file='{folder / 'images.csv'}'"
+    return f"task.file={quoted(str(folder / 'images.csv'))}"
 
 
 def _image_path(image: Any, folder: Path, place: int, key: str = "X") -> str:

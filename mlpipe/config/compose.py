@@ -17,7 +17,7 @@ from mlpipe import files
 from mlpipe.config import catalog, resolve, rules, signatures
 from mlpipe.config.assemble import assemble
 from mlpipe.config.composer import Composer, Refused
-from mlpipe.config.overrides import Change, name_and_tags, parse
+from mlpipe.config.overrides import Change, name_and_tags, parse, quoted
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import ConfigError, did_you_mean, first_line, listing, problem
 from mlpipe.names import name_of
@@ -291,8 +291,7 @@ def _tagged_choice(change: Change, known: list[str], facts: Facts) -> tuple[list
     if not tags:
         return ["task=created", f"task.name='{base}'"], []
     texts, wrong = _choice(Change("task", base, f"task={base}"), facts)
-    quoted = tags.replace("\\", "\\\\").replace("'", "\\'")
-    return [*texts, f"tags='{quoted}'"], wrong
+    return [*texts, f"tags={quoted(tags)}"], wrong
 
 
 def _with_values(

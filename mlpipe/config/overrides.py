@@ -116,6 +116,12 @@ def _item(text: str) -> str | float | bool | None:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
+def quoted(value: str) -> str:
+    """Return a text in quotes, which the grammar reads as it is; a backslash is literal there except before a quote."""
+    escaped = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
+    return f"'{escaped}'"
+
+
 def key_of(text: str) -> str:
     """Return the key or group of an override as written."""
     return text.lstrip("+~").partition("=")[0]
@@ -235,10 +241,8 @@ def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
         if value[:1] in ("[", "{", "'", '"'):
             reason = first_line(error)
             return problem(key, f"its value cannot be read ({reason})", got=value, fix="check brackets and quotes")
-    # In Hydra, a backslash is literal except before a quote.
-    quoted = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     try:
-        return parser.parse_override(f"{key}='{quoted}'")
+        return parser.parse_override(f"{key}={quoted(value)}")
     except (HydraException, ValueError):
         dotted = re.sub(r"[./:\[\]]+", ".", key).strip(".")
         is_name = dotted != key and re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+", dotted)

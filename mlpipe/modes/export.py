@@ -40,6 +40,8 @@ _SAME, _RESIZED = 1e-5, 1e-3
 _MOST_ALONE = 0.01
 _NEEDED = ("onnx", "onnxscript", "onnxruntime")
 _ENDINGS = {"onnx": ".onnx", "pt2": ".pt2", "bundle": ".zip"}
+# By these texts, and within so many bytes, a card and a runner of an earlier export are known, which a new one replaces.
+_CARD_MARK, _RUNNER_MARK, _BEGINNING = b"\n\nPredicts ", b"Predict images with an exported model", 4096
 Apply = Callable[[Sequence[Pixels]], list[npt.NDArray[Any]]]
 
 
@@ -218,8 +220,7 @@ class ExportScheduler(Scheduler):
     def _export(self, run: Run | None) -> None:
         any_size = self._any_size()
         log.info(self._predictor.stored.told(predictor.LATEST if self._record is None else ""))
-        # The name keeps the file's suffix, which readers of zips require.
-        temporary = self._path.with_name(f".part-{self._path.name}")
+        temporary = _unfinished_path(self._path)
         images = self._spread_images(self._images)
         try:
             if self._form.format == "bundle":
@@ -229,10 +230,11 @@ class ExportScheduler(Scheduler):
             temporary.replace(self._path)
         finally:
             temporary.unlink(missing_ok=True)
-        card = self._path.with_name(f"{self._path.stem}.md")
-        files.write_text(card, model_card.as_markdown(model_card.facts(self._predictor)))
         size = self._path.stat().st_size
-        self.context.facts.update(file=str(self._path), card=str(card), bytes=size, any_size=any_size, **facts)
+        self.context.facts.update(file=str(self._path), bytes=size, any_size=any_size, **facts)
+        card = self._path.with_name(f"{self._path.stem}.md")
+        if _write_beside(card, model_card.as_markdown(model_card.facts(self._predictor)), _CARD_MARK):
+            self.context.facts["card"] = str(card)
         log.info(f"{self._path} ({size / 1e6:.1f} MB)")
         if self._form.format == "onnx":
             self._write_runner(any_size)
@@ -246,13 +248,13 @@ class ExportScheduler(Scheduler):
         runner = self._path.with_name(f"{self._path.stem}_run.py")
         program = Path(onnx_runner.__file__).read_text("utf-8")
         if reason := exported_facts.without_program(self._predictor, any_size):
-            # A program from an earlier export would treat images differently; a file of the user's own stays.
-            title = program[: program.index("\n")].strip('"').encode()
-            if runner.is_file() and title in runner.read_bytes()[: 2 * len(title)]:
+            # A program from an earlier export would treat images differently.
+            if runner.is_file() and _is_written_by_export(runner, _RUNNER_MARK):
                 runner.unlink()
             log.info(f"no program lies beside it: {reason}")
             return
-        files.write_text(runner, program)
+        if not _write_beside(runner, program, _RUNNER_MARK):
+            return
         self.context.facts["runner"] = str(runner)
         log.info(f"apply it without this program: python {runner.name} {self._path.name} FOLDER > predictions.csv")
 
@@ -294,7 +296,7 @@ class ExportScheduler(Scheduler):
         }
         if self._form.precision == "float32":
             return outcome
-        small = path.with_name(f".small-{path.name}")
+        small = _smaller_path(path)
         try:
             outcome["smaller"] = self._write_smaller(path, small, example, any_size)
             small.replace(path)
@@ -454,8 +456,23 @@ class ExportScheduler(Scheduler):
         return differences
 
 
+def _write_beside(path: Path, text: str, mark: bytes) -> bool:
+    """Write a file beside the exported one, and return whether it was written; a file of the user's own stays."""
+    if path.exists() and not _is_written_by_export(path, mark):
+        log.warning(f"{path} was not written by an export, and stays as it is; mode.file=FILE chooses another name")
+        return False
+    files.write_text(path, text)
+    return True
+
+
+def _is_written_by_export(path: Path, mark: bytes) -> bool:
+    """Return whether a file has the mark of those of an export at its beginning."""
+    with path.open("rb") as handle:
+        return mark in handle.read(_BEGINNING)
+
+
 def place_fault(path: Path) -> str:
-    """Explain why no file can be written at a path; empty if it can, as far as the folders tell.
+    """Explain why no file can be written at a path; empty if it can.
 
     Args:
         path: The absolute path.
@@ -463,11 +480,26 @@ def place_fault(path: Path) -> str:
     try:
         if path.is_dir():
             return "is a folder"
-        nearest = next(folder for folder in path.parents if folder.exists())
+        nearest = files.nearest_existing(path.parent)
+        if not nearest.is_dir():
+            return f"lies below {nearest.name}, which is a file"
+        # Permissions do not tell everything, such as a file system that is read-only; the longest name that an export writes.
+        trial = nearest / files.temporary_name(_smaller_path(_unfinished_path(path)))
+        trial.touch()
+        trial.unlink()
     except OSError as error:
-        # As of a name that is too long, or of a folder that may not be read.
-        return f"cannot be a file ({error.strerror})"
-    return "" if nearest.is_dir() else f"lies below {nearest.name}, which is a file"
+        return f"cannot be written ({error.strerror})"
+    return ""
+
+
+def _unfinished_path(path: Path) -> Path:
+    """Return the path of a file before it is checked; the name keeps its suffix, which readers of zips require."""
+    return path.with_name(f".part-{path.name}")
+
+
+def _smaller_path(path: Path) -> Path:
+    """Return the path of a file of less precision, before it replaces the original one."""
+    return path.with_name(f".small-{path.name}")
 
 
 def _tell(name: str, difference: Difference) -> None:

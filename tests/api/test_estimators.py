@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import estimator_checks as checks
 
 from mlpipe.api import ImageClassifier, ImageRegressor, ImageSegmenter, estimators
+from mlpipe.config import overrides
 from mlpipe.data import task
 from mlpipe.data.decoding import images
 from mlpipe.errors import ConfigError, DataError
@@ -281,6 +282,24 @@ def test_weights_of_images_are_a_column_of_the_table(tmp_path: Path) -> None:
             ImageClassifier().fit(GREY, [0, 1, 0, 1], sample_weight=wrong)
     with pytest.raises(DataError, match="sample_weight: the images of a folder have no order"):
         ImageClassifier().fit(tmp_path, sample_weight=[1])
+
+
+def test_folders_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[tuple[str, ...]]()
+    monkeypatch.setattr(estimators, "run", lambda *words: calls.append(words) or {})
+    monkeypatch.setattr(estimators, "load", lambda *names, **folders: SimpleNamespace(classes=["0", "1"]))
+    home = tmp_path / "Ann's \\pictures, [2]"
+    (home / "cat").mkdir(parents=True)
+    ImageClassifier(out_dir=home).fit(home)
+    ImageClassifier(out_dir=home).fit(GREY, [0, 1, 0, 1])
+    for words in calls:
+        changes, problems = overrides.parse(list(words[1:]))
+        folders = {change.key: change.value for change in changes}
+        assert (
+            not problems and folders["out_dir"] == str(home / "results") and folders["data_dir"] == str(home / "data")
+        )
+    keys = {change.key: change.value for words in calls for change in overrides.parse(list(words[1:]))[0]}
+    assert keys["task.root"] == str(home) and Path(keys["task.file"]).is_file()
 
 
 def test_the_home_of_no_user_is_part_of_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlpipe.config.overrides import expand, key_of, option_of, plain, value_of
+from mlpipe.config.overrides import expand, key_of, option_of, parse, plain, quoted, value_of
 from mlpipe.errors import ConfigError
 
 
@@ -26,6 +26,14 @@ def test_a_value_before_anything_is_composed(text: str, value: str | None) -> No
 
 def test_the_last_value_counts() -> None:
     assert value_of("proj", ["proj=a", "seed=1", "proj=b"]) == "b"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "it's", "'", "a\\b", "a\\\\b", "end\\", "\\'", "a b, [c], {d}=e", '"', " a ", "null", "1e3", "a\nb"]
+)
+def test_a_text_in_quotes_is_read_as_it_is(text: str) -> None:
+    (change,), problems = parse([f"proj={quoted(text)}"])
+    assert (change.value, problems) == (text, [])
 
 
 def test_keys_and_their_aliases() -> None:

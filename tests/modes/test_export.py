@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from mlpipe.modes.export import ExportScheduler, place_fault
+from mlpipe.modes.export import _CARD_MARK, ExportScheduler, _write_beside, place_fault
 from mlpipe.running import exported_facts
 
 
 def test_a_program_that_would_not_fit_goes_and_a_file_of_the_user_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reasons = iter(["", "it reads images", "it reads images"])
+    reasons = iter(["", "it reads images", "it reads images", ""])
     monkeypatch.setattr(exported_facts, "without_program", lambda predictor, any_size: next(reasons))
     export: Any = SimpleNamespace(
         _path=tmp_path / "model.onnx", _predictor=None, context=SimpleNamespace(facts=dict[str, Any]())
@@ -26,8 +26,21 @@ def test_a_program_that_would_not_fit_goes_and_a_file_of_the_user_stays(
     ExportScheduler._write_runner(export, True)
     assert not runner.exists()
     runner.write_text("print('my own')\n")
-    ExportScheduler._write_runner(export, True)
-    assert runner.read_text() == "print('my own')\n"
+    export.context.facts.clear()
+    for _ in range(2):
+        ExportScheduler._write_runner(export, True)
+        assert runner.read_text() == "print('my own')\n"
+    assert not export.context.facts
+
+
+def test_a_card_replaces_a_card_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = "# lamps: classification\n\nPredicts 2 outputs: dark, light.\n"
+    card, own = tmp_path / "model.md", tmp_path / "README.md"
+    assert _write_beside(card, text, _CARD_MARK) and card.read_text() == text
+    own.write_text("# My own\n")
+    assert not _write_beside(own, text, _CARD_MARK) and own.read_text() == "# My own\n"
+    assert "README.md was not written by an export, and stays as it is" in caplog.text
+    assert _write_beside(card, "newer", _CARD_MARK) and card.read_text() == "newer"
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(tmp_path: Path) -> None:
@@ -36,5 +49,12 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(tmp_p
     assert place_fault(tmp_path / "a.txt" / "more" / "x.onnx") == "lies below a.txt, which is a file"
     assert place_fault(tmp_path / "b.onnx") == "is a folder"
     assert place_fault(tmp_path / "new" / "folder" / "x.onnx") == ""
-    for long in (tmp_path / f"{'x' * 300}.onnx", tmp_path / ("x" * 300) / "x.onnx"):
-        assert place_fault(long) == "cannot be a file (File name too long)"
+    # The unfinished file beside it has a longer name.
+    for long in (tmp_path / f"{'x' * 300}.onnx", tmp_path / ("x" * 300) / "x.onnx", tmp_path / f"{'x' * 240}.onnx"):
+        assert place_fault(long) == "cannot be written (File name too long)"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", "b.onnx"}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that holds no files, whoever asks")
+def test_a_folder_in_which_nothing_can_be_written_is_told() -> None:
+    assert place_fault(Path("/proc/x.onnx")) == "cannot be written (No such file or directory)"

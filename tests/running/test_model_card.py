@@ -14,6 +14,7 @@ import torch
 from mlpipe.arch import classifier
 from mlpipe.arch.classifier import Classifier, Head, Pixels
 from mlpipe.errors import ConfigError
+from mlpipe.modes import export
 from mlpipe.running import model_card
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -91,6 +92,8 @@ CARD = {
 
 def test_a_card_for_people() -> None:
     text = model_card.as_markdown(CARD)
+    # By this, a later export knows the file as one that it may replace.
+    assert export._CARD_MARK in text.encode()[: export._BEGINNING]
     assert "| one | test_resnet | 0 | 0.5 | 1,234 | accuracy 0.750 |" in text
     # Two decimals are what 24 test images tell; held-out ones are those of all folds together.
     assert "- test accuracy: 0.50 (0.25 to 0.75)" in text and "- a note" in text

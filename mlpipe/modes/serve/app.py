@@ -42,6 +42,8 @@ log = logging.getLogger("mlpipe")
 _PAGE = Path(__file__).with_name("page.html")
 _FIELDS = ("alpha", "costs", "deploy_prior", "explain", "output")
 _DATA_URL = re.compile(r"\s*data:[\w.+/;=-]*;base64,")
+# From the alphabet of base64 for addresses to the usual one.
+_PLAIN_ALPHABET = str.maketrans("-_", "+/")
 _LONGEST_NAME = 200
 # The beginning of the form parser's message about too many files.
 _TOO_MANY = "Too many files"
@@ -432,10 +434,11 @@ def _validate(kind: type[_Known], content: bytes | Mapping[str, Any]) -> _Known:
 
 
 def _decoded(name: str, text: str) -> Image:
-    """Decode an image from base64, which may have line breaks, as from `base64 FILE`."""
+    """Decode an image from base64 of either alphabet (RFC 4648), with or without padding and line breaks."""
     begin = prefix.end() if (prefix := _DATA_URL.match(text, 0, _LONGEST_PREFIX)) else 0
+    letters = "".join(text[begin:].split()).translate(_PLAIN_ALPHABET)
     try:
-        return Image(name, base64.b64decode("".join(text[begin:].split()), validate=True))
+        return Image(name, base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))
     except (binascii.Error, ValueError):
         return Image(name, b"", "is not base64")
 
@@ -467,8 +470,8 @@ def _bodies() -> dict[str, Any]:
     }
 
 
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(json.dumps(plain(content), allow_nan=False), status, media_type="application/json")
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(plain(content), allow_nan=False), status, headers, media_type="application/json")
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -480,7 +483,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
     """Answer a request for an unknown path or method."""
     assert isinstance(error, HTTPException)
     sentence = problem(request.url.path, str(error.detail).lower(), fix="see /openapi.json")
-    return _json({"problems": [sentence]}, error.status_code)
+    return _json({"problems": [sentence]}, error.status_code, error.headers)
 
 
 def _failed(error: Exception) -> Response:

@@ -195,6 +195,9 @@ class Gate:
             self._check(scope)
             if scope["method"] == "POST":
                 receive = _replay_body(await self._body(scope, receive), receive)
+            if scope["method"] == "HEAD":
+                # The answer is that of GET; the server leaves its body out.
+                scope = {**scope, "method": "GET"}
             await self._app(scope, receive, answer)
         except Refusal as refusal:
             assert not has_begun

@@ -139,6 +139,8 @@ def test_a_form_base64_and_a_file_as_it_is_give_the_same(served: Gate) -> None:
         # As base64 and e-mails break lines, and as some browsers say it.
         {"json": {"images": [base64.encodebytes(content).decode().replace("\n", "\r\n")]}},
         {"json": {"images": [f"data:image/png;charset=utf-8;base64,{text}"]}},
+        # As addresses and tokens hold it.
+        {"json": {"images": [base64.urlsafe_b64encode(content).decode().rstrip("=")]}},
         {"content": content, "headers": {"content-type": "image/png"}},
         {"content": content, "headers": {"content-type": "application/octet-stream"}},
     ]
@@ -147,10 +149,10 @@ def test_a_form_base64_and_a_file_as_it_is_give_the_same(served: Gate) -> None:
         answer = ask(served, "POST", "/predict", **words)
         assert answer.status_code == 200 and answer.headers["content-type"] == "application/json"
         rows += answer.json()["predictions"]
-    assert [row.pop("image") for row in rows] == ["0.png", *["#0"] * 6]
+    assert [row.pop("image") for row in rows] == ["0.png", *["#0"] * 7]
     # Cells that are NaN say nothing.
     wanted = {"problem": "", "size": 0, "probabilities": {"dark": pytest.approx(0.8), "p(light)": pytest.approx(0.2)}}
-    assert rows == [wanted] * 7
+    assert rows == [wanted] * 8
 
 
 def test_several_images_of_which_one_cannot_be_read(served: Gate, model: Brightness) -> None:
@@ -336,7 +338,10 @@ def test_card_health_and_paths_that_are_none(served: Gate) -> None:
     assert ask(served, "GET", "/card").json()["task"] == "lamps" and ask(served, "GET", "/card").json()["score"] is None
     assert ask(served, "GET", "/health").json()["status"] == "ok"
     assert ask(served, "GET", "/nowhere").json()["problems"] == ["/nowhere: not found; see /openapi.json"]
-    assert ask(served, "DELETE", "/card").status_code == 405
+    refused = ask(served, "DELETE", "/card")
+    assert refused.status_code == 405 and refused.headers["allow"] == "GET"
+    for path in ("/card", "/health", "/"):
+        assert ask(served, "HEAD", path).headers["content-length"] == ask(served, "GET", path).headers["content-length"]
     for path in ("/docs", "/redoc", "/static/x", "/card/"):
         assert ask(served, "GET", path).status_code in (404, 405)
 

@@ -48,7 +48,8 @@ def finder() -> Callable[[Path, str], Path]:
     """Return a function from a folder and a path below it, as a user wrote it, to the path as it is spelt on disk.
 
     A path that exists as written is returned unchanged. Otherwise each component is compared, by `plain`, with the names in
-    its folder. A path that does not exist is normalised by `plain`. Each folder is listed once.
+    its folder, and backslashes separate components too, as on Windows. A path that does not exist is normalised by `plain`.
+    Each folder is listed once.
     """
     listed: dict[Path, dict[str, str]] = {}
 
@@ -66,7 +67,7 @@ def finder() -> Callable[[Path, str], Path]:
             if _exists(path):
                 return path
         place = base
-        for part in PurePosixPath(plain(text)).parts:
+        for part in PurePosixPath(plain(text).replace("\\", "/")).parts:
             place = place / part if _exists(place / part) else place / names_in(place).get(plain(part), part)
         return place if _exists(place) else plain_path
 

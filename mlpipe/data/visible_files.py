@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from mlpipe.data.decoding import images
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import DataError, counted, listing, problem
 
 # Folders of network drives, trash and recovered files, in lower case.
 _HIDDEN_FOLDERS = frozenset(
     {"@eadir", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "lost+found"}
 )
 _HIDDEN_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini"})
+# Images of phones, cameras, scanners and drawing programs in formats that are not read.
+_UNREAD = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".psd", ".svg"}
+    | {".dcm", ".dicom", ".nii", ".svs", ".ndpi", ".mrxs"}
+)
 
 
 def is_hidden(name: str, *, is_folder: bool) -> bool:
@@ -61,21 +66,38 @@ def images_below(base: Path) -> list[Path]:
 
 
 def notes(bases: Sequence[Path], ends: Collection[str] = images.EXTENSIONS) -> list[str]:
-    """Return a sentence that counts the hidden files below folders; none if there are none.
+    """Return a sentence that counts the hidden files below folders, and one that counts images of formats that are not read.
 
     Args:
         bases: The folders, which may be nested.
         ends: The extensions of files that count.
     """
     places: dict[Path, str] = {}
+    unread: dict[Path, str] = {}
     for base in bases:
         for file, is_out in _walk(base) if base.is_dir() else ():
             if is_out and file.suffix.lower() in ends:
                 places[file] = _hidden_part(file.relative_to(base))
+            elif not is_out and file.suffix.lower() in _UNREAD - set(ends):
+                unread[file] = file.suffix.lower()
+    return _hidden_note(places) + _unread_note(unread)
+
+
+def _unread_note(unread: Mapping[Path, str]) -> list[str]:
+    if not unread:
+        return []
+    formats = listing([f"{end} ({count})" for end, count in Counter(unread.values()).most_common()], most=5)
+    verb = "is" if len(unread) == 1 else "are"
+    return [
+        f"{counted(len(unread), 'image')} {verb} left out, because the format is not read: {formats}; convert to PNG or JPEG"
+    ]
+
+
+def _hidden_note(places: Mapping[Path, str]) -> list[str]:
     if not places:
         return []
-    counted = Counter(places.values())
-    summary = listing([f"{name} ({count})" if count > 1 else name for name, count in counted.most_common()], most=5)
+    counts = Counter(places.values())
+    summary = listing([f"{name} ({count})" if count > 1 else name for name, count in counts.most_common()], most=5)
     is_single = len(places) == 1
     return [f"{len(places)} hidden file{'' if is_single else 's'} {'is' if is_single else 'are'} left out: {summary}"]
 

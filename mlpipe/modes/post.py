@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ from mlpipe.post.ensembling.member_rows import Rows
 from mlpipe.post.ensembling.members import Candidates, Member
 from mlpipe.post.figures import number
 from mlpipe.post.prior import Prior
-from mlpipe.post.rows import row_groups
+from mlpipe.post.rows import in_order, row_groups
 from mlpipe.reports import tables
 from mlpipe.running import leaderboard, pixel_ensembles, reuse, soups, tasks
 from mlpipe.running.folds import output_records
@@ -47,7 +48,8 @@ class PostprocessScheduler(Scheduler):
         run_config: The checked configuration.
         context: The project, the display and the request to stop.
         subroutines: Any of calibrate, ensemble.
-        prior: The prevalence that probabilities are adjusted to: val, test, quantify, or one number for each class.
+        prior: The prevalence that probabilities are adjusted to: val, test, quantify, or one number for each class, in order
+            or by name.
         calibrator: The method, see `mlpipe.post.calibration.calibrate.calibrate`.
         rates_from: For prior=quantify, the rows on which error rates are measured.
         quantifier: For prior=quantify, the method, see `mlpipe.post.quantify.quantify`.
@@ -71,6 +73,7 @@ class PostprocessScheduler(Scheduler):
         set_coverage: Whether prediction sets cover the true class at that rate over all images, or over the images of
             each class.
         threshold: The criterion that chooses thresholds of classes or labels; null: no thresholds.
+        at_least: The share that thresholds by sensitivity or specificity reach.
         costs: The cost of each decision (column) for each true class (row); null: none.
         deploy_prior: Another prevalence for which the expected performance is reported.
         report: Write the project's report at the end.
@@ -84,7 +87,7 @@ class PostprocessScheduler(Scheduler):
         context: RunContext,
         *,
         subroutines: list[str],
-        prior: Literal["val", "test", "quantify"] | list[float],
+        prior: Literal["val", "test", "quantify"] | list[float] | dict[str, float],
         calibrator: Literal[
             "none", "temperature", "bias", "affine", "vector", "matrix", "beta", "histogram", "isotonic", "auto"
         ],
@@ -103,10 +106,11 @@ class PostprocessScheduler(Scheduler):
         alpha: Annotated[float, "> 0", "< 1"],
         set_score: Literal["lac", "aps", "raps"],
         set_coverage: Literal["marginal", "class"],
-        threshold: Literal["f1", "balanced_accuracy", "youden", "cost"] | None,
+        threshold: Literal["f1", "balanced_accuracy", "youden", "sensitivity", "specificity", "cost"] | None,
         costs: list[list[float]] | None,
-        deploy_prior: list[float] | None,
+        deploy_prior: list[float] | dict[str, float] | None,
         report: bool,
+        at_least: Annotated[float, "> 0", "<= 1"] = 0.95,
         positive: str | int | None = None,
         recipes: list[str | int] | None = None,
         most_ms: Annotated[float, "> 0"] | None = None,
@@ -115,7 +119,7 @@ class PostprocessScheduler(Scheduler):
         self._most_ms = most_ms
         self._recipes = None if recipes is None else [str(recipe) for recipe in recipes]
         self._wants_report, self._positive = report, positive
-        self._subroutines, self._prior = subroutines, prior
+        self._subroutines, self._requested_priors = subroutines, (prior, deploy_prior)
         self._fitting = Fitting(calibrator, shrinkage, run_config.seed)
         self._rates_from, self._quantifier = rates_from, quantifier
         self._select_on, self._eval_frac = select_on, eval_frac
@@ -130,7 +134,10 @@ class PostprocessScheduler(Scheduler):
             "weights_temperature": weights_temperature,
         }
         self._stage = stage
-        self._options = DecisionOptions(alpha, set_score, set_coverage, threshold, deploy_prior, costs)
+        name = None if positive is None else str(positive)
+        self._options = DecisionOptions(
+            alpha, set_score, set_coverage, threshold, None, costs, at_least=at_least, positive=name
+        )
 
     def plan(self) -> list[Step]:
         """Plan one step for each record's calibration, one for the ensemble, one for the report."""
@@ -143,6 +150,12 @@ class PostprocessScheduler(Scheduler):
         self._records = self._records_with_predictions()
         holding.fixed_strength(self._fitting.shrinkage)
         about = self._task.kind, self._task.classes
+        keys = ("mode.prior", "mode.deploy_prior")
+        self._prior, deploy_prior = (
+            in_order(prior, self._task.classes, key=key)
+            for prior, key in zip(self._requested_priors, keys, strict=True)
+        )
+        self._options = dataclasses.replace(self._options, deploy_prior=deploy_prior)
         criteria = post_kind.of(self._task.kind).CRITERIA
         raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))
         raise_all(self._foreign_rows() + self._time_problems() + positive_problems(self._positive, *about))

@@ -33,7 +33,7 @@ class PredictScheduler(TrainingScheduler):
         *,
         source: str | None = None,
         ensemble: str | None = None,
-        deploy_prior: Literal["estimate"] | list[float] | None = None,
+        deploy_prior: Literal["estimate"] | list[float] | dict[str, float] | None = None,
         alpha: Annotated[float, "> 0", "< 1"] | None = None,
         samples: Annotated[int, ">= 1", "<= 1000000"] | None = None,
         seed: Annotated[int, ">= 0", "<= 4294967295"] = 0,

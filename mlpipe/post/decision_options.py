@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mlpipe import kinds
-from mlpipe.errors import did_you_mean, listing, problem
+from mlpipe.errors import counted, did_you_mean, listing, problem
+from mlpipe.post.threshold import LEVELS
 
 # The largest deviation of a sum of shares from one that omitted digits can explain.
 _ROUNDED = 5e-3
@@ -28,6 +29,8 @@ class DecisionOptions:
         threshold: The criterion of thresholds; None: no thresholds.
         deploy_prior: Another prevalence; None: none.
         costs: The cost of each decision for each true class; for labels [[0, false yes], [false no, 0]]; None: none.
+        at_least: The share that thresholds by sensitivity or specificity reach, inside (0, 1].
+        positive: Of two classes the one whose sensitivity is meant, by name; None: the second.
     """
 
     alpha: float
@@ -36,10 +39,21 @@ class DecisionOptions:
     threshold: str | None
     deploy_prior: list[float] | None
     costs: list[list[float]] | None = None
+    at_least: float = 0.95
+    positive: str | None = None
+
+    @property
+    def reaches_share(self) -> bool:
+        """Whether thresholds are chosen to reach a sensitivity or a specificity."""
+        return self.threshold in LEVELS
+
+    def positive_place(self, classes: Sequence[str]) -> int:
+        """Return the number of the positive one of two classes."""
+        return 1 if self.positive is None else list(classes).index(self.positive)
 
     def threshold_options(self) -> dict[str, Any]:
         """Return the arguments of `post.threshold`."""
-        options: dict[str, Any] = {"criterion": self.threshold}
+        options: dict[str, Any] = {"criterion": self.threshold, "at_least": self.at_least}
         if self.threshold == "cost" and self.costs is not None:
             options |= {"false_positive": self.costs[0][1], "false_negative": self.costs[1][0]}
         return options
@@ -64,6 +78,10 @@ class DecisionOptions:
         elif self.threshold not in (None, "cost", *criteria):
             fix = f"use {listing(list(criteria))}"
             wrong.append(problem("mode.threshold", f"is not for {kind}", got=self.threshold, fix=fix))
+        elif self.reaches_share and _has_classes(kind) and len(classes) != 2:
+            fix = "give mode.costs in its place: a row for each true class, a column for each decision"
+            reason = f"is for two classes or for labels, this task has {counted(len(classes), 'class')}"
+            wrong.append(problem("mode.threshold", reason, got=self.threshold, fix=fix))
         return wrong + self._cost_problems(kind, classes, criteria)
 
     def _cost_problems(self, kind: str, classes: Sequence[str], criteria: Collection[str]) -> list[str]:

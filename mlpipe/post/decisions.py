@@ -21,7 +21,9 @@ from mlpipe.runs.ensembles import EnsembleRecord
 
 # The parts of an ensemble's file that may hold the rows which chose it: out-of-fold rows, or some of the test rows.
 CHOSE = ("val", "chose")
-_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "cost": "cost"}
+_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
+# What chose stored thresholds: the criterion, and the share and the class of those that reach a share.
+_CHOICE = ("criterion", "at_least", "positive")
 
 
 def thresholds(
@@ -46,19 +48,26 @@ def thresholds(
     """
     arguments = {**options.threshold_options(), "prior": prior}
     choose = threshold.label_thresholds if prevalence is None else threshold.class_thresholds
+    if of_classes := prevalence is not None:
+        arguments["positive"] = options.positive_place(classes)
+    # A threshold that reaches a share is used as it is, however small it is.
+    shares = None if options.reaches_share else prevalence
 
     def cuts_of(values: Array, targets: Array) -> list[float | None]:
         return [None if cut is None else cut.cut for cut in choose(values, targets, **arguments)]
 
     def decision_outputs(values: Array, cuts: Sequence[float | None]) -> Array:
         """Return outputs whose metrics are those of the decisions, shape (n, outputs)."""
-        if prevalence is not None:
-            return class_metrics.one_hot(threshold.decide_by_cuts(values, cuts, prevalence), len(classes))
+        if of_classes:
+            return class_metrics.one_hot(threshold.decide_by_cuts(values, cuts, shares), len(classes))
         return np.asarray(0.5 * (1 + np.tanh(values / 2)) - np.array([0.5 if cut is None else cut for cut in cuts]))
 
     plain = cuts_of(rows.calibrated, rows.targets)
     facts: dict[str, Any] = {"criterion": options.threshold, "cuts": dict(zip(classes, plain, strict=True))}
-    if prevalence is not None:
+    if options.reaches_share:
+        facts |= {"at_least": options.at_least}
+        facts |= {"positive": classes[arguments["positive"]]} if of_classes else {}
+    elif prevalence is not None:
         facts["prevalence"] = np.asarray(prevalence).tolist()
     judged = rows if evaluation is None else evaluation
     known = metrics.labelled(judged.targets)
@@ -72,6 +81,16 @@ def thresholds(
         # Thresholds are optimistic on the rows that chose them, so each fold is judged by those of the other folds.
         outputs[held] = decision_outputs(values[held], cuts_of(values[~held], targets[~held]))
     facts |= {"is_cross_validated": True} if folds else {}
+    if options.reaches_share:
+        decided, plainly, truth = outputs > 0, values > 0, targets
+        if of_classes:
+            place = arguments["positive"]
+            decided, plainly = (scores.argmax(axis=1) == place for scores in (outputs, values))
+            truth = np.asarray(targets == place, np.float64)
+        is_known = (truth == 1).any() and (truth == 0).any()
+        return (
+            {**facts, "measured": _both_shares(str(options.threshold), decided, plainly, truth)} if is_known else facts
+        )
     if prevalence is None:
         return {**facts, "measured": _label_scores(outputs, values, targets, options)}
     name = "macro_f1" if options.threshold == "f1" else "balanced_accuracy"
@@ -97,6 +116,30 @@ def held_out_folds(targets: Array, ids: Sequence[str], groups: Mapping[str, str]
 
 def _score_pair(measure: Any, decided: Array, plain: Array, targets: Array) -> dict[str, float]:
     return {"by_cuts": measure(decided, targets), "without": measure(plain, targets)}
+
+
+def _both_shares(criterion: str, decided: Array, plain: Array, truth: Array) -> dict[str, Any]:
+    """Return sensitivity and specificity of decisions, the criterion first; of several labels their means.
+
+    Args:
+        criterion: The share that thresholds reach.
+        decided: Where thresholds say yes, shape (n,) or (n, labels).
+        plain: Where the most probable answer is yes, in the same shape.
+        truth: 1 for yes, 0 for no, NaN for unknown, in the same shape.
+    """
+
+    def share(said: Array, answer: int) -> float:
+        rows = truth == answer
+        counts = np.atleast_1d(rows.sum(axis=0))
+        right = np.atleast_1d((rows & (said == bool(answer))).sum(axis=0))
+        return float(np.mean(right[counts > 0] / counts[counts > 0]))
+
+    pairs = [
+        {"measure": name, "by_cuts": share(decided, answer), "without": share(plain, answer)}
+        for name, answer in (("sensitivity", 1), ("specificity", 0))
+    ]
+    first, second = pairs if criterion == "sensitivity" else pairs[::-1]
+    return {**first, "beside": second}
 
 
 def _label_scores(decided: Array, values: Array, targets: Array, options: DecisionOptions) -> dict[str, Any]:
@@ -141,10 +184,14 @@ def deployment_decisions(
         stored = conformal.ConformalSets.from_plain(decided["sets"])
         decided["sets"] = _sets(stored, values, targets, stored.alpha, moved_to.tolist())
     if "thresholds" in decided:
-        criterion = decided["thresholds"]["criterion"]
-        cuts = threshold.class_thresholds(values, targets, criterion=criterion, prior=moved_to)
+        chosen = {name: decided["thresholds"][name] for name in _CHOICE if name in decided["thresholds"]}
+        arguments = {**chosen}
+        if reaches_share := "positive" in chosen:
+            arguments["positive"] = list(ensemble.classes).index(chosen["positive"])
+        cuts = threshold.class_thresholds(values, targets, prior=moved_to, **arguments)
         class_cuts = {name: None if cut is None else cut.cut for name, cut in zip(ensemble.classes, cuts, strict=True)}
-        decided["thresholds"] = {"criterion": criterion, "cuts": class_cuts, "prevalence": moved_to.tolist()}
+        place = {} if reaches_share else {"prevalence": moved_to.tolist()}
+        decided["thresholds"] = {**chosen, "cuts": class_cuts, **place}
     return decided
 
 
@@ -277,7 +324,10 @@ def column_meanings(decided: Mapping[str, Any]) -> list[str]:
     sentences = []
     if "table" in decided.get("costs", {}):
         sentences.append("column decision: the class that costs least")
-    elif "prevalence" in decided.get("thresholds", {}):
+    elif "positive" in (stored := decided.get("thresholds", {})):
+        rule = f"{stored['positive']} if its probability is above its threshold"
+        sentences.append(f"column decision: {rule}; {threshold_text(stored)}")
+    elif "prevalence" in stored:
         rule = "the class whose probability is the largest multiple of its threshold"
         sentences.append(f"column decision: {rule}; {threshold_text(decided['thresholds'])}")
     if "guarantee" in decided.get("sets", {}):
@@ -304,10 +354,24 @@ def threshold_text(stored: Mapping[str, Any], rows: int | None = None) -> str:
         rows: The number of rows they were measured on; None: unknown.
     """
     cuts = [f"{name} {'-' if cut is None else f'{cut:.3f}'}" for name, cut in stored["cuts"].items()]
-    sentence = f"thresholds by {stored['criterion']}: {listing(cuts, most=MOST_NAMED)}"
+    sentence = f"thresholds by {criterion_text(stored)}: {listing(cuts, most=MOST_NAMED)}"
     if measured := stored.get("measured"):
-        word = _WORDS[measured["measure"]]
-        by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))
         how = " (each image by the thresholds of others)" if stored.get("is_cross_validated") else ""
-        sentence += f"; deciding by them: {word} {by_cuts}{how}, without them {without}"
+        sentence += f"; deciding by them: {_measured_text(measured, how, rows)}"
+        sentence += f"; {_measured_text(measured['beside'], how, rows)}" if "beside" in measured else ""
     return sentence
+
+
+def _measured_text(measured: Mapping[str, Any], how: str, rows: int | None) -> str:
+    by_cuts, without = (number(measured[key], rows) for key in ("by_cuts", "without"))
+    return f"{_WORDS.get(measured['measure'], measured['measure'])} {by_cuts}{how}, without them {without}"
+
+
+def criterion_text(stored: Mapping[str, Any]) -> str:
+    """Describe in words what chose thresholds.
+
+    Args:
+        stored: The thresholds as plain data.
+    """
+    share = f" of at least {stored['at_least']:g}" if "at_least" in stored else ""
+    return f"{stored['criterion'].replace('_', ' ')}{share}"

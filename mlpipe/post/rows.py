@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import DataError, listing, problem
+from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -90,6 +90,34 @@ def shares(values: npt.ArrayLike, classes: int, *, key: str = "mode.prior") -> F
         fix = "a class that cannot occur gets a small share, such as 1e-6"
         raise DataError(problem(key, "every share must be positive", got=numbers.tolist(), fix=fix))
     return np.asarray(numbers / numbers.sum())
+
+
+def in_order(prior: Any, classes: Sequence[str], *, key: str) -> Any:
+    """Return shares by name as a list in the order of the classes; anything else as it is.
+
+    Args:
+        prior: A mapping from each class or label to its share, or another form of a prevalence.
+        classes: The names of the outputs, in the task's order.
+        key: The configuration key of the shares.
+
+    Raises:
+        ConfigError: A name is no class, or a class has no share; all such names are listed.
+    """
+    if not isinstance(prior, Mapping):
+        return prior
+    by_name = {str(name): share for name, share in prior.items()}
+    names = listing(list(classes), most=8)
+    wrong = [
+        problem(key, "there is no such class", got=name, fix=did_you_mean(name, classes, otherwise=f"classes: {names}"))
+        for name in by_name
+        if name not in classes
+    ]
+    missing = [name for name in classes if name not in by_name]
+    if missing:
+        wrong.append(problem(key, f"has no share of {listing(missing, most=8)}", fix="give one for each class"))
+    if wrong:
+        raise ConfigError(wrong)
+    return [by_name[name] for name in classes]
 
 
 def counts_of(targets: Integers, classes: int) -> Integers:

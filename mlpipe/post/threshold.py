@@ -6,7 +6,7 @@ Thresholds are searched exactly: one between any two neighbouring scores, so unl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,7 +16,9 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean, listing, problem
 from mlpipe.post.measures.class_metrics import log_softmax
 from mlpipe.post.rows import Floats, counts_of, labelled, shares
 
-Criterion = Literal["f1", "balanced_accuracy", "youden", "cost"]
+Criterion = Literal["f1", "balanced_accuracy", "youden", "cost", "sensitivity", "specificity"]
+# Criteria that name a share which must be reached, and not a value to maximise.
+LEVELS = ("sensitivity", "specificity")
 
 # Thresholds are at least this, because a ratio to 0 is not defined.
 _LEAST_CUT = 1e-12
@@ -39,6 +41,7 @@ def best_threshold(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    at_least: float = 0.95,
     weights: npt.ArrayLike | None = None,
 ) -> Threshold:
     """Return the best of all thresholds of one score, the one nearest to one half among equals.
@@ -47,9 +50,11 @@ def best_threshold(
         scores: Probabilities of yes, shape (n,).
         positive: 1 for yes, 0 for no, NaN for unknown (left out), shape (n,).
         criterion: `f1`, `balanced_accuracy`, `youden` (sensitivity + specificity - 1), or `cost` (the mean cost of a row,
-            less is better).
+            less is better); `sensitivity` or `specificity`: of all thresholds where it is at least `at_least`, the one with
+            the largest value of the other.
         false_positive: For `cost`, the cost of a wrong yes.
         false_negative: For `cost`, the cost of a wrong no.
+        at_least: For `sensitivity` and `specificity`, the share to reach, inside (0, 1].
         weights: The weight of each row, positive, shape (n,); None: equal weights.
 
     Raises:
@@ -75,6 +80,9 @@ def best_threshold(
     # end, are enough.
     cuts, hits, alarms = _all_cuts(values, yes, counts)
     n_yes, n_no = float(counts @ yes), float(counts @ ~yes)
+    if criterion in LEVELS:
+        place, value = _at_level(criterion, at_least, hits / n_yes, 1 - alarms / n_no)
+        return Threshold(float(cuts[place]), value, criterion, len(yes))
     with np.errstate(invalid="ignore"):
         measured = _CRITERIA[criterion](hits, alarms, n_yes, n_no)
     if criterion == "cost":
@@ -97,6 +105,15 @@ def _all_cuts(values: Floats, yes: npt.NDArray[np.bool_], counts: Floats) -> tup
     above, below = max(1.0, float(falling[0])), min(0.0, np.nextafter(falling[-1], -np.inf))
     cuts = np.concatenate([[above], middles, [below]])
     return cuts, np.concatenate([[0.0], hits]), np.concatenate([[0.0], alarms])
+
+
+def _at_level(criterion: str, at_least: float, sensitivity: Floats, specificity: Floats) -> tuple[int, float]:
+    """Return the number of the threshold that reaches a share at the lowest price, and the share there."""
+    own, other = (sensitivity, specificity) if criterion == "sensitivity" else (specificity, sensitivity)
+    # Shares of counts are rounded: 19 of 20 must count as 0.95.
+    reached = np.flatnonzero(own >= at_least - 1e-9)
+    place = int(reached[np.lexsort([own[reached], other[reached]])[-1]])
+    return place, float(own[place])
 
 
 def _f1(hits: Floats, alarms: Floats, n_yes: float, n_no: float) -> Floats:
@@ -126,9 +143,14 @@ def class_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    at_least: float = 0.95,
+    positive: int = 1,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
     """Return the best threshold of each class's probability against the rest; None for a class without rows on both sides.
+
+    For `sensitivity` and `specificity` there are two classes: the positive one has the threshold, the other its difference
+    to one, so that an image is positive if its probability is above the threshold.
 
     Args:
         logits: Shape (n, classes).
@@ -136,6 +158,8 @@ def class_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
+        at_least: As for `best_threshold`.
+        positive: For `sensitivity` and `specificity`, the number of the positive class.
         prior: The prevalence at which the criterion should be best, shape (classes,): rows are weighted to it; None: that
             of the rows.
     """
@@ -146,8 +170,12 @@ def class_thresholds(
         classes = values.shape[1]
         of_class = shares(prior, classes) / np.maximum(counts_of(numbers, classes), 1)
         weights = np.repeat(of_class[numbers][:, None], classes, axis=1)
-    options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
-    return _column_thresholds(np.exp(log_softmax(values)), truth, weights, options)
+    options = _options(criterion, false_positive, false_negative, at_least)
+    cuts = _column_thresholds(np.exp(log_softmax(values)), truth, weights, options)
+    if criterion in LEVELS and (own := cuts[positive]) is not None:
+        rest = replace(own, cut=1 - own.cut)
+        return [own if number == positive else rest for number in range(len(cuts))]
+    return cuts
 
 
 def label_thresholds(
@@ -157,6 +185,7 @@ def label_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
+    at_least: float = 0.95,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
     """Return the best threshold of each label's probability; None for a label with one answer only.
@@ -167,10 +196,11 @@ def label_thresholds(
         criterion: As for `best_threshold`.
         false_positive: As for `best_threshold`.
         false_negative: As for `best_threshold`.
+        at_least: As for `best_threshold`.
         prior: The share of yes of each label at which thresholds should be best, shape (labels,); None: that of the rows.
     """
     probabilities = 0.5 * (1 + np.tanh(np.asarray(logits, np.float64) / 2))
-    options = {"criterion": criterion, "false_positive": false_positive, "false_negative": false_negative}
+    options = _options(criterion, false_positive, false_negative, at_least)
     truth, weights = np.asarray(targets, np.float64), None
     if prior is not None:
         share = np.asarray(prior, np.float64)
@@ -178,6 +208,11 @@ def label_thresholds(
         yes, no = (side / np.maximum(count, 1) for side, count in zip((share, 1 - share), both, strict=True))
         weights = np.where(truth == 1, yes, no)
     return _column_thresholds(probabilities, truth, weights, options)
+
+
+def _options(criterion: str, false_positive: float, false_negative: float, at_least: float) -> dict[str, Any]:
+    costs = {"false_positive": false_positive, "false_negative": false_negative}
+    return {"criterion": criterion, "at_least": at_least, **costs}
 
 
 def _column_thresholds(

@@ -36,7 +36,8 @@ def rows(project: Project, task: str) -> list[Row]:
     """Return one row per recipe, repeat and image, of the newest record of each fold.
 
     The columns are `task`, `recipe`, `arch`, `record`, `fold`, `repeat` and `image`; `target`, the name of the class, or
-    `target NAME` for each label or number (empty where it is unknown); and `raw ...` from the network and `calibrated
+    `target NAME` for each label or number (empty where it is unknown); for classes `prediction`, the most probable one, by
+    calibrated probabilities if there are some; and `raw ...` from the network and `calibrated
     ...` after `mml post` (empty before): `p(NAME)`, the probability of each class or label, or the number NAME. Masks, images
     and solutions have the metrics of each image instead.
 
@@ -115,6 +116,8 @@ def _cells(outputs: Predictions, kind: str, names: Sequence[str]) -> list[Row]:
         cells = _targets(target, kind, names)
         cells |= {f"raw {name}": value for name, value in zip(labels, raw[row].tolist(), strict=True)}
         after = [None] * len(labels) if calibrated is None else calibrated[row].tolist()
+        if kinds.of(kind).has_classes:
+            cells["prediction"] = names[int((raw if calibrated is None else calibrated)[row].argmax())]
         table.append(cells | {f"calibrated {name}": value for name, value in zip(labels, after, strict=True)})
     return table
 

@@ -119,8 +119,8 @@ def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -
     if its.has_classes and not its.is_dense:
         if costs is not None:
             choices["decision"] = (-np.array(costs, np.float64)).tolist()
-        elif prevalence:
-            above = np.maximum(np.maximum(cuts, np.array(prevalence) / 2), 1e-12)
+        elif "thresholds" in decide:
+            above = np.maximum(np.maximum(cuts, np.array(prevalence or 0.0) / 2), 1e-12)
             choices["decision"] = np.diag(1 / above).tolist()
         if sets.get("score") == "lac":
             lists["set"] = [0.0 if cut is None else 1.0 - cut for cut in sets["cuts"]]

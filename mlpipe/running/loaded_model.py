@@ -34,6 +34,7 @@ from mlpipe.errors import (
     problem,
 )
 from mlpipe.post import threshold
+from mlpipe.post.rows import in_order
 from mlpipe.running import bundles, model_card, predictor
 from mlpipe.running.onnx_predictor import OnnxPredictor
 from mlpipe.running.predictor import Predicting, Predictor, Sample, Stored
@@ -265,18 +266,8 @@ class Model:
         if isinstance(prior, str):
             fix = "use 'estimate', or a number for each class"
             raise ConfigError(problem("deploy_prior", "is no prevalence", got=prior, fix=fix))
-        if isinstance(prior, Mapping):
-            if unknown := [name for name in prior if name not in self.classes]:
-                raise ConfigError(
-                    problem("deploy_prior", "is no class", got=unknown[0], fix=f"use {list(self.classes)}")
-                )
-            if missing := [name for name in self.classes if name not in prior]:
-                raise ConfigError(
-                    problem("deploy_prior", f"has no share of {missing[0]}", fix="give one for each class")
-                )
-            prior = [prior[name] for name in self.classes]
         try:
-            return [float(value) for value in prior]
+            return [float(value) for value in in_order(prior, self.classes, key="deploy_prior")]
         except (TypeError, ValueError) as error:
             fix = "use 'estimate', or a number for each class"
             raise ConfigError(problem("deploy_prior", "is no prevalence", got=str(prior), fix=fix)) from error

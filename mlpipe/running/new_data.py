@@ -22,6 +22,7 @@ from mlpipe.errors import ConfigError, problem
 from mlpipe.post import decisions
 from mlpipe.post.ensembling import new_rows
 from mlpipe.post.ensembling.new_rows import NewRows
+from mlpipe.post.rows import in_order
 from mlpipe.running import task_names, tasks
 from mlpipe.running.folds.folds import num_workers
 from mlpipe.running.predictor import LATEST
@@ -47,14 +48,14 @@ class PredictionRequest:
         source: A folder, an archive or an image file; for a task of arrays, a file or folder of arrays.
         ensemble: `latest`, the name of an ensemble, or None: the refit of the latest cross-validation, without one the
             mean over its folds.
-        deploy_prior: The prevalence where the images come from, one number for each class; `estimate`: estimated from
-            the images themselves; None: probabilities stay as calibrated.
+        deploy_prior: The prevalence where the images come from, one number for each class in order or by name; `estimate`:
+            estimated from the images themselves; None: probabilities stay as calibrated.
         alpha: The miss rate of prediction sets and intervals; None: the ensemble's own.
     """
 
     source: str
     ensemble: str | None
-    deploy_prior: str | list[float] | None
+    deploy_prior: str | list[float] | dict[str, float] | None
     alpha: float | None = None
 
 
@@ -82,6 +83,7 @@ class NewData:
         from mlpipe.predicting import kind, pictures
 
         self._is_dense = kinds.of(self.pivot.kind).is_dense
+        self._prior = in_order(self.request.deploy_prior, self.pivot.classes, key="mode.deploy_prior")
         if self._is_dense and self.request.deploy_prior is not None:
             wrong = "is for classes of images, not of pixels"
             raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
@@ -204,7 +206,7 @@ class NewData:
             models,
             self._rows(),
             unreadable,
-            self.request.deploy_prior,
+            self._prior,
             config.data_dir,
             self._note_progress,
         )

@@ -66,6 +66,8 @@ class _Thresholds(TypedDict):
     criterion: str
     cuts: dict[str, float | None]
     prevalence: NotRequired[list[float]]
+    at_least: NotRequired[float]
+    positive: NotRequired[str]
 
 
 class Decide(TypedDict):
@@ -215,6 +217,7 @@ def _check_decisions(record: EnsembleRecord) -> None:
         costs is None or [len(row) for row in costs["table"]] == [class_count] * class_count,
         set(cuts) in (set(), set(record.classes)),
         shares is None or len(shares) == class_count,
+        record.decide.get("thresholds", {}).get("positive") in (None, *record.classes),
         len(record.decide.get("sets", {}).get("cuts", [None])) in (1, class_count),
         halves is None or (set(halves) == set(record.classes) and "interval_alpha" in record.decide),
     )

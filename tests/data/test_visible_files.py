@@ -109,6 +109,27 @@ def test_hidden_images_are_left_out_counted_and_said_once(tmp_path: Path, make: 
     assert ".ipynb_checkpoints/" in said[0] and "@eaDir/" in said[0]
 
 
+@pytest.mark.parametrize("make", [of_folder, of_archive, of_new_images, of_masks])
+def test_images_of_formats_that_are_not_read_are_counted(tmp_path: Path, make: Any) -> None:
+    base = classes(tmp_path / "base")
+    folder = base / ("images" if make is of_masks else "a")
+    folder.mkdir(exist_ok=True)
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "scan.dcm", "._IMG_1.HEIC", "IMG_1.MOV", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    notes = [note for note in make(base).notes if "not read" in note]
+    assert notes == [
+        "3 images are left out, because the format is not read: .heic (2), .dcm (1); convert to PNG or JPEG"
+    ]
+
+
+def test_a_class_of_images_that_are_not_read_has_none(tmp_path: Path) -> None:
+    base = classes(tmp_path / "base")
+    (base / "c").mkdir()
+    (base / "c" / "IMG_1.HEIC").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"base/c: has no images; .* the format is not read: .heic \(1\); convert"):
+        of_folder(base)
+
+
 def test_without_hidden_images_nothing_is_said(tmp_path: Path) -> None:
     assert not any("hidden" in note for note in of_folder(classes(tmp_path / "base")).notes)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import norm
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post import decisions, threshold
+from mlpipe.post import kind as post_kind
 from mlpipe.post.decision_options import DecisionOptions
 from mlpipe.post.ensembling import evaluation
 from mlpipe.post.ensembling.member_mixture import Final
@@ -38,10 +41,17 @@ def stored(folder: Path, options: DecisionOptions, split: str = "val") -> tuple[
     """An ensemble whose rows that chose are 6,000, and its file."""
     chose = rows(0, 6000, EVEN)
     final = Final(chose, None, None, "before", None)
+    decide = evaluation.decisions(final, None, "classification", options, ["a", "b", "c"], 0)
+    return stored_rows(folder, chose, ["a", "b", "c"], decide, EVEN, split)
+
+
+def stored_rows(
+    folder: Path, chose: Rows, names: list[str], decide: dict[str, Any], prior: np.ndarray, split: str = "val"
+) -> tuple[EnsembleRecord, Path]:
+    """An ensemble with these rows that chose and decisions, and its file."""
     record = EnsembleRecord(
-        "ens-x", "", "", "made", "classification", ["a", "b", "c"], [], "probabilities", "", "oof", "before", None,
-        {"kind": "list", "values": EVEN.tolist()}, {}, {},
-        decide=evaluation.decisions(final, None, "classification", options, ["a", "b", "c"], 0),
+        "ens-x", "", "", "made", "classification", names, [], "probabilities", "", "oof", "before", None,
+        {"kind": "list", "values": prior.tolist()}, {}, {}, decide=decide,
     )  # fmt: skip
     path = folder / "ens-x.parquet"
     with predictions.writer(path, (), "classification") as sink:
@@ -149,6 +159,70 @@ def test_thresholds_decide_and_are_measured_as_they_decide(tmp_path: Path) -> No
     recalls = [(decided == k)[new.targets == k].mean() for k in range(3)]
     most_probable = move_prior(new.calibrated, EVEN, THERE).argmax(axis=1)
     assert np.mean(recalls) > np.mean([(most_probable == k)[new.targets == k].mean() for k in range(3)]) + 0.1
+
+
+def two_classes(seed: int, n: int, share: float) -> Rows:
+    """Rows of two classes with true probabilities, a share of them ill."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random(n) < share).astype(np.int64)
+    odds = 2 * rng.normal(2 * targets - 1, 1.5) / 1.5**2 + np.log(share / (1 - share))
+    values = log_softmax(np.stack([np.zeros(n), odds], axis=1))
+    return Rows([f"{seed}-{row}" for row in range(n)], targets, values, values)
+
+
+def test_the_wanted_sensitivity_is_that_of_new_images_at_any_prevalence() -> None:
+    """Of normal scores with a distance of two deviations of 1.5, 90 % of the ill leave the specificity of the closed form."""
+    options = replace(WISHES, threshold="sensitivity", at_least=0.9)
+    share = np.array([0.8, 0.2])
+    chose, new = two_classes(0, 20_000, 0.2), two_classes(1, 20_000, 0.2)
+    facts = decisions.thresholds(chose, new, options, ["healthy", "ill"], share, None)
+    assert (facts["criterion"], facts["at_least"], facts["positive"]) == ("sensitivity", 0.9, "ill")
+    measured = facts["measured"]
+    assert measured["by_cuts"] == pytest.approx(0.9, abs=0.02)
+    assert measured["beside"]["by_cuts"] == pytest.approx(norm.cdf(2 / 1.5 - norm.ppf(0.9)), abs=0.02)
+    decided = decisions.classes_of(new.calibrated, {"thresholds": facts})
+    assert decided is not None and (decided[new.targets == 1] == 1).mean() == measured["by_cuts"]
+    assert "sensitivity of at least 0.9" in decisions.threshold_text(facts)
+    # The other class is the positive one on request, and its specificity is reached likewise.
+    other = replace(options, threshold="specificity", positive="healthy")
+    facts = decisions.thresholds(chose, new, other, ["healthy", "ill"], share, None)
+    assert facts["measured"]["measure"] == "specificity" and facts["positive"] == "healthy"
+    assert facts["measured"]["by_cuts"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_thresholds_that_reach_a_share_move_with_the_prevalence(tmp_path: Path) -> None:
+    options = replace(WISHES, threshold="sensitivity", at_least=0.9)
+    chose, own, there = two_classes(0, 8000, 0.3), np.array([0.7, 0.3]), np.array([0.99, 0.01])
+    facts = decisions.thresholds(chose, None, options, ["healthy", "ill"], own, None)
+    record, path = stored_rows(tmp_path, chose, ["healthy", "ill"], {"thresholds": facts}, own)
+    moved = decisions.deployment_decisions(record, path, there)
+    values = move_prior(chose.calibrated, own, there)
+    decided = decisions.classes_of(values, moved)
+    assert (
+        decided is not None
+        and (decided == decisions.classes_of(chose.calibrated, {"thresholds": facts})).mean() > 0.999
+    )
+    assert "column decision: ill if its probability is above" in decisions.column_meanings(moved)[0]
+
+
+def test_a_share_of_labels_is_reached_by_each() -> None:
+    odds, truth = labels(0, 4000)
+    rows_ = Rows([str(row) for row in range(4000)], truth, odds, odds)
+    facts = decisions.thresholds(
+        rows_, rows_, replace(WISHES, threshold="sensitivity", at_least=0.8), list("abcde"), None, None
+    )
+    cuts = np.array(list(facts["cuts"].values()))
+    recalls = [(expit(odds[:, k]) > cuts[k])[truth[:, k] == 1].mean() for k in range(5)]
+    assert min(recalls) >= 0.8 and facts["measured"]["by_cuts"] == pytest.approx(np.mean(recalls))
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("classification", ["a", "b", "c"]), ("detection", ["a"])])
+def test_a_share_is_for_two_classes_or_labels(kind: str, classes: list[str]) -> None:
+    options = replace(WISHES, threshold="sensitivity")
+    criteria = post_kind.of(kind).CRITERIA
+    assert len(options.problems(kind, classes, criteria)) == 1
+    assert not options.problems("classification", ["a", "b"], post_kind.of("classification").CRITERIA)
+    assert not options.problems("multilabel", ["a", "b", "c"], post_kind.of("multilabel").CRITERIA)
 
 
 def test_thresholds_of_earlier_versions_that_tell_no_prevalence_are_used_as_they_are() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_curve
 
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.post.measures.class_metrics import log_softmax
@@ -40,6 +40,35 @@ def test_no_cut_is_better(criterion: str, seed: int, ties: bool) -> None:
     assert own == pytest.approx(-found.value if criterion == "cost" else found.value)
     for cut in [-1, *np.unique(scores), 2]:
         assert measured(criterion, yes, scores > cut) <= own + 1e-12
+
+
+@pytest.mark.parametrize("criterion", ["sensitivity", "specificity"])
+@pytest.mark.parametrize("at_least", [0.5, 0.9, 0.95, 1.0])
+@pytest.mark.parametrize("digits", [1, 9])
+def test_a_share_is_reached_at_the_lowest_price(criterion: str, at_least: float, digits: int) -> None:
+    """The best point of scikit-learn's ROC curve that reaches the share."""
+    rng = np.random.default_rng(3)
+    yes = rng.random(200) < 0.3
+    scores = np.clip(0.4 * yes + rng.random(200) * 0.6, 0, 1).round(digits)
+    alarms, hits, _ = roc_curve(yes, scores, drop_intermediate=False)
+    own, other = (hits, 1 - alarms) if criterion == "sensitivity" else (1 - alarms, hits)
+    threshold = best_threshold(scores, yes, criterion=criterion, at_least=at_least)
+    said = scores > threshold.cut
+    reached = said[yes].mean(), (~said)[~yes].mean()
+    reached = reached if criterion == "sensitivity" else reached[::-1]
+    assert reached[0] >= at_least - 1e-9 and reached[0] == pytest.approx(threshold.value)
+    assert reached[1] == pytest.approx(other[own >= at_least - 1e-9].max())
+
+
+def test_of_two_classes_the_positive_one_reaches_the_share() -> None:
+    """19 of 20 ill images are 0.95, whatever the rounding; the image is ill above the threshold and healthy below it."""
+    ill = np.concatenate([np.linspace(0.02, 0.5, 20), np.linspace(0.001, 0.3, 80)])
+    targets = np.repeat([0, 1], [20, 80])
+    logits = np.log(np.stack([ill, 1 - ill], axis=1))
+    cuts = [cut.cut for cut in class_thresholds(logits, targets, criterion="sensitivity", positive=0) if cut]
+    assert sum(cuts) == pytest.approx(1) and (ill[:20] > cuts[0]).mean() == 0.95
+    decided = decide_by_cuts(logits, cuts, None)
+    assert ((decided == 0) == (ill > cuts[0])).all()
 
 
 def test_equal_cuts_take_the_one_nearest_one_half() -> None:

@@ -306,7 +306,7 @@ def of_curves() -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def of_thresholds() -> Iterator[tuple[str, Callable[[], object]]]:
-    for criterion in get_args(threshold.Criterion):
+    for criterion in ("f1", "balanced_accuracy", "youden", "cost"):
         for name, numbers in {"": LOGITS, " with ties": TIED}.items():
             yield (
                 f"threshold {criterion}{name}",

@@ -54,6 +54,7 @@ def test_classes_with_their_probabilities_before_and_after_calibration(project: 
     ]
     assert [row["raw p(cat)"] for row in found] == pytest.approx([0.25, 0.9, 0.9, 0.25])
     assert [row["raw p(dog)"] for row in found] == pytest.approx([0.75, 0.1, 0.1, 0.75])
+    assert [row["prediction"] for row in found] == ["cat", "cat", "cat", "dog"]
     assert [row["calibrated p(cat)"] for row in found[:2]] == pytest.approx([0.5, 0.8])
     assert [row["calibrated p(cat)"] for row in found[2:]] == [None, None]
     assert {row["record"] for row in found} == {"net-r-0", "net-r-1"}

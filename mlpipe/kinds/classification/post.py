@@ -31,7 +31,7 @@ FINAL = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "nll", "brier"]
 FURTHER = ["mcc", "kappa", "average_precision"]
 HEADLINE = "accuracy"
 ERROR = "share of wrong classes"
-CRITERIA = ("f1", "balanced_accuracy", "youden")
+CRITERIA = ("f1", "balanced_accuracy", "youden", "sensitivity", "specificity")
 # With more classes most cells of the matrix are empty (a thousand classes take 8 MB in each record).
 _MOST_IN_A_MATRIX = 100
 

@@ -29,7 +29,7 @@ FINAL = ["accuracy", "exact_match", "macro_f1", "auroc", "average_precision", "n
 FURTHER: list[str] = []
 HEADLINE = "auroc"
 ERROR = "share of wrong labels"
-CRITERIA = ("f1", "balanced_accuracy", "youden", "cost")
+CRITERIA = ("f1", "balanced_accuracy", "youden", "sensitivity", "specificity", "cost")
 
 
 def details(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> dict[str, Any]:

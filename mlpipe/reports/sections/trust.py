@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mlpipe.errors import counted, listing
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
+from mlpipe.post.decisions import criterion_text
 from mlpipe.post.figures import number, percent, round_percent
 from mlpipe.post.intervals.by_metric import Interval, share, share_of_groups, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
@@ -136,9 +137,7 @@ def decisions(facts: TaskFacts) -> Section:
     cut_table = None
     if cuts is not None:
         cells = [[name, "none" if cut is None else number(cut)] for name, cut in cuts["cuts"].items()]
-        cut_table = table(
-            f"Thresholds by {cuts['criterion'].replace('_', ' ')}", ["name", "probability from which on"], cells
-        )
+        cut_table = table(f"Thresholds by {criterion_text(cuts)}", ["name", "probability from which on"], cells)
     return Section("Decisions", [bullets(sentences), cut_table])
 
 

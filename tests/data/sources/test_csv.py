@@ -431,17 +431,51 @@ def test_numbers_are_those_of_pandas(pictures: Path) -> None:
     assert said == ["t.csv line 2, column score: must be a number or empty (unknown), got '1_0'; correct it"]
 
 
-@pytest.mark.parametrize(("mark", "strange"), [(",", "'0,5'"), (".", "'1..5'")])
-def test_numbers_with_commas_or_a_slip_are_not_a_class_each(mark: str, strange: str, tmp_path: Path) -> None:
+def numbered(folder: Path, mark: str) -> list[str]:
+    """Rows of 30 images with the numbers 0.5 to 29.5."""
     rows = []
     for index in range(30):
-        Image.fromarray(np.full((4, 4), index * 8, np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((4, 4), index * 8, np.uint8)).save(folder / f"{index}.png")
         rows.append(f"{index}.png;{index}{mark}5")
+    return rows
+
+
+@pytest.mark.parametrize(("mark", "count", "fix"), [(",", 30, "; add"), (".", 29, ", and '1..5'; correct it")])
+def test_numbers_with_commas_or_a_slip_are_not_a_class_each(mark: str, count: int, fix: str, tmp_path: Path) -> None:
+    rows = numbered(tmp_path, mark)
     if mark == ".":
         rows[1] = "1.png;1..5"
     said = problems(lambda: sources.csv(file=table(tmp_path, "path;age", *rows), target="age"))
-    assert len(said) == 1 and said[0].startswith(
-        f"task.kind: column age holds {30 if mark == ',' else 29} different numbers, and {strange}; correct it"
-    )
+    assert len(said) == 1 and said[0].startswith(f"task.kind: column age holds {count} different numbers{fix}")
     named = [row if index % 2 else row.replace(";", ";No. ") for index, row in enumerate(rows)]
     assert len(sources.csv(file=table(tmp_path, "path;age", *named), target="age").classes) == 30
+
+
+def test_a_table_of_a_spreadsheet_with_decimal_commas_and_windows_paths(tmp_path: Path) -> None:
+    """Semicolons, a byte order mark, backslashes, an empty row and a further column, in UTF-8 and in UTF-16."""
+    (tmp_path / "Bilder").mkdir()
+    rows = numbered(tmp_path / "Bilder", ",")
+    lines = ["path;age;note", *(f"Bilder\\{row};" for row in rows), ";;"]
+    for encoding in ("utf-8-sig", "utf-16"):
+        file = tmp_path / "t.csv"
+        file.write_bytes("\r\n".join(lines).encode(encoding))
+        task = sources.csv(file=str(file), target="age", kind="regression")
+        by_name = dict(zip(task.samples.ids, task.samples.targets[:, 0].tolist(), strict=True))
+        assert by_name == {f"Bilder/{index}.png": index + 0.5 for index in range(30)}
+
+
+@pytest.mark.parametrize(
+    ("cells", "numerals"),
+    [
+        (["1,5", "2", "-,25", "1,5e-3"], ["1.5", "2", "-.25", "1.5e-3"]),
+        (["1,500", "0,125"], ["1.500", "0.125"]),
+        # These could be thousands, or are something else.
+        (["1,500", "20,000"], None),
+        (["1,5", "2.5"], None),
+        (["1,5", "a,b"], None),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [";", "\t", ","])
+def test_decimal_commas(cells: list[str], numerals: list[str] | None, delimiter: str) -> None:
+    sheet = table_files.Table(Path("t.csv"), ["n"], [[cell] for cell in cells], [], "line", delimiter=delimiter)
+    assert sheet.numerals("n") == (cells if numerals is None or delimiter == "," else numerals)

@@ -220,7 +220,7 @@ def _table_boxes(cells: Table, sides: Sequence[str], label: str, missing: Missin
     """Return the box of each row; None if all its cells are empty, or one is wrong, which is added to `faults`."""
     boxes: list[Box | None] = []
     wrong: list[str] = []
-    columns = [cells.column(name) for name in sides]
+    columns = [cells.numerals(name) for name in sides]
     for index, name in enumerate(cells.column(label)):
         texts = [column[index] for column in columns]
         has_label = not missing.means(name)

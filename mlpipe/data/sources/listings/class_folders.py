@@ -68,7 +68,14 @@ def class_problems(base: Path, files: list[tuple[Part, str, Path]], classes: lis
         for part, _, entry in _top_folders(base)
         if part == "train" and not any(True for _ in images_below(entry))
     ]
-    wrong = [problem(str(base / name), "has no images", fix="add images or remove the folder") for name in empty]
+    wrong = [
+        problem(
+            str(base / name),
+            "has no images",
+            fix="; ".join(["add images or remove the folder", *visible_files.notes([base / name])]),
+        )
+        for name in empty
+    ]
     wrong += _lost_parts(base)
     if not wrong and len(classes) < 2:
         fix = "a classification task needs at least two class folders"

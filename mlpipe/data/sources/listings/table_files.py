@@ -6,6 +6,7 @@ Names and cells are normalised by `spelling.plain`: whitespace around them and U
 from __future__ import annotations
 
 import csv as csv_files
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,10 @@ from mlpipe import limits, parquet
 from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.spelling import plain
 from mlpipe.errors import DataError, did_you_mean, first_line, listing, no_such_file, problem
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+_POINT = re.compile(r"\d\.|\.\d")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Table:
         unit: What these numbers count, `line` or `row`.
         odd: Columns that do not fit into a table, by name, with what their cells hold; not in `names`.
         torn: A sentence for each line with more or fewer cells than the header, which is left out.
+        delimiter: What separates cells in a text file; empty for Parquet.
     """
 
     path: Path
@@ -39,6 +45,7 @@ class Table:
     unit: str
     odd: Mapping[str, str] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
+    delimiter: str = ""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,6 +53,20 @@ class Table:
     def column(self, name: str) -> list[str]:
         """Return the cells of one column."""
         return [plain(cell) for cell in self.stored(name)]
+
+    def numerals(self, name: str) -> list[str]:
+        """Return the cells of a column of numbers with points for decimal commas, as spreadsheets of many countries write them.
+
+        Cells stay as they are if commas separate cells, a number has a point, a cell with a comma is no such number, or all
+        commas could separate thousands (`1,500`).
+        """
+        cells = self.column(name)
+        with_comma = [cell for cell in cells if "," in cell]
+        if self.delimiter not in (";", "\t") or not all(_DECIMAL_COMMA.fullmatch(cell) for cell in with_comma):
+            return cells
+        if all(_THOUSANDS.fullmatch(cell) for cell in with_comma) or any(_POINT.search(cell) for cell in cells):
+            return cells
+        return [cell.replace(",", ".") for cell in cells]
 
     def stored(self, name: str) -> list[str]:
         """Return the cells of one column as they are stored in the file."""
@@ -100,10 +121,11 @@ def read(path: Path) -> Table:
 
 def _text(path: Path) -> Table:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
+        with path.open(encoding=_encoding(path), newline="") as handle:
             first = next(_lines(handle), "")
             handle.seek(0)
-            lines = csv_files.reader(_lines(handle), delimiter=_delimiter(path, first), strict=True)
+            delimiter = _delimiter(path, first)
+            lines = csv_files.reader(_lines(handle), delimiter=delimiter, strict=True)
             names = [plain(name) for name in next(lines, [])]
             _require_size(path, len(names), 0)
             rows, numbers, wrong = [], [], []
@@ -120,10 +142,17 @@ def _text(path: Path) -> Table:
                 if len(rows) % 1000 == 0:
                     _require_size(path, len(names), len(rows))
     except UnicodeDecodeError as error:
-        raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix="save it as UTF-8")) from error
+        fix = "save it as UTF-8 (in Excel as 'CSV UTF-8')"
+        raise DataError(problem(str(path), f"is not UTF-8 text ({error.reason})", fix=fix)) from error
     except (OSError, ValueError, csv_files.Error) as error:
         raise DataError(problem(str(path), f"cannot be read ({error})", fix="repair it")) from error
-    return Table(path, names, rows, numbers, "line", torn=wrong)
+    return Table(path, names, rows, numbers, "line", torn=wrong, delimiter=delimiter)
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-16 if the file begins with its byte order mark, as spreadsheets save Unicode text; else UTF-8."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _lines(handle: IO[str]) -> Iterator[str]:

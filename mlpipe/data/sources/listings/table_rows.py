@@ -126,7 +126,7 @@ def _orders_of(table: Table, column: str | None, missing: Missing, faults: Fault
     if column is None:
         return [math.nan] * len(table)
     wrong, orders = list[str](), list[float]()
-    texts = table.column(column)
+    texts = table.numerals(column)
     are_numbers = all(number(text) is not None for text in texts if not missing.means(text))
     for index, text in enumerate(texts):
         if missing.means(text):
@@ -206,8 +206,8 @@ def _numbers_of(
     if column is None:
         return [None] * len(table)
     wrong, values = list[str](), list[float | None]()
-    for index, text in enumerate(table.column(column)):
-        value, is_empty = number(text), missing.means(text)
+    for index, (text, numeral) in enumerate(zip(table.column(column), table.numerals(column), strict=True)):
+        value, is_empty = number(numeral), missing.means(text)
         fits = value is not None and value >= 0 and (not whole or (value == int(value) and value < len(table)))
         if not is_empty and not fits:
             kind = "a whole number >= 0, less than there are rows" if whole else "a number >= 0"

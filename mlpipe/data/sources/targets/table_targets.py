@@ -115,7 +115,7 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
     """
     if separator is not None:
         return "multilabel"
-    numbers = [[number(cell) for cell in table.column(name) if not missing.means(cell)] for name in columns]
+    numbers = [[number(cell) for cell in table.numerals(name) if not missing.means(cell)] for name in columns]
     if len(columns) > 1:
         # Non-numeric cells are reported one by one, as those of labels.
         if all(value in (0.0, 1.0, None) for column in numbers for value in column):
@@ -249,7 +249,9 @@ def _numbers(table: Table, columns: list[str], missing: Missing) -> Targets:
     known = [any(value == value for value in row) for row in rows]
     if not any(known):
         raise DataError(problem(f"{table.path.name}, column {listing(columns)}", "has no number", fix="fill it"))
-    return Targets("regression", columns, [*rows], known, [])
+    written = [name for name in columns if table.numerals(name) != table.column(name)]
+    notes = [f"column {name}: decimal commas are read as points" for name in written]
+    return Targets("regression", columns, [*rows], known, notes)
 
 
 def _matrix(
@@ -258,15 +260,20 @@ def _matrix(
     wrong, by_column = [], []
     for name in columns:
         values = []
-        for index, cell in enumerate(table.column(name)):
-            value = math.nan if missing.means(cell) else number(cell)
+        for index, (cell, numeral) in enumerate(zip(table.column(name), table.numerals(name), strict=True)):
+            value = math.nan if missing.means(cell) else number(numeral)
             if value is None or (allowed is not None and value == value and value not in allowed):
                 fix = "add task.missing=true where it means unknown" if looks_missing(cell) else "correct it"
+                fix = "write a point before decimals in all rows" if _looks_decimal(cell) else fix
                 wrong.append(problem(table.where(index, name), what, got=cell, fix=fix))
                 value = math.nan
             values.append(value)
         by_column.append(values)
     return list(zip(*by_column, strict=True)), wrong
+
+
+def _looks_decimal(cell: str) -> bool:
+    return number(cell) is None and number(cell.replace(",", ".", 1)) is not None
 
 
 def number(cell: str) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 # Keras networks of several widths -> each `alpha` that timm has -> timm's name, tag of its ImageNet weights (empty: none).
@@ -43,14 +45,20 @@ SEGMENTERS = {"unet": "unet", "linknet": "linknet", "psp": "pspnet", "pspnet": "
 
 
 class Rule(NamedTuple):
-    """An optimizer of Keras: its native option, its default learning rate, and the keys that make both equivalent."""
+    """An optimizer of Keras: its native option, its default learning rate, and the keys that make both equivalent.
+
+    `bounds` are the native keys of `clipnorm` and `clipvalue`.
+    """
 
     option: str
     lr: float
     keys: dict[str, Any]
+    bounds: Mapping[str, str] = MappingProxyType({"clipnorm": "clip_norm", "clipvalue": "clip_value"})
 
 
-# Optimizers of Keras 2.2 in lower case. By default epsilon is 1e-7, and there is no momentum and no weight decay.
+_SAME_BOUNDS = MappingProxyType({"clipnorm": "clipnorm", "clipvalue": "clipvalue"})
+# Optimizers of Keras in lower case. In version 2.2, epsilon is 1e-7, and there is no momentum and no weight decay; later ones
+# have the defaults of Keras 3.
 OPTIMIZERS: dict[str, Rule] = {
     "sgd": Rule("sgd", 0.01, {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
     "rmsprop": Rule("rmsprop", 0.001, {"alpha": 0.9, "eps": 1e-7, "weight_decay": 0.0}),
@@ -59,6 +67,10 @@ OPTIMIZERS: dict[str, Rule] = {
     "adam": Rule("adam", 0.001, {"eps": 1e-7, "weight_decay": 0.0}),
     "adamax": Rule("adamax", 0.002, {"eps": 1e-7, "weight_decay": 0.0}),
     "nadam": Rule("nadam", 0.002, {"eps": 1e-7, "weight_decay": 0.0}),
+    "adamw": Rule("keras_adamw", 0.001, {}, _SAME_BOUNDS),
+    "adafactor": Rule("keras_adafactor", 0.001, {}, _SAME_BOUNDS),
+    "ftrl": Rule("keras_ftrl", 0.001, {}, _SAME_BOUNDS),
+    "lion": Rule("keras_lion", 0.001, {}, _SAME_BOUNDS),
 }
 
 # Names of losses, including those used as metrics -> the term of loss=composite.

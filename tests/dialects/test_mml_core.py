@@ -202,9 +202,27 @@ def test_mixup_is_an_augmentation_here() -> None:
     assert steps == [{"_target_": "mlpipe.data.augment.batches.mixup", "alpha": 0.3}]
 
 
+FOCAL = {"_target_": "torchvision.ops.sigmoid_focal_loss", "_partial_": True, "reduction": "mean"}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "alpha", "gamma"),
+    [({}, 0.25, 2.0), ({"alpha": -1, "gamma": 1.5}, None, 1.5), ({"alpha": 0.6}, 0.6, 2.0)],
+)
+def test_the_focal_loss_of_labels_is_torchvisions(
+    parameters: dict[str, Any], alpha: float | None, gamma: float
+) -> None:
+    translation = mml_core.translate(changed("loss", mlcls={**FOCAL, **parameters}))
+    assert {"loss": "focal"} in translation.native["defaults"]
+    assert translation.native["loss"] == {"alpha": alpha, "gamma": gamma}
+    (line,) = [line for line in translation.report if line.key == "loss.mlcls"]
+    assert line.fate == "differs" and "loss=auto" in line.note
+
+
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
+        (changed("loss", mlcls={**FOCAL, "reduction": "none"}), "loss.mlcls: gives no number for a batch"),
         (changed("optimizer", _target_="torch.optim.LBFGS"), "optimizer._target_: has no counterpart here"),
         (
             {"lr_scheduler": {"_target_": "torch.optim.lr_scheduler.SequentialLR"}},

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlpipe.data.augment import geometry, pixel_changes
+from mlpipe.data.augment import geometry, pixel_changes, styles
 from mlpipe.data.augment import libraries as transforms
 from mlpipe.data.augment.patches import RandomPatches
 from mlpipe.data.augment.random_choices import Choice, Drawn, Inside, made
@@ -35,8 +35,8 @@ COLOURING = (
     *("brightness_contrast", "random_erasing", "convert_color", "normalize"),
     *("dropped_cells", "edges", "gray", "inverted", "linear_contrast", "hue_saturation", "gamma_contrast"),
     *("sigmoid_contrast", "log_contrast"),
-    *("blended", "on_channels", "in_colours", "in_polar"),
-    *(function.__name__ for function in pixel_changes.FUNCTIONS),
+    *("blended", "blended_along", "blended_in_cells", "blended_by_hue", "on_channels", "in_colours", "in_polar"),
+    *(function.__name__ for function in (*pixel_changes.FUNCTIONS, *styles.FUNCTIONS)),
 )
 RESIZE = "resize"
 # Steps that are called with `exact` when masks are moved.

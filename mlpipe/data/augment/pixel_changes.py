@@ -97,12 +97,12 @@ def of_three(name: str, image: Batch) -> None:
         raise ConfigError(problem(f"{PIPELINE}: {name}", wrong, got=image.shape[2], fix="leave it out"))
 
 
-def _bytes(image: Batch) -> Batch:
+def as_bytes(image: Batch) -> Batch:
     """Return an image as values from 0 to 255."""
     return image if image.dtype == np.uint8 else as_type(image * (255 / brightest(image)), np.zeros(0, np.uint8))
 
 
-def _as_before(changed: Batch, image: Batch) -> Batch:
+def like(changed: Batch, image: Batch) -> Batch:
     """Convert values from 0 to 255 back to the dtype of the original image."""
     return changed if image.dtype == np.uint8 else as_type(changed * (brightest(image) / 255), image)
 
@@ -117,13 +117,13 @@ def converted(image: Batch, of: str, to: str) -> Batch:
     """
     import cv2
 
-    plane = _bytes(image)
+    plane = as_bytes(image)
     for code in (_SPACES[of][1], _SPACES[to][0]):
         if code:
             source = plane[..., 0] if code == "GRAY2RGB" else plane
             plane = cv2.cvtColor(np.ascontiguousarray(source), getattr(cv2, f"COLOR_{code}"))
             plane = np.repeat(plane[:, :, np.newaxis], 3, 2) if plane.ndim == 2 else plane
-    return _as_before(plane, image)
+    return like(plane, image)
 
 
 def colour_space(*, to: list[Space], of: Space = "RGB", alpha: Range = (1.0, 1.0)) -> Step:
@@ -191,12 +191,12 @@ def _times(
         factors = [first, second if drawn.random() < per_channel else first]
     else:
         factors = [float(drawn.uniform(*(bounds or (1.0, 1.0)))) for bounds in (hue, saturation)]
-    plane = converted(_bytes(image), "RGB", "HSV").astype(np.float64)
+    plane = converted(as_bytes(image), "RGB", "HSV").astype(np.float64)
     # Hue is an angle of 180 steps, which imgaug rescales to 255.
     turned = np.rint(factors[0] * np.rint(plane[..., 0] * (255 / 180))) % 255
     plane[..., 0] = np.rint(turned * (180 / 255)) % 180
     plane[..., 1] = np.clip(np.rint(factors[1] * plane[..., 1]), 0, 255)
-    return _as_before(converted(plane.astype(np.uint8), "HSV", "RGB"), image)
+    return like(converted(plane.astype(np.uint8), "HSV", "RGB"), image)
 
 
 def bilateral_blur(*, d: Range = (1, 1), sigma_color: Range = (10, 250), sigma_space: Range = (10, 250)) -> Step:
@@ -226,8 +226,8 @@ def _bilateral(image: Batch, seed: int, *, d: Range, sigma_color: Range, sigma_s
         return image
     if image.shape[2] not in (1, 3):
         raise ConfigError(problem(f"{PIPELINE}: bilateral_blur", "is for one or three channels", got=image.shape[2]))
-    pixels = cv2.bilateralFilter(np.ascontiguousarray(_bytes(image)), diameter, of_colours, of_pixels)
-    return _as_before(pixels.reshape(image.shape), image)
+    pixels = cv2.bilateralFilter(np.ascontiguousarray(as_bytes(image)), diameter, of_colours, of_pixels)
+    return like(pixels.reshape(image.shape), image)
 
 
 def mean_shift_blur(*, spatial: Range = (5, 40), colour: Range = (5, 40)) -> Step:
@@ -251,8 +251,8 @@ def _mean_shifted(image: Batch, seed: int, *, spatial: Range, colour: Range) -> 
     of_three("mean_shift_blur", image)
     drawn = np.random.default_rng([seed, 15])
     near, alike = (float(drawn.uniform(*bounds)) for bounds in (spatial, colour))
-    pixels: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(_bytes(image)), near, alike)
-    return _as_before(pixels, image)
+    pixels: Batch = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(as_bytes(image)), near, alike)
+    return like(pixels, image)
 
 
 def convolved(*, matrix: list[list[float]]) -> Step:
@@ -455,14 +455,14 @@ def _quantized(
     colours, space = int(drawn.integers(count[0], count[1] + 1)), to[int(drawn.integers(len(to)))]
     if space != "RGB":
         of_three("fewer_colours", image)
-    plane = converted(_bytes(image), "RGB", space) if space != "RGB" else _bytes(image)
+    plane = converted(as_bytes(image), "RGB", space) if space != "RGB" else as_bytes(image)
     if by == "uniform":
         width = 256 / colours
         pixels = plane if colours == 256 else np.rint(np.floor(plane / width) * width + width / 2)
     else:
         pixels = _clustered(plane, colours, most, seed)
     pixels = np.clip(pixels, 0, 255).astype(np.uint8)
-    return _as_before(converted(pixels, space, "RGB") if space != "RGB" else pixels, image)
+    return like(converted(pixels, space, "RGB") if space != "RGB" else pixels, image)
 
 
 def _clustered(plane: Batch, colours: int, most: int | None, seed: int) -> Batch:
@@ -556,10 +556,10 @@ def _snowy(image: Batch, seed: int, *, below: Range, factor: Range) -> Batch:
     of_three("snowy_ground", image)
     drawn = np.random.default_rng([seed, 22])
     threshold, times = (float(drawn.uniform(*bounds)) for bounds in (below, factor))
-    plane = converted(_bytes(image), "RGB", "HLS")
+    plane = converted(as_bytes(image), "RGB", "HLS")
     lightness = plane[..., 1].astype(np.float64)
     plane[..., 1] = np.clip(np.where(lightness < threshold, lightness * times, lightness), 0, 255).astype(np.uint8)
-    return _as_before(converted(plane, "HLS", "RGB"), image)
+    return like(converted(plane, "HLS", "RGB"), image)
 
 
 def outlines(*, alpha: Range = (0.0, 1.0), low: Range = (60, 140), high: Range = (160, 240)) -> Step:
@@ -585,7 +585,7 @@ def _outlined(image: Batch, seed: int, *, alpha: Range, low: Range, high: Range)
     drawn = np.random.default_rng([seed, 23])
     share = float(drawn.uniform(*alpha))
     lower, upper = sorted(float(drawn.uniform(*bounds)) for bounds in (low, high))
-    plane = _bytes(image)
+    plane = as_bytes(image)
     grey = cv2.cvtColor(plane, cv2.COLOR_RGB2GRAY) if image.shape[2] == 3 else plane[..., 0]
     edges = cv2.Canny(np.ascontiguousarray(grey), lower, upper) > 0
     colours = drawn.integers(0, 256, (2, image.shape[2]))
@@ -828,14 +828,14 @@ def even_tiles(
 def _evened(image: Batch, seed: int, *, clip: Range, tiles: tuple[int, int], per_channel: float) -> Batch:
     import cv2
 
-    drawn, plane = np.random.default_rng([seed, 28]), _bytes(image)
+    drawn, plane = np.random.default_rng([seed, 28]), as_bytes(image)
     apart, channels, equalizer = drawn.random() < per_channel, [], None
     for channel in range(image.shape[2]):
         if equalizer is None or apart:
             side = int(drawn.integers(tiles[0], tiles[1] + 1))
             equalizer = cv2.createCLAHE(float(drawn.uniform(*clip)), (side, side))
         channels.append(equalizer.apply(np.ascontiguousarray(plane[..., channel])))
-    return _as_before(np.stack(channels, 2), image)
+    return like(np.stack(channels, 2), image)
 
 
 # The index of the lightness channel of each colour space.
@@ -879,9 +879,9 @@ def _of_even_lightness(
 def _evened_whole(image: Batch) -> Batch:
     import cv2
 
-    plane = _bytes(image)
+    plane = as_bytes(image)
     channels = [cv2.equalizeHist(np.ascontiguousarray(plane[..., number])) for number in range(image.shape[2])]
-    return _as_before(np.stack(channels, 2), image)
+    return like(np.stack(channels, 2), image)
 
 
 def dropped_channels(*, p: Range = (0.1, 0.1), kept: Annotated[int, ">= 0"] = 1) -> Step:

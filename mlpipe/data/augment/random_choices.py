@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from mlpipe import names
-from mlpipe.data.augment import geometry, libraries, pixel_changes
+from mlpipe.data.augment import blend_masks, geometry, libraries, pixel_changes, styles
 from mlpipe.data.augment.pixel_changes import (
     Space,
     as_type,
@@ -243,21 +243,168 @@ def blended(
     return _inside(partial(_blended, shares=shares), first, second)
 
 
+def blended_along(
+    *,
+    first: list[dict[str, Any]] | None = None,
+    second: list[dict[str, Any]] | None = None,
+    axis: Literal["x", "y"] = "x",
+    low: tuple[float, float] = (0.0, 0.2),
+    high: tuple[float, float] = (0.8, 1.0),
+    start: tuple[float, float] = (0.0, 0.2),
+    end: tuple[float, float] = (0.8, 1.0),
+) -> Step:
+    """Blend the results of two pipelines by a linear gradient (imgaug's BlendAlphaHorizontalLinearGradient and Vertical).
+
+    Args:
+        first: One pipeline, as for `some_of`; None: the unchanged image.
+        second: The other pipeline.
+        axis: The direction of the gradient.
+        low: The range of the share of the first before the gradient.
+        high: The range of this share behind it.
+        start: The range of the place where the gradient starts, as a share of the side.
+        end: The range of the place where it ends.
+
+    Raises:
+        ConfigError: If a transform is of another kind, or a range is not valid.
+    """
+    ranges = {"low": low, "high": high, "start": start, "end": end}
+    for name, bounds in ranges.items():
+        check(f"blended_along.{name}", bounds, 0, 1)
+    return _inside(partial(_blended, shares=partial(_gradient_shares, axis=axis, ranges=ranges)), first, second)
+
+
+def _gradient_shares(
+    drawn: np.random.Generator,
+    image: Batch,
+    *,
+    axis: Literal["x", "y"],
+    ranges: Mapping[str, tuple[float, float]],
+) -> Batch:
+    low, high, start, end = (float(drawn.uniform(*ranges[name])) for name in ("low", "high", "start", "end"))
+    return blend_masks.gradient(image.shape[:2], axis, (low, high), (start, end))[:, :, np.newaxis]
+
+
+def blended_in_cells(
+    *,
+    first: list[dict[str, Any]] | None = None,
+    second: list[dict[str, Any]] | None = None,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    alpha: tuple[float, float] | None = None,
+    checkered: bool = False,
+) -> Step:
+    """Blend the results of two pipelines in the cells of a grid (imgaug's BlendAlphaRegularGrid, BlendAlphaCheckerboard).
+
+    Args:
+        first: One pipeline, as for `some_of`; None: the unchanged image.
+        second: The other pipeline.
+        rows: The range of the number of rows.
+        columns: The range of the number of columns.
+        alpha: The range of the share of the first, drawn for each cell; None: either of both.
+        checkered: Whether the first and the second alternate instead.
+
+    Raises:
+        ConfigError: If a transform is of another kind, or a range is not valid.
+    """
+    for name, bounds in (("rows", rows), ("columns", columns)):
+        check(f"blended_in_cells.{name}", bounds, 1, 10_000)
+    check("blended_in_cells.alpha", alpha or (0, 1), 0, 1)
+    shares = partial(_cell_shares, counts=(rows, columns), alpha=alpha, checkered=checkered)
+    return _inside(partial(_blended, shares=shares), first, second)
+
+
+def _cell_shares(
+    drawn: np.random.Generator,
+    image: Batch,
+    *,
+    counts: Sequence[tuple[int, int]],
+    alpha: tuple[float, float] | None,
+    checkered: bool,
+) -> Batch:
+    rows, columns = (
+        min(int(drawn.integers(low, high + 1)), side) for (low, high), side in zip(counts, image.shape, strict=False)
+    )
+    if checkered:
+        values = blend_masks.checkerboard(rows, columns)
+    else:
+        values = _drawn_shares(drawn, alpha, rows * columns).reshape(rows, columns)
+    return blend_masks.cells(image.shape[:2], values)[:, :, np.newaxis]
+
+
+def _drawn_shares(drawn: np.random.Generator, alpha: tuple[float, float] | None, count: int) -> Batch:
+    """Return shares from a range, or 0 and 1 with equal probability; shape (count,)."""
+    return drawn.integers(0, 2, count).astype(np.float64) if alpha is None else drawn.uniform(*alpha, count)
+
+
+def blended_by_hue(
+    *,
+    first: list[dict[str, Any]] | None = None,
+    second: list[dict[str, Any]] | None = None,
+    bins: tuple[int, int] = (5, 15),
+    smoothness: tuple[float, float] = (0.1, 0.3),
+    alpha: tuple[float, float] | None = None,
+    rotation: tuple[float, float] = (0.0, 360.0),
+    of: Space = "RGB",
+) -> Step:
+    """Blend the results of two pipelines by the hue of each pixel (imgaug's BlendAlphaSomeColors).
+
+    Args:
+        first: One pipeline, as for `some_of`; None: the unchanged image.
+        second: The other pipeline.
+        bins: The range of the number of ranges of hues that have a share of their own.
+        smoothness: The range of how far the shares of neighbouring hues mix.
+        alpha: The range of the share of the first, drawn for each range of hues; None: either of both.
+        rotation: The range of the angle at which the ranges of hues start, in degrees.
+        of: The colour space of the images.
+
+    Raises:
+        ConfigError: If a transform is of another kind, or a range is not valid.
+    """
+    check("blended_by_hue.bins", bins, 1, 256)
+    check("blended_by_hue.rotation", rotation, -360, 360)
+    for name, bounds in (("smoothness", smoothness), ("alpha", alpha or (0, 1))):
+        check(f"blended_by_hue.{name}", bounds, 0, 1)
+    shares = partial(_hue_shares, bins=bins, smoothness=smoothness, alpha=alpha, rotation=rotation, of=of)
+    return _inside(partial(_blended, shares=shares), first, second)
+
+
+def _hue_shares(
+    drawn: np.random.Generator,
+    image: Batch,
+    *,
+    bins: tuple[int, int],
+    smoothness: tuple[float, float],
+    alpha: tuple[float, float] | None,
+    rotation: tuple[float, float],
+    of: Space,
+) -> Batch:
+    of_three("blended_by_hue", image)
+    shares = _drawn_shares(drawn, alpha, int(drawn.integers(bins[0], bins[1] + 1)))
+    first = round(float(drawn.uniform(*rotation)) * 256 / 360) % 256
+    hue = converted(pixel_changes.as_bytes(image), of, "HSV")[..., 0]
+    return blend_masks.hues(hue, shares.tolist(), first, float(drawn.uniform(*smoothness)))[:, :, np.newaxis]
+
+
 def _blended(
-    image: Batch, seed: int, pipelines: Sequence[Callable[[Batch], Batch]], *, shares: Callable[..., Batch]
+    image: Batch,
+    seed: int,
+    pipelines: Sequence[Callable[[Batch], Batch]],
+    *,
+    shares: Callable[[np.random.Generator, Batch], Batch],
 ) -> Batch:
     first, second = (pipeline(image) for pipeline in pipelines)
     if first.shape != second.shape:
         fix = "leave out what changes the size of images"
         wrong = "both pipelines must give images of one size"
         raise ConfigError(problem(f"{PIPELINE}: blended", wrong, got=[first.shape, second.shape], fix=fix))
-    share = shares(np.random.default_rng([seed, 25]), first.shape)
+    # A mask has the size of the image that it is made of, so that of both versions.
+    share = shares(np.random.default_rng([seed, 25]), image if image.shape == first.shape else first)
     return as_type(share * first + (1 - share) * second, image)
 
 
 def _shares(
     drawn: np.random.Generator,
-    shape: tuple[int, int, int],
+    image: Batch,
     *,
     alpha: tuple[float, float],
     over: str,
@@ -271,7 +418,7 @@ def _shares(
     middle: tuple[float, float] | None,
 ) -> Batch:
     """Return the share of the first pipeline, for the image, each pixel, or each value of it."""
-    height, width, channels = shape
+    height, width, channels = image.shape
     count = channels if drawn.random() < per_channel else 1
     if over in ("image", "pixels"):
         return drawn.uniform(*alpha, (count,) if over == "image" else (height, width, count))
@@ -707,12 +854,16 @@ def made(node: Mapping[str, Any]) -> tuple[str, Any]:
         sigmoid_contrast,
         log_contrast,
         blended,
+        blended_along,
+        blended_in_cells,
+        blended_by_hue,
         on_channels,
         in_colours,
         in_polar,
         geometry.fitted,
         geometry.jigsaw,
         *pixel_changes.FUNCTIONS,
+        *styles.FUNCTIONS,
     )
     own = {f"{function.__module__}.{function.__name__}": function for function in functions}
     try:

@@ -207,6 +207,9 @@ def _schedule(state: _Source, schedule: Mapping[str, Any]) -> None:
     _note_rest(state, "lr_scheduler", schedule, ("_target_", "T_max", "eta_min", "max_lr", *_SAYS_NOTHING, *keys))
 
 
+_FOCAL = ("torchvision.ops.sigmoid_focal_loss", "torchvision.ops.focal_loss.sigmoid_focal_loss")
+
+
 def _loss(state: State, loss: Mapping[str, Any]) -> None:
     """Translate the loss of each kind of task; torch's plain losses of classes and labels become `auto`."""
     plain = {"cls": "torch.nn.CrossEntropyLoss", "mlcls": "torch.nn.BCEWithLogitsLoss"}
@@ -215,7 +218,9 @@ def _loss(state: State, loss: Mapping[str, Any]) -> None:
         if key not in loss:
             continue
         section = loss[key] if isinstance(loss[key], Mapping) else {}
-        if section.get("_target_") != target:
+        if key == "mlcls" and section.get("_target_") in _FOCAL:
+            _focal_loss(state, section)
+        elif section.get("_target_") != target:
             state.missing(f"loss.{key}", f"the loss {section.get('_target_')}", "choose one of conf/loss by loss=NAME")
         elif key == "cls" and section.get("label_smoothing"):
             state.same("loss.cls.label_smoothing", "loss.label_smoothing", section["label_smoothing"])
@@ -230,6 +235,21 @@ def _loss(state: State, loss: Mapping[str, Any]) -> None:
         note = "classes are weighed by loss.class_weights=balanced only"
         state.say("loss.auto_activate_weighing", "ignored", note=note)
     _note_rest(state, "loss", loss, (*plain, "reg", "seg", "class_weights", "auto_activate_weighing"))
+
+
+def _focal_loss(state: State, section: Mapping[str, Any]) -> None:
+    """Translate torchvision's focal loss of labels, a function whose negative `alpha` means equal weights."""
+    if section.get("reduction", "none") != "mean" or not section.get("_partial_"):
+        fix = "add _partial_: true and reduction: mean"
+        state.refuse("loss.mlcls", "gives no number for a batch, and a training needs one", got=dict(section), fix=fix)
+        return
+    state.options["loss"] = "focal"
+    alpha = section.get("alpha", 0.25)
+    state.set("loss.alpha", None if isinstance(alpha, int | float) and alpha < 0 else alpha)
+    state.set("loss.gamma", section.get("gamma", 2.0))
+    note = "of a task of labels; for a task of classes add loss=auto to the command"
+    state.say("loss.mlcls", "differs", "loss=focal", note)
+    _note_rest(state, "loss.mlcls", section, ("_target_", "_partial_", "alpha", "gamma", "reduction"))
 
 
 def _preprocessing(state: State, preprocessing: Mapping[str, Any]) -> None:

@@ -294,6 +294,12 @@ def _value_handler(place: str, note: str = "") -> Callable[[State, str, Any], No
     return handle
 
 
+def _gradient_bound(state: State, key: str, value: Any) -> None:
+    # An unknown optimizer is a problem of its own.
+    rule = names.OPTIMIZERS.get(str(state.source.get("optimizer")).lower(), names.OPTIMIZERS["sgd"])
+    state.say(key, "same", state.set(f"optimizer.{rule.bounds[key]}", value))
+
+
 def _batch(state: State, key: str, value: Any) -> None:
     note = "the last, smaller batch of an epoch is learned too"
     if "batch_size" not in state.native.get("sampling", {}):
@@ -463,8 +469,8 @@ _KEYS: dict[str, Callable[[State, str, Any], None]] = {
     "dropout": _value_handler("arch.drop_rate"),
     "batch": _batch,
     "inference_batch": _value_handler("sampling.eval_batch_size"),
-    "clipnorm": _value_handler("optimizer.clip_norm"),
-    "clipvalue": _value_handler("optimizer.clip_value"),
+    "clipnorm": _gradient_bound,
+    "clipvalue": _gradient_bound,
     "imgaug_lists": _lists,
     "encoder_weights": _weights,
 }

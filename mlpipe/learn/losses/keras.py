@@ -52,7 +52,8 @@ SMOOTHED = (ENTROPIES[0], ENTROPIES[2], _FOCAL, _BINARY_FOCAL)
 _TINY = 1e-7
 # Keras's parameters of its losses besides label_smoothing and delta, with their defaults and bounds.
 _SHARE, _POSITIVE = (0.0, 1.0), (0.0, math.inf)
-PARAMETERS: dict[str, dict[str, tuple[float | bool, tuple[float, float]]]] = {
+PARAMETERS: dict[str, dict[str, tuple[float | bool | None, tuple[float, float]]]] = {
+    ENTROPIES[1]: {"ignore_class": (None, _POSITIVE)},
     _FOCAL: {"alpha": (0.25, _POSITIVE), "gamma": (2.0, _POSITIVE)},
     _BINARY_FOCAL: {"alpha": (0.25, _SHARE), "gamma": (2.0, _POSITIVE), "apply_class_balancing": (False, _SHARE)},
     "categorical_generalized_cross_entropy": {"q": (0.5, (math.nextafter(0.0, 1.0), 1.0))},
@@ -134,6 +135,10 @@ class KerasLoss(nn.Module):
             weight: Shape (n,).
         """
         known = torch.ones_like(outputs, dtype=torch.bool) if target.ndim == 1 else ~target.isnan()
+        if (ignored := self._settings.get("ignore_class")) is not None:
+            # In Keras, samples of this class do not count in the mean either.
+            classes = target if target.ndim == 1 else target.nan_to_num(0.0).argmax(1)
+            known = known & (classes != ignored).unsqueeze(1)
         values = self._sample_losses(
             outputs, target if target.ndim == 1 else target.nan_to_num(0.0), known.to(outputs.dtype)
         )
@@ -353,7 +358,7 @@ def keras(
         delta: For huber, the error up to which it is squared.
         params: The parameters of your own class; or the other parameters of a Keras loss: `reduction` (mean, sum or
             weighted_mean, which Keras calls mean_with_sample_weight), `batch_size`, which multiplies the mean where a sum is
-            only measured, and `alpha`, `beta`, `gamma`, `apply_class_balancing` and `q` where a loss has them.
+            only measured, and `alpha`, `beta`, `gamma`, `apply_class_balancing`, `q` and `ignore_class` where a loss has them.
         trust: Modules outside the current folder whose code may run.
 
     Raises:
@@ -407,6 +412,10 @@ def problems(
         if isinstance(default, bool):
             if not isinstance(value, bool):
                 wrong.append(problem(place, "must be true or false", got=value))
+            continue
+        if default is None:
+            if value is not None and (type(value) is not int or value < -1):
+                wrong.append(problem(place, "must be the number of a class, or null", got=value))
             continue
         # A list has one number for each class.
         is_list = isinstance(value, list) and name == _FOCAL and parameter == "alpha"

@@ -83,6 +83,8 @@ def cosine_decay(
     period_factor: Annotated[float, ">= 1"] | None = None,
     peak_factor: Annotated[float, ">= 0"] = 1.0,
     warmup_epochs: Annotated[float, ">= 0"] = 0.0,
+    warmup_steps: Annotated[float, ">= 0"] = 0.0,
+    first_ratio: Annotated[float, ">= 0"] = 0.0,
 ) -> LRScheduler:
     """Half a cosine of a given number of optimizer steps, once or repeatedly: Keras' CosineDecay and CosineDecayRestarts.
 
@@ -95,6 +97,8 @@ def cosine_decay(
         period_factor: Length of each half cosine relative to the previous one; None: only one half cosine.
         peak_factor: Height of each half cosine relative to the previous one; 1 for only one.
         warmup_epochs: Length of the warm-up.
+        warmup_steps: Length in optimizer steps of Keras's warm-up, a line from `first_ratio`, which comes after the other one.
+        first_ratio: The rate where that line begins, as a share of the learning rate.
 
     Raises:
         ConfigError: When repeated half cosines are shorter than the interval, or a single one has a `peak_factor`.
@@ -109,7 +113,10 @@ def cosine_decay(
 
     def factor(epoch: float) -> float:
         # The tolerance below absorbs the rounding error of steps that were divided by the steps per epoch.
-        progress, height, length = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch / decay_steps, 1.0, 1.0
+        step = max(epoch - warmup_epochs, 0.0) * clock.steps_per_epoch
+        if step < warmup_steps - 1e-9:
+            return first_ratio + (1 - first_ratio) * step / warmup_steps
+        progress, height, length = (step - warmup_steps) / decay_steps, 1.0, 1.0
         while period_factor is not None and progress >= length - 1e-9:
             progress, length, height = progress - length, length * period_factor, height * peak_factor
         half = height * (1 + math.cos(math.pi * min(max(progress, 0.0) / length, 1.0))) / 2

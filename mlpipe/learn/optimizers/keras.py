@@ -351,6 +351,58 @@ def lion(
     return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
 
 
+def adafactor(
+    groups: Groups,
+    *,
+    lr: Annotated[float, "> 0"] = 0.001,
+    weight_decay: Annotated[float, ">= 0"] = 0.0,
+    beta_2_decay: Annotated[float, "<= 0"] = -0.8,
+    epsilon_1: Annotated[float, "> 0"] = 1e-30,
+    epsilon_2: Annotated[float, "> 0"] = 1e-3,
+    clip_threshold: Annotated[float, "> 0"] = 1.0,
+    clipnorm: Annotated[float, "> 0"] | None = None,
+    clipvalue: Annotated[float, "> 0"] | None = None,
+    global_clipnorm: Annotated[float, "> 0"] | None = None,
+) -> Optimizer:
+    """Adafactor (Shazeer & Stern 2018): the running square as a product of one number per row and one per column.
+
+    Keras factors its last two axes, inputs and outputs; here these are the first two. A step is at most the root of
+    1 / step, relative to the size of the parameter. (Keras's `relative_step` therefore changes nothing.)
+
+    Args:
+        groups: Parameter groups.
+        lr: Learning rate.
+        weight_decay: Share of each parameter that is subtracted before each step, times the learning rate.
+        beta_2_decay: The decay of the running square at step t is 1 - t to this power.
+        epsilon_1: Added to the square of the gradient.
+        epsilon_2: The smallest size of a parameter.
+        clip_threshold: The largest root mean square of a step before it is scaled.
+        clipnorm: The largest norm of each gradient.
+        clipvalue: The largest absolute value of a gradient.
+        global_clipnorm: The largest norm of all gradients together.
+    """
+
+    def update(parameter: Tensor, gradient: Tensor, rate: float, state: State, step: int) -> None:
+        parameter.mul_(1 - rate * weight_decay)
+        square, share = gradient.square().add_(epsilon_1), step**beta_2_decay
+        if parameter.dim() < 2:
+            mean = _start(state, "square", parameter).lerp_(square, share)
+        else:
+            rows = _start(state, "rows", parameter.mean(1)).lerp_(square.mean(1), share)
+            columns = _start(state, "columns", parameter.mean(0)).lerp_(square.mean(0), share)
+            mean = (rows / rows.mean(0)).unsqueeze(1) * columns.unsqueeze(0)
+        change = gradient / mean.sqrt()
+        change /= (_root_mean_square(change) / clip_threshold).clamp(min=1.0)
+        size = _root_mean_square(parameter).clamp(min=epsilon_2)
+        parameter.sub_(change * size * min(rate, step**-0.5))
+
+    return KerasOptimizer(groups, lr, update, Bounds(clipnorm, clipvalue, global_clipnorm))
+
+
+def _root_mean_square(values: Tensor) -> Tensor:
+    return values.square().mean().sqrt()
+
+
 def adamax(
     groups: Groups,
     *,

@@ -229,3 +229,55 @@ def test_a_transform_of_torchvision_may_stand_inside_of_another() -> None:
         ConfigError, match="is not allowed inside of another, got 'torchvision.transforms.v2.functional"
     ):
         random_choices.some_of(pipelines=[[{"_target_": "torchvision.transforms.v2.functional"}]])
+
+
+INVERT = {"_target_": "albumentations.InvertImg", "p": 1.0}
+PLAIN = np.full((40, 6, 8, 3), 100, np.uint8)
+
+
+def test_a_blend_by_a_gradient() -> None:
+    """From the second version to the first along the width, and turned along the height."""
+    ends = {"low": (0.0, 0.0), "high": (1.0, 1.0), "start": (0.0, 0.0), "end": (1.0, 1.0)}
+    wide = random_choices.blended_along(first=[INVERT], **ends)(PLAIN, SEEDS[:40])
+    assert wide[0, 3, :, 1] == pytest.approx(100 + 55 * np.linspace(0, 1, 8), abs=0.5)
+    tall = random_choices.blended_along(second=[INVERT], axis="y", **ends)(PLAIN, SEEDS[:40])
+    assert tall[0, :, 3, 1] == pytest.approx(155 - 55 * np.linspace(0, 1, 6), abs=0.5)
+
+
+def test_a_blend_in_cells_of_a_grid() -> None:
+    board = random_choices.blended_in_cells(first=[INVERT], rows=(2, 2), columns=(4, 4), checkered=True)(
+        PLAIN, SEEDS[:40]
+    )
+    assert (board[0, :, :, 0] == np.kron([[155, 100, 155, 100], [100, 155, 100, 155]], np.ones((3, 2)))).all()
+    whole = np.asarray(random_choices.blended_in_cells(first=[INVERT], rows=(2, 2), columns=(4, 4))(PLAIN, SEEDS[:40]))
+    # Either version in each of 320 cells, with the same chance.
+    assert set(np.unique(whole)) == {100, 155} and abs((whole == 155).mean() - 0.5) < 0.1
+    between = random_choices.blended_in_cells(first=[INVERT], rows=(9, 9), columns=(1, 2), alpha=(0.2, 0.4))(
+        PLAIN, SEEDS[:40]
+    )
+    assert 110 < between.min() < 114 and 120 < between.max() < 123
+
+
+def test_a_blend_by_hue() -> None:
+    """Pixels of one colour get one share, which is that of its range of hues."""
+    colours = np.array([(255, 0, 0), (0, 255, 0)], np.uint8)
+    image = np.tile(np.repeat(colours, 4, 0)[np.newaxis, np.newaxis], (200, 6, 1, 1))
+    split = {"bins": (2, 2), "smoothness": (0.0, 0.0), "rotation": (0.0, 0.0)}
+    seen = np.asarray(random_choices.blended_by_hue(first=[INVERT], **split)(image, SEEDS))
+    assert (seen == seen[:, :1, :1]).all(axis=(1, 3))[:, :4].all()
+    inverted = (seen[:, 0, 0] == (0, 255, 255)).all(1)
+    # Both hues lie in the first of the two ranges, red at 0 and green at 60 of 256.
+    assert (inverted == (seen[:, 0, 4] == (255, 0, 255)).all(1)).all() and 60 < inverted.sum() < 140
+    turned = np.asarray(
+        random_choices.blended_by_hue(first=[INVERT], **{**split, "rotation": (140.0, 140.0)})(image, SEEDS)
+    )
+    assert ((turned[:, 0, 0, 0] == 0) != (turned[:, 0, 4, 0] == 255)).any()
+
+
+def test_ranges_of_blends_that_are_none_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"blended_along\.low: must be two bounds from 0 to 1"):
+        random_choices.blended_along(low=(0.5, 1.5))
+    with pytest.raises(ConfigError, match=r"blended_in_cells\.rows: must be two bounds"):
+        random_choices.blended_in_cells(rows=(0, 2), columns=(1, 1))
+    with pytest.raises(ConfigError, match=r"blended_by_hue\.bins: must be two bounds from 1 to 256"):
+        random_choices.blended_by_hue(bins=(1, 300))

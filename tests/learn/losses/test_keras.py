@@ -173,6 +173,26 @@ def test_focal_and_overlap_losses(name: str, params: dict[str, Any], weight: Any
     assert float(value) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.parametrize("weight", [None, WEIGHTS])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("mean", "sum_over_batch_size"), ("sum", "sum"), ("weighted_mean", "mean_with_sample_weight")]
+)
+def test_an_ignored_class_counts_neither_in_the_sum_nor_in_the_mean(ours: str, theirs: str, weight: Any) -> None:
+    oracle = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1, reduction=theirs)
+    expected = float(oracle(CLASSES, LOGITS, sample_weight=weight))
+    params = {"ignore_class": 1, "reduction": ours}
+    loss = record_losses.keras(
+        Labels("classification", COUNTS, 6), name="sparse_categorical_crossentropy", params=params
+    )
+    own = None if weight is None else torch.tensor(weight)
+    for target in (torch.tensor(CLASSES), torch.tensor(ONE_HOT)):
+        assert float(loss(torch.tensor(LOGITS, requires_grad=True), target, own).detach()) == pytest.approx(
+            expected, rel=1e-5
+        )
+    nothing = loss(torch.tensor(LOGITS[[1, 4]], requires_grad=True), torch.tensor([1, 1]))
+    assert float(nothing.detach()) == 0
+
+
 @pytest.mark.parametrize("name", ["categorical_focal_crossentropy", "binary_focal_crossentropy"])
 def test_smoothed_labels_of_focal_losses(name: str) -> None:
     theirs, kind, _ = NEWER[name]
@@ -219,6 +239,11 @@ def test_reductions(ours: str, theirs: str, weight: Any) -> None:
         ("categorical_generalized_cross_entropy", {"q": 0}, r"q: must be a number > 0 and <= 1, got 0"),
         ("categorical_focal_crossentropy", {"alpha": [0.1, 0.2]}, r"must have a number for each of 3 classes"),
         ("mean_squared_error", {"reduction": "none"}, r"reduction: there is no such reduction, got 'none'"),
+        (
+            "sparse_categorical_crossentropy",
+            {"ignore_class": 1.5},
+            r"ignore_class: must be the number of a class, or null",
+        ),
         ("mean_squared_error", {"batch_size": 4}, r"batch_size: is for reduction: sum"),
     ],
 )

@@ -38,6 +38,8 @@ def test_a_restart_begins_after_the_warm_up() -> None:
     [
         ("CosineDecay", {"decay_steps": 9}, {"decay_steps": 9}),
         ("CosineDecay", {"decay_steps": 9, "alpha": 0.3}, {"decay_steps": 9, "min_ratio": 0.3}),
+        ("CosineDecay", {"decay_steps": 9, "alpha": 0.3, "warmup_target": 0.2, "warmup_steps": 7},
+         {"decay_steps": 9, "min_ratio": 0.3, "warmup_steps": 7, "first_ratio": 1.0}),
         ("CosineDecayRestarts", {"first_decay_steps": 6}, {"decay_steps": 6, "period_factor": 2.0}),
         ("CosineDecayRestarts", {"first_decay_steps": 7, "t_mul": 1.0, "m_mul": 0.5, "alpha": 0.1},
          {"decay_steps": 7, "period_factor": 1.0, "peak_factor": 0.5, "min_ratio": 0.1}),
@@ -49,6 +51,22 @@ def test_cosines_of_so_many_steps_are_kerass(theirs: str, given: dict[str, objec
     schedule = getattr(keras.optimizers.schedules, theirs)(initial_learning_rate=0.2, **given)
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.2)
     own = cosine.cosine_decay(optimizer, Clock(4, 10), **native)  # type: ignore[arg-type]
+    for step in range(40):
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-8), step
+        optimizer.step()
+        own.step()
+
+
+@pytest.mark.parametrize(("first", "target", "steps"), [(0.0, 0.2, 6), (0.05, 0.2, 10), (0.4, 0.2, 3), (0.1, 0.2, 0)])
+def test_a_warm_up_of_so_many_steps_is_kerass(first: float, target: float, steps: int) -> None:
+    """The line from the first rate to the target, and the cosine behind it."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=first, decay_steps=12, alpha=0.1, warmup_target=target, warmup_steps=steps
+    )
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=target)
+    own = cosine.cosine_decay(
+        optimizer, Clock(4, 10), decay_steps=12, min_ratio=0.1, warmup_steps=steps, first_ratio=first / target
+    )
     for step in range(40):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(float(schedule(step)), rel=1e-5, abs=1e-8), step
         optimizer.step()

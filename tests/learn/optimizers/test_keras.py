@@ -33,6 +33,9 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("adamw", "AdamW", {"weight_decay": 0.3, "amsgrad": True, "beta_2": 0.5, "clipnorm": 0.2}),
     ("lion", "Lion", {}),
     ("lion", "Lion", {"weight_decay": 0.2, "beta_1": 0.5, "beta_2": 0.7, "global_clipnorm": 0.5}),
+    ("adafactor", "Adafactor", {}),
+    ("adafactor", "Adafactor", {"beta_2_decay": -0.5, "clip_threshold": 0.5, "weight_decay": 0.2, "clipnorm": 0.3}),
+    ("adafactor", "Adafactor", {"epsilon_1": 1e-3, "epsilon_2": 2.0}),
     ("adamax", "Adamax", {}),
     ("adamax", "Adamax", {"beta_1": 0.5, "beta_2": 0.7, "epsilon": 1e-2}),
     ("nadam", "Nadam", {}),
@@ -53,36 +56,50 @@ def steps(seed: int = 0) -> tuple[list[np.ndarray[Any, Any]], list[list[np.ndarr
     return first, gradients, [0.1, 0.1, 0.1, 0.02, 0.02, 0.05, 0.05, 0.05, 0.01, 0.2, 0.2, 0.001]
 
 
+def _as_in_keras(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Inputs and outputs last, where torch has outputs and inputs first."""
+    return np.moveaxis(values, (0, 1), (-1, -2)) if values.ndim > 1 else values
+
+
 @pytest.mark.parametrize(("name", "theirs", "given"), CASES)
 def test_every_step_is_kerass(name: str, theirs: str, given: dict[str, Any]) -> None:
     first, gradients, rates = steps()
-    variables = [keras.Variable(value) for value in first]
+    variables = [keras.Variable(_as_in_keras(value)) for value in first]
     oracle = getattr(keras.optimizers, theirs)(learning_rate=rates[0], **given)
     parameters = [torch.nn.Parameter(torch.tensor(value)) for value in first]
     ours = getattr(keras_optimizers, name)([{"params": parameters}], lr=rates[0], **given)
     for now, rate in zip(gradients, rates, strict=True):
         oracle.learning_rate = rate
-        oracle.apply([keras.ops.convert_to_tensor(value) for value in now], variables)
+        oracle.apply([keras.ops.convert_to_tensor(_as_in_keras(value)) for value in now], variables)
         ours.param_groups[0]["lr"] = rate
         for parameter, value in zip(parameters, now, strict=True):
             parameter.grad = torch.tensor(value)
         ours.step()
         for parameter, variable in zip(parameters, variables, strict=True):
-            expected = keras.ops.convert_to_numpy(variable)
+            expected = (
+                np.moveaxis(keras.ops.convert_to_numpy(variable), (-1, -2), (0, 1))
+                if parameter.dim() > 1
+                else (keras.ops.convert_to_numpy(variable))
+            )
             # Keras has powers of beta_2 in single precision: 1 - 0.999 is off by 5e-5 of itself.
             assert parameter.detach().numpy() == pytest.approx(expected, rel=2e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam", "ftrl"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adafactor", "adamax", "nadam", "ftrl"]
+)
 def test_the_defaults_are_kerass(name: str) -> None:
     theirs = next(case[1] for case in CASES if case[0] == name)
     config = getattr(keras.optimizers, theirs)().get_config()
     defaults = getattr(keras_optimizers, name).__kwdefaults__
     assert defaults["lr"] == pytest.approx(config["learning_rate"])
-    assert {key: config[key] for key in defaults if key != "lr"} == {k: v for k, v in defaults.items() if k != "lr"}
+    # No decay is null in Keras.
+    assert {key: config[key] or 0 for key in defaults if key != "lr"} == {
+        k: v or 0 for k, v in defaults.items() if k != "lr"
+    }
 
 
-@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "lion", "nadam", "ftrl"])
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adam", "adamw", "adafactor", "lion", "nadam", "ftrl"])
 def test_a_saved_state_goes_on_as_if_never_stopped(name: str) -> None:
     first, gradients, _ = steps(1)
     made = getattr(keras_optimizers, name)

@@ -19,6 +19,10 @@ OPTIMIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Adagrad": ("keras_adagrad", ("initial_accumulator_value", "epsilon")),
     "Adam": ("keras_adam", ("beta_1", "beta_2", "epsilon", "amsgrad")),
     "AdamW": ("keras_adamw", ("weight_decay", "beta_1", "beta_2", "epsilon", "amsgrad")),
+    "Adafactor": (
+        "keras_adafactor",
+        ("weight_decay", "beta_2_decay", "epsilon_1", "epsilon_2", "clip_threshold"),
+    ),
     "Lion": ("keras_lion", ("weight_decay", "beta_1", "beta_2")),
     "Adamax": ("keras_adamax", ("beta_1", "beta_2", "epsilon")),
     "Ftrl": (
@@ -39,7 +43,7 @@ SCHEDULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "InverseTimeDecay": (("initial_learning_rate", "decay_steps", "decay_rate"), ("staircase",)),
     "PolynomialDecay": (("initial_learning_rate", "decay_steps"), ("end_learning_rate", "power", "cycle")),
     "PiecewiseConstantDecay": (("boundaries", "values"), ()),
-    "CosineDecay": (("initial_learning_rate", "decay_steps"), ("alpha",)),
+    "CosineDecay": (("initial_learning_rate", "decay_steps"), ("alpha", "warmup_target", "warmup_steps")),
     "CosineDecayRestarts": (("initial_learning_rate", "first_decay_steps"), ("t_mul", "m_mul", "alpha")),
     "LinearCosineDecay": (("initial_learning_rate", "decay_steps"), ("num_periods", "alpha", "beta")),
 }

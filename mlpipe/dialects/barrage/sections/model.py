@@ -33,6 +33,7 @@ _OF_LOSSES = {
     "alpha": rules.either("a number >= 0, or a list of them", rules.number(least=0), rules.many(rules.number(least=0))),
     "q": rules.number(above=0, most=1),
     "apply_class_balancing": rules.flag,
+    "ignore_class": rules.maybe(rules.whole(-1)),
     "name": rules.text,
     "dtype": rules.maybe(rules.text),
     "reduction": rules.text,
@@ -51,7 +52,7 @@ _LOSS_PARAMETERS: dict[str, tuple[str, ...]] = {
     "tversky": ("axis", "alpha", "beta"),
 }  # fmt: skip
 # Parameters with the same names in the native loss.
-_OWN = ("alpha", "beta", "gamma", "q", "apply_class_balancing")
+_OWN = ("alpha", "beta", "gamma", "q", "apply_class_balancing", "ignore_class")
 
 
 def translate_dataset(state: State) -> None:
@@ -242,8 +243,6 @@ def _loss(state: State, key: str, block: Mapping[str, Any]) -> _Loss | None:
         state.missing(
             f"{key}.params.axis", "an axis other than the last" if not overlaps else "an axis", "leave it out"
         )
-    if params.get("ignore_class") is not None:
-        state.missing(f"{key}.params.ignore_class", "a class that does not count", "give its rows a sample weight of 0")
     kind = keras_names.kind_of(loss_name)
     note = "" if kind == "regression" else "probabilities are stored as their logarithms"
     differing = []

@@ -18,12 +18,15 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "weight_decay": (None,), "use_ema": (False,), "loss_scale_factor": (None,), "gradient_accumulation_steps": (None, 1),
     **dict.fromkeys(("ema_momentum", "ema_overwrite_frequency", "jit_compile", "is_legacy_optimizer"), ()),
 }  # fmt: skip
+# Those of single optimizers: a step of Adafactor is bounded by the root of 1 / step in any case.
+_NEUTRAL_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {"Adafactor": {"relative_step": (True, False)}}
 # Rules for parameters of Keras's optimizers; all others are non-negative numbers.
 _PARAMETERS: dict[str, Rule] = {
     **dict.fromkeys(("amsgrad", "nesterov", "centered"), flag),
     **dict.fromkeys(keras_names.BOUNDS, maybe(number(above=0))),
     "epsilon": maybe(number(least=0)),
     "learning_rate_power": number(),
+    "beta_2_decay": number(),
     "name": text,
 }
 
@@ -68,7 +71,8 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
     note = "write tensorflow.keras in full, Barrage warns of tf.keras" if keras_names.is_abbreviated(path) else ""
     state.say(key, "same", f"optimizer={option}", note)
     prefix = "solver.optimizer.params"
-    params = _without_neutral(state, prefix, block.get("params") or {})
+    neutral = {**_NEUTRAL, **_NEUTRAL_OF.get(optimizer, {})}
+    params = _without_neutral(state, prefix, block.get("params") or {}, neutral)
     state.unknown_keys(prefix, params, [*own, *keras_names.BOUNDS, "decay", "name"])
     for name in (*own, *keras_names.BOUNDS, "decay", "name"):
         if name in params:
@@ -81,10 +85,12 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
     return params.get("decay")
 
 
-def _without_neutral(state: State, prefix: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters without those of later Keras versions that have no effect at their value."""
+def _without_neutral(
+    state: State, prefix: str, params: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Return parameters without those that have no effect at their value."""
     kept = dict(params)
-    for name, values in _NEUTRAL.items():
+    for name, values in neutral.items():
         if name in kept and (not values or kept[name] in values):
             del kept[name]
             state.say(f"{prefix}.{name}", "ignored", note="says nothing more of the optimizer")
@@ -128,7 +134,11 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
         fix = did_you_mean(name, keras_names.SCHEDULES)
         state.refuse(key, "there is no such schedule", got=path, fix=f"{fix} {known}".strip())
         return
-    params = {name: value for name, value in (block.get("params") or {}).items() if name != "name"}
+    params = {
+        name: value
+        for name, value in (block.get("params") or {}).items()
+        if name != "name" and not (name == "warmup_target" and value is None)
+    }
     needed, optional = keras_names.SCHEDULES[name]
     prefix, before = f"{_RATE}.params", len(state.wrong)
     state.unknown_keys(prefix, params, (*needed, *optional))
@@ -156,7 +166,7 @@ def _schedule(state: State, block: Mapping[str, Any]) -> None:
 
 def _first_rate(values: Mapping[str, Any]) -> str:
     """Return the initial rate of a schedule from its native keys."""
-    ratio = values["ratios"][0] if "ratios" in values else 1.0
+    ratio = values["ratios"][0] if "ratios" in values else values.get("first_ratio", 1.0)
     if "half_waves" in values:
         # At the first step both the linear and the cosine factor are 1.
         ratio = 1.0 + values["alpha"] + values["beta"]
@@ -199,6 +209,11 @@ def _native_schedule(name: str, params: Mapping[str, Any]) -> tuple[str, float, 
         steps = params["decay_steps" if name == "CosineDecay" else "first_decay_steps"]
         cosine: dict[str, Any] = {"interval": "step", "decay_steps": float(steps)}
         cosine |= {"min_ratio": float(params.get("alpha", 0.0))}
+        if target := float(params.get("warmup_target", 0.0)):
+            # Without a target Keras warms nothing up, whatever the steps.
+            warmup_steps = float(params.get("warmup_steps", 0))
+            cosine |= {"warmup_steps": warmup_steps, "first_ratio": lr / target if warmup_steps else 1.0}
+            return "cosine_decay", target, cosine
         if name == "CosineDecayRestarts":
             cosine |= {"period_factor": float(params.get("t_mul", 2.0)), "peak_factor": float(params.get("m_mul", 1.0))}
         return "cosine_decay", lr, cosine

@@ -32,6 +32,7 @@ from mlpipe.names import path_of
 _OWN = "mlpipe.data.augment.pixel_changes"
 _CHOICES = "mlpipe.data.augment.random_choices"
 _GEOMETRY = "mlpipe.data.augment.geometry"
+_STYLES = "mlpipe.data.augment.styles"
 _NOISE = "the noise is of the same kind and sizes, its values are drawn in another way"
 # Operations that differ from imgaug's, and the differences.
 DIFFERING = {
@@ -39,7 +40,7 @@ DIFFERING = {
     **dict.fromkeys(("SimplexNoiseAlpha", "FrequencyNoiseAlpha", "Fog", "Clouds", "CloudLayer"), _NOISE),
     **dict.fromkeys(("BlendAlphaSimplexNoise", "BlendAlphaFrequencyNoise"), _NOISE),
     "WithHueAndSaturation": "hue ends at 0 and 255, where imgaug goes round",
-    **dict.fromkeys(("Snowflakes", "SnowflakesLayer", "Rain"), _NOISE),
+    **dict.fromkeys(("Snowflakes", "SnowflakesLayer", "Rain", "RainLayer"), _NOISE),
     "Canny": "edges and ground have one colour each, the size of the Sobel filter is 3",
     "KMeansColorQuantization": "clusters begin with colours of the image",
 }
@@ -425,6 +426,29 @@ def _rain(params: Any) -> Steps:
     ]
 
 
+def _rain_layer(params: Any) -> Steps:
+    read = by_name(params, *_OF_RAIN)
+    if missing := set(_OF_RAIN) - set(read) - {"blur_sigma_limits"}:
+        raise WrongError(f"{listing(sorted(missing))} must be there")
+    values = {_OF_RAIN[key]: range_of(value) for key, value in read.items() if key in _OF_RAIN}
+    return _own("snow_flakes", **{**values, "grey": _RAIN["grey"]})
+
+
+def _cartoon(params: Any) -> Steps:
+    names = {
+        "blur_ksize": "blur", "segmentation_size": "segmentation", "saturation": "saturation", "edge_prevalence": "edges",
+    }  # fmt: skip
+    read = by_name(params, *names, "from_colorspace")
+    values = {name: range_of(read[key]) for key, name in names.items() if key in read}
+    return as_rgb(read, [{"_target_": f"{_STYLES}.cartoon", **values}])
+
+
+def _temperature(params: Any) -> Steps:
+    read = by_name(params, "kelvin", "from_colorspace")
+    bounds = range_of(read.get("kelvin", [1000, 11000]))
+    return as_rgb(read, [{"_target_": f"{_STYLES}.colour_temperature", "kelvin": bounds}])
+
+
 def _uniform_voronoi(params: Any) -> Steps:
     read = by_name(params, "n_points", "p_replace", "max_size", "interpolation")
     points, replaced = whole_range(read.get("n_points", [50, 500])), range_of(read.get("p_replace", [0.5, 1.0]))
@@ -487,26 +511,70 @@ def _blend(over: str, *keys: str, **usual: Any) -> Callable[[Inner, Any], Steps]
     """Blend two versions of an image, with the parameter names of any version of imgaug."""
 
     def read(inner: Inner, params: Any) -> Steps:
-        settings = by_name(params, *keys, "first", "second", "foreground", "background", "per_channel")
-        for old, new in (("first", "foreground"), ("second", "background")):
-            if old in settings and new in settings:
-                raise WrongError(f"{old} and {new} say the same, keep one of them")
+        settings = by_name(params, *keys, *_VERSIONS, *_VERSIONS.values(), "per_channel")
         values: dict[str, Any] = {**usual}
         if over in ("image", "pixels"):
             values["alpha"] = range_of(settings.get("factor", usual.get("alpha", 0)))
         else:
             _noise(settings, values)
-        versions = [(("first", "foreground")), (("second", "background"))]
-        for name, names in zip(("first", "second"), versions, strict=True):
-            value = next((settings[key] for key in names if settings.get(key) is not None), None)
-            if value is not None:
-                values[name] = inner(value)
         chance = chance_of(settings.get("per_channel"))
-        return [
-            {"_target_": f"{_CHOICES}.blended", "over": over, **values, **({"per_channel": chance} if chance else {})}
-        ]
+        each = {"per_channel": chance} if chance else {}
+        return [{"_target_": f"{_CHOICES}.blended", "over": over, **values, **_versions(inner, settings), **each}]
 
     return read
+
+
+# Names of the two versions of an image until imgaug 0.3, and from 0.4.
+_VERSIONS = {"first": "foreground", "second": "background"}
+
+
+def _versions(inner: Inner, settings: Mapping[str, Any]) -> dict[str, Steps]:
+    """Return the pipelines of the two versions of an image; a missing one is the image itself."""
+    pipelines = {}
+    for old, new in _VERSIONS.items():
+        if old in settings and new in settings:
+            raise WrongError(f"{old} and {new} say the same, keep one of them")
+        value = settings.get(old, settings.get(new))
+        if value is not None:
+            pipelines[old] = inner(value)
+    return pipelines
+
+
+# Reads the value of a key.
+Reading = Callable[[Any], Any]
+
+
+def _masked(name: str, readers: Mapping[str, tuple[str, Reading]], **fixed: Any) -> Callable[[Inner, Any], Steps]:
+    """Blend two versions of an image by a mask: for each key of imgaug, the key of the step and the reader of its value."""
+
+    def read(inner: Inner, params: Any) -> Steps:
+        settings = by_name(params, *readers, *_VERSIONS, *_VERSIONS.values())
+        values = {step_key: reading(settings[key]) for key, (step_key, reading) in readers.items() if key in settings}
+        if missing := [key for key in _COUNTS if key in readers and key not in settings]:
+            raise WrongError(f"{listing(missing)} must be there")
+        return [{"_target_": f"{_CHOICES}.{name}", **fixed, **values, **_versions(inner, settings)}]
+
+    return read
+
+
+def _space(value: Any) -> str:
+    (space,) = spaces_of(value)
+    return space
+
+
+_GRADIENT: dict[str, tuple[str, Reading]] = {
+    key: (name, range_of)
+    for key, name in (("min_value", "low"), ("max_value", "high"), ("start_at", "start"), ("end_at", "end"))
+}
+_COUNTS: dict[str, tuple[str, Reading]] = {"nb_rows": ("rows", whole_range), "nb_cols": ("columns", whole_range)}
+_ALPHA: dict[str, tuple[str, Reading]] = {"alpha": ("alpha", range_of)}
+_HUES: dict[str, tuple[str, Reading]] = {
+    "nb_bins": ("bins", whole_range),
+    "smoothness": ("smoothness", range_of),
+    **_ALPHA,
+    "rotation_deg": ("rotation", range_of),
+    "from_colorspace": ("of", _space),
+}
 
 
 def _noise(settings: Mapping[str, Any], values: dict[str, Any]) -> None:
@@ -705,6 +773,9 @@ OPERATIONS: dict[str, Callable[[Any], Steps]] = {
     "Snowflakes": _snowflakes,
     "SnowflakesLayer": _snowflakes_layer,
     "Rain": _rain,
+    "RainLayer": _rain_layer,
+    "Cartoon": _cartoon,
+    "ChangeColorTemperature": _temperature,
     "UniformVoronoi": _uniform_voronoi,
     "RegularGridVoronoi": _grid_voronoi,
     "RelativeRegularGridVoronoi": _relative_voronoi,
@@ -728,5 +799,10 @@ NESTING: dict[str, Callable[[Inner, Any], Steps]] = {
     "BlendAlphaElementwise": _blend("pixels", "factor", alpha=[0.0, 1.0]),
     "BlendAlphaSimplexNoise": _SIMPLEX,
     "BlendAlphaFrequencyNoise": _FREQUENCY,
+    "BlendAlphaHorizontalLinearGradient": _masked("blended_along", _GRADIENT),
+    "BlendAlphaVerticalLinearGradient": _masked("blended_along", _GRADIENT, axis="y"),
+    "BlendAlphaRegularGrid": _masked("blended_in_cells", {**_COUNTS, **_ALPHA}),
+    "BlendAlphaCheckerboard": _masked("blended_in_cells", _COUNTS, checkered=True),
+    "BlendAlphaSomeColors": _masked("blended_by_hue", _HUES),
     "KeepSizeByResize": _kept_in_size,
 }

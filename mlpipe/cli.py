@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -293,6 +294,11 @@ def _unexpected(error: Exception) -> int:
     if files.disk_is_full(error):
         _say(DiskFull(files.why_full(error), "then run the same command again"))
         return STOPPED_RESUMABLE
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        _say(
+            problem("the name of a file", "is longer than the system lets one be", got=error.filename, fix="shorten it")
+        )
+        return INPUT_IS_WRONG
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
     if is_out_of_memory(error):

@@ -150,9 +150,13 @@ def text(path: Path, most: int = TEXT) -> str:
 
     Raises:
         OSError: As in `content`.
-        UnicodeDecodeError: If it is not UTF-8.
+        UnicodeDecodeError: If it is not UTF-8, or has a zero byte, which no text has: a file that is mostly not there may have
+            gigabytes of them.
     """
-    return content(path, most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    stored = content(path, most)
+    if (place := stored.find(b"\0")) >= 0:
+        raise UnicodeDecodeError("utf-8", stored[place : place + 1], 0, 1, f"it has a zero byte at {place}")
+    return stored.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def require_growth(stored: int, unpacked: int, name: str, most: int | None = None) -> None:

@@ -340,3 +340,8 @@ def test_streams_of_a_process_that_are_full_or_closed(words: str, redirected: st
     command = f"{sys.executable} -c 'import sys; from mlpipe.cli import main; sys.exit(main())' {words} {redirected}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == code and "Exception ignored" not in done.stderr + done.stdout
+
+
+def test_a_name_that_is_too_long_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["create", "task=folder", f"task.root={'x' * 300}"]) == 2
+    assert "the name of a file: is longer than the system lets one be, got '" in capsys.readouterr().err

@@ -16,11 +16,11 @@ from mlpipe import limits
 
 def test_an_ordinary_file_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    path.write_bytes(b"a\r\nb\0")
-    assert limits.content(path, 5) == b"a\r\nb\0" and limits.require_ordinary(path) == 5
-    assert limits.text(path) == "a\nb\0"
+    path.write_bytes(b"a\r\nb\x7f")
+    assert limits.content(path, 5) == b"a\r\nb\x7f" and limits.require_ordinary(path) == 5
+    assert limits.text(path) == "a\nb\x7f"
     (tmp_path / "link").symlink_to(path)
-    assert limits.content(tmp_path / "link", 5) == b"a\r\nb\0"
+    assert limits.content(tmp_path / "link", 5) == b"a\r\nb\x7f"
 
 
 def test_a_file_that_is_larger_than_its_kind_is_not_read(tmp_path: Path) -> None:
@@ -77,3 +77,9 @@ def test_what_computes_without_end_is_ended() -> None:
         pass
     time.sleep(0.3)
     assert signal.getsignal(signal.SIGALRM) == before
+
+
+def test_a_zero_byte_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b'{"a": 1}' + bytes(9))
+    with pytest.raises(UnicodeDecodeError, match="it has a zero byte at 8"):
+        limits.text(tmp_path / "x")

@@ -19,8 +19,8 @@ from mlpipe.config.overrides import parse
 from mlpipe.errors import ConfigError, problem
 
 KEY = "trust_paths"
-# The last three are Lightning's; the name of a checkpoint may lead out of its folder.
-_OF_CALLBACKS = ("file", "folder", "outfile", "dirpath", "filename", "exclude_batches_path")
+# The last two are Lightning's.
+_OF_CALLBACKS = ("file", "folder", "outfile", "dirpath", "exclude_batches_path")
 # For each section, the keys whose text is a file or folder to write.
 _WRITTEN: dict[str, tuple[str, ...]] = {
     "callbacks": _OF_CALLBACKS,

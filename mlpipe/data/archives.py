@@ -41,6 +41,7 @@ _DAMAGED = (
 )
 # The message of zipfile for a member whose checksum does not match.
 _CHANGED = re.compile(r"Bad CRC-32 for file '(.*)'$", re.DOTALL)
+_FIX = "download or pack it again"
 _GROWS = f"it unpacks to more than {limits.GROWTH} times its own size"
 # The largest tar header, and the bytes that are unpacked at once.
 _MOST_AT_ONCE = 16 << 20
@@ -90,6 +91,9 @@ def unpacked(path: Path, below: Path) -> Path:
     Raises:
         DataError: As for `unpack`.
     """
+    with _reading(path, _FIX), _opened(path):
+        # Before the file is hashed, which takes minutes if it is large.
+        pass
     folder = below / f"{files.safe_name(stem(path))}-{files.digest_file(path)[:12]}"
     if not folder.is_dir():
         temporary = folder.with_name(files.temporary_name(folder))
@@ -107,7 +111,7 @@ def unpacked(path: Path, below: Path) -> Path:
     return folder
 
 
-def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> None:
+def unpack(path: Path, to: Path, *, fix: str = _FIX) -> None:
     """Unpack a zip or tar archive into a new folder; nothing is written when any member is unsafe.
 
     Refused are absolute names, names with `..` or backslashes, links, devices, encrypted members, two members of the same
@@ -123,14 +127,20 @@ def unpack(path: Path, to: Path, *, fix: str = "download or pack it again") -> N
     Raises:
         DataError: With a sentence for every unsafe member, or if the archive is damaged.
     """
+    with _reading(path, fix), _opened(path) as archive:
+        members = archive.members()
+        if wrong := _problems(path, members, files.nearest_existing(to)):
+            raise DataError(wrong)
+        to.mkdir(parents=True)
+        for member in members:
+            _write(archive, member, to / member.name.rstrip("/"), path)
+
+
+@contextmanager
+def _reading(path: Path, fix: str) -> Iterator[None]:
+    """Report an error of reading an archive in a sentence."""
     try:
-        with _opened(path) as archive:
-            members = archive.members()
-            if wrong := _problems(path, members, files.nearest_existing(to)):
-                raise DataError(wrong)
-            to.mkdir(parents=True)
-            for member in members:
-                _write(archive, member, to / member.name.rstrip("/"), path)
+        yield
     except _DAMAGED as error:
         raise DataError(problem(str(path), f"cannot be unpacked ({_reason(error)})", fix=fix)) from error
 

@@ -166,9 +166,8 @@ class PresetScheduler(Scheduler):
         for name, tree in self._trees.items():
             section = _split_without_test(tree["split"], keys)
             if "split" not in keys:
-                of_task = stored_decisions.split_section(
-                    section, keys, tasks.described_in(self.run_config.data_dir, self._task)
-                )
+                described = tasks.described_in(self.run_config.data_dir, self._task)
+                of_task = stored_decisions.split_section(section, keys, described, self.run_config.tree["trust"])
                 # A recipe with another split is intended by the preset.
                 section = of_task if of_task["_target_"] == section["_target_"] else section
             trees[name] = {**tree, "split": section}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from mlpipe import files, stored
+from mlpipe.config import snapshot
 from mlpipe.config.assemble import assemble
 from mlpipe.config.schema import RunConfig
 from mlpipe.data import task
@@ -85,24 +86,29 @@ def with_split(run_config: RunConfig, file: Path) -> RunConfig:
     """
     if run_config.given is None or "split" in run_config.given:
         return run_config
-    section = split_section(run_config.tree["split"], run_config.given, file)
+    section = split_section(run_config.tree["split"], run_config.given, file, run_config.tree["trust"])
     if section == run_config.tree["split"]:
         return run_config
     return replace(assemble({**run_config.tree, "split": section}), given=run_config.given)
 
 
-def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path) -> dict[str, Any]:
+def split_section(section: Mapping[str, Any], keys: frozenset[str], file: Path, trust: Any) -> dict[str, Any]:
     """Return a section `split` with the decisions stored for a task.
 
     Args:
         section: The section.
         keys: The keys that the command sets, which take precedence.
         file: The task's file.
+        trust: Modules and folders that the command line names as trusted.
+
+    Raises:
+        ConfigError: When the stored split is code of the user's own that the command does not name.
     """
     decided = _decisions_in(file).get("split")
     if decided is None:
         return dict(section)
     of_task = decided["section"]
+    snapshot.check_code(str(file), {"split": of_task}, {"split": section}, trust)
     is_same = of_task["_target_"] == section["_target_"]
     own = [key for key in section if f"split.{key}" in keys]
     if not is_same and any(key not in of_task for key in own):

@@ -82,9 +82,9 @@ def test_every_section_that_writes_is_looked_at() -> None:
         mode={"file": "../g.onnx"},
         task={"data_dir": "../h"},
     )
-    made["callbacks"] |= {"c": {"dirpath": "c", "filename": "../x"}, "d": {"exclude_batches_path": "../x"}}
+    made["callbacks"] |= {"d": {"exclude_batches_path": "../x"}}
     keys = [sentence.partition(":")[0] for sentence in refused(made)]
-    of_callbacks = ["callbacks.a.folder", "callbacks.c.filename", "callbacks.d.exclude_batches_path"]
+    of_callbacks = ["callbacks.a.folder", "callbacks.d.exclude_batches_path"]
     of_lists = [*of_callbacks, "stages.list.callbacks.b.outfile", "logging.log_dir"]
     assert keys == [*of_lists, "sys.outfile", "sys.artifact_dir", "mode.file", "task.data_dir", "hpo.storage"]
     assert refused(tree(hpo={"storage": "postgresql://host/db"})) == []

@@ -132,3 +132,13 @@ def test_more_than_the_disk_has_is_refused(tmp_path: Path, monkeypatch: pytest.M
 class _Usage:
     def __init__(self, free: int) -> None:
         self.free = free
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_a_file_that_is_no_archive_is_refused_before_it_is_hashed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(b"PK\3\4" + bytes(2048))
+    monkeypatch.setattr(archives.files, "digest_file", lambda path: pytest.fail("it was hashed"))
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        archives.unpacked(tmp_path / name, tmp_path / "data")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.safety.corpus import PROOF, Hostile
-from tests.safety.corpus.projects import _config, _record, _study
+from tests.safety.corpus.projects import _config, _record, _study, _task
 
 Make = Callable[[Path], list[str]]
 _HERE = ["out_dir=results", "data_dir=mlpipe_data"]
@@ -162,7 +162,22 @@ def _code_of_root(key: str, word: str) -> Make:
 _IN_RESULTS, _IN_DATA = "results/default/evil.py", "mlpipe_data/x/evil.py"
 _OF_RESULTS, _OF_DATA = "results.default.evil.run", "mlpipe_data.x.evil.run"
 
+
+def _split(target: str) -> Make:
+    """A task whose stored split is code."""
+
+    def make(work: Path) -> list[str]:
+        evil(work / "evil.py")
+        decided = {"split": {"section": {"_target_": target}, "given": []}}
+        words = ["train", "--dry-run", "task=mine", "arch=test_resnet", "arch.pretrained=false"]
+        return _task(lambda stored: stored.update(decided=decided), *words)(work)
+
+    return make
+
+
 CASES = [
+    Hostile("code of the working folder as a task's split", _split("evil.run"), _NAMED),
+    Hostile("code of the system as a task's split", _split("os.mknod"), "split._target_: is not allowed here"),
     Hostile(
         "code in results, named by a recipe",
         recipe({"loss": {"_target_": _OF_RESULTS}}, *_HERE, module=_IN_RESULTS),

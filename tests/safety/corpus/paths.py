@@ -12,6 +12,7 @@ from tests.safety.corpus.own_code import Make, recipe
 from tests.safety.corpus.projects import _config, _data, _project
 
 _OUT, _HIDDEN, _OTHER = "leads outside of this folder", "is hidden", "which is of another kind"
+_RUN = ["train", "--dry-run", "task=digits", "arch=test_resnet", "arch.pretrained=false"]
 _LAYERS = [
     {"class_name": "Flatten", "config": {"name": "f", "batch_input_shape": [None, 16, 16, 1]}},
     {"class_name": "Dense", "config": {"name": "y", "units": 10, "activation": "softmax"}},
@@ -115,7 +116,76 @@ def _recipe(section: str, option: str | None, values: dict[str, Any], *more: str
     return recipe({"defaults": [{section: option}] if option else [], section: values}, *more)
 
 
+def _unpacks(data_dir: str) -> Make:
+    """A recipe with an archive of good pictures, and where it is to be unpacked."""
+
+    def made(work: Path) -> list[str]:
+        _zip({})(work)
+        content = {"defaults": [{"task": "folder"}], "task": {"root": "a.zip", "data_dir": data_dir}}
+        return [word for word in recipe(content)(work) if word != "task=digits"]
+
+    return made
+
+
+def _checkpoint(target: str, **values: str) -> Make:
+    return recipe({"callbacks": {"x": {"_target_": f"pytorch_lightning.callbacks.{target}", **values}}})
+
+
+_LONG = "x" * 300
+# Words with a name that is longer than any disk takes, by what the name is.
+_TOO_LONG = {
+    "data": ["pp", "task=digits", f"data_dir={_LONG}"],
+    "weights": [*_RUN, f"arch.weights={_LONG}.pt"],
+    "a recipe": ["train", "--dry-run", f"recipe={_LONG}.yaml"],
+    "a network": [*_RUN, "arch=keras_json", f"arch.file={_LONG}.json"],
+    "a folder of images": ["create", "task=folder", f"task.root={_LONG}"],
+    "a folder too deep": ["create", "task=folder", f"task.root={'d/' * 2500}"],
+    "labels of boxes": ["create", "task=boxes", "task.root=.", f"task.file={_LONG}.json"],
+    "a folder of masks": ["create", "task=masks", f"task.root={_LONG}"],
+    "arrays": ["create", "task=arrays", f"task.file={_LONG}.npz"],
+    "a model": ["serve", f"mode.file={_LONG}.onnx"],
+    "a foreign project": ["upgrade", f"mode.source={_LONG}"],
+    "options": [*_RUN, "--config-dir", _LONG],
+    "a mode": [_LONG],
+}
+_HOME = "~nobody-of-a-test/x"
 CASES = [
+    *(
+        Hostile(
+            f"a name of 300 letters: {name}", lambda work, words=words: list(words), "is longer than the system lets"
+        )
+        for name, words in _TOO_LONG.items()
+    ),
+    *(
+        Hostile(
+            f"an output in the home of nobody: {key}",
+            lambda work, key=key: [*_RUN, f"{key}={_HOME}"],
+            f"{key}: there is no home folder",
+        )
+        for key in ("out_dir", "data_dir", "sys.outfile", "sys.artifact_dir")
+    ),
+    Hostile(
+        "images in the home of nobody",
+        lambda work: ["create", "task=folder", f"task.root={_HOME}"],
+        "task.root: there is no such folder",
+    ),
+    Hostile(
+        "weights in the home of nobody",
+        lambda work: [*_RUN, f"arch.weights={_HOME}"],
+        "arch.weights: there is no such file",
+    ),
+    Hostile("a recipe that unpacks an archive outside", _unpacks("../outside"), f"task.data_dir: {_OUT}"),
+    Hostile("a recipe that unpacks an archive in a hidden folder", _unpacks(".cache"), f"task.data_dir: {_HIDDEN}"),
+    Hostile(
+        "a checkpoint of Lightning whose name climbs",
+        _checkpoint("ModelCheckpoint", dirpath="c", filename="../../outside/x"),
+        "callbacks.x",
+    ),
+    Hostile(
+        "a checkpoint of a failure whose name climbs",
+        _checkpoint("OnExceptionCheckpoint", dirpath="c", filename="../../outside/x"),
+        "callbacks.x",
+    ),
     Hostile("a drawing to a file outside", _graph("../outside/x.dot"), _OUT),
     Hostile("a drawing over the user's text outside", _graph("../outside/secret.txt"), _OUT),
     Hostile(

@@ -228,7 +228,43 @@ _CACHE_EDITS: dict[str, Callable[[Any], Any]] = {
     "a list": lambda stored: "[1]",
     "nothing": lambda stored: "",
 }
+_PP = ["pp", "task=folder", "task.root=images", "preprocessing.size=8"]
+
+
+def _own_lock(place: Callable[[Path], Path], put: Callable[[Path], object]) -> Make:
+    """A cache that is to be made again, and a file or folder in the place of one of its locks."""
+
+    def make(work: Path) -> list[str]:
+        from mlpipe import cli
+        from tests.safety.corpus.loops import _images
+
+        _images(work)
+        assert cli.main(_PP) == 0
+        (index,) = _data().glob("*/cache/*/index.json")
+        index.unlink()
+        file = place(index.parent)
+        file.unlink()
+        put(file)
+        return [*_PP, "task.max_unreadable=1"]
+
+    return make
+
+
+def _link_outside(path: Path) -> None:
+    path.symlink_to(Path.cwd().parent / "outside" / "secret.txt")
+
+
+_NO_LOCK = "is a link or no ordinary file, so that it cannot be a lock"
 CASES = [
+    Hostile("lock of a cache: a folder", _own_lock(lambda cache: cache / ".lock", Path.mkdir), _NO_LOCK),
+    Hostile("lock of a task: a folder", _own_lock(lambda cache: cache.parents[1] / ".lock", Path.mkdir), _NO_LOCK),
+    Hostile("lock of a task: a pipe", _own_lock(lambda cache: cache.parents[1] / ".lock", os.mkfifo), "", code=0),
+    Hostile(
+        "lock of a task: a link outside",
+        _own_lock(lambda cache: cache.parents[1] / ".lock", _link_outside),
+        "is a link that leads elsewhere",
+    ),
+    Hostile("lock of a run: a folder", _run(".lock", Path.mkdir, "train", "continue=latest"), _NO_LOCK, begun=True),
     *(Hostile(f"journal: {name}", _journal(line), "", code=0) for name, line in JOURNALS.items()),
     *(Hostile(f"lock: {name}", _lock(text), "", code=0) for name, text in LOCKS.items()),
     *(

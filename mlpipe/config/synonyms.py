@@ -116,6 +116,7 @@ _MODELS: Entry = (
         "proj=NAME, the project that the model was trained in; a file of weights is judged by mml evaluate arch.weights={}",
     ),
     (r".*[/#.].*", "reuse.models={}, a project or one record of it such as PROJ#3"),
+    (r"\d+", "proj=NAME, the project that the models were trained in; mml serve and mml export take mode.record={}"),
     (_ANY, "proj={}, the project that the models were trained in"),
 )
 

@@ -228,28 +228,32 @@ def _copy_rows(predictor: Predictor, home: Project) -> None:
     if its.is_dense or not (its.has_classes or "halfwidths" in decide):
         return
     by_id = {model.id: model for model in records.load_all(source.project, source.task)}
+    # A sample has the same number in all files, in the order of names: rows of folds and repeats are joined by it.
+    numbers = {name: number for number, name in enumerate(sorted(predictor.pivot.samples.ids))}
     for record in source.records if its.has_classes else ():
         for member in [record, *(by_id[name] for name in record.refit or [] if name in by_id)]:
             # For a model of all folds, the rows that its folds held out.
             if member is not record:
                 _copy_record(source.project, home, member, predicts=False)
-            at = member.pivot, member.id
-            _copy_split(
-                source.project.predictions_file(*at), home.predictions_file(*at), member.task, ["val"], member.kind
-            )
+            paths = [project.predictions_file(member.pivot, member.id) for project in (source.project, home)]
+            split = "val" if member is record else member.held_out
+            _copy_splits(paths[0], paths[1], member.task, [split], member.kind, numbers)
     if source.ensemble is not None:
-        files_of = [new_rows.rows_file(project, source.ensemble) for project in (source.project, home)]
-        _copy_split(files_of[0], files_of[1], source.ensemble.task, decisions.CHOSE, source.ensemble.kind)
+        paths = [new_rows.rows_file(project, source.ensemble) for project in (source.project, home)]
+        _copy_splits(paths[0], paths[1], source.ensemble.task, decisions.CHOSE, source.ensemble.kind, numbers)
 
 
-def _copy_split(origin: Path, to: Path, of_task: str, splits: Sequence[str], kind: str) -> None:
+def _copy_splits(
+    origin: Path, to: Path, of_task: str, splits: Sequence[str], kind: str, numbers: dict[str, int]
+) -> None:
+    """Copy rows, with numbers for the names of their samples; unknown names get the next ones."""
     if not origin.is_file():
         return
     with predictions.writer(to, [], kind) as sink:
         for split in splits:
             rows = predictions.load(origin, of_task, split)
             if len(rows):
-                names = [f"{number:09d}" for number in range(len(rows))]
+                names = [f"{numbers.setdefault(name, len(numbers)):09d}" for name in rows.sample_ids]
                 sink.add(of_task, split, -1, names, rows.targets, rows.logits, rows.calibrated)
 
 

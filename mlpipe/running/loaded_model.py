@@ -29,6 +29,7 @@ from mlpipe.errors import (
     ProjectError,
     counted,
     did_you_mean,
+    first_line,
     listing,
     no_such_file,
     problem,
@@ -319,8 +320,9 @@ class Model:
 
 
 def _is_missing(x: Any) -> bool:
-    """Return whether a cell of a column is empty: None, NaN or pandas' NA."""
-    return x is None or x is pd.NA or (isinstance(x, float | np.floating) and bool(x != x))
+    """Return whether a cell of a column is empty: None, an empty text, NaN, or NA and NaT of pandas."""
+    is_nan = isinstance(x, float | np.floating) and bool(x != x)
+    return x is None or x is pd.NA or x is pd.NaT or is_nan or (isinstance(x, str) and not x)
 
 
 def _missing_sample(channels: int, least: int | None) -> Pixels:
@@ -342,10 +344,14 @@ def plain_input(x: Any) -> Any:
     if isinstance(x, os.PathLike) and not isinstance(x, Path):
         return Path(os.fsdecode(x))
     if callable(read := getattr(x, "read", None)):
-        # Read from the beginning, as Pillow does.
-        if callable(seekable := getattr(x, "seekable", None)) and seekable():
-            x.seek(0)
-        content = read()
+        try:
+            # Read from the beginning, as Pillow does.
+            if callable(seekable := getattr(x, "seekable", None)) and seekable():
+                x.seek(0)
+            content = read()
+        except (OSError, ValueError, TypeError) as error:
+            wrong = f"is a file that cannot be read ({first_line(error)})"
+            raise ConfigError(problem("x", wrong, fix="open it with 'rb', or give its path")) from error
         if isinstance(content, bytes):
             return content
         raise ConfigError(problem("x", "is a file that is open for text", fix="open it with 'rb', or give its path"))
@@ -437,7 +443,10 @@ def load(
     except TypeError as error:
         fix = "give PROJ, PROJ#3, a folder or a file"
         raise ConfigError(problem("where", "must be a name or a path", got=where, fix=fix)) from error
-    if path.suffix.lower() in _FILES or path.is_file():
+    if ensemble is not None and not isinstance(ensemble, str):
+        raise ConfigError(problem("ensemble", "must be a name", got=ensemble, fix="use ensemble='latest'"))
+    # A text too long for a name is no file.
+    if path.suffix.lower() in _FILES or os.path.isfile(path):  # noqa: PTH113
         return of_file(path, trust)
     stored = predictor.stored_models(
         str(where),

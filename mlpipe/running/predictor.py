@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -628,7 +629,8 @@ def stored_models(
         ProjectError: When it does not exist; the sentence lists what exists.
     """
     path = current_folder.expanded(where)
-    if (path / records.RECORD_FILE).is_file():
+    # A text too long for a name is no folder.
+    if os.path.isfile(path / records.RECORD_FILE):  # noqa: PTH113
         record, project = records.load(path), Project(path.absolute().parents[3])
         return Stored(project, record.pivot, None, [(record.recipe, [record], 1.0)], data_dir, tuple(trust))
     name, _, reference = where.partition("#")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -59,7 +60,8 @@ def project(text: str, key: str, out_dir: Path) -> Project:
         ProjectError: When there is no such project; the sentence lists the existing ones.
     """
     place = Project(Path(text) if "/" in text else out_dir / text)
-    if text and place.tasks_dir().is_dir():
+    # A text too long for a name is no folder.
+    if text and os.path.isdir(place.tasks_dir()):  # noqa: PTH112
         return place
     names = sorted(path.parent.name for path in out_dir.glob("*/tasks") if path.is_dir()) if out_dir.is_dir() else []
     fix = did_you_mean(text, names, otherwise=f"projects in {out_dir}: {listing(names) or 'none'}")

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlpipe import files
 from mlpipe.data import task
 from mlpipe.data.task import Row
 from mlpipe.errors import DataError, ProjectError
+from mlpipe.post.ensembling import members
 from mlpipe.running import bundles
-from mlpipe.runs import records
+from mlpipe.runs import predictions, records
 from mlpipe.runs.project import Project
 from tests.build import make_record
 
@@ -74,6 +77,30 @@ def test_a_bundle_is_unpacked_and_goes_with_its_models(tmp_path: Path) -> None:
     assert (root / "tasks/digits/models/net-f0" / records.WEIGHTS_FILE).read_bytes() == b"weights"
     del stored
     assert not root.exists()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_held_out_rows_of_a_refit_are_those_of_its_project(tmp_path: Path, nested: bool) -> None:
+    project, home = Project(tmp_path / "p"), Project(tmp_path / "b")
+    rng, names = np.random.default_rng(0), [f"image {number:02}" for number in range(6)]
+    folds = []
+    for fold, own in enumerate((names[::2], names[1::2])):
+        record = make_record(project, f"net-f{fold}", config="", fold=fold, nested=nested)
+        with predictions.writer(project.predictions_file("digits", record.id), [], record.kind) as sink:
+            targets, logits = np.arange(3) + 3 * fold, rng.normal(size=(3, len(record.classes)))
+            sink.add(record.task, record.held_out, fold, own, targets, logits)
+            sink.add(record.task, "val" if nested else "test", fold, ["other"], targets[:1], logits[:1])
+        folds.append(record.id)
+    refit = make_record(project, "net-refit", config="", fold=-1, refit=folds)
+    stored = SimpleNamespace(project=project, task="digits", records=[refit], ensemble=None)
+    samples = SimpleNamespace(samples=SimpleNamespace(ids=[*names, "other"]))
+    models: Any = SimpleNamespace(stored=stored, kind=refit.kind, pivot=samples)
+    bundles._copy_record(project, home, refit, predicts=True)
+    bundles._copy_rows(models, home)
+    wanted, rows = (members.validated(place, refit) for place in (project, home))
+    assert wanted is not None and rows is not None and wanted.ids == names and rows.ids[5] == "000000005"
+    np.testing.assert_array_equal(rows.raw, wanted.raw)
+    assert rows.targets.tolist() == wanted.targets.tolist() == [0, 3, 1, 4, 2, 5]
 
 
 def test_damaged_bytes_are_told_in_words(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -201,7 +202,7 @@ def test_a_name_that_begins_with_a_tilde_is_one_and_an_empty_one_is_no_folder(
             model.predict(name)
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, np.float32("nan")])
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT, np.float32("nan"), ""])
 def test_an_empty_cell_of_a_column_is_an_image_that_cannot_be_read(tmp_path: Path, missing: object) -> None:
     Image.fromarray(COLOUR).save(tmp_path / "one.png")
     column = pd.Series([str(tmp_path / "one.png"), missing], index=["a", "b"], dtype=object)
@@ -225,6 +226,23 @@ def test_an_empty_cell_of_a_column_is_an_image_that_cannot_be_read(tmp_path: Pat
 def test_what_is_no_list_of_images_or_no_prevalence_is_said(x: Any, prior: Any, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Model(Blank(), dict).predict(x, deploy_prior=prior)
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "one.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive, (tmp_path / "new.png").open("wb") as written:
+        closed = (tmp_path / "one.png").open("rb")
+        closed.close()
+        for x in (closed, [closed], written, archive):
+            with pytest.raises(ConfigError, match=r"x: is a file that cannot be read \(.+\); open it with 'rb'"):
+                Model(Blank(), dict).predict(x)  # type: ignore[arg-type]
+
+
+def test_names_that_nothing_has_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="where: there is no such project, got 'xxx"):
+        loaded_model.load("x" * 300, out_dir=tmp_path)
+    with pytest.raises(ConfigError, match="ensemble: must be a name, got 3; use ensemble='latest'"):
+        loaded_model.load("p", ensemble=3)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("where", [None, 3, b"a.onnx"])

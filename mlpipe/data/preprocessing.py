@@ -131,9 +131,10 @@ class Preprocessing:
             top, left = (high - down) // 2, (wide - across) // 2
             return resized(np.ascontiguousarray(maps[top : top + down, left : left + across]), height, width), mask
         top, left = (down - high) // 2, (across - wide) // 2
-        whole = np.zeros((down, across, maps.shape[2]), maps.dtype)
-        inside = np.zeros((down, across, 1), np.uint8)
-        whole[top : top + high, left : left + wide], inside[top : top + high, left : left + wide] = maps, 1
+        around = ((top, down - high - top), (left, across - wide - left), (0, 0))
+        # A filter of the resize reaches beyond the crop, where the values of its edge dilute none inside.
+        whole = np.pad(maps, around, mode="edge")
+        inside = np.pad(np.ones((high, wide, 1), np.uint8), around)
         return resized(whole, height, width), resized(inside, height, width, "nearest")[:, :, 0] > 0
 
     def key(self) -> dict[str, Any]:

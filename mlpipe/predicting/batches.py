@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor
 from mlpipe.config.schema import Recipe
 from mlpipe.data.cache.packs import Pack
 from mlpipe.data.sampling import Rows
+from mlpipe.data.sources.targets import target_files
 from mlpipe.data.splits.variants import View
 from mlpipe.data.task import Task
 from mlpipe.learn.build.loaders import fold_data
@@ -34,6 +35,7 @@ class Batch:
         target: The targets, as the task's kind has them; None: unknown.
         places: The maps from pixels of the samples' files to those of `inputs`, shape (n, 2, 2), see `Places`; None: not needed.
         raw: The raw rows for the loss, if a detector was given the targets too; None: it was not.
+        are_bytes: Whether the values of targets are 8-bit pixels, from 0 to 1, which half precision can hold.
     """
 
     ids: Sequence[str]
@@ -41,6 +43,7 @@ class Batch:
     target: Tensor | None = None
     places: npt.NDArray[np.float64] | None = None
     raw: Tensor | None = None
+    are_bytes: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -48,7 +51,7 @@ class Batch:
     def __getitem__(self, part: slice) -> Batch:
         target = None if self.target is None else self.target[part]
         places = None if self.places is None else self.places[part]
-        return Batch(self.ids[part], self.inputs[part], target, places)
+        return replace(self, ids=self.ids[part], inputs=self.inputs[part], target=target, places=places)
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
@@ -57,11 +60,12 @@ def joined(parts: Sequence[Batch]) -> Batch:
         return parts[0]
     targets = [part.target for part in parts if part.target is not None]
     places = [part.places for part in parts if part.places is not None]
-    return Batch(
-        [name for part in parts for name in part.ids],
-        torch.cat([part.inputs for part in parts]),
-        torch.cat(targets) if len(targets) == len(parts) else None,
-        np.concatenate(places) if len(places) == len(parts) else None,
+    return replace(
+        parts[0],
+        ids=[name for part in parts for name in part.ids],
+        inputs=torch.cat([part.inputs for part in parts]),
+        target=torch.cat(targets) if len(targets) == len(parts) else None,
+        places=np.concatenate(places) if len(places) == len(parts) else None,
     )
 
 
@@ -90,12 +94,13 @@ class TaskBatches:
             task.samples.ids,
         )
         self.most = self._data.eval_batch_size
-        self._places, self._shape = places, pack.shape
+        self._places, self._shape, self._are_bytes = places, pack.shape, target_files.are_bytes(task)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._data.rows_dataloader(self._rows):
             ids = [self._ids[row] for row in batch["row"].tolist()]
-            yield Batch(ids, batch["images"], batch["target"], self._seen(batch["row"].numpy(), batch["images"]))
+            places = self._seen(batch["row"].numpy(), batch["images"])
+            yield Batch(ids, batch["images"], batch["target"], places, are_bytes=self._are_bytes)
 
     def _seen(self, rows: Rows, inputs: Tensor) -> npt.NDArray[np.float64] | None:
         """Return the maps from pixels of files to the network's input, which transforms may have resized."""

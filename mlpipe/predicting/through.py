@@ -91,7 +91,7 @@ def _append_result(results: list[Predicted], call: Callable[[], Predicted]) -> N
 
 def _predicted(model: Model, batch: Batch, head: str, views: Views | None, keep: Keep, with_targets: bool) -> Predicted:
     target = None if batch.target is None else batch.target.to(model.device, non_blocking=True)
-    placed = Batch(batch.ids, batch.inputs.to(model.device, non_blocking=True), target, batch.places)
+    placed = replace(batch, inputs=batch.inputs.to(model.device, non_blocking=True), target=target)
     with torch.inference_mode(), model.computing():
         if with_targets:
             heads = model.outputs(placed.inputs, placed.target)

@@ -189,6 +189,14 @@ def test_maps_come_back_to_where_the_image_was(resize: str, height: int, width: 
     assert np.abs(back - ramp)[inside].max() < 4
 
 
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (16, 40), (100, 37), (33, 32)])
+def test_the_edge_of_a_crop_is_not_diluted_by_what_no_network_saw(height: int, width: int) -> None:
+    wanted = preprocessing.standard(1, id="s", size=32, resize="short_side")
+    back, seen = wanted.restored(np.full((32, 32, 2), 0.5, np.float32), height, width)
+    # The mean of equal values is that value, however far the filter reaches.
+    assert back[seen] == pytest.approx(0.5, abs=1e-6) and not seen.all()
+
+
 def test_height_and_width_of_their_own() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     squashed = preprocessing.standard(3, id="x", size=[8, 16])

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from mlpipe.kinds.images.learn import summed
@@ -43,8 +42,8 @@ def kept(outputs: Tensor, batch: Batch, loss: nn.Module | None) -> Predicted:
     true = target.cpu().numpy() if target is not None and target.ndim > 2 else None
     errors = [maps.errors(output, None if true is None else true[place]) for place, output in enumerate(values)]
     sums = np.stack([squared for squared, _ in errors]), np.stack([absolute for _, absolute in errors])
-    # Half precision keeps values from 0 to 1 better than 8 bits would, and arrays may have any values.
-    dtype: type[np.floating[Any]] = np.float16 if batch.inputs.dtype == torch.uint8 else np.float32
+    # Half precision keeps values from 0 to 1 better than 8 bits would, but not those of 16 bits or of arrays.
+    dtype: type[np.floating[Any]] = np.float16 if batch.are_bytes else np.float32
     kept_true: npt.NDArray[Any] | None = None if true is None else true.astype(dtype)
     return Predicted(batch.ids, *sums, values.astype(dtype), kept_true)
 

@@ -17,4 +17,5 @@ def predicted(outputs: int) -> str:
 
 def told(target: Any, classes: Sequence[str]) -> str | None:
     """Describe a sample's target in few words; None where there is nothing to describe."""
-    return ", ".join(f"{name} {100 * value:.0f} %" for name, value in zip(classes, target, strict=True) if value > 0)
+    shares = [f"{name} {100 * value:.0f} %" for name, value in zip(classes, target, strict=True) if value > 0]
+    return ", ".join(shares) or None

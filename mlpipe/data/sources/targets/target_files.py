@@ -99,6 +99,11 @@ def are_own(task: Task) -> bool:
     return "targets" in task.source and task.source["targets"]["root"] is None
 
 
+def are_bytes(task: Task) -> bool:
+    """Return whether the target images of a task have 8 bits; False for any other task."""
+    return (task.bases or (task,))[0].source.get("targets", {}).get("dtype") == "uint8"
+
+
 def task_of(images_task: Task) -> Task:
     """Return the targets of a task's images as a separate task, to be cached like the images.
 

@@ -153,7 +153,7 @@ def _absolute(path: Any) -> str:
 
 def _exists(path: str) -> bool:
     # Text of any length and with any character may stand there, for which a Path raises errors.
-    return os.path.exists(os.path.expanduser(path))  # noqa: PTH110, PTH111
+    return os.path.exists(current_folder.expanded(path))  # noqa: PTH110
 
 
 def _absolute_reference(text: str) -> str:

@@ -56,14 +56,14 @@ def evaluation_row(values: Mapping[str, float], epoch: int = 1, seconds: float =
     """Return the row of an evaluation.
 
     The column of accuracies holds the share of correct predictions; for masks Dice, for images PSNR, for boxes the mean
-    average precision at an IoU of 0.5; None if there is no such metric.
+    average precision at an IoU of 0.5, for numbers the coefficient of determination; None if there is no such metric.
 
     Args:
         values: Metrics by name.
         epoch: Counted from 1.
         seconds: Seconds since the start of the training.
     """
-    names = ("accuracy", "foreground_dice", "dice", "psnr", "map50")
+    names = ("accuracy", "foreground_dice", "dice", "psnr", "map50", "r2")
     accuracy = next((values[name] for name in names if name in values), None)
     return EpochRow(epoch, seconds, values.get("loss"), accuracy)
 

@@ -135,6 +135,24 @@ def test_losses_follow_from_how_the_network_ends(
     assert found.chosen()["loss"] == option and found.native.get("loss", {}) == values
 
 
+ARRAYS = {"type": "numpy", "input_path": "a", "target_path": "b", "test_input_path": "c", "test_target_path": "d"}
+
+
+@pytest.mark.parametrize(("end", "units"), [("linear", 1), ("linear", 2), ("sigmoid", 2)])
+def test_arrays_of_numbers_are_learned_by_mse(end: str, units: int) -> None:
+    found = translated(layers=net(end, units), data=ARRAYS, loss={"function": "MSE", "source": "sigmoid"})
+    assert found.chosen()["task"] == "samples" and found.chosen()["loss"] == "mse"
+    assert found.native["task"]["labels"] == "numbers" and found.native["metrics"]["train"] == ["r2"]
+    assert found.native["task"]["classes"] == [f"output{number}" for number in range(units)]
+    evaluated = {key: value for key, value in ARRAYS.items() if key.startswith("test") or key == "type"}
+    assert native(layers=net(end, units), data=evaluated, loss={"function": "MSE"})["task"]["labels"] == "numbers"
+    # Targets that are classes stay classes: those of a softmax or one sigmoid, and of other losses.
+    for ends, loss in ((net("softmax"), "MSE"), (net("sigmoid", 1), "MSE"), (net("log_softmax"), "NLL")):
+        assert native(layers=ends, data=ARRAYS, loss={"function": loss})["task"]["labels"] == "files"
+    with pytest.raises(ConfigError, match=r"data\.target_path: is needed to train"):
+        translated(layers=net(end, units), data={"type": "hdf5", "input_path": "a"}, loss={"function": "MSE"})
+
+
 def test_a_single_sigmoid_is_the_second_of_two_classes() -> None:
     bce = translated(layers=net("sigmoid", 1), loss={"function": "BCE", "source": "sigmoid"})
     assert bce.chosen()["loss"] == "ce" and "loss" not in bce.native

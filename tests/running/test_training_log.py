@@ -22,6 +22,10 @@ def test_the_tables_begin_with_the_epoch_and_end_with_the_accuracy() -> None:
     assert training_log.epoch_table([EpochRow(1, 0.5, None, None)]) == "1 0.500\n"
 
 
+def test_numbers_have_their_coefficient_of_determination_in_the_place_of_an_accuracy() -> None:
+    assert training_log.evaluation_row({"loss": 0.5, "r2": -0.25}, 2) == EpochRow(2, 0.0, 0.5, -0.25)
+
+
 def test_small_and_negative_numbers_are_in_fixed_notation() -> None:
     # A reader that looks for digits and a point takes 4.7e-05 for 5.
     table = training_log.epoch_table([EpochRow(1, 0.5, 4.7e-05, 2.5e-05), EpochRow(2, 0.5, 123456789.0, -3.25)])

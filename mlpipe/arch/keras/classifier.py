@@ -133,7 +133,9 @@ def classifier(graph: Graph, heads: Mapping[str, Head], pixels: Pixels, white: f
         ConfigError: When its outputs do not suit the task, or it cannot have further heads.
     """
     own, *others = heads
-    end = _end(graph, numbers=heads[own].mean is not None)
+    mean, std_of_numbers = heads[own].mean, heads[own].std
+    is_unscaled = mean is not None and not any(mean) and all(part == 1 for part in std_of_numbers or ())
+    end = _end(graph, numbers=mean is not None, unscaled=is_unscaled)
     head = _own_head(end, heads[own])
     if end.head is None and others:
         fix = "end it in a Dense layer, which further heads are put beside"
@@ -243,8 +245,11 @@ def _size_problem(sides: list[int | None], pixels: Pixels, name: str) -> str:
     return problem("preprocessing.size", wrong, got=pixels.size, fix=fix)
 
 
-def _end(graph: Graph, *, numbers: bool) -> End:
-    """Remove the final activation and the last Dense layer from a graph."""
+def _end(graph: Graph, *, numbers: bool, unscaled: bool = False) -> End:
+    """Remove the final activation and the last Dense layer from a graph; unscaled numbers keep an activation."""
+    if unscaled and (own := output_and_activation(graph))[1]:
+        shape = graph.shapes[graph.outputs[0]]
+        return End(own[0].layer, shape[-1], "", None, "")
     step, activation = without_activation(graph)
     if numbers and activation:
         fix = "end it in a linear layer"

@@ -15,7 +15,8 @@ from mlpipe.data.sources.error_lists import raise_some
 from mlpipe.data.sources.listings.array_files import ENDS, array_of, arrays, arrays_below, channels_of, require_numbers
 from mlpipe.data.sources.listings.array_layout import Form, pixel_digest
 from mlpipe.data.sources.source import ByName, Places, Read, finished
-from mlpipe.data.sources.targets import array_targets, class_numbers
+from mlpipe.data.sources.targets import array_labels, array_targets, class_numbers
+from mlpipe.data.sources.targets.missing_labels import Missing
 from mlpipe.data.task import NO_TARGET, Part, Row, Task
 from mlpipe.errors import DataError, counted, listing, problem
 
@@ -30,7 +31,7 @@ def samples(
     train_targets: str | None = None,
     test: str | None = None,
     test_targets: str | None = None,
-    labels: Literal["files", "folders", "masks", "images", "none"] = "files",
+    labels: Literal["files", "folders", "masks", "images", "numbers", "none"] = "files",
     classes: list[str] | None = None,
     missing: bool | list[Any] | None = None,
     values: list[int] | None = None,
@@ -54,7 +55,8 @@ def samples(
         labels: The kind of targets: `files` (class numbers from the target files), `folders` (the folder that a sample lies
             in is its class), `masks` (arrays of the sample's size with a class per pixel), `images` (arrays of numbers to
             predict, of the sample's size or, with two axes, larger by one common factor; without target files, each sample
-            is its own target), or none.
+            is its own target), `numbers` (the values of each target array, as many for every sample, are numbers to predict,
+            which the loss compares as they are, without a scale), or none.
         classes: The class names, for the numbers 0, 1, 2, ..., or, if there are as many, for the occurring numbers in
             ascending order; None: folder names, or the numbers that occur in training. With `images`, the channel names.
         missing: As for `arrays`: the class numbers that mean "no class".
@@ -88,6 +90,10 @@ def samples(
             {"train": train, "test": test}, targets_of, source, name, classes, labelled
         )
         return finished(new_task, allow_overlap)
+    if labels == "numbers":
+        _refuse_classes(values=values, ignore_index=ignore_index)
+        parts = {"train": (train, train_targets), "test": (test, test_targets)}
+        return finished(_of_numbers(parts, source, name, classes, missing, form), allow_overlap)
     entries: list[_Sample] = []
     for part, inputs, targets in (("train", train, train_targets), ("test", test, test_targets)):
         if inputs is None:
@@ -172,19 +178,85 @@ def _labels(part: str, labels: str, targets: str | None, keys: list[str], base: 
         return [""] * len(keys)
     if targets is None:
         raise DataError(problem(f"task.{part}_targets", "is needed", fix="name the file or folder of class numbers"))
-    key, entries = (
-        f"task.{part}_targets",
-        list(arrays(current_folder.expanded(targets).absolute(), f"task.{part}_targets")),
-    )
-    if len(entries) != len(keys):
-        fix = "give every sample one target, in the same order of names"
-        wrong = f"has {counted(len(entries), 'target')} for {counted(len(keys), 'sample')}"
-        raise DataError(problem(key, wrong, got=targets, fix=fix))
+    key, entries = f"task.{part}_targets", _target_entries(part, targets, len(keys))
     odd = [name for name, value in entries if value.size != 1 or value.dtype.kind not in "buif"]
     if odd:
         wrong = f"holds targets that are no class numbers: {listing(odd, most=3)}"
         raise DataError(problem(key, wrong, got=targets, fix="save one whole number for each sample"))
     return [float(value.ravel()[0]) for _, value in entries]
+
+
+def _target_entries(part: str, targets: str, count: int) -> list[tuple[str, Array]]:
+    """Return name and values of each target, in the order of the samples.
+
+    Raises:
+        DataError: If there are not as many as samples.
+    """
+    key = f"task.{part}_targets"
+    entries = list(arrays(current_folder.expanded(targets).absolute(), key))
+    if len(entries) != count:
+        fix = "give every sample one target, in the same order of names"
+        wrong = f"has {counted(len(entries), 'target')} for {counted(count, 'sample')}"
+        raise DataError(problem(key, wrong, got=targets, fix=fix))
+    return entries
+
+
+def _of_numbers(
+    parts: Mapping[str, tuple[str | None, str | None]],
+    source: dict[str, Any],
+    name: str | None,
+    classes: list[str] | None,
+    missing: bool | list[Any] | None,
+    form: Form,
+) -> Task:
+    """Return a task of numbers, from the paths of inputs and targets of each part."""
+    samples: list[tuple[Part, str, Array]] = []
+    targets: dict[str, Array] = {}
+    for part, (inputs, of_inputs) in parts.items():
+        if inputs is None:
+            continue
+        base = current_folder.expanded(inputs).absolute()
+        source[part] = str(base)
+        own = [(f"{part}/{key}", value) for key, value in arrays_below(base, f"task.{part}", form)]
+        samples += [("train" if part == "train" else "test", key, value) for key, value in own]
+        if of_inputs is not None:
+            targets[part] = _columns(part, of_inputs, len(own))
+        elif part == "train":
+            raise DataError(problem("task.train_targets", "is needed", fix="name the file or folder of numbers"))
+    if not targets:
+        raise DataError(problem("task.train", "a file or folder is needed", fix="add task.train=DIR"))
+    require_numbers((key, value) for _, key, value in samples)
+    first = Path(str(parts["train"][1] or parts["test"][1]))
+    # The names follow the training targets, or those of the test samples if nothing is trained.
+    known = targets if "train" in targets else {"train": targets["test"]}
+    numbers = array_labels.labels_of(first, known, "regression", classes, Missing(missing))
+    columns = numbers.targets if "train" in targets else {"test": numbers.targets["train"]}
+    place = {part: iter(columns[part]) for part in columns}
+    unknown = (float("nan"),) * len(numbers.names)
+    rows = [
+        Row(key, part, tuple(next(place[part]).tolist()), pixel_digest(value))
+        if part in place
+        else Row(key, "unlabelled", unknown, pixel_digest(value))
+        for part, key, value in samples
+    ]
+    title = name or current_folder.expanded(str(parts["train"][0] or parts["test"][0])).absolute().stem
+    channels = channels_of([value for _, _, value in samples], form)
+    source["own_unit"] = True
+    return task.make(title, numbers.names, rows, kind=numbers.kind, channels=channels, dtype="float32", source=source)
+
+
+def _columns(part: str, targets: str, count: int) -> Array:
+    """Return the numbers of each sample, shape (n, outputs)."""
+    key, entries = f"task.{part}_targets", _target_entries(part, targets, count)
+    sizes = {value.size for _, value in entries}
+    if len(sizes) > 1 or any(value.dtype.kind not in "buif" for _, value in entries):
+        wrong = (
+            f"holds targets of {listing(sorted(sizes))} numbers"
+            if len(sizes) > 1
+            else "holds targets that are no numbers"
+        )
+        raise DataError(problem(key, wrong, got=targets, fix="save as many numbers for every sample"))
+    return np.stack([np.asarray(value, np.float64).ravel() for _, value in entries])
 
 
 @dataclass(frozen=True)

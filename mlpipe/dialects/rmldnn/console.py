@@ -79,7 +79,8 @@ class Lines:
                 lines += block("Learning rate scheduler", facts)
         lines += block("Loss", {"Function": recipe.loss.target.rpartition(".")[2], **recipe.loss.params})
         lines += of_task(task)
-        if not kinds.of(task.kind).is_dense:
+        its = kinds.of(task.kind)
+        if its.has_probabilities and not its.is_dense:
             lines.append(f"Number of class labels: {len(task.classes)}")
         sample_counts = {
             "Number of training samples": counts.get("train", 0),

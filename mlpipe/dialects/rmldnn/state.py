@@ -105,6 +105,20 @@ class State(translation.State):
         return targets == "images" or (targets in ("numpy", "hdf5") and self.network.maps)
 
     @property
+    def is_of_numbers(self) -> bool:
+        """Whether targets are arrays with a number for each output of the network.
+
+        A single sigmoid has classes as targets, for which there is an accuracy.
+        """
+        data, end = self.section("data"), self.network.end
+        targets = str(data.get("target_type") or data.get("type") or "").lower()
+        is_class = end in ("softmax", "log_softmax") or (end == "sigmoid" and self.network.units == 1)
+        is_mse = str(self.section("loss").get("function", "")).lower() == "mse"
+        if self.is_of_masks or self.is_of_images or "slicers" in data:
+            return False
+        return targets in ("numpy", "hdf5") and is_mse and not is_class and (self.trains or self.has_targets)
+
+    @property
     def has_targets(self) -> bool:
         """Whether test samples have targets."""
         data = self.section("data")

@@ -161,8 +161,16 @@ def labels_of(task: Task, rows: Rows) -> Labels:
         len(rows),
         _widths(task),
         None if known is None else torch.from_numpy(known),
-        in_units=bool(heads_of(task)) or sources.open(task).layout is not None,
+        in_units=compares_in_units(task),
     )
+
+
+def compares_in_units(task: Task) -> bool:
+    """Return whether a loss compares a task's numbers as they are, without a scale.
+
+    Networks for records return numbers without a head that could scale them, and activations have bounds.
+    """
+    return bool(heads_of(task) or task.source.get("own_unit")) or sources.open(task).layout is not None
 
 
 def _widths(task: Task) -> tuple[int, ...]:

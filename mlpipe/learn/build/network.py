@@ -29,7 +29,7 @@ from mlpipe.data.task import Task
 from mlpipe.errors import ConfigError, problem
 from mlpipe.learn import exact_heads, kind, slicing
 from mlpipe.learn.build.loaders import fold_data
-from mlpipe.learn.build.loss import heads_of
+from mlpipe.learn.build.loss import compares_in_units, heads_of
 from mlpipe.learn.kind import Scale
 from mlpipe.learn.losses import equations
 from mlpipe.learn.module import TARGET
@@ -201,8 +201,7 @@ def scale_of(task: Task, rows: Rows, predicted: str) -> Scale | None:
         rows: The training rows.
         predicted: The kind of the run.
     """
-    # Networks for records return numbers without a head that could scale them; activations have bounds.
-    if sources.open(task).layout is not None or heads_of(task):
+    if compares_in_units(task):
         return None
     return kind.of(predicted).scale(task.samples.learned[rows])
 

@@ -130,6 +130,16 @@ def test_numbers_and_further_heads() -> None:
         keras_json({"label": Head(144), "kind": Head(4)}, PIXELS, layers=chain({"class_name": "Flatten", "config": {}}))
 
 
+@pytest.mark.parametrize("end", ["sigmoid", "softmax", "linear"])
+def test_numbers_without_a_scale_are_what_the_file_gives(end: str) -> None:
+    network = keras_json({"label": Head(3, (0.0,) * 3, (1.0,) * 3)}, PIXELS, layers=chain(last(3, end)))
+    given = network(torch.rand(4, 1, 8, 8) * 255)["label"].detach()
+    assert torch.equal(network.as_in_file(given), given)
+    if end == "softmax":
+        torch.testing.assert_close(given.sum(1), torch.ones(4))
+    assert bool(((given > 0) & (given < 1)).all()) == (end != "linear")
+
+
 def test_freezing_leaves_the_last_dense() -> None:
     network = built(chain(last(3, "softmax")), freeze=True)
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {

@@ -13,6 +13,7 @@ from mlpipe.data.cache import packs
 from mlpipe.data.preprocessing import standard
 from mlpipe.data.sources.targets import mask_files, target_files
 from mlpipe.errors import DataError
+from mlpipe.learn.build.loss import compares_in_units
 
 
 @pytest.fixture
@@ -42,6 +43,27 @@ def test_folders_may_be_classes_and_two_axes_are_one_channel(tmp_path: Path) -> 
     task = sources.samples(train=str(tmp_path / "z"), labels="folders")
     assert task.classes == ("a", "b") and task.channels == 1
     assert sources.reader(task, 1)(1).shape == (3, 7, 1) and sources.reader(task, 1)(1)[0, 0, 0] == ord("b")
+
+
+def test_numbers_to_predict_are_compared_as_they_are(tmp_path: Path, values: np.ndarray) -> None:
+    drawn = np.random.default_rng(1).normal(5, 3, (6, 2))
+    np.savez(tmp_path / "n.npz", **{f"s{index}": row for index, row in enumerate(drawn)})
+    paths = {"train": str(tmp_path / "x.npz"), "train_targets": str(tmp_path / "n.npz")}
+    task = sources.samples(**paths, labels="numbers", classes=["width", "height"])
+    assert (task.kind, task.classes) == ("regression", ("width", "height"))
+    assert np.array_equal(task.samples.targets, drawn[[int(name[-1]) for name in task.samples.ids]])
+    assert compares_in_units(task)
+    # Test samples without targets are only predicted; without a training, the test targets give the names.
+    both = sources.samples(**paths, test=str(tmp_path / "x.npz"), labels="numbers", allow_overlap=True)
+    parts = np.array(both.samples.parts)
+    assert np.isnan(both.samples.targets[parts == "unlabelled"]).all() and (parts == "train").sum() == 6
+    only = sources.samples(test=paths["train"], test_targets=paths["train_targets"], labels="numbers")
+    assert only.classes == ("output0", "output1") and set(only.samples.parts) == {"test"}
+    with pytest.raises(DataError, match=r"task\.train_targets: is needed"):
+        sources.samples(train=paths["train"], labels="numbers")
+    np.savez(tmp_path / "n.npz", **{f"s{index}": row[: 1 + index % 2] for index, row in enumerate(drawn)})
+    with pytest.raises(DataError, match=r"task\.train_targets: holds targets of 1, 2 numbers"):
+        sources.samples(**paths, labels="numbers")
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, values: np.ndarray) -> None:

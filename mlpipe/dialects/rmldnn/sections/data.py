@@ -147,22 +147,24 @@ def _arrays(state: State, targets: str | None) -> None:
         state.missing("data.target_type", f"{targets} as targets of arrays", "use labels, numpy or hdf5")
     state.options["task"] = "samples"
     known = "none" if not (state.trains or state.has_targets) else "folders" if targets == "labels" else "files"
-    known = "masks" if state.is_of_masks else known
+    known = "masks" if state.is_of_masks else "numbers" if state.is_of_numbers else known
     state.set("task.labels", known)
     if state.network.axes != 2:
         state.set("task.axes", state.network.axes)
         refuse_moves(state, state.network.axes, "samples")
-    if known in ("files", "masks"):
+    if known in ("files", "masks", "numbers"):
         for key, place in (("target_path", "train_targets"), ("test_target_path", "test_targets")):
             if key in data and (state.trains or key.startswith("test")):
                 state.same(f"data.{key}", f"task.{place}", data[key])
-    if known == "files" and state.trains and "target_path" not in data:
-        state.refuse("data.target_path", "is needed to train", fix="name the class numbers' file or folder")
+    if known in ("files", "numbers") and state.trains and "target_path" not in data:
+        state.refuse("data.target_path", "is needed to train", fix="name the file or folder of the targets")
     if known == "masks":
         require_targets(state)
         classes_and_values(state, 1.0)
         note_masks(state)
         check_moves(state)
+    elif known == "numbers":
+        state.set("task.classes", [f"output{number}" for number in range(state.network.units or 1)])
     elif known != "folders":
         _number_classes(state)
     _paths(state, train="task.train", test="task.test")

@@ -133,6 +133,8 @@ def translate_loss(state: State) -> None:
         )
     elif state.draws:
         translate_wasserstein(state)
+    elif state.is_of_numbers:
+        _number_loss(state)
     elif kind == "nll":
         _nll(state, loss)
     elif kind == "Focal":
@@ -198,6 +200,15 @@ def _focal(state: State, params: Mapping[str, Any]) -> None:
         state.set("loss.gamma", gamma)
         state.say("loss.function", "same", "loss=focal", "" if "gamma" in params else "gamma is 2, as in the paper")
     translate_focal_parameters(state, params, of_classes=end != "sigmoid")
+
+
+def _number_loss(state: State) -> None:
+    """Translate MSE between outputs and numbers, with the coefficient of determination as the accuracy."""
+    state.options["loss"] = "mse"
+    state.set("metrics.train", ["r2"])
+    state.say("loss.function", "same", "loss=mse", "of the network's outputs as they are")
+    note = "numbers have no accuracy: in its place stands their coefficient of determination"
+    state.say("loss", "differs", "metrics.train", note)
 
 
 def _each_output(state: State, kind: str) -> None:

@@ -36,6 +36,15 @@ if TYPE_CHECKING:
     from mlpipe.running.launch import Prepared
 
 
+# What is wrong with a place that the system refuses, and what to do.
+_IN_ITS_PLACE = "needs a folder where there is a file", "move that file away, or name another place"
+_WRONG_PLACES = {
+    errno.ENAMETOOLONG: ("is longer than the system lets one be", "shorten it"),
+    errno.ENOTDIR: _IN_ITS_PLACE,
+    errno.EEXIST: _IN_ITS_PLACE,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
@@ -294,13 +303,12 @@ def _unexpected(error: Exception) -> int:
     if files.disk_is_full(error):
         _say(DiskFull(files.why_full(error), "then run the same command again"))
         return STOPPED_RESUMABLE
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        _say(
-            problem("the name of a file", "is longer than the system lets one be", got=error.filename, fix="shorten it")
-        )
-        return INPUT_IS_WRONG
     if "MML_DEBUG" in os.environ:
         traceback.print_exc()
+    if isinstance(error, OSError) and error.filename and error.errno in _WRONG_PLACES:
+        wrong, fix = _WRONG_PLACES[error.errno]
+        _say(problem("the name of a file", wrong, got=error.filename, fix=fix))
+        return INPUT_IS_WRONG
     if is_out_of_memory(error):
         _say(in_short(error))
         return STEP_FAILED

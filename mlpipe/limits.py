@@ -49,6 +49,8 @@ COLUMNS, CELLS, LINE = 10_000, 50_000_000, 32 << 20
 SCANS, SCANNED_IMAGES = 100, 20
 # Numbers of a PNM file that Pillow reads one by one, half a second for each million.
 NUMBERS = 40_000_000
+# Lines of a run's journal, a few for each step; tensors of a file of weights, each of which takes 0.1 ms to read.
+EVENTS, TENSORS = 100_000, 50_000
 # Letters of the name of a class, and the runs of one sweep.
 NAME, JOBS = 1_000, 10_000
 # Layers of a Keras network, all of which are built, and empty groups of an HDF5 file.

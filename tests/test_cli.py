@@ -345,3 +345,9 @@ def test_streams_of_a_process_that_are_full_or_closed(words: str, redirected: st
 def test_a_name_that_is_too_long_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["create", "task=folder", f"task.root={'x' * 300}"]) == 2
     assert "the name of a file: is longer than the system lets one be, got '" in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "digits").touch()
+    assert main(["pp", "task=digits", f"data_dir={tmp_path}"]) == 2
+    assert "the name of a file: needs a folder where there is a file, got '" in capsys.readouterr().err

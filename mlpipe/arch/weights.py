@@ -232,6 +232,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(path):
+        _require_few(path)
         try:
             return dict(load_file(path))
         except Exception as error:
@@ -248,6 +249,20 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise DataError(problem("arch.weights", "holds no tensors", got=str(path), fix="name a file of weights"))
     return tensors
+
+
+def _require_few(path: Path) -> None:
+    """Refuse a safetensors file of more tensors than any network has, before they are read one by one.
+
+    Raises:
+        DataError: If its header names too many.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        count = file.read(min(length, limits.TEXT)).count(b'"dtype"')
+    if count > limits.TENSORS:
+        wrong = f"holds {count:,} tensors, more than the {limits.TENSORS:,} that are read"
+        raise DataError(problem("arch.weights", wrong, got=str(path), fix="use another file"))
 
 
 def _inner_weights(stored: Any) -> Any:

@@ -22,6 +22,7 @@ from mlpipe.runs.records import ModelRecord
 CONFIG_FILE = "config.yaml"
 PLAN_FILE = "plan.json"
 JOURNAL_FILE = "journal.jsonl"
+_FIX = "move it away; steps that are done are done again"
 LOCK_FILE = "running.json"
 _ENDS = ("done", "interrupted", "failed")
 
@@ -103,14 +104,16 @@ class Run:
         """Return the journal's lines, without incomplete or invalid ones.
 
         Raises:
-            ProjectError: When the file is not a regular file.
+            ProjectError: When the file is not a regular file, or has more lines than any run.
         """
         path = self.folder / JOURNAL_FILE
         try:
             content = limits.content(path, limits.STORED) if path.exists() else b""
         except OSError as error:
-            fix = "move it away; steps that are done are done again"
-            raise ProjectError(problem(str(path), f"cannot be read as a journal ({error})", fix=fix)) from error
+            raise ProjectError(problem(str(path), f"cannot be read as a journal ({error})", fix=_FIX)) from error
+        if content.count(b"\n") > limits.EVENTS:
+            wrong = f"cannot be read as a journal (it has more than {limits.EVENTS:,} lines)"
+            raise ProjectError(problem(str(path), wrong, fix=_FIX))
         lines = []
         for line in content.splitlines():
             try:

@@ -174,3 +174,10 @@ def test_a_hash_is_of_names_types_shapes_and_numbers() -> None:
         {"a": plain["a"]},
     ):
         assert weights.digest(other) != known
+
+
+def test_a_file_of_more_tensors_than_any_network_has_is_not_read(tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' + b',"x":{"dtype":"F32"}' * 50_000 + b"}"
+    (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(DataError, match="holds 50,001 tensors, more than the 50,000 that are read"):
+        weights.read(tmp_path / "w.safetensors")

@@ -325,3 +325,10 @@ def test_the_latest_run_is_the_one_that_was_begun_last(tmp_path: Path) -> None:
     # A plan that cannot be read has no number.
     files.write_text(project.run_dir("2026-10-25/02-01-00-bbbb") / journal.PLAN_FILE, "{")
     assert journal.find(project, "latest").name == "2026-10-25/02-59-00-aaaa"
+
+
+def test_a_journal_of_more_lines_than_any_run_has_is_refused(tmp_path: Path) -> None:
+    run = journal.Run("2026-01-01/x", tmp_path)
+    (tmp_path / journal.JOURNAL_FILE).write_bytes(b"{}\n" * 100_001)
+    with pytest.raises(ProjectError, match="it has more than 100,000 lines"):
+        run.events()

@@ -250,6 +250,25 @@ def _own_lock(place: Callable[[Path], Path], put: Callable[[Path], object]) -> M
     return make
 
 
+def _in_the_way(place: str, *words: str) -> Make:
+    """A file where a folder of tasks or caches is to be."""
+
+    def make(work: Path) -> list[str]:
+        file = _data() / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
+        return list(words)
+
+    return make
+
+
+_FOLDERS = {
+    "all data": (".", ["info", "task=digits"]),
+    "a task": ("digits", ["pp", "task=digits", "preprocessing.size=8"]),
+    "caches": ("digits/cache", ["pp", "task=digits", "preprocessing.size=8"]),
+}
+
+
 def _link_outside(path: Path) -> None:
     path.symlink_to(Path.cwd().parent / "outside" / "secret.txt")
 
@@ -263,6 +282,15 @@ CASES = [
         "lock of a task: a link outside",
         _own_lock(lambda cache: cache.parents[1] / ".lock", _link_outside),
         "is a link that leads elsewhere",
+    ),
+    Hostile(
+        "journal: a million lines",
+        _journal('{"at": "2026-01-01T00:00:00+00:00", "step": "a", "event": "start"}\n' * 1_000_000),
+        "it has more than 100,000 lines",
+    ),
+    *(
+        Hostile(f"a file in the place of {name}", _in_the_way(place, *words), "needs a folder where there is a file")
+        for name, (place, words) in _FOLDERS.items()
     ),
     Hostile("lock of a run: a folder", _run(".lock", Path.mkdir, "train", "continue=latest"), _NO_LOCK, begun=True),
     *(Hostile(f"journal: {name}", _journal(line), "", code=0) for name, line in JOURNALS.items()),

@@ -99,6 +99,12 @@ def _nan(value: Any) -> Any:
 
 
 CASES = [
+    Hostile(
+        "safetensors: 200,000 tensors of nothing",
+        _safetensors({f"w{number}": _tensor([0], 0) for number in range(200_000)}, b""),
+        "holds 200,000 tensors, more than the 50,000 that are read",
+        begun=True,
+    ),
     Hostile("pt: a pickle that runs code", _file("w.pt", lambda work: pickle.dumps(Attack(work))), "cannot be read"),
     Hostile("pt: code among tensors", _torch(lambda work: {"x.weight": 1, "attack": Attack(work)}), "cannot be read"),
     Hostile(

@@ -103,6 +103,9 @@ class ExplainScheduler(Scheduler):
         if self._source is not None and self._samples is not None:
             fix = "leave one out"
             raise ConfigError(problem("mode.samples", "mode.source says what to explain already", fix=fix))
+        if self._samples == []:
+            fix = "leave it out: the worst mistakes are explained"
+            raise ConfigError(problem("mode.samples", "names no image", got=self._samples, fix=fix))
         config, project = self.run_config, self.context.project
         self._pivot = tasks.recorded_pivot(config, project)
         name, ensemble_name = self._pivot.name, self._ensemble_name

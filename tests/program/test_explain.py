@@ -70,6 +70,7 @@ def test_mistakes_named_and_new_images(trained_digits: Path, capsys: pytest.Capt
     [
         (["mode.samples=[nothing]"], "mode.samples: the task has no such image, got 'nothing'"),
         (["mode.output=11"], "mode.output: is no class of the task, got '11'"),
+        (["mode.samples=[]"], "mode.samples: names no image"),
         (["mode.source=.", "mode.samples=[00001]"], "mode.samples: mode.source says what to explain already"),
         (["mode.ensemble=latest"], "mode.ensemble: project default has no ensemble of digits"),
     ],

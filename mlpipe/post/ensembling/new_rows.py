@@ -216,7 +216,7 @@ class NewRows:
         counts = [members.validated(self.project, record) for record in self.records]
         known = np.concatenate([rows.targets for rows in counts if rows is not None] or [np.zeros(0, np.int64)])
         if not len(known):
-            fix = "run mml predict first"
+            fix = "run mml predict first, or predict with an ensemble"
             raise DataError(problem(self.key(PRIOR), "no model has predicted its validation images", fix=fix))
         return member_mixture.own_shares(known, len(self.classes))
 

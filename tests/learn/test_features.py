@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,6 +155,27 @@ def test_other_code_or_arguments_of_an_own_network_have_features_of_their_own(
     assert np.allclose(values[2], 2 * values[0] ** 2, atol=1e-5)
     assert (values[3] == values[0]).all()
     assert len(list(base.pack.folder.glob("features-*.npz"))) == 3
+
+
+def test_another_text_of_a_class_behind_the_backbone_is_other_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that a function of `arch` builds itself says nothing of its code, and weights say nothing of a class."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "own_layers_of_features_test.py").write_text(
+        "from torch.nn import Identity\n\n\nclass Own(Identity): ...\n"
+    )
+    own = importlib.import_module("own_layers_of_features_test")
+    one = job(tmp_path, *FROZEN)
+    network = build_network(one.recipe, one.task, one.pack, seed=0)
+    plain = features._fingerprint(network, one.pack)  # type: ignore[arg-type]
+    network.backbone.act1 = own.Own()
+    names = []
+    for number in (1, 2, 1):
+        text = f"from torch.nn import Identity\n\n\nclass Own(Identity): ...  # {number}\n"
+        (tmp_path / "own_layers_of_features_test.py").write_text(text)
+        names.append(features._fingerprint(network, one.pack))  # type: ignore[arg-type]
+    assert names[0] == names[2] != names[1] and plain not in names
 
 
 def test_prediction_finds_the_features_of_the_training(tmp_path: Path) -> None:

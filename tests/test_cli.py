@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -241,3 +242,23 @@ def test_a_current_folder_whose_name_is_not_utf_8_is_one_sentence(
     monkeypatch.chdir(folder)
     assert main(["train", "task=digits"]) == 2
     assert capsys.readouterr().err.startswith("the current folder: is not UTF-8, as names in stored files are, got '")
+
+
+def test_a_broken_pipe_is_a_failure_unless_it_is_that_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A child process that has died breaks a pipe too, and the command ended with 0 and without a word."""
+
+    def broken(call: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_run", broken)
+    assert main(["info"]) == 1
+    assert capsys.readouterr().err.startswith("unexpected BrokenPipeError")
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["info"]) == 1
+        os.close(reader)
+        assert main(["info"]) == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -98,7 +100,13 @@ def _run_arguments(arguments: list[str], *, is_process: bool) -> int:
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED_TWICE
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _has_no_reader(stream)]
+        if not closed:
+            # The pipe of a child process or of a server: the command has failed.
+            return _unexpected(error)
+        for stream in closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return 0
     except Exception as error:
         return _unexpected(error)
@@ -147,6 +155,17 @@ def _flush(stream: TextIO | None) -> OSError | None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
     return None
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Return whether the program that read a stream has ended, such as `head`."""
+    try:
+        poll = select.poll()
+        poll.register(stream, select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError):
+        # The stream is no file.
+        return False
 
 
 def _run_word(word: str, rest: list[str]) -> int:
@@ -215,11 +234,11 @@ def _run_single(call: Call, prepared: Prepared) -> int:
             print("\n".join(str(step) for step in facts["steps"]))  # type: ignore[attr-defined]
     else:
         stop = steps.Stop(steps.end_process)
-        stop.completed = partial(_with_project, call)
+        stop.completed = partial(_with_project, call, permissions=launch.permissions_to_continue(prepared.run_config))
         try:
             facts = launch.execute(prepared, stop=stop, started=call.started)
         except MlpipeError as error:
-            if (message := _with_project(call, str(error))) != str(error):
+            if (message := stop.completed(str(error))) != str(error):
                 error.args = (message,)
             raise
     if "json" in call.flags:
@@ -252,8 +271,12 @@ def _search(call: Call, command: PreparedCommand) -> int:
 
 def _sweep(call: Call, command: PreparedCommand) -> int:
     """Run every combination of comma-separated values; all are checked before the first one runs, failed ones are reported."""
-    from mlpipe.running import jobs
+    from mlpipe.running import jobs, launch
 
+    if "dry_run" in call.flags and "json" in call.flags and not call.cfg:
+        steps = [{"overrides": job.overrides, "steps": launch.planned(job.prepared)} for job in command.jobs]
+        print(_json({"mode": call.mode, "jobs": [{"job": number, **job} for number, job in enumerate(steps, start=1)]}))
+        return 0
     if call.cfg or "dry_run" in call.flags:
         for job in command.jobs:
             print(f"# {' '.join(job.varied)}")
@@ -265,10 +288,18 @@ def _sweep(call: Call, command: PreparedCommand) -> int:
     return int(facts["exit_code"])
 
 
-def _with_project(call: Call, sentence: str) -> str:
-    """Add the project's location to a sentence that ends with a command to resume; return other sentences unchanged."""
+def _with_project(call: Call, sentence: str, permissions: Sequence[str] = ()) -> str:
+    """Return a sentence that ends with a command to resume, with the project's location; other sentences unchanged.
+
+    Args:
+        call: The command line, whose folders are repeated.
+        sentence: The sentence.
+        permissions: Further overrides that the command needs.
+    """
+    if "to go on: mml " not in sentence:
+        return sentence
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
-    return "".join([sentence, *(f" {word}" for word in words)]) if "to go on: mml " in sentence else sentence
+    return f"{sentence} {shlex.join([*words, *permissions])}".rstrip()
 
 
 def _set_up_logging(json: bool) -> None:

@@ -285,7 +285,6 @@ def printed(*_: object) -> int:
     [
         (errno.ENOSPC, 75, "the disk is full"),
         (errno.EDQUOT, 75, "the disk quota is used up"),
-        (errno.EPIPE, 0, ""),
         (errno.EIO, 1, "Input/output error"),
     ],
 )
@@ -351,3 +350,23 @@ def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path: Path, capsys:
     (tmp_path / "digits").touch()
     assert main(["pp", "task=digits", f"data_dir={tmp_path}"]) == 2
     assert "the name of a file: needs a folder where there is a file, got '" in capsys.readouterr().err
+
+
+def test_a_broken_pipe_is_a_failure_unless_it_is_that_of_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A child process that has died breaks a pipe too, and the command ended with 0 and without a word."""
+
+    def broken(call: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_run", broken)
+    assert main(["info"]) == 1
+    assert capsys.readouterr().err.startswith("unexpected BrokenPipeError")
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["info"]) == 1
+        os.close(reader)
+        assert main(["info"]) == 0

@@ -18,7 +18,7 @@ from mlpipe.modes.train import TrainingScheduler
 from mlpipe.post import comparison, teaching
 from mlpipe.post.teaching import Teaching
 from mlpipe.running.steps import RunContext, Step, raise_all
-from mlpipe.runs import continuing, ensembles, journal
+from mlpipe.runs import continuing, ensembles, journal, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -112,13 +112,19 @@ class DistillScheduler(TrainingScheduler):
 
 
 def _newest(project: Project, task: str) -> str:
-    """Return the newest ensemble that was not built from a student at the end of its training.
+    """Return the newest ensemble of which not all members are students.
 
     Raises:
         ProjectError: When there is none.
     """
-    students = {run.name for run in journal.all_runs(project) if continuing.mode_of(run) == "distill"}
-    ids = [ensemble.id for ensemble in ensembles.load_all(project, task) if ensemble.run not in students]
+    runs = {run.name for run in journal.all_runs(project) if continuing.mode_of(run) == "distill"}
+    students = {record.id for record in records.load_all(project, task) if record.run in runs}
+    # A later `mml post` mixes a student's folds too.
+    ids = [
+        ensemble.id
+        for ensemble in ensembles.load_all(project, task)
+        if not students.issuperset(name for member in ensemble.members for name in member["records"])
+    ]
     if not ids:
         wrong = f"project {project.name} has no ensemble of {task} to learn from"
         raise ProjectError(problem(teaching.KEY, wrong, fix=f"train it with folds, then mml post task={task}"))

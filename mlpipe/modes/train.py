@@ -21,7 +21,7 @@ from mlpipe.running.folds.cross_validation import Request
 from mlpipe.running.folds.fold_training import Storage
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all, require_writable
-from mlpipe.runs import predictions
+from mlpipe.runs import predictions, records
 from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
@@ -96,6 +96,8 @@ class TrainingScheduler(Scheduler):
         task = self.pivot()
         if not self.request.trains:
             return cross_validation.stored(self.run_config, self.context, task, self.request)
+        # A new record is numbered after all others, which must not fail after hours of training.
+        records.refuse_older(self.context.project)
         ending = self._post if self._ends_with_report else None
         plan = cross_validation.training(self.run_config, self.context, task, self.request, self.origin, ending)
         self.recipe_hash = plan.recipe_hash

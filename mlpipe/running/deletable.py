@@ -66,6 +66,17 @@ class Unfinished:
         """The name shown in sentences."""
         return f"run {self.run.name} of {self.project.name}"
 
+    @property
+    def predicts(self) -> bool:
+        """Whether it applies stored weights of its project; True if its configuration is unreadable."""
+        mode = self.tree.get("mode")
+        if not isinstance(mode, dict):
+            return True
+        subroutines = mode.get("subroutines") or ()
+        return mode.get("search") == "soup" or (
+            "train" not in subroutines and ("predict" in subroutines or "test" in subroutines)
+        )
+
     def may_use(self, task: str, stored: dict[str, Any]) -> bool:
         """Return whether the run may train on a task or predict it; True if its configuration is unreadable.
 
@@ -89,7 +100,7 @@ def unfinished(out_dir: Path) -> list[Unfinished]:
     for root in sorted(out_dir.iterdir()) if out_dir.is_dir() else ():
         project = Project(root)
         for run in journal.all_runs(project) if not root.is_symlink() else ():
-            if run.is_finished():
+            if _is_finished(run):
                 continue
             runs.append(Unfinished(run, project, _config(run.folder / journal.CONFIG_FILE), _is_running(run)))
     return runs
@@ -137,7 +148,7 @@ def unpacked(data_dir: Path, tasks: Collection[str], *, everything: bool) -> Ite
         readers = [
             name
             for name, stored in described.items()
-            if stored is None or _has_root_inside(stored.get("source") or {}, folder)
+            if stored is None or _has_path_inside(stored.get("source"), folder)
         ]
         if everything or set(readers) & set(tasks):
             reason = f"task {readers[0]} reads its images there" if readers else ""
@@ -235,6 +246,14 @@ def _need_sentence(holder: Unfinished | None) -> str:
     return f"{holder.name} {'is going on' if holder.running else 'is not finished and can be continued'}"
 
 
+def _is_finished(run: Run) -> bool:
+    """Return whether a run has ended; one whose plan cannot be read may still need its files."""
+    try:
+        return run.is_finished()
+    except ProjectError:
+        return False
+
+
 def _is_running(run: Run) -> bool:
     try:
         run.refuse_if_running()
@@ -245,6 +264,8 @@ def _is_running(run: Run) -> bool:
 
 def _starts_from(run: Unfinished, project: Project, record: ModelRecord) -> bool:
     """Return whether an unfinished run starts from a record, or predicts with those of its project."""
+    if run.project.root == project.root and run.predicts and run.may_use(record.pivot.partition("+")[0], {}):
+        return True
     reuse = run.tree.get("reuse") or {}
     texts = [reuse.get("parameters"), *([models] if isinstance(models := reuse.get("models"), str) else models or [])]
     for text in texts:
@@ -255,9 +276,13 @@ def _starts_from(run: Unfinished, project: Project, record: ModelRecord) -> bool
     return False
 
 
-def _has_root_inside(source: dict[str, Any], folder: Path) -> bool:
-    root = source.get("root")
-    return root is not None and Path(root).is_relative_to(folder)
+def _has_path_inside(source: Any, folder: Path) -> bool:
+    """Return whether a stored source names a path in a folder: of its images, tables, masks, or of one of its parts."""
+    if isinstance(source, dict):
+        return any(_has_path_inside(value, folder) for value in source.values())
+    if isinstance(source, list):
+        return any(_has_path_inside(value, folder) for value in source)
+    return isinstance(source, str) and Path(source).is_relative_to(folder)
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from mlpipe.runs.project import Project
 _OF_LATEST_TASK = ("distill", "explain", "export", "predict", "serve", "test", "info", "post")
 # Keys that stand in place of a project, if set.
 _IN_PLACE = {"serve": "mode.file"}
-_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", "sys.num_workers", "trust", "trust_paths")
+_WORKERS = "sys.num_workers"
+_WITH_RESUME = ("continue", "proj", "out_dir", "data_dir", _WORKERS, "trust", "trust_paths")
 
 # Modes that read records but create none.
 _READ = ("predict", "test", "post")
@@ -147,11 +148,31 @@ def words_to_continue(config: RunConfig, run: str) -> list[str]:
         run: The run's name.
     """
     places = {"proj": config.proj, "out_dir": config.out_dir, "data_dir": config.data_dir}
-    trust = dict.fromkeys([*(config.tree["trust"] or ()), *current_folder.named_code(config.tree)])
     words = [f"continue={run}", *(f"{key}={recipe_file.as_text(str(value))}" for key, value in places.items())]
-    places_written = list(dict.fromkeys(path for _, path in written_paths.paths(config.tree)))
-    words.append(f"{written_paths.KEY}={recipe_file.as_text(places_written)}")
-    return [*words, f"trust={recipe_file.as_text(list(trust))}"] if trust else words
+    return [*words, _trusted_paths(config), *_trusted_code(config)]
+
+
+def permissions_to_continue(config: RunConfig) -> list[str]:
+    """Return the overrides without which a continued run is refused, because of its code or its output paths.
+
+    Args:
+        config: The run's configuration.
+    """
+    try:
+        written_paths.check(config.tree, (), ours=("out_dir", "data_dir"))
+    except ConfigError:
+        return [_trusted_paths(config), *_trusted_code(config)]
+    return _trusted_code(config)
+
+
+def _trusted_paths(config: RunConfig) -> str:
+    paths = dict.fromkeys(path for _, path in written_paths.paths(config.tree))
+    return f"{written_paths.KEY}={recipe_file.as_text(list(paths))}"
+
+
+def _trusted_code(config: RunConfig) -> list[str]:
+    trust = dict.fromkeys([*(config.tree["trust"] or ()), *current_folder.named_code(config.tree)])
+    return [f"trust={recipe_file.as_text(list(trust))}"] if trust else []
 
 
 def execute(
@@ -306,6 +327,7 @@ def _prepare_resumed(mode: str, project: Project, data_dir: Path, run_name: str,
         proj=project.name,
         trust=_trusted_modules(overrides),
     )
+    config = _with_workers(config, overrides)
     if (config.tree.get("preset") or {}).get("trees"):
         from mlpipe.config import presets
 
@@ -320,6 +342,24 @@ def _prepare_resumed(mode: str, project: Project, data_dir: Path, run_name: str,
     run.refuse_if_running()
     written_paths.check(config.tree, overrides, ours=("out_dir", "data_dir"))
     return Prepared(replace(config, resume=run.name), run, (note,))
+
+
+def _with_workers(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """Return a stored configuration with the command's number of loader processes, which changes no result."""
+    changes, problems = parse([text for text in overrides if key_of(text) == _WORKERS])
+    if problems:
+        raise ConfigError(problems)
+    if not changes:
+        return config
+    from mlpipe.config.assemble import assemble
+
+    def changed(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {**tree, "sys": {**tree["sys"], "num_workers": changes[-1].value}}
+
+    tree = changed(config.tree)
+    if trees := (tree.get("preset") or {}).get("trees"):
+        tree["preset"] = {**tree["preset"], "trees": {name: changed(recipe) for name, recipe in trees.items()}}
+    return assemble(tree)
 
 
 def _refuse_others(run: Run, config: RunConfig, own: Sequence[str]) -> None:

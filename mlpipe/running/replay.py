@@ -18,6 +18,7 @@ from mlpipe.config.assemble import assemble
 from mlpipe.config.recipe_file import as_text
 from mlpipe.config.schema import RunConfig, with_artifacts_in
 from mlpipe.errors import ProjectError, problem
+from mlpipe.running.folds import time_shares
 from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext
 from mlpipe.runs import journal, predictions, records
@@ -52,6 +53,9 @@ def replayed_run(config: RunConfig, context: RunContext, run: Run, folds: Sequen
         copy.folder.mkdir(parents=True)
         snapshot.save(again, copy.folder / journal.CONFIG_FILE)
         copy.write_plan([], "", {})
+        if (shares := run.folder / time_shares.FOLDER).is_dir():
+            # The epochs that fitted were measured, and would be others now.
+            shutil.copytree(shares, copy.folder / time_shares.FOLDER)
         _bring_teacher(context.project, project, folds[0].pivot, again.tree["mode"].get("ensemble"))
         for record in folds:
             recoveries = [event for event in record.events if "epoch" in event]
@@ -85,7 +89,9 @@ def compared(stored: Project, record: ModelRecord, replay: Project) -> Iterator[
     else:
         same = record.weights == again.weights
         yield Finding(record.id, "replayed weights", "ok" if same else "differs", "" if same else around)
-    shared = [name for name in record.scores if name in again.scores]
+    # Only a training's own validation scores do not depend on the views of the images that predictions use.
+    has_views = record.environment.get("tta") == again.environment.get("tta")
+    shared = [name for name in record.scores if name in again.scores and (has_views or name == "val")]
     other = [name for name in shared if record.scores[name] != again.scores[name]]
     why = f"scores of {', '.join(other)}" if other else ""
     yield Finding(record.id, "replayed scores", "differs" if other else "ok", why)
@@ -131,7 +137,10 @@ def _config(config: RunConfig, run: Run, project: Project, folds: Sequence[int])
     tree = with_artifacts_in(stored.tree, project.root.parent / "artifacts")
     # A report only depends on predictions, which are compared.
     subroutines = [name for name in mode["subroutines"] if name != "post"]
-    replayed = {**mode, "folds": sorted({fold for fold in folds if fold >= 0}), "subroutines": subroutines}
+    replayed = {**mode, "subroutines": subroutines}
+    if not (run.folder / time_shares.FOLDER).is_dir():
+        # Shares of time are stored by the position of a fold among all, of which some may have been left out.
+        replayed["folds"] = sorted({fold for fold in folds if fold >= 0})
     tree = {**tree, "mode": replayed, "reuse": reuse}
     trusted = f"{written_paths.KEY}={as_text(config.tree.get(written_paths.KEY) or [])}"
     written_paths.check(tree, [trusted], ours=("out_dir", "data_dir"))

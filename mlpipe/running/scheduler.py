@@ -18,7 +18,7 @@ from mlpipe.config import snapshot
 from mlpipe.config.schema import RunConfig
 from mlpipe.errors import Interrupted, MlpipeError, ProjectError, VisibleLines, counted, problem
 from mlpipe.running import tracking
-from mlpipe.running.steps import AGAIN, RunContext, Step, full_disk
+from mlpipe.running.steps import AGAIN, RunContext, Step, Stop, full_disk
 from mlpipe.runs import continuing, journal, stale_files
 from mlpipe.runs.journal import Run
 
@@ -74,8 +74,14 @@ class Scheduler(ABC):
         # folder yet: errors of planning and of the data steps, or a stop, leave no trace in the project.
         with full_disk(go_on), self.context.stop.listening(), resumed.running() if resumed else nullcontext():
             steps = self.plan()
-            self._prepare_data([step for step in steps if not step.in_project])
             of_project = [step for step in steps if step.in_project]
+            if resumed:
+                stopped = f"stopped; {go_on}"
+            elif of_project:
+                stopped = f"stopped before anything was written to the project; {Stop.go_on}"
+            else:
+                stopped = f"stopped; what is done stays; {Stop.go_on}"
+            self._prepare_data([step for step in steps if not step.in_project], stopped)
             if resumed:
                 self._run_in_project(of_project, resumed)
             elif of_project:
@@ -101,17 +107,20 @@ class Scheduler(ABC):
     def _continue_hint(self, run: Run) -> str:
         return f"to go on: mml {self.run_config.mode} continue={run.name}"
 
-    def _prepare_data(self, steps: list[Step]) -> None:
-        """Run the steps that only touch the data folder; their results are found again next time."""
+    def _prepare_data(self, steps: list[Step], stopped: str) -> None:
+        """Run the steps before those of the run; their results are found again next time.
+
+        Args:
+            steps: The steps.
+            stopped: The sentence for a user who asks to stop.
+        """
         try:
             for step in steps:
                 self.context.stop.check()
                 step.call(None)
             self.context.stop.check()
         except Interrupted:
-            raise Interrupted(
-                "stopped before anything was written to the project; run the same command again"
-            ) from None
+            raise Interrupted(stopped) from None
 
     def _run_in_project(self, steps: list[Step], run: Run) -> None:
         with _log_file(run.log_file):
@@ -164,11 +173,9 @@ class Scheduler(ABC):
         return run
 
     def _mention_unfinished(self) -> None:
-        recipe = self._recipe_hash
-        for run in reversed(journal.all_runs(self.context.project) if recipe else []):
-            if run.plan()["recipe"] == recipe and not run.is_finished():
-                log.info(f"an unfinished run of this recipe exists; to go on with it: continue={run.name}")
-                return
+        run = continuing.of_recipe(self.context.project, self._recipe_hash) if self._recipe_hash else None
+        if run is not None:
+            log.info(f"an unfinished run of this recipe exists; to go on with it: continue={run.name}")
 
     def _do(self, step: Step, run: Run) -> None:
         # The journal records `start` before and `done` after a step: a step killed in between is repeated, so every

@@ -40,8 +40,23 @@ def find(project: Project, name: str, mode: str, *, named: bool) -> Run:
     runs.sort(key=journal.begun)
     of_mode = [run for run in runs if _mode(plans[run.name]) in ("", mode)] or runs
     unfinished = [run for run in of_mode if not _is_finished(run)]
-    idle = [run for run in unfinished if journal.live_owner(run.folder / journal.LOCK_FILE) is None]
-    return (idle or unfinished or of_mode)[-1]
+    return ([run for run in unfinished if _is_idle(run)] or unfinished or of_mode)[-1]
+
+
+def of_recipe(project: Project, recipe: str) -> Run | None:
+    """Return the newest run of a recipe that can be continued now; None: there is none.
+
+    Args:
+        project: The project.
+        recipe: The recipe's hash.
+    """
+    runs = [run for run in journal.all_runs(project) if _plan(run).get("recipe") == recipe]
+    return max((run for run in runs if not _is_finished(run) and _is_idle(run)), key=journal.begun, default=None)
+
+
+def _is_idle(run: Run) -> bool:
+    """Return whether no other process is running a run."""
+    return journal.live_owner(run.folder / journal.LOCK_FILE) is None
 
 
 def next_number(project: Project) -> int:

@@ -17,7 +17,7 @@ _PREFIX = ".used-by-"
 def mark_in_use(folder: Path) -> None:
     """Mark a folder as used by this process, until the process ends."""
     path = folder / f"{_PREFIX}{files.safe_name(platform.node())}-{os.getpid()}.json"
-    if path.is_file():
+    if journal.is_owned(path):
         return
     for other in folder.glob(f"{_PREFIX}*.json"):
         if journal.live_owner(other) is None:

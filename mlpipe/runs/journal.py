@@ -301,11 +301,22 @@ def identity() -> dict[str, Any]:
 
 def live_owner(path: Path) -> dict[str, Any] | None:
     """Return the owner of a lock, unless it is this process or has ended; None as well for an invalid file."""
+    owner = _owner(path)
+    return owner if owner is not None and is_live(owner) and not is_own(owner) else None
+
+
+def is_owned(path: Path) -> bool:
+    """Return whether a lock is this process's; that of an ended process with the same number is not."""
+    owner = _owner(path)
+    return owner is not None and is_own(owner)
+
+
+def _owner(path: Path) -> dict[str, Any] | None:
+    """Return the contents of a lock; None if there are none or they are invalid."""
     try:
-        owner = dict(stored.checked(Owner, files.read_json(path, limits.RECORD)))
+        return dict(stored.checked(Owner, files.read_json(path, limits.RECORD)))
     except (OSError, ValueError, TypeError):
         return None
-    return owner if is_live(owner) and not is_own(owner) else None
 
 
 def is_own(owner: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -151,15 +151,32 @@ def save(project: Project, record: ModelRecord) -> ModelRecord:
             # Unreadable records have a number as well.
             last = max([len(others) + len(wrong), *(other.number for other in others)])
             record = dataclasses.replace(record, number=last + 1)
-        return _write(project, record)
+        _write(project.model_dir(record.pivot, record.id), record)
+    return record
 
 
-def _write(project: Project, record: ModelRecord) -> ModelRecord:
+def _write(folder: Path, record: ModelRecord) -> None:
     plain = dataclasses.asdict(record)
     # A fold's file has no new keys, so that older versions can read it.
-    content = {key: plain[key] for key in plain if key != "refit" or plain[key]}
-    files.write_sealed(project.model_dir(record.pivot, record.id) / RECORD_FILE, content)
-    return record
+    files.write_sealed(folder / RECORD_FILE, {key: plain[key] for key in plain if key != "refit" or plain[key]})
+
+
+def _changed(project: Project, record: ModelRecord, change: Callable[[ModelRecord], ModelRecord]) -> ModelRecord:
+    """Store a change of a record as it is now: other processes may have added to it since it was read.
+
+    Args:
+        project: The project.
+        record: The record, as read before.
+        change: Returns the changed record.
+
+    Returns:
+        The stored record.
+    """
+    folder = project.model_dir(record.pivot, record.id)
+    with project.locked():
+        changed = change(load(folder))
+        _write(folder, changed)
+    return changed
 
 
 def with_scores(
@@ -168,11 +185,15 @@ def with_scores(
     scores: Mapping[str, Mapping[str, float | None]],
     details: Mapping[str, Any],
 ) -> ModelRecord:
-    """Add scores, and tables of classes, to a stored record, which other commands may have changed since it was read."""
-    with project.locked():
-        record = load(project.model_dir(record.pivot, record.id))
-        merged = {**record.scores, **{name: dict(values) for name, values in scores.items()}}
-        return _write(project, dataclasses.replace(record, scores=merged, details={**record.details, **details}))
+    """Add scores, and tables of classes, to a stored record."""
+    own = {name: dict(values) for name, values in scores.items()}
+    return _changed(
+        project,
+        record,
+        lambda stored: dataclasses.replace(
+            stored, scores={**stored.scores, **own}, details={**stored.details, **details}
+        ),
+    )
 
 
 def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRecord:
@@ -185,12 +206,14 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
     """
     folder = project.model_dir(record.pivot, record.id)
     of_stages = [stage_weights(folder, stage) for stage in kept_stages(folder)]
-    with project.locked():
-        record = load(folder)
-        if record.weights is not None:
-            checksums = {name: digest for name, digest in record.checksums.items() if folder / name not in of_stages}
-            notes = [*record.notes, f"its weights were {why}"]
-            record = _write(project, dataclasses.replace(record, weights=None, notes=notes, checksums=checksums))
+
+    def change(stored: ModelRecord) -> ModelRecord:
+        checksums = {name: checksum for name, checksum in stored.checksums.items() if folder / name not in of_stages}
+        notes = [*stored.notes, f"its weights were {why}"]
+        return dataclasses.replace(stored, weights=None, notes=notes, checksums=checksums)
+
+    if record.weights is not None:
+        record = _changed(project, record, change)
     for path in (folder / WEIGHTS_FILE, *of_stages):
         path.unlink(missing_ok=True)
     return record
@@ -198,9 +221,11 @@ def without_weights(project: Project, record: ModelRecord, why: str) -> ModelRec
 
 def with_environment(project: Project, record: ModelRecord, **facts: Any) -> ModelRecord:
     """Add entries to the environment of a stored record."""
-    with project.locked():
-        record = load(project.model_dir(record.pivot, record.id))
-        return _write(project, dataclasses.replace(record, environment={**record.environment, **facts}))
+    return _changed(
+        project,
+        record,
+        lambda stored: dataclasses.replace(stored, environment={**stored.environment, **facts}),
+    )
 
 
 def load(folder: Path) -> ModelRecord:
@@ -255,6 +280,15 @@ def broken(project: Project, task: str | None = None) -> list[str]:
     """Return a sentence for each unreadable record of a project (of one task)."""
     _, wrong = _read_all(project)
     return [sentence for path, sentence in wrong if task is None or path == project.model_dir(task, path.name)]
+
+
+def refuse_older(project: Project) -> None:
+    """Refuse a project with a record of an older version, beside which no new record can be written.
+
+    Raises:
+        OlderFormat: When there is one.
+    """
+    _read_all(project)
 
 
 def require_whole(project: Project, task: str) -> None:

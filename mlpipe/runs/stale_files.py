@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mlpipe import files
@@ -47,7 +48,7 @@ def dead_files(root: Path, *, deep: bool = True) -> Iterator[Path]:
 
 
 def sweep(root: Path, *, deep: bool = True) -> list[Path]:
-    """Delete the results of `dead_files`.
+    """Delete the results of `dead_files`, except those of other users.
 
     Args:
         root: The folder.
@@ -58,8 +59,10 @@ def sweep(root: Path, *, deep: bool = True) -> list[Path]:
     """
     paths = list(dead_files(root, deep=deep))
     for path in paths:
+        # Another process that starts at the same time may be deleting the same path, a part of which is then missing.
         if path.is_dir():
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
-    return paths
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+    return [path for path in paths if not path.exists()]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 # mlpipe's own attributes of a study and of a trial, beside Optuna's.
-BASE, SPACE, METRICS = "base", "space", "metrics"
+BASE, METRICS, TASK = "base", "metrics", "task"
 RUN, OWNER, ERROR, INTERRUPTED, SECONDS = "run", "owner", "error", "interrupted", "seconds"
 
 _ATTEMPTS = 6

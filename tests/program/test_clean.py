@@ -204,3 +204,40 @@ def test_unpacked_archives_stay_where_a_task_reads_them(data: Path) -> None:
     assert not read.exists() and orphan.is_dir()
     assert clean(ALL, FORCE) == 0
     assert not orphan.exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("predict", DIGITS), ("test", DIGITS), ("post", ["task=digits", "mode.search=soup"])]
+)
+def test_weights_that_an_unfinished_run_predicts_with_stay(
+    mode: str, words: list[str], project: Project, data: Path
+) -> None:
+    """Such a run has made no record itself."""
+    record = make_record(project, "net")
+    run = make_run(project, words, mode=mode)
+    weights = project.model_dir("digits", record.id) / records.WEIGHTS_FILE
+    assert clean("mode.subroutines=[parameters]", "task=digits") == 0
+    assert weights.is_file()
+    run.note("train fold 0", "done")
+    assert clean("mode.subroutines=[parameters]", "task=digits", FORCE) == 0
+    assert not weights.exists()
+
+
+def test_a_damaged_plan_does_not_stop_a_cleaning(project: Project, data: Path) -> None:
+    """Its run may still need what it needed."""
+    (make_run(project, DIGITS).folder / journal.PLAN_FILE).write_text("{")
+    gone = abandoned(data / "digits")
+    assert clean("mode.subroutines=[temp,cache]", ALL, FORCE, "task=pets") == 0
+    assert not gone.exists()
+
+
+@pytest.mark.parametrize(
+    "more", [{"masks": {"root": "ARCHIVE/masks"}}, {"file": "ARCHIVE/table.csv"}, {"roots": ["ARCHIVE/images"]}]
+)
+def test_an_archive_of_masks_or_of_a_table_stays_too(more: dict[str, object], data: Path) -> None:
+    archive = data / "archives" / "masks-1"
+    files.write_bytes(archive / "a.png", b"x")
+    source = json.loads(json.dumps({"type": "masks", "root": "/elsewhere", **more}).replace("ARCHIVE", str(archive)))
+    files.write_json(data / "pets" / "task.json", {"source": source})
+    assert clean("mode.subroutines=[download]", ALL) == 0
+    assert archive.is_dir()

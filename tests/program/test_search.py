@@ -581,3 +581,27 @@ def test_a_study_of_different_losses_has_no_best_trial(measured: Any, tmp_path: 
     assert main(["train", *SMALL, "use_best_params=s#1", "--dry-run"]) == 0
     assert main(["info", "mode.study_name=s", "mode.subroutines=[hpo]"]) == 0
     assert "best: none, its trials have different losses (loss)" in capsys.readouterr().out
+
+
+def test_a_study_is_of_one_task_and_its_images(
+    measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same words give another task after the files of a source have changed."""
+    measured(lr)
+    assert main(["train", *SEARCH, "hpo.trials=1"]) == 0
+    with studies.loaded(project(tmp_path), "s") as study:
+        assert study.user_attrs[studies.TASK] == "digits"
+        study.set_user_attr(studies.TASK, "digits-0000")
+    assert main(["train", *SEARCH, "hpo.trials=2"]) == 2
+    assert "study s: was begun with the images of task digits-0000, these are digits" in capsys.readouterr().err
+    assert main(["train", *SEARCH, "hpo.trials=2", "tta=flips"]) == 2
+    assert "study s: was begun with another tta" in capsys.readouterr().err
+    assert len(frozen(tmp_path)) == 1
+
+
+def test_trials_that_all_failed_are_no_matter_of_time(
+    measured: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(lambda trial: fake_failure())
+    assert main(["train", *SEARCH, "hpo.trials=2", "time_limit=10m"]) == 1
+    assert "study s: no trial could be finished" in capsys.readouterr().err

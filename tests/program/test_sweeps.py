@@ -94,3 +94,19 @@ def test_a_full_disk_stops_a_sweep(
     lines = capsys.readouterr().err.splitlines()
     assert "free space" in lines[0]
     assert len(lines) == 2 + count
+
+
+def test_the_plans_of_all_jobs_are_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "mode.folds=0,1", "-m"]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [job["job"] for job in facts["jobs"]] == [1, 2]
+    assert [job["overrides"][-1] for job in facts["jobs"]] == ["mode.folds=0", "mode.folds=1"]
+    assert ["train fold 1" in job["steps"] for job in facts["jobs"]] == [False, True]
+
+
+def test_the_problems_of_all_jobs_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "task=digits", "arch=test_resnet", "arch.pretrained=false", "-m"]
+    assert main([*words, "use_best_params=first,second"]) == 2
+    shown = capsys.readouterr().err
+    assert "got 'first'" in shown and "got 'second'" in shown

@@ -175,3 +175,11 @@ def test_a_project_that_was_there_and_back_predicts_the_same(trained_digits: Pat
     after = predictions.load(path, "digits", "val")
     assert before.sample_ids == after.sample_ids
     np.testing.assert_array_equal(before.logits, after.logits)
+
+
+def test_an_older_record_stops_a_training_before_it_begins(old: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new record is numbered after all others: the first fold was trained, and could then not be written."""
+    before = contents(old.root)
+    assert main(["train", *DIGITS, "trainer.max_epochs=1", "sys.threads=1"]) == 2
+    assert "bring it here with mml upgrade mode.version=0.1.0.dev1" in capsys.readouterr().err
+    assert contents(old.root) == before

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mlpipe.errors import Interrupted
+from mlpipe.reports.progress import Display
 from mlpipe.running import scheduler
+from mlpipe.running.scheduler import Scheduler
+from mlpipe.running.steps import RunContext, Step
+from mlpipe.runs.journal import Run
+from mlpipe.runs.project import Project
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -67,3 +76,27 @@ def test_what_leads_elsewhere_is_no_commit(tmp_path: Path, head: bytes) -> None:
 def test_a_reference_that_is_a_pipe_is_no_commit(tmp_path: Path) -> None:
     os.mkfifo(_repository(tmp_path, b"ref: refs/pipe\n") / ".git" / "refs" / "pipe")
     assert scheduler._git_commit(tmp_path) is None
+
+
+class _TwoSteps(Scheduler):
+    """A first step that the user stops, and a second one, in the project or not."""
+
+    in_project = False
+
+    def plan(self) -> list[Step]:
+        def ask(run: Run | None) -> None:
+            self.context.stop.asked = True
+
+        return [Step("one", ask, in_project=False), Step("two", ask, in_project=self.in_project)]
+
+
+@pytest.mark.parametrize("in_project", [False, True])
+def test_what_was_done_before_a_stop_is_not_denied(in_project: bool, tmp_path: Path) -> None:
+    """The steps of `mml clean` and `mml upgrade` change the project, though no run has a folder yet."""
+    config: Any = SimpleNamespace(data_dir=tmp_path / "data", mode="clean")
+    stopped = _TwoSteps(config, RunContext(Project(tmp_path / "p"), Display(io.StringIO())))
+    stopped.in_project = in_project
+    with pytest.raises(Interrupted) as error:
+        stopped.run()
+    denies = "stopped before anything was written to the project; run the same command again"
+    assert str(error.value) == (denies if in_project else "stopped; what is done stays; run the same command again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 from functools import partial
 
@@ -90,3 +91,9 @@ def test_who_asks_twice_is_told_where_the_project_lies(clock: list[float]) -> No
         clock[0] += 1.0
     assert ended == ["to go on: mml train continue=RUN proj=p"]
     assert stop.completed("run the same command again") == "run the same command again"
+
+
+def test_a_command_to_resume_can_be_copied_and_has_what_it_needs() -> None:
+    call = Call("train", ["out_dir=a folder", "seed=1"])
+    told = cli._with_project(call, "to go on: mml train continue=RUN", ["trust=[own]"])
+    assert shlex.split(told)[4:] == ["train", "continue=RUN", "out_dir=a folder", "trust=[own]"]

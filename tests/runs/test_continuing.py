@@ -85,3 +85,19 @@ def test_the_only_project_is_asked_for_too(tmp_path: Path) -> None:
     make(Project(tmp_path / "clinic"), "2026-01-01/00-00-00-aaaa", done=False)
     with pytest.raises(ConfigError, match="add proj=clinic, or proj=default where that one is meant"):
         latest(Project(tmp_path / "default"), named=False)
+
+
+def test_a_run_of_a_recipe_can_be_continued_now(tmp_path: Path) -> None:
+    """A damaged plan of another run must not end a training, and one that is running cannot be continued."""
+    project = Project(tmp_path / "p")
+    assert continuing.of_recipe(project, "abc") is None
+    for number, (name, recipe) in enumerate((("aaaa", "abc"), ("bbbb", "abc"), ("cccc", "abc"), ("dddd", "xyz"))):
+        run = Run(f"2026-01-0{number + 1}/00-00-00-{name}", project.run_dir(f"2026-01-0{number + 1}/00-00-00-{name}"))
+        run.write_plan(["one"], recipe, {}, "", number)
+    first, second, third, _ = journal.all_runs(project)
+    assert continuing.of_recipe(project, "abc") == third
+    third.note("one", "done")
+    files.write_json(second.folder / journal.LOCK_FILE, {**journal.identity(), "host": "another"})
+    damaged = make(project, "2026-01-05/00-00-00-eeee", done=False)
+    (damaged.folder / journal.PLAN_FILE).write_text("{")
+    assert continuing.of_recipe(project, "abc") == first

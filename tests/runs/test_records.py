@@ -215,3 +215,16 @@ def test_a_record_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
         assert str(caught.value) == wanted
         files.write_json(path, stored)
     assert records.load(folder).id == "one"
+
+
+def test_what_others_added_meanwhile_stays(tmp_path: Path) -> None:
+    """`mml clean` waits for an answer, and another process may test the model in that time."""
+    project = Project(tmp_path / "p")
+    read_before = records.save(project, made("one", weights="abc"))
+    records.with_scores(project, read_before, {"test": {"accuracy": 0.25}}, {"test": {"classes": []}})
+    records.with_environment(project, read_before, tta="flips")
+    records.with_scores(project, read_before, {"test:other": {"accuracy": 0.5}}, {})
+    left = records.without_weights(project, read_before, "deleted by a test")
+    assert records.load_all(project) == [left]
+    assert set(left.scores) == {"val", "test", "test:other"} and left.details == {"test": {"classes": []}}
+    assert (left.environment, left.weights, left.number) == ({"tta": "flips"}, None, 1)

@@ -139,3 +139,14 @@ def test_a_mark_is_made_once_and_dead_ones_go(tmp_path: Path, monkeypatch: pytes
     remove(**more)
     assert len(gone) == 1 and not own.exists()
     remove(**more)
+
+
+def test_the_mark_of_an_ended_process_with_the_same_number_is_replaced(tmp_path: Path) -> None:
+    """Numbers of processes come back, in containers at once; the mark then told others that nobody uses the folder."""
+    folder_users.mark_in_use(tmp_path)
+    (path,) = tmp_path.iterdir()
+    own = files.read_json(path)
+    files.write_json(path, {**own, "started": "0"})
+    folder_users.mark_in_use(tmp_path)
+    assert files.read_json(path)["started"] == own["started"]
+    path.unlink()

@@ -62,3 +62,22 @@ def test_what_durable_leaves_when_it_is_killed_is_found(tmp_path: Path) -> None:
     with files.durable(tmp_path / "b.json") as path:
         path.write_text("whole")
         assert stale_files.sweep(tmp_path) == [] and stale_files.process_of(path.name) == os.getpid()
+
+
+def test_two_processes_may_delete_the_same(tmp_path: Path, nobody: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that start together sweep the same folder, and the slower one failed."""
+    folder = tmp_path / f".pack.tmp-{nobody}-{files.machine()}0123abcd"
+    files.write_bytes(folder / "inside", b"half")
+    is_folder = Path.is_dir
+
+    def deleted_by_the_other(path: Path) -> bool:
+        answer = is_folder(path)
+        if path == folder:
+            for inner in folder.iterdir() if answer else ():
+                inner.unlink()
+            if answer:
+                folder.rmdir()
+        return answer
+
+    monkeypatch.setattr(Path, "is_dir", deleted_by_the_other)
+    assert stale_files.sweep(tmp_path) == [folder]

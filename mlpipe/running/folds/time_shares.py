@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mlpipe")
 
-_FOLDER = "time_limit"
+# The folder of a run with the shares.
+FOLDER = "time_limit"
 # Reserved for the leaderboard and the end of the process, and for the steps after predictions if these are requested:
 # seconds, a share of the limit, and seconds per thousand images.
 _RESERVE_SECONDS, _RESERVE, _RESERVE_PER_THOUSAND = 1.5, 0.02, 1.0
@@ -384,14 +385,14 @@ class TimeShares:
         return listing([*phrases, *(["the refit"] if self._folds in places else [])])
 
     def _stored(self, run: Run, place: int) -> Share | None:
-        path = run.folder / _FOLDER / f"{place}.json"
+        path = run.folder / FOLDER / f"{place}.json"
         if not path.exists():
             return None
         return stored.read(path, Share, "start the training anew")
 
     def _store(self, run: Run, place: int, share: Share) -> Share:
-        (run.folder / _FOLDER).mkdir(exist_ok=True)
-        files.write_json(run.folder / _FOLDER / f"{place}.json", asdict(share))
+        (run.folder / FOLDER).mkdir(exist_ok=True)
+        files.write_json(run.folder / FOLDER / f"{place}.json", asdict(share))
         return share
 
 

@@ -251,6 +251,8 @@ def _share(lanes: Sequence[_Lane]) -> int:
 def _raise(lanes: Sequence[_Lane], context: RunContext, mode: str, of_run: Run) -> None:
     go_on = f"mml {mode} continue={of_run.name}"
     failed = [(lane.failed_step, lane.outcome) for lane in lanes if lane.failed_step and lane.outcome is not None]
+    if all(lane.outcome is not None and lane.outcome.event == "done" for lane in lanes):
+        return
     if context.stop():
         raise Interrupted(f"stopped; to go on: {go_on}")
     if not failed:

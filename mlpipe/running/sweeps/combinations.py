@@ -13,7 +13,15 @@ from typing import Any
 
 from mlpipe.config import presets
 from mlpipe.config.overrides import expand
-from mlpipe.errors import STOPPED_RESUMABLE, ConfigError, Interrupted, MlpipeError, in_short
+from mlpipe.errors import (
+    STOPPED_RESUMABLE,
+    ConfigError,
+    DataError,
+    Interrupted,
+    MlpipeError,
+    ProjectError,
+    in_short,
+)
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import number
 from mlpipe.reports import tables
@@ -63,7 +71,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     for job in jobs:
         try:
             prepared.append(launch.prepare(front.native(replace(command, overrides=job)), extra_dirs))
-        except ConfigError as error:
+        except (ConfigError, DataError, ProjectError) as error:
             problems += list(error.problems)
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
@@ -172,7 +180,9 @@ def _continue_sentence(mode: str, jobs: Sequence[Job], number: int, sentence: st
 def _project(job: Job) -> str:
     """Return the overrides that `continue=` needs besides the run's name."""
     words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
-    return "".join(f" {word}" for word in words)
+    return "".join(
+        f" {shlex.quote(word)}" for word in [*words, *launch.permissions_to_continue(job.prepared.run_config)]
+    )
 
 
 def _continue_commands(sentence: str, mode: str, left: Sequence[Job]) -> str:

@@ -16,10 +16,10 @@ from typing import Any, Literal
 from mlpipe import files, kinds
 from mlpipe.config import objectives, search_space
 from mlpipe.config.overrides import key_of
-from mlpipe.config.schema import AUTO, RECIPE_SECTIONS, Hpo, RunConfig
+from mlpipe.config.schema import AUTO, OPTIONAL_SECTIONS, RECIPE_SECTIONS, Healing, Hpo, Reuse, RunConfig
 from mlpipe.config.search_space import Parameter
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
-from mlpipe.names import identified
+from mlpipe.names import identified, name_of
 from mlpipe.running import launch
 from mlpipe.running.launch import Command, Front, Prepared
 from mlpipe.runs import studies
@@ -28,6 +28,10 @@ from mlpipe.runs.project import Project
 Direction = Literal["minimize", "maximize"]
 
 _REFIT = "mode.refit"
+# Keys that change how many epochs a trial has, or what an epoch reports.
+_OF_EPOCHS = (
+    "trainer.max_epochs", "trainer.max_steps", "trainer", "split", "split.folds", "split.repeats", "metrics.monitor",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Search:
         metrics: The metrics to optimise.
         directions: Whether a lower or higher value of each is better.
         steps: The steps of the first trial.
+        task: The name of the task that all trials learn, which other images would change.
     """
 
     base: RunConfig
@@ -55,6 +60,7 @@ class Search:
     metrics: tuple[str, ...]
     directions: tuple[Direction, ...]
     steps: tuple[str, ...]
+    task: str = ""
 
     @property
     def hpo(self) -> Hpo:
@@ -97,10 +103,24 @@ class Search:
     def shared(self) -> dict[str, Any]:
         """Return the part of the configuration that must be equal in all trials of a study."""
         tree = self.base.tree
-        sections = {key: identified(key, tree[key]) for key in ("task", "mode", *RECIPE_SECTIONS, "seed")}
+        keys = ("task", "mode", *RECIPE_SECTIONS, "seed", *self._used_sections())
+        sections = {key: identified(key, tree[key]) for key in keys}
         facts = {**sections, "threads": self.base.recipe.threads}
         plain: dict[str, Any] = json.loads(json.dumps(facts, default=str))
         return plain
+
+    def _used_sections(self) -> list[str]:
+        """Return the other sections that change a trial; unused ones are left out, so that studies keep their names."""
+        base, tree = self.base, self.base.tree
+        used = {
+            **{key: name_of(tree[key]["_target_"]) != "none" for key in OPTIONAL_SECTIONS},
+            "stages": bool(base.recipe.stages),
+            "tags": bool(base.tags),
+            "task_list": bool(tree["mode"]["multitask"]),
+            "reuse": base.reuse != Reuse(),
+            "healing": base.healing != Healing(),
+        }
+        return [key for key, is_used in used.items() if is_used]
 
 
 def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) -> Search:
@@ -143,7 +163,10 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = (), *, front: Front) 
     search = Search(base, own, front, space, tuple(extra_dirs), "", names, directions, ())
     digest = files.digest([search.shared(), sorted((key, repr(value)) for key, value in space.items())])[:8]
     search = replace(search, study=base.hpo.study or f"search-{digest}")
-    return replace(search, steps=tuple(_checked_corners(search)))
+    steps = tuple(_checked_corners(search))
+    from mlpipe.running import tasks
+
+    return replace(search, steps=steps, task=tasks.pivot(base).name)
 
 
 def shown(search: Search) -> dict[str, Any]:
@@ -208,7 +231,7 @@ def _rules(base: RunConfig, hpo: Hpo, space: Mapping[str, Parameter], names: Seq
         problems += [
             problem("hpo.pruner", f"compares trials at the same epoch, but {key} is searched", fix="leave one out")
             for key in space
-            if key in ("trainer.max_epochs", "trainer.max_steps", "trainer", "split", "split.folds", "metrics.monitor")
+            if key in _OF_EPOCHS or _section(key) == "stages"
         ]
     return problems
 

@@ -104,7 +104,7 @@ def execute(search: Search, *, display: Any = None, stop: Any = None, started: f
             f"study {search.study}: {len(studies.counted(study))} of {counted(_total(search), 'trial')}; {search.address}"
         )
         ran = _run_all(search, study, clock, somebody, display or Display())
-        if limit is not None and not studies.finished(study):
+        if limit is not None and clock() and not studies.finished(study):
             fix = (
                 f"mml train hpo=optuna time_limit={math.ceil(2 * limit)}s ..., or the same command again, which goes on"
             )
@@ -399,6 +399,9 @@ def _require_same(search: Search, study: Study) -> None:
     from optuna.distributions import check_distribution_compatibility
 
     shared, attributes = search.shared(), study.user_attrs
+    # Studies of earlier versions do not store their task.
+    if studies.TASK not in attributes:
+        study.set_user_attr(studies.TASK, search.task)
     if studies.BASE not in attributes:
         study.set_user_attr(studies.BASE, json.dumps(shared, sort_keys=True))
         study.set_user_attr(studies.METRICS, list(search.metrics))
@@ -413,6 +416,10 @@ def _require_same(search: Search, study: Study) -> None:
         wrong = f"says nothing of how it was begun ({first_line(error)})"
         raise ConfigError(problem(f"study {search.study}", wrong, fix=fix)) from error
     problems = [problem(f"study {search.study}", f"was begun with another {key}", fix=fix) for key in changed]
+    if not problems and attributes.get(studies.TASK, search.task) != search.task:
+        # The same words, after files of the source have changed.
+        wrong = f"was begun with the images of task {attributes[studies.TASK]}, these are {search.task}"
+        problems.append(problem(f"study {search.study}", wrong, fix=fix))
     if studies.metrics_of(study) != list(search.metrics) or [d.name.lower() for d in study.directions] != list(
         search.directions
     ):

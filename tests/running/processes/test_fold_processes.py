@@ -10,15 +10,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from mlpipe.cli import main
+from mlpipe.errors import Interrupted
 from mlpipe.reports.progress import Display
 from mlpipe.running.processes import fold_processes
-from mlpipe.running.steps import Step
+from mlpipe.running.processes.child_processes import Outcome
+from mlpipe.running.steps import RunContext, Step, Stop
 from mlpipe.runs import records
+from mlpipe.runs.journal import Run
 from mlpipe.runs.project import Project
 
 SMALL = [
@@ -166,3 +170,15 @@ def test_a_signal_reaches_every_fold_and_the_run_goes_on_to_the_same_weights(
     )
     cut, whole = facts(tmp_path, "default"), facts(tmp_path, "whole")
     assert [record["weights"] for record in cut] == [record["weights"] for record in whole]
+
+
+def test_a_stop_after_the_last_fold_is_no_interruption(tmp_path: Path) -> None:
+    """Everything is done, and the run that one was told to continue is finished."""
+    stop = Stop()
+    stop.asked = True
+    context, run = RunContext(Project(tmp_path), Display(io.StringIO()), stop), Run("a/b", tmp_path)
+    lanes = [fold_processes._Lane([step("a")], cast(Any, SimpleNamespace(outcome=Outcome("done")))) for _ in range(2)]
+    fold_processes._raise(lanes, context, "train", run)
+    lanes[1].worker = None
+    with pytest.raises(Interrupted, match="to go on: mml train continue=a/b"):
+        fold_processes._raise(lanes, context, "train", run)

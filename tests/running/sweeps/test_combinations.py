@@ -86,8 +86,10 @@ def test_a_job_is_one_line_and_the_leaderboard_stands_once_at_the_end(
     assert said[-1] == f"results: {project.root}\nall figures: mml info proj=p"
 
 
-def test_who_asks_twice_is_told_of_the_jobs_that_are_left(tmp_path: Path) -> None:
-    jobs: Any = [SimpleNamespace(overrides=[f"seed={one}", "proj=p"]) for one in (1, 2, 3)]
+def test_who_asks_twice_is_told_of_the_jobs_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = SimpleNamespace(run_config=None)
+    jobs: Any = [SimpleNamespace(overrides=[f"seed={one}", "proj=p"], prepared=prepared) for one in (1, 2, 3)]
+    monkeypatch.setattr(combinations.launch, "permissions_to_continue", lambda config: [])
     told = combinations._continue_sentence("train", jobs, 2, "to go on: mml train continue=RUN")
     assert told.splitlines() == [
         "to go on: mml train continue=RUN proj=p",

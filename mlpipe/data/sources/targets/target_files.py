@@ -101,7 +101,7 @@ def are_own(task: Task) -> bool:
 
 def are_bytes(task: Task) -> bool:
     """Return whether the target images of a task have 8 bits; False for any other task."""
-    return (task.bases or (task,))[0].source.get("targets", {}).get("dtype") == "uint8"
+    return bool((task.bases or (task,))[0].source.get("targets", {}).get("dtype") == "uint8")
 
 
 def task_of(images_task: Task) -> Task:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlpipe import current_folder, files, kinds
 from mlpipe.config.schema import RunConfig
-from mlpipe.data import sources
+from mlpipe.data import number_targets, sources
 from mlpipe.data.decoding.images import Pixels, UnreadableImageError
 from mlpipe.errors import ConfigError, MlpipeError, counted, not_installed, problem
 from mlpipe.post import kind as post_kind
@@ -416,7 +416,11 @@ class ExportScheduler(Scheduler):
         images: Sequence[Pixels],
         limit: float,
     ) -> Difference:
-        sides = [max(pixels.shape[:-1]) for pixels in images]
+        sides, its = [max(pixels.shape[:-1]) for pixels in images], kinds.of(self._predictor.kind)
+        if not (its.has_probabilities or its.is_dense or its.columns):
+            # Numbers of a small unit would lie within the limit whatever the file predicts.
+            unit = number_targets.unit(self._predictor.pivot.samples.targets)[1]
+            own_values, file_values = ([values / unit for values in part] for part in (own_values, file_values))
         return self._tensors.difference(
             own_values, file_values, sides, exported_facts.least_scores(self._predictor), limit
         )

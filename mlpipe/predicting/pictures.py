@@ -110,8 +110,6 @@ def shown(new: InHand, drawing: Drawing) -> Shown:
     Raises:
         ProjectError: When no model saw a pixel of a sample.
     """
-    if new.deploy_prior is not None:
-        raise ConfigError(problem("deploy_prior", "is for classes of images, not of pixels", fix="leave it out"))
     if new.rows.alpha is not None:
         raise ConfigError(no_level("alpha"))
     cells, values = list[list[dict[str, Any]]](), list[Floats]()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlpipe import files
+from mlpipe import files, kinds
 from mlpipe.errors import ConfigError, counted, problem
 from mlpipe.post.ensembling.member_rows import Array, Rows
 from mlpipe.post.ensembling.new_rows import NewRows
@@ -54,14 +54,12 @@ class Table:
         values: From calibrated outputs, shape (n, outputs), to probabilities or numbers.
         summary: A summary of readable rows for the log.
         mixing: What is averaged over models; None: as an ensemble says, else `probabilities`.
-        of_classes: Whether outputs are classes, whose prevalence can be moved.
     """
 
     columns: Columns
     values: Callable[[Array], Array]
     summary: Callable[[Sequence[Cells]], str] = lambda rows: ""
     mixing: str | None = None
-    of_classes: bool = False
 
     def made(
         self, rows: NewRows, deploy_prior: str | list[float] | None, found: dict[str, Any]
@@ -78,11 +76,25 @@ class Table:
         """
         mixed, moved_to = rows.mixed(self.mixing), None
         if deploy_prior is not None:
-            if not self.of_classes:
-                wrong = f"is for classes, not for {rows.kind}"
-                raise ConfigError(problem(rows.key("deploy_prior"), wrong, fix="leave it out"))
+            refuse_prior(rows.kind, rows.key("deploy_prior"))
             mixed, moved_to = rows.moved(mixed, deploy_prior, found)
         return mixed, self.columns(rows.classes, mixed.calibrated, rows.decided(moved_to))
+
+
+def refuse_prior(kind: str, key: str) -> None:
+    """Refuse a prevalence for a kind whose outputs are no classes of whole samples.
+
+    Args:
+        kind: The name of the kind.
+        key: The key of the prevalence, for the sentence.
+
+    Raises:
+        ConfigError: When it is such a kind.
+    """
+    its = kinds.of(kind)
+    if its.is_dense or not its.has_classes:
+        wrong = f"is for classes of images, not for {its.words.TARGETS}"
+        raise ConfigError(problem(key, wrong, fix="leave it out"))
 
 
 def shown(new: InHand, table: Table) -> Shown:

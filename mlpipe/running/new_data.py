@@ -80,13 +80,12 @@ class NewData:
 
     def plan(self) -> list[Step]:
         """Plan to decode the samples, predict them with every record, mix and write."""
-        from mlpipe.predicting import kind, pictures
+        from mlpipe.predicting import kind, pictures, tables
 
         self._is_dense = kinds.of(self.pivot.kind).is_dense
+        if self.request.deploy_prior is not None:
+            tables.refuse_prior(self.pivot.kind, "mode.deploy_prior")
         self._prior = in_order(self.request.deploy_prior, self.pivot.classes, key="mode.deploy_prior")
-        if self._is_dense and self.request.deploy_prior is not None:
-            wrong = "is for classes of images, not of pixels"
-            raise ConfigError(problem("mode.deploy_prior", wrong, fix="leave it out"))
         if self._is_dense and self.request.alpha is not None:
             raise ConfigError(pictures.no_level(new_rows.ALPHA))
         project, ensemble_name = self.context.project, self.request.ensemble

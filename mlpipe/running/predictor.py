@@ -220,10 +220,16 @@ class Predictor:
 
         Returns:
             The reason for each unreadable sample, by its index; and the predictions of the others, in order.
+
+        Raises:
+            ConfigError: When a prevalence is given and outputs are no classes of whole samples; nothing is computed then.
         """
         from mlpipe.predicting.in_hand import InHand, Shown
         from mlpipe.predicting.new_samples import Used
+        from mlpipe.predicting.tables import refuse_prior
 
+        if deploy_prior is not None:
+            refuse_prior(self.kind, "deploy_prior")
         outputs = self.outputs(samples)
         if len(outputs.unreadable) == len(samples):
             return outputs.unreadable, Shown([], [])

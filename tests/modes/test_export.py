@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlpipe.modes.export import _CARD_MARK, ExportScheduler, _write_beside, place_fault
+from mlpipe.predicting import kind
 from mlpipe.running import exported_facts
 
 
@@ -58,3 +60,16 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_computed(tmp_p
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that holds no files, whoever asks")
 def test_a_folder_in_which_nothing_can_be_written_is_told() -> None:
     assert place_fault(Path("/proc/x.onnx")) == "cannot be written (No such file or directory)"
+
+
+def test_a_number_of_a_small_unit_is_compared_in_its_own_unit() -> None:
+    targets = np.array([[1e-6, 1e6], [3e-6, 3e6]])
+    pivot = SimpleNamespace(samples=SimpleNamespace(targets=targets), classes=("metres", "joules"))
+    scheduler: Any = ExportScheduler.__new__(ExportScheduler)
+    scheduler._predictor = SimpleNamespace(
+        kind="regression", part=kind.of("regression"), pivot=pivot, stored=SimpleNamespace(ensemble=None)
+    )
+    pixels = [np.zeros((4, 4, 1), np.uint8)]
+    # The deviations are 1e-6 and 1e6, so that the first number is off by one deviation, in values that reach 2.
+    found = scheduler._difference([np.array([1e-6, 2e6])], [np.array([2e-6, 2e6])], pixels, 1e-5)
+    assert found.largest == pytest.approx(0.5)

@@ -74,7 +74,7 @@ def test_numbers_that_are_small_in_their_unit_are_not_lost(tmp_path: Path) -> No
 
 
 def test_a_prevalence_is_for_classes(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"mode\.deploy_prior: is for classes, not for regression"):
+    with pytest.raises(ConfigError, match=r"mode\.deploy_prior: is for classes of images, not for numbers"):
         kind.of("regression").write_new(of("regression", tmp_path, [0.5, 0.3, 0.2]))
     # Of samples at hand it is an argument.
     rows = replace(of("regression", tmp_path).rows, predicted={})

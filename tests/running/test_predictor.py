@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlpipe import files
-from mlpipe.errors import ProjectError
+from mlpipe.errors import ConfigError, ProjectError
 from mlpipe.running import predictor
 from mlpipe.running.predictor import Stored
 from mlpipe.runs import ensembles, journal
@@ -112,3 +112,11 @@ def test_what_predicts_is_said_with_the_ensemble_that_is_left_aside(project: Pro
     assert found("p", tmp_path).told("X=latest") == "the mean over 2 folds of test_resnet predicts"
     late = "models were trained after the newest ensemble, which mml post takes into a new one"
     assert whole.told() == f"the ensemble ens-1 predicts (3 networks); {late}"
+
+
+def test_a_prevalence_of_numbers_is_refused_before_a_network_runs() -> None:
+    # Without a network any computation would fail in another way.
+    blank = predictor.Predictor.__new__(predictor.Predictor)
+    blank.kind = "regression"
+    with pytest.raises(ConfigError, match=r"^deploy_prior: is for classes of images, not for numbers; leave it out"):
+        blank.predict([], [0.5, 0.5])

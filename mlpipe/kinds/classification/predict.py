@@ -70,4 +70,4 @@ def _summary(rows: Sequence[tables.Cells]) -> str:
     return heading + ", ".join(f"{name} {count}" for name, count in counted.most_common(12))
 
 
-TABLE = tables.Table(_columns, _probabilities, _summary, of_classes=True)
+TABLE = tables.Table(_columns, _probabilities, _summary)

@@ -17,7 +17,7 @@ from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.listings import file_headers
 from mlpipe.data.sources.targets import boxes
 from mlpipe.data.task import Task
-from mlpipe.errors import ConfigError, counted, problem
+from mlpipe.errors import counted
 from mlpipe.post.ensembling.box_fusion import fused_boxes
 from mlpipe.post.ensembling.member_rows import Rows as MixedRows
 from mlpipe.post.measures.box_metrics import as_outputs, as_targets, detections_of
@@ -171,8 +171,6 @@ def _sizes(task: Task) -> npt.NDArray[np.int64]:
 
 def _fused_boxes(new: NewSamples | InHand) -> tuple[MixedRows, npt.NDArray[np.float64]]:
     """Return fused boxes and the score threshold of each class."""
-    if new.deploy_prior is not None:
-        raise ConfigError(problem("deploy_prior", "is for classes, not for boxes", fix="leave it out"))
     decided = new.rows.decided(None).get("thresholds", {}).get("cuts", {})
     least = [_LEAST if decided.get(name) is None else decided[name] for name in new.pivot.classes]
     return new.rows.mixed(), np.array(least)

@@ -25,7 +25,7 @@ __all__ = [
 NOT_IN_HAND = ""
 NOT_EXPORTED = ""
 TENSORS = output_tensors.Numbers()
-NEW = "probabilities"
+NEW = "numbers"
 SCORE = score_of_output
 
 

@@ -16,7 +16,7 @@ from mlpipe.config import recipe_file, snapshot, written_paths
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem, typed
 from mlpipe.names import name_of
 from mlpipe.running import steps, task_names, tracking
 from mlpipe.runs import continuing, journal, records, studies
@@ -96,7 +96,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
-    line = shlex.join(["mml", *map(studies.masked, words)])
+    line = typed(["mml", *map(studies.masked, words)])
     # Read from the overrides before anything is composed: a study, a run to continue or the latest task add further
     # overrides, which are then checked like any other.
     overrides, more = with_best_trial(command.overrides)

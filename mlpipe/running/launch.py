@@ -260,7 +260,7 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
     mode = config.mode
     project, is_named = Project(config.project_dir), "proj" in keys
     modes = (*_READ, *_LOOK, *(_NAMED if is_named else ()))
-    if mode not in modes or _makes_project(config.tree, keys):
+    if mode not in modes or _makes_project(config.tree, keys) or config.tree["mode"].get("subroutines") == ["plugins"]:
         return
     project_names = [other.name for other in continuing.projects(config.out_dir)]
     if project.name not in project_names and (is_named or (project_names and (mode in _READ or "task" not in keys))):

@@ -18,6 +18,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from tests.build import make_record
 
 
 def made(name: str, **given: Any) -> ModelRecord:
@@ -203,3 +204,12 @@ def test_a_record_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
         assert str(caught.value) == wanted
         files.write_json(path, stored)
     assert records.load(folder).id == "one"
+
+
+def test_another_tasks_models_can_be_scored_on_an_untrained_task(tmp_path: Path) -> None:
+    project = Project(tmp_path / "study")
+    (sentence,) = records.untrained_error(project, "external").problems
+    assert sentence == "task external: project study has no trained record of it; mml train task=external"
+    make_record(project, "net-1", config="")
+    (sentence,) = records.untrained_error(project, "external").problems
+    assert sentence.endswith("or mml test mode.eval_on=external to score the project's models of another task on it")

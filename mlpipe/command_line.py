@@ -16,7 +16,7 @@ from pathlib import Path
 from mlpipe import current_folder
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import quoted
-from mlpipe.errors import ConfigError, listing, problem
+from mlpipe.errors import ConfigError, listing, problem, typed
 from mlpipe.modes import FLAGS, SCRIPTS, WITH_VALUE, WORDS
 
 # Options of Hydra that this program does not have.
@@ -137,7 +137,7 @@ def check_mode(call: Call) -> None:
 
     if call.mode in catalog.options("mode", tuple(call.config_dirs)):
         return
-    rest = shlex.join(call.overrides)
+    rest = typed(call.overrides)
     modes = [text.partition("=")[2] for text in call.overrides if text.startswith("mode=")]
     if not call.mode and modes:
         raise ConfigError(problem("mode", "is the first word of the command", fix=f"write mml {modes[0]} ..."))
@@ -147,7 +147,7 @@ def check_mode(call: Call) -> None:
         wrong, fix = "the first word is the mode", f"write mml train {rest}, or another mode: see mml --help"
         raise ConfigError(problem("mode", wrong, fix=fix))
     if "/" in call.mode or (call.mode and Path(call.mode).exists()):
-        fix = f"write mml train {shlex.join([call.mode, *call.overrides])}, or mml predict {shlex.quote(call.mode)}"
+        fix = f"write mml train {typed([call.mode, *call.overrides])}, or mml predict {shlex.quote(call.mode)}"
         raise ConfigError(problem("mode", "the first word is the mode", got=call.mode, fix=fix))
     if suggestion := suggestions.for_mode(call.mode):
         raise ConfigError(problem("mode", "unknown mode", got=call.mode, fix=f"write {suggestion} {rest}".rstrip()))
@@ -269,7 +269,7 @@ def _read(call: Call, *, is_other: bool) -> list[str]:
     is_other = is_other or read != call.overrides
     call.overrides[:] = read
     if not problems and call.mode and is_other:
-        call.notes.append(f"read as: mml {shlex.join([call.mode, *read])}")
+        call.notes.append(f"read as: mml {typed([call.mode, *read])}")
     return problems
 
 
@@ -393,7 +393,7 @@ class _Known:
         key = self._key_of_path(path)
         *words, last = key.split(" ")
         task = next((other.partition("=")[2] for other in others if other.startswith("task=")), None)
-        line = shlex.join([*words, f"{last}={_path(text)}"])
+        line = typed([*words, f"{last}={_path(text)}"])
         if not key and self._mode in _OF_PROJECTS and path.is_dir():
             return [], problem(text, "is not an override", fix=f"write mml {self._mode} proj={path.name}")
         if not key or key == "arch.weights":

@@ -160,6 +160,13 @@ def install_command(extra: str) -> str:
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
+def typed(words: Iterable[str]) -> str:
+    """Return words as a line to type into a shell; one with single quotes stands in double quotes where that is enough."""
+    return " ".join(
+        f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word) for word in words
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, at most 200 characters; its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), "")[:200] or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,26 @@ from mlpipe.errors import (
     listing,
     no_such_file,
     own_code,
+    typed,
     visible,
 )
 
 
 def test_a_number_has_its_noun_in_the_singular_for_one_alone() -> None:
     assert [counted(many, "image") for many in (0, 1, 2, 11)] == ["0 images", "1 image", "2 images", "11 images"]
+
+
+@pytest.mark.parametrize(
+    ("word", "line"),
+    [
+        ("task.root='meine Fotos'", "\"task.root='meine Fotos'\""),
+        ("task.root=pets", "task.root=pets"),
+        ("a b", "'a b'"),
+        ("it's $HOME", "'it'\"'\"'s $HOME'"),
+    ],
+)
+def test_a_line_to_type_is_what_a_person_would_type(word: str, line: str) -> None:
+    assert typed([word]) == line and shlex.split(line) == [word]
 
 
 def test_a_verb_goes_with_its_number() -> None:

@@ -184,6 +184,7 @@ def _check_files(folders: Iterable[Path]) -> None:
 # Groups whose options can replace another group's.
 _OF_ONE = (
     "task", "split", "arch", "optimizer", "loss", "lr_scheduler", "preset", "preprocessing", "sampling", "hpo", "stages",
+    "augmentations",
 )  # fmt: skip
 # Top-level keys with one text, from which the folders of results and data are made before any check.
 _TEXTS = ("out_dir", "data_dir", "tags", "time_limit")
@@ -206,6 +207,8 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
         fix = f"write {group}={listed} -m to run each of them"
         if group == "loss":
             fix += f", or their sum: loss=composite loss.expression={listed.replace(',', '+')}"
+        if group == "augmentations":
+            fix += ", or choose one and write the steps of all into augmentations.cpu.pipeline and augmentations.device.pipeline"
         return [], [problem(group, "is one option, no list", got=change.value, fix=fix)]
     if isinstance(change.value, dict) and change.value:
         keys = " ".join(f"{group}.{name}={item}" for name, item in change.value.items())

@@ -22,7 +22,7 @@ _NEAR, _VERY_NEAR, _OF_SIBLINGS = 0.75, 0.82, 0.7
 _NAMES = frozenset({"name", "type", "option", "method", "class", "choice", "kind", "target", "cls", "func", "fn"})
 _ENDINGS = ("loss", "lr", "scheduler", "callback", "optimizer", "logger", "split", "splitter", "aug", "sampler")
 # Groups that accept several options together.
-_BLENDS = ("callbacks", "augmentations", "logging")
+_BLENDS = ("callbacks", "logging")
 _NOT_TO_SET = frozenset(f"trainer.{name}" for name in SET_BY_MLPIPE)
 _HASH = re.compile(r"-[0-9a-f]{8}$")
 _WORD = re.compile(r"([\w./]+)=(.*)")

@@ -666,6 +666,9 @@ _OF_MODE: dict[str, dict[str, Entry]] = {
         "confidence": _COVERAGE,
         "method": "mode.calibrator={}",
         "cost": "mode.costs={}",
+        "sensitivity": "mode.threshold=sensitivity mode.at_least={}",
+        "recall": "mode.threshold=sensitivity mode.at_least={}",
+        "specificity": "mode.threshold=specificity mode.at_least={}",
         "ensemble": (
             (
                 "mean|average|avg|equal|uniform|soft|vote|voting",

@@ -9,7 +9,10 @@ and a power of ten, so that 4.9e-06 and 3.2e-07 differ; values below the roundin
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+from mlpipe.errors import listing
 
 _FEWEST, _MOST = 2, 4
 # Values below the first are rounding errors of sums; values from the second on have decimals, from the third on powers of ten.
@@ -113,3 +116,14 @@ def interval(low: float | None, high: float | None, rows: int | None = None) -> 
         places = _places(larger, decimals(rows))
         ends = f"{low:.{places}f}", f"{high:.{places}f}"
     return " to ".join(ends)
+
+
+def prevalence(classes: Sequence[str], shares: Sequence[float]) -> str:
+    """Format the share of each class: `healthy 0.98, ill 0.02`; without names the numbers alone.
+
+    Args:
+        classes: The names of the classes, in the order of the shares; or none.
+        shares: Their shares.
+    """
+    named = [f"{name} {share:g}" for name, share in zip(classes, shares, strict=True)] if classes else None
+    return listing(named or [f"{share:g}" for share in shares])

@@ -119,7 +119,7 @@ def _decisions(decide: Mapping[str, Any], classes: tuple[str, ...], its: Kind) -
     if its.has_classes and not its.is_dense:
         if costs is not None:
             choices["decision"] = (-np.array(costs, np.float64)).tolist()
-        elif "thresholds" in decide:
+        elif prevalence or "positive" in decide.get("thresholds", {}):
             above = np.maximum(np.maximum(cuts, np.array(prevalence or 0.0) / 2), 1e-12)
             choices["decision"] = np.diag(1 / above).tolist()
         if sets.get("score") == "lac":

@@ -16,7 +16,7 @@ from mlpipe.config import recipe_file, snapshot, written_paths
 from mlpipe.config.environment import base_folder
 from mlpipe.config.overrides import key_of, parse, value_of
 from mlpipe.config.schema import RunConfig
-from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem
+from mlpipe.errors import ConfigError, ProjectError, did_you_mean, listing, problem, typed
 from mlpipe.names import name_of
 from mlpipe.running import steps, task_names, tracking
 from mlpipe.runs import continuing, journal, records, studies
@@ -97,7 +97,7 @@ def prepare(command: Command, extra_dirs: Sequence[Path] = ()) -> Prepared:
     from mlpipe.config.compose import Facts, compose
 
     mode, words = command.mode, command.words or (command.mode, *command.overrides)
-    line = shlex.join(["mml", *map(studies.masked, words)])
+    line = typed(["mml", *map(studies.masked, words)])
     # Read from the overrides before anything is composed: a study, a run to continue or the latest task add further
     # overrides, which are then checked like any other.
     overrides, more = with_best_trial(command.overrides)
@@ -281,7 +281,7 @@ def _check_project(config: RunConfig, keys: Collection[str]) -> None:
     mode = config.mode
     project, is_named = Project(config.project_dir), "proj" in keys
     modes = (*_READ, *_LOOK, *(_NAMED if is_named else ()))
-    if mode not in modes or _makes_project(config.tree, keys):
+    if mode not in modes or _makes_project(config.tree, keys) or config.tree["mode"].get("subroutines") == ["plugins"]:
         return
     project_names = [other.name for other in continuing.projects(config.out_dir)]
     if project.name not in project_names and (is_named or (project_names and (mode in _READ or "task" not in keys))):

@@ -111,7 +111,7 @@ def figures(record: EnsembleRecord, count: int) -> str:
     split = "test" if "test" in record.scores else "chosen on"
     chose = "images that chose the ensemble, so that these are optimistic" if record.is_chosen else "out-of-fold images"
     title = "test images" if split == "test" else chose
-    sentences = [*record.comparisons, *evaluation.sentences(record.decide, count), *record.notes]
+    sentences = [*record.comparisons, *evaluation.sentences(record.decide, count, record.classes), *record.notes]
     return "\n".join([f"\n{title}:", tables.scores(record.scores[split], count), *sentences])
 
 

@@ -333,8 +333,10 @@ def _unchanged(folder: Path, inode: int, changed_ns: int, size: int) -> ModelRec
 
 def untrained_error(project: Project, task: str) -> ProjectError:
     """Return the error for a task without records in the project."""
-    wrong = f"project {project.name} has no trained record of it"
-    return ProjectError(problem(f"task {task}", wrong, fix=f"mml train task={task}"))
+    wrong, fix = f"project {project.name} has no trained record of it", f"mml train task={task}"
+    if any(project.tasks_dir().glob(f"*/models/*/{RECORD_FILE}")):
+        fix += f", or mml test mode.eval_on={task} to score the project's models of another task on it"
+    return ProjectError(problem(f"task {task}", wrong, fix=fix))
 
 
 def latest_cross_validation(records: Sequence[ModelRecord]) -> list[ModelRecord]:

@@ -505,6 +505,11 @@ def test_a_logger_of_lightning_s_needs_no_folder_of_its_own() -> None:
             "split=[kfold,holdout]",
             "split: is one option, no list, got ['kfold', 'holdout']; write split=kfold,holdout -m",
         ),
+        # Each of them sets both pipelines, so that only the last one would act.
+        (
+            "augmentations=[mixup,cutmix]",
+            "augmentations: is one option, no list, got ['mixup', 'cutmix']; write augmentations=mixup,cutmix -m",
+        ),
         ("out_dir=[1]", "out_dir: must be text, got [1]"),
         ("+max_epochs=3", "max_epochs: unknown key; write trainer.max_epochs=3"),
         ("++nothing.at=3", "nothing: unknown key; "),

@@ -70,3 +70,8 @@ def test_shares_and_intervals() -> None:
     assert [figures.percent(23 / 24, rows) for rows in (24, 300, 5000, None)] == ["96 %", "95.8 %", "95.8 %", "95.8 %"]
     assert figures.interval(0.78888, 1.0, 24) == "0.79 to 1.00"
     assert figures.interval(None, 1.0) == figures.interval(0.1, float("nan"), 3) == ""
+
+
+def test_a_prevalence_names_its_classes() -> None:
+    assert figures.prevalence(["healthy", "ill"], [0.98, 0.02]) == "healthy 0.98, ill 0.02"
+    assert figures.prevalence([], [0.98, 0.02]) == "0.98, 0.02"

@@ -37,6 +37,10 @@ def test_thresholds_decide_as_those_of_the_project_do() -> None:
     chosen = (ROWS @ np.array(found["choices"]["decision"])).argmax(1)
     wanted = threshold.decide_by_cuts(np.log(ROWS), [0.2, None, 0.6], np.array([0.3, 0.3, 0.4]))
     np.testing.assert_array_equal(chosen, wanted)
+    # Thresholds that reach a sensitivity are used as they are.
+    found = said("classification", {"thresholds": {"cuts": stored["cuts"], "positive": "a"}})
+    chosen = (ROWS @ np.array(found["choices"]["decision"])).argmax(1)
+    np.testing.assert_array_equal(chosen, threshold.decide_by_cuts(np.log(ROWS), [0.2, None, 0.6], None))
     # Thresholds without a prevalence, and a kind without classes, decide nothing.
     assert said("classification", {"thresholds": {"cuts": {"a": 0.2}}})["choices"] == {}
     assert said("multilabel", {"thresholds": stored})["choices"] == {}

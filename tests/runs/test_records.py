@@ -18,6 +18,7 @@ from mlpipe.errors import ProjectError
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+from tests.build import make_record
 
 
 def made(name: str, **given: Any) -> ModelRecord:
@@ -228,3 +229,12 @@ def test_what_others_added_meanwhile_stays(tmp_path: Path) -> None:
     assert records.load_all(project) == [left]
     assert set(left.scores) == {"val", "test", "test:other"} and left.details == {"test": {"classes": []}}
     assert (left.environment, left.weights, left.number) == ({"tta": "flips"}, None, 1)
+
+
+def test_another_tasks_models_can_be_scored_on_an_untrained_task(tmp_path: Path) -> None:
+    project = Project(tmp_path / "study")
+    (sentence,) = records.untrained_error(project, "external").problems
+    assert sentence == "task external: project study has no trained record of it; mml train task=external"
+    make_record(project, "net-1", config="")
+    (sentence,) = records.untrained_error(project, "external").problems
+    assert sentence.endswith("or mml test mode.eval_on=external to score the project's models of another task on it")

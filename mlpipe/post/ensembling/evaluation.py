@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlpipe.errors import counted
-from mlpipe.post import comparison, conformal
+from mlpipe.post import comparison, conformal, figures
 from mlpipe.post import decisions as deciding
 from mlpipe.post import kind as post_kind
 from mlpipe.post.calibration.calibrate import calibrate
@@ -202,12 +202,13 @@ def estimated_prevalence(
     return Estimate(telling, note, (values, low, high))
 
 
-def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
+def sentences(decided: Mapping[str, Any], rows: int | None = None, classes: Sequence[str] = ()) -> list[str]:
     """Describe the results of `decisions` in words.
 
     Args:
         decided: What `decisions` returned.
         rows: The number of rows they were measured on; None: unknown.
+        classes: The names of the outputs; none: shares are shown without names.
     """
     clauses = []
     if error := decided.get("calibration_error"):
@@ -242,7 +243,8 @@ def sentences(decided: Mapping[str, Any], rows: int | None = None) -> list[str]:
         clauses.append(deciding.threshold_text(cuts, rows))
     if deployment := decided.get("at_deploy_prior"):
         measure = f"accuracy {number(deployment['accuracy'], rows)}, nll {number(deployment['nll'], rows)}"
-        clauses.append(f"at the prevalence {deployment['prior']}, with probabilities moved to it: expect {measure}")
+        elsewhere = figures.prevalence(classes, deployment["prior"])
+        clauses.append(f"at the prevalence {elsewhere}, with probabilities moved to it: expect {measure}")
     if among := decided.get("prevalence", {}).get("unlabelled"):
         if "values" not in among:
             return [*clauses, f"the prevalence among the unlabelled images is not estimated: {among['note']}"]

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlpipe.errors import counted, listing
+from mlpipe.errors import counted
 from mlpipe.post import conformal
 from mlpipe.post.calibration import errors as calibration_errors
 from mlpipe.post.decisions import criterion_text
-from mlpipe.post.figures import number, percent, round_percent
+from mlpipe.post.figures import number, percent, prevalence, round_percent
 from mlpipe.post.intervals.by_metric import Interval, share, share_of_groups, wilson
 from mlpipe.reports.facts import Rows, TaskFacts
 from mlpipe.reports.markup import Content, bullets, paragraph, table
@@ -120,7 +120,7 @@ def decisions(facts: TaskFacts) -> Section:
             sentence += f", with {sets['mean_size']:.2f} classes on average"
         sentences.append(f"{sentence}. {_sentence(sets['guarantee'])}")
     if estimate := decided.get("at_deploy_prior"):
-        shares = listing([f"{value:g}" for value in estimate["prior"]])
+        shares = prevalence(facts.classes, estimate["prior"])
         sentences.append(
             f"Where the prevalence is {shares}: expect accuracy {number(estimate['accuracy'], count)}, "
             f"nll {number(estimate['nll'], count)}."

@@ -20,7 +20,17 @@ from mlpipe.data.task import Task, in_classes
 from mlpipe.errors import DataError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post.teaching import Teaching
-from mlpipe.running import artifacts, console, dimension_checks, leaderboard, next_command, reuse, tasks, tracking
+from mlpipe.running import (
+    artifacts,
+    console,
+    dimension_checks,
+    external_scores,
+    leaderboard,
+    next_command,
+    reuse,
+    tasks,
+    tracking,
+)
 from mlpipe.running.artifacts import Artifact
 from mlpipe.running.folds import co_tasks, fold_predictions, output_records, time_shares
 from mlpipe.running.folds.fold_predictions import Inference
@@ -251,8 +261,17 @@ def stored(config: RunConfig, context: RunContext, task: Task, request: Request)
             if location.record.id in names
         ),
         *_inferences(request, Inference(folds, others, homes), outcomes),
+        *(
+            Step(f"scores on {other.name}", partial(_report_scores, folds, other))
+            for other in others
+            if "test" in request.subroutines and request.folds is None and request.eval_on
+        ),
         *_last_steps(folds, outcomes),
     ]
+
+
+def _report_scores(folds: Folds, other: Task, run: Run | None) -> None:
+    external_scores.report(folds.context, folds.task, other, folds.config.seed)
 
 
 def _time_shares(folds: Folds, chosen: Sequence[int], request: Request, after: float) -> TimeShares | None:

@@ -12,7 +12,6 @@ import logging
 import os
 import re
 import secrets
-import shlex
 import shutil
 import signal
 import subprocess
@@ -36,6 +35,7 @@ from mlpipe.errors import (
     in_short,
     not_installed,
     problem,
+    typed,
 )
 from mlpipe.reports.progress import Display
 from mlpipe.running import launch
@@ -70,7 +70,7 @@ class _Queued:
 
     @property
     def label(self) -> str:
-        return f"job {self.number} ({shlex.join(self.job.varied) or 'as given'}, Slurm {self.submitted.job_id})"
+        return f"job {self.number} ({typed(self.job.varied) or 'as given'}, Slurm {self.submitted.job_id})"
 
 
 def execute(mode: str, jobs: Sequence[Job], launcher: Launcher) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def _wait(mode: str, queue: Sequence[_Queued]) -> None:
             if stop():
                 array = str(queue[0].submitted.job_id).partition("_")[0]
                 sentence = f"the jobs stay in the queue; scancel {array} ends them"
-                commands = [f"mml {mode} {shlex.join(_words(item.job, item.run))}" for item in waiting]
+                commands = [f"mml {mode} {typed(_words(item.job, item.run))}" for item in waiting]
                 raise Interrupted("\n".join([sentence, "to go on with one that has been ended:", *commands]))
             for entry in waiting:
                 _take_result(entry)
@@ -252,7 +252,7 @@ def _compare_queue(waiting: Sequence[_Queued], mode: str) -> None:
             entry.missing_since = time.monotonic()
         elif time.monotonic() - entry.missing_since > _GRACE:
             how = _slurm_ending(str(entry.submitted.job_id)) or state or "Slurm does not know it any more"
-            go_on = f"mml {mode} {shlex.join(_words(entry.job, entry.run))}"
+            go_on = f"mml {mode} {typed(_words(entry.job, entry.run))}"
             entry.run.note("queue", "failed", error=how)
             _note_outcome(
                 entry, {"exit_code": STEP_FAILED, "error": f"ended without a result ({how}); to go on: {go_on}"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from mlpipe.errors import (
     MlpipeError,
     ProjectError,
     in_short,
+    typed,
 )
 from mlpipe.post import kind as post_kind
 from mlpipe.post.figures import number
@@ -117,7 +117,7 @@ def execute(
             # The run before it is executed.
             stop.go_on = Stop.go_on
             stop.completed = partial(_continue_sentence, mode, jobs, number)
-            log.info(f"job {number}/{len(jobs)}: {shlex.join(job.varied) or 'as given'}")
+            log.info(f"job {number}/{len(jobs)}: {typed(job.varied) or 'as given'}")
             started = time.perf_counter()
             outcome: dict[str, Any] = {"job": number, "overrides": job.overrides, "exit_code": 0, "error": None}
             try:
@@ -134,7 +134,7 @@ def execute(
                 outcome |= {"exit_code": 1, "error": in_short(error)}
             outcome["seconds"] = round(time.perf_counter() - started, 1)
             if outcome["error"]:
-                log.error(f"job {number}/{len(jobs)} ({shlex.join(job.varied)}) failed: {outcome['error']}")
+                log.error(f"job {number}/{len(jobs)} ({typed(job.varied)}) failed: {outcome['error']}")
             else:
                 log.info(f"job {number}/{len(jobs)}: {_scores(job, outcome['facts'])}, {clock(outcome['seconds'])}")
             outcomes.append(outcome)
@@ -186,7 +186,7 @@ def _project(job: Job) -> str:
 
 
 def _continue_commands(sentence: str, mode: str, left: Sequence[Job]) -> str:
-    commands = [f"mml {mode} {shlex.join(job.overrides)}" for job in left]
+    commands = [f"mml {mode} {typed(job.overrides)}" for job in left]
     return "\n".join([sentence, *(["jobs of the sweep that did not start:"] if commands else []), *commands])
 
 

@@ -181,7 +181,7 @@ def _project(job: Job) -> str:
     """Return the overrides that `continue=` needs besides the run's name."""
     words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
     return "".join(
-        f" {typed(word)}" for word in [*words, *launch.permissions_to_continue(job.prepared.run_config)]
+        f" {typed([word])}" for word in [*words, *launch.permissions_to_continue(job.prepared.run_config)]
     )
 
 

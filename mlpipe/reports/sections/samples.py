@@ -146,7 +146,7 @@ def _changes(
         if pack is None or pack.ndim != 4:
             return None
         images = np.asarray(pack[rows])
-        return lambda seeds: changes.apply([transform for _, transform in transforms], images.copy(), seeds)
+        return lambda seeds: list(changes.apply([transform for _, transform in transforms], images.copy(), seeds))
     # Targets are moved from the pixels of a file to those of the cache, so it must be that of this recipe.
     cached = _pack_of_recipe(facts, task)
     if cached is None:

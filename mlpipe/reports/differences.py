@@ -12,8 +12,9 @@ from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
 
-# Keys for locations and for how a run is executed, which do not affect what is learned.
-_ELSEWHERE = ("out_dir", "data_dir", "proj", "mode", "mode_name", "recommend", "logging", "hydra", "given")
+# Keys for locations and for how a run is executed, which do not affect what is learned; the values of a trial are also under
+# their own keys.
+_ELSEWHERE = ("out_dir", "data_dir", "proj", "mode", "mode_name", "recommend", "logging", "hydra", "given", "trial")
 _MOST, _LONGEST = 60, 200
 
 
@@ -41,7 +42,14 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[st
     flat = [_flattened(tree) for tree in configs]
     keys = sorted({key for values in flat for key in values})
     differing = [key for key in keys if len({repr(values.get(key)) for values in flat}) > 1][:_MOST]
-    return [(key, [_text(values.get(key)) for values in flat]) for key in differing]
+    return [(key, _texts([values.get(key) for values in flat])) for key in differing]
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Return values as text; numbers have four digits if these tell the values apart."""
+    short = [f"{value:.4g}" if isinstance(value, float) else _text(value) for value in values]
+    whole = [_text(value) for value in values]
+    return short if len(set(short)) == len(set(whole)) else whole
 
 
 def hash_without_seed(tree: Mapping[str, Any], task: str) -> str:

@@ -19,3 +19,9 @@ def test_components_are_written_as_people_write_them() -> None:
     assert differences([{"pipeline": [crop, flip]}, {"pipeline": []}]) == [
         ("pipeline", ["[random_crop(padding=0.1), horizontal_flip(p=null)]", "[]"])
     ]
+
+
+def test_numbers_have_four_digits_if_these_tell_them_apart_and_values_of_trials_stand_once() -> None:
+    trees = [{"lr": value, "trial": {"number": 1, "params": {"lr": value}}} for value in (0.20254130923, 3.895e-5)]
+    assert differences(trees) == [("lr", ["0.2025", "3.895e-05"])]
+    assert differences([{"lr": 0.123456}, {"lr": 0.123457}]) == [("lr", ["0.123456", "0.123457"])]

@@ -15,7 +15,7 @@ from sklearn import metrics as reference
 from mlpipe.post.calibration.errors import reliability_bins
 from mlpipe.post.diagnosis import NetBenefit
 from mlpipe.post.measures.ranks import area_under_roc, average_precision_of
-from mlpipe.reports.plots import confusion, diagnosis, learning, numbers, probabilities, shares, style
+from mlpipe.reports.plots import confusion, diagnosis, learning, numbers, probabilities, shares, studies, style
 from mlpipe.reports.plots.shares import Value
 
 RNG = np.random.default_rng
@@ -248,3 +248,23 @@ def test_names_of_pairs_leave_the_bars_the_whole_width() -> None:
     figure = confusion.confused_pairs(pairs)
     figure.draw_without_rendering()
     assert figure.axes[0].get_window_extent().width > 0.9 * figure.bbox.width
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1e-5, 1e-3, 1e-1], ["1e-05", "0.0001", "0.1"]),
+        ([30, 900], []),
+        ([2e-5, 1.5e-4], ["6e-05"]),
+        ([1, 60], ["20", "50"]),
+    ],
+)
+def test_axes_of_searches_have_plain_numbers(values: list[float], labels: list[str]) -> None:
+    """Powers of ten are formulas, which stood in the page as they are written for LaTeX."""
+    drawing = studies.slice_plot([(value, value) for value in values], "optimizer.lr", "val/loss")
+    drawing.canvas.draw()
+    (panel,) = drawing.axes
+    shown = [label.get_text() for label in panel.get_xticklabels(which="both")]
+    assert not any("$" in text for text in shown) and set(labels) <= set(shown)
+    low, high = panel.get_xlim()
+    assert len([tick for tick in panel.get_xticks() if low <= tick <= high]) <= 7

@@ -25,7 +25,7 @@ def outlook(sizes: list[float], errors: list[float], curve: LearningCurve, error
     panel.fill_between(grid, low, high, color=style.SERIES[0], alpha=0.18, linewidth=0)
     panel.plot(grid, curve.predict(grid), color=style.SERIES[0], linestyle=style.DASHES[1])
     panel.plot(sizes, errors, "o", color=style.SERIES[1], markersize=6)
-    panel.set_xscale("log")
+    style.logarithmic_x(panel)
     panel.set_ylim(bottom=0)
     panel.set_xlabel(f"images trained on (dots: measured; {100 * curve.level:g} % band)")
     panel.set_ylabel(error)

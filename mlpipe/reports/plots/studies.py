@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mlpipe.reports.plots import style
 
 # Numbers over more decades than this are drawn on a logarithmic axis.
 _RATIO = 50
+# The largest number of labels that stand side by side, such as 0.00012.
+_MOST_LABELS = 5
 
 
 @style.styled
@@ -74,7 +76,10 @@ def slice_plot(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Fig
         panel.set_xticks(range(len(names)), style.shortened_apart(names, 14), fontsize=8)
         panel.set_xlim(-0.5, len(names) - 0.5)
     elif min(x) > 0 and max(x) / min(x) > _RATIO:
-        panel.set_xscale("log")
+        style.logarithmic_x(panel)
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(_MOST_LABELS))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.set_xlabel(style.shortened(key, 40))
     panel.set_ylabel(metric)
     return figure

@@ -20,6 +20,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from mlpipe import files
 from mlpipe.reports.markup import Markup, element, figure
@@ -119,6 +120,20 @@ def axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """
     drawing = Figure(figsize=(width, height))
     return drawing, drawing.add_subplot()
+
+
+def logarithmic_x(panel: Axes) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers: the page has no renderer for powers of ten.
+
+    Args:
+        panel: A panel whose points are drawn.
+    """
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    # Over few decades, powers of ten alone would leave most of the axis without numbers.
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(NullFormatter())
 
 
 def key_columns(labels: Sequence[str]) -> int:

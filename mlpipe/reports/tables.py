@@ -270,7 +270,12 @@ def as_html(board: Sequence[dict[str, Any]]) -> str:
         columns = _columns(rows)
         better = "less" if metrics.direction(metric) == "min" else "more"
         title = f"{task}: {metric} of {_row_counts(rows)}, {better} is better"
-        cells = list(zip(*columns.values(), strict=True))
+        # Figures are not broken over lines, as `0.852 ± 0.035` otherwise is.
+        unbroken = [
+            texts if key == "note" else [text.replace(" ", "\u00a0") for text in texts]
+            for key, texts in columns.items()
+        ]
+        cells = list(zip(*unbroken, strict=True))
         parts.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
     return markup.for_notebook(parts or [markup.paragraph("Nothing is trained yet.")]).html
 

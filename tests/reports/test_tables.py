@@ -458,7 +458,7 @@ def test_a_notebook_gets_a_table_of_the_columns_that_are_there(tmp_path: Path) -
     shown = tables.as_html(tables.leaderboard(project))
     (caption,) = re.findall(r"<caption><span>([^<]*)", shown)
     assert caption.endswith("accuracy of 1 recipe, more is better")
-    assert "0.6250 ± 0.1768" in shown and "records" not in shown and "<td" in shown
+    assert "0.6250\u00a0±\u00a00.1768" in shown and "records" not in shown and "<td" in shown
     assert "Nothing is trained" in tables.as_html([])
 
 

@@ -88,8 +88,8 @@ def augmented(
     drawing = of_task(task)
     if drawing is None:
         return list(samples.apply([libraries.adapt(transform) for _, transform in transforms], images, seeds))
-    if not task.samples.masks:
-        own = boxes.seen(sources.open(task).objects(), rows, preprocessing, images)
+    if (source := sources.open(task)).has_objects:
+        own = boxes.seen(source.objects(), rows, preprocessing, images)
         images, own = boxed.apply([boxed.adapt(*named) for named in transforms], images, own, seeds)
         return [drawing.draw(*pair) for pair in zip(images, own, strict=True)]
     alike = mask_files.preprocessing_of(preprocessing)

@@ -95,7 +95,7 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
         elif change.key in _TEXTS and isinstance(change.value, list | dict):
             problems.append(problem(change.key, "must be text", got=change.value, fix="give it such a value"))
         else:
-            values.append(_forced_free_key(change))
+            values.append(_named(_forced_free_key(change)))
     choices = [f"mode={mode}", *(text for of_group in chosen.values() for text in of_group)]
     if any(text.startswith("tags=") for text in choices):
         fix = "write all of them in one place"
@@ -177,6 +177,15 @@ def _without_promised(sentences: Sequence[str], unsure: Collection[str]) -> list
     return [text for text in dict.fromkeys(sentences) if not is_promised(text)]
 
 
+def _named(change: Change) -> Change:
+    """Read a number in the place of a name as it was typed: folders and projects are called 2024."""
+    is_number = isinstance(change.value, int | float) and not isinstance(change.value, bool)
+    if change.key not in _NAMES or not is_number:
+        return change
+    typed, _, word = change.text.partition("=")
+    return replace(change, value=word.strip(), text=f"{typed}={quoted(word.strip())}")
+
+
 def _forced_free_key(change: Change) -> Change:
     """Force a new key for Hydra: below `given`, and in a search space, every name is new."""
     if not change.key.startswith(_FREE) or change.deletes:
@@ -216,6 +225,8 @@ _OF_ONE = (
 )  # fmt: skip
 # Top-level keys with one text, from which the folders of results and data are made before any check.
 _TEXTS = ("out_dir", "data_dir", "tags", "time_limit")
+# Keys of names and paths, which may look like numbers.
+_NAMES = ("proj", "task.root", "task.file", "task.name", "task.targets", "mode.source", "mode.file", "hpo.study")
 
 
 def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
@@ -241,6 +252,8 @@ def _choice(change: Change, facts: Facts) -> tuple[list[str], list[str]]:
     if isinstance(change.value, dict) and change.value:
         keys = " ".join(f"{group}.{name}={item}" for name, item in change.value.items())
         return [], [problem(group, "takes the name of an option, no mapping", got=change.value, fix=f"write {keys}")]
+    if group in _OF_ONE and change.value == []:
+        return [], [problem(group, "is one option, no list", got="[]", fix=f"leave it out, or see mml help {group}")]
     names = change.value if isinstance(change.value, list) else [change.value]
     unknown = [str(name) for name in names if str(name) not in known]
     if not unknown:

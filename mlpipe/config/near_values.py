@@ -103,7 +103,7 @@ def other_forms(value: object) -> list[tuple[str, object]]:
         return []
     # A percentage instead of a share, a fractional number instead of an integer.
     shares: list[tuple[str, object]] = [(f"{value / 100:g}", value / 100)] if 5 <= value < 100 else []
-    return [(f"[{value}]", [value]), (str(value), str(value)), *shares, (str(round(value)), round(value))]
+    return [(f"[{value}]", [value]), (f"'\"{value}\"'", str(value)), *shares, (str(round(value)), round(value))]
 
 
 def plain(text: str) -> object:

@@ -556,3 +556,15 @@ def test_no_output_goes_to_the_home_of_a_user_that_there_is_not() -> None:
         "data_dir", "logging.log_dir", "out_dir", "sys.outfile",
     ]  # fmt: skip
     assert all(f": there is no home folder {there}, got '{there}/x'; write " in sentence for sentence in found)
+
+
+def test_names_that_look_like_numbers_are_read_as_they_are_typed() -> None:
+    config = composed("proj=007", "task=folder", "task.root=2024", "seed=3")
+    assert config.proj == "007" and config.tree["task"]["root"] == str(Path("2024").absolute()) and config.seed == 3
+    assert composed("proj='1e3'").proj == composed("proj=1e3").proj == "1e3"
+
+
+def test_an_empty_list_is_no_option() -> None:
+    assert problems("optimizer=[]") == [
+        "optimizer: is one option, no list, got '[]'; leave it out, or see mml help optimizer"
+    ]

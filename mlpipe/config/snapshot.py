@@ -73,12 +73,16 @@ def load(
 
 
 def _replaced(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with other top-level values, and the folder of data also where the task repeats it."""
+    """Return a configuration with other top-level values, also in the recipes of a preset and where the task repeats one."""
     task, changed = tree.get("task"), {**tree, **values}
     if "data_dir" in values and isinstance(task, Mapping) and "data_dir" in task:
         # Written as ${data_dir}, and resolved before it was stored.
         is_same = task["data_dir"] == tree.get("data_dir")
         changed["task"] = {**task, "data_dir": values["data_dir"]} if is_same else task
+    preset = tree.get("preset")
+    if isinstance(preset, Mapping) and isinstance(trees := preset.get("trees"), Mapping):
+        recipes = {name: _replaced(recipe, values) for name, recipe in trees.items() if isinstance(recipe, Mapping)}
+        changed["preset"] = {**preset, "trees": {**trees, **recipes}}
     return changed
 
 

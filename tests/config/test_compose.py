@@ -425,6 +425,10 @@ def test_a_snapshot_of_a_moved_project_names_its_new_folder_of_data_everywhere(t
     moved = snapshot.load(tmp_path / "config.yaml", data_dir=new)
     assert moved.task.params["data_dir"] == moved.tree["task"]["data_dir"] == new
     written_paths.check(moved.tree, [], ours=("out_dir", "data_dir"))
+    # The recipes of a preset are whole configurations.
+    tree = {**moved.tree, "data_dir": old, "preset": {**moved.tree["preset"], "trees": {"probe": {"data_dir": old}}}}
+    snapshot.save(dataclasses.replace(moved, tree=tree), tmp_path / "config.yaml")
+    assert snapshot.load(tmp_path / "config.yaml", data_dir=new).tree["preset"]["trees"]["probe"]["data_dir"] == new
     # A folder that the task names itself stays.
     other = str(tmp_path / "other")
     snapshot.save(

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import select
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from mlpipe.errors import (
     is_out_of_memory,
     place_in_own_code,
     problem,
+    typed,
 )
 from mlpipe.modes import WORDS
 
@@ -299,7 +299,7 @@ def _with_project(call: Call, sentence: str, permissions: Sequence[str] = ()) ->
     if "to go on: mml " not in sentence:
         return sentence
     words = [text for text in call.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
-    return f"{sentence} {shlex.join([*words, *permissions])}".rstrip()
+    return f"{sentence} {typed([*words, *permissions])}".rstrip()
 
 
 def _set_up_logging(json: bool) -> None:

@@ -58,6 +58,13 @@ def test_recipe_hashes_are_those_of_stored_projects() -> None:
     assert changed(list(HASHES)[::40]) == []
 
 
+def test_keys_added_later_change_no_hash_while_they_have_their_first_values() -> None:
+    """The hash is that of this schedule before it had a warm-up of Keras's."""
+    assert composed("lr_scheduler=cosine_decay").recipe_hash("digits") == "18e133fb"
+    warm = composed("lr_scheduler=cosine_decay lr_scheduler.warmup_steps=5")
+    assert warm.recipe_hash("digits") != "18e133fb"
+
+
 @pytest.mark.program
 def test_all_recipe_hashes_are_those_of_stored_projects() -> None:
     assert changed(list(HASHES)) == []

@@ -90,16 +90,10 @@ def resolved(
 
 def _make_paths_absolute(plain: dict[str, Any]) -> None:
     """Make paths absolute, so that they stay valid when the run is continued from another folder."""
-    task = plain["task"] if isinstance(plain["task"], dict) else {}
-    words = (*_TASK_WORDS, *(_TASK_FOLDERS if task.get("root") is None else ()))
-    for section, keys in (("task", (*_TASK_PATHS, *words, *_TASK_ARRAYS)), ("arch", ("weights",))):
-        for key in keys if isinstance(plain[section], dict) else ():
-            value = plain[section].get(key)
-            if not isinstance(value, str) or value in ("", "???"):
-                continue
-            is_word = key in words or key in _TASK_ARRAYS
-            if not is_word or value.endswith(".npy") or (key in words and _exists(value)):
-                plain[section][key] = _absolute(value)
+    make_task_paths_absolute(plain["task"])
+    arch = plain["arch"] if isinstance(plain["arch"], dict) else {}
+    if isinstance(arch.get("weights"), str) and arch["weights"] not in ("", "???"):
+        arch["weights"] = _absolute(arch["weights"])
     reuse = plain["reuse"] if isinstance(plain["reuse"], dict) else {}
     for key in ("models", "parameters", "predictions", "blueprint"):
         value = reuse.get(key)
@@ -143,6 +137,24 @@ def _set_both_keys(tree: dict[str, Any], keys: Collection[str], mode_key: str, s
         tree["mode"][mode_key] = tree["split"][split_key]
     else:
         tree["split"][split_key] = tree["mode"][mode_key]
+
+
+def make_task_paths_absolute(task: Any) -> None:
+    """Make the paths in a section `task` absolute.
+
+    Args:
+        task: The section, which is changed; anything but a dictionary is not.
+    """
+    if not isinstance(task, dict):
+        return
+    words = (*_TASK_WORDS, *(_TASK_FOLDERS if task.get("root") is None else ()))
+    for key in (*_TASK_PATHS, *words, *_TASK_ARRAYS):
+        value = task.get(key)
+        if not isinstance(value, str) or value in ("", "???"):
+            continue
+        is_word = key in words or key in _TASK_ARRAYS
+        if not is_word or value.endswith(".npy") or (key in words and _exists(value)):
+            task[key] = _absolute(value)
 
 
 def _absolute(path: Any) -> str:

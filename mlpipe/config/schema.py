@@ -32,6 +32,7 @@ _SILENT = {"split": ("rare",)}
 # Keys added later, with the value for which hashes stay the same as before.
 _LATER: dict[str, dict[str, Any]] = {
     "arch": {"anchors": None},
+    "lr_scheduler": {"warmup_steps": 0.0, "first_ratio": 0.0},
     "metrics": {"heads": None},
     "optimizer": {"flips": False},
     "split": {"repeats": 1},

@@ -65,10 +65,25 @@ def load(
         raise ProjectError(problem(str(path), "is not the configuration of a run"))
     check_code(str(path), {key: value for key, value in tree.items() if key not in without}, allowed, trust)
     try:
-        return assemble({**tree, **replaced, "trust": trust if isinstance(trust, str) else list(trust or ())})
+        changed = _replaced(tree, replaced)
+        return assemble({**changed, "trust": trust if isinstance(trust, str) else list(trust or ())})
     except (KeyError, TypeError, AttributeError) as error:
         wrong = f"is not the configuration of a run ({type(error).__name__}: {error})"
         raise ProjectError(problem(str(path), wrong, fix="start a new run")) from error
+
+
+def _replaced(tree: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with other top-level values, also in the recipes of a preset and where the task repeats one."""
+    task, changed = tree.get("task"), {**tree, **values}
+    if "data_dir" in values and isinstance(task, Mapping) and "data_dir" in task:
+        # Written as ${data_dir}, and resolved before it was stored.
+        is_same = task["data_dir"] == tree.get("data_dir")
+        changed["task"] = {**task, "data_dir": values["data_dir"]} if is_same else task
+    preset = tree.get("preset")
+    if isinstance(preset, Mapping) and isinstance(trees := preset.get("trees"), Mapping):
+        recipes = {name: _replaced(recipe, values) for name, recipe in trees.items() if isinstance(recipe, Mapping)}
+        changed["preset"] = {**preset, "trees": {**trees, **recipes}}
+    return changed
 
 
 def check_code(where: str, tree: Any, allowed: Any, trust: Any) -> None:

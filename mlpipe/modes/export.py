@@ -162,7 +162,6 @@ class ExportScheduler(Scheduler):
             problems.append(
                 problem("mode.file", wrong, got=self._file, fix=f"write mode.file=NAME{_ENDINGS[form.format]}")
             )
-        problems += current_folder.unknown_home("mode.file", self._file or "")
         if self._file and (fault := place_fault(current_folder.expanded(self._file).absolute())):
             problems.append(problem("mode.file", fault, got=self._file, fix="name a file in a folder"))
         if form.features and form.format == "bundle":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlpipe.config import catalog, snapshot
+from mlpipe.config import catalog, snapshot, written_paths
 from mlpipe.config.compose import Facts, compose
 from mlpipe.config.overrides import expand, name_and_tags, parse
 from mlpipe.config.schema import RunConfig
@@ -425,6 +425,24 @@ def test_a_snapshot_gives_the_same_configuration(tmp_path: Path) -> None:
     config = composed("arch=resnet50", "cbs=early", "optimizer=sgd", "sys.threads=3", "optimizer.weight_decay=1e-5")
     snapshot.save(config, tmp_path / "config.yaml")
     assert snapshot.load(tmp_path / "config.yaml") == config
+
+
+def test_a_snapshot_of_a_moved_project_names_its_new_folder_of_data_everywhere(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    snapshot.save(composed("task=created", "task.name=x", f"data_dir={old}"), tmp_path / "config.yaml")
+    moved = snapshot.load(tmp_path / "config.yaml", data_dir=new)
+    assert moved.task.params["data_dir"] == moved.tree["task"]["data_dir"] == new
+    written_paths.check(moved.tree, [], ours=("out_dir", "data_dir"))
+    # The recipes of a preset are whole configurations.
+    tree = {**moved.tree, "data_dir": old, "preset": {**moved.tree["preset"], "trees": {"probe": {"data_dir": old}}}}
+    snapshot.save(dataclasses.replace(moved, tree=tree), tmp_path / "config.yaml")
+    assert snapshot.load(tmp_path / "config.yaml", data_dir=new).tree["preset"]["trees"]["probe"]["data_dir"] == new
+    # A folder that the task names itself stays.
+    other = str(tmp_path / "other")
+    snapshot.save(
+        composed("task=created", "task.name=x", f"data_dir={old}", f"task.data_dir={other}"), tmp_path / "config.yaml"
+    )
+    assert snapshot.load(tmp_path / "config.yaml", data_dir=new).task.params["data_dir"] == other
 
 
 def test_the_recipe_hash_ignores_folds_and_folders_only() -> None:

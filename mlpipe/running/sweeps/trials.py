@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from mlpipe import files
-from mlpipe.config import keys, presets, search_space
+from mlpipe.config import keys, presets, resolve, search_space
 from mlpipe.errors import (
     ConfigError,
     DiskFull,
@@ -399,18 +399,20 @@ def _require_same(search: Search, study: Study) -> None:
     from optuna.distributions import check_distribution_compatibility
 
     shared, attributes = search.shared(), study.user_attrs
-    # Studies of earlier versions do not store their task.
-    if studies.TASK not in attributes:
-        study.set_user_attr(studies.TASK, search.task)
     if studies.BASE not in attributes:
-        study.set_user_attr(studies.BASE, json.dumps(shared, sort_keys=True))
         study.set_user_attr(studies.METRICS, list(search.metrics))
+        _store_shared(search, study)
         return
+    # Studies of earlier versions store neither their task nor all sections, and paths as they were typed.
+    is_older = studies.TASK not in attributes
     fix = f"choose another hpo.study, or go on as it began ({search.address})"
     try:
         stored = json.loads(attributes[studies.BASE])
         if not isinstance(stored, dict):
             raise ValueError("it is no mapping")
+        if is_older:
+            resolve.make_task_paths_absolute(stored.get("task"))
+            shared = {key: value for key, value in shared.items() if key in stored}
         changed = _differences(stored, shared, set(search.space))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         wrong = f"says nothing of how it was begun ({first_line(error)})"
@@ -443,6 +445,13 @@ def _require_same(search: Search, study: Study) -> None:
         ]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
+    if is_older:
+        _store_shared(search, study)
+
+
+def _store_shared(search: Search, study: Study) -> None:
+    study.set_user_attr(studies.TASK, search.task)
+    study.set_user_attr(studies.BASE, json.dumps(search.shared(), sort_keys=True))
 
 
 def _differences(old: Any, new: Any, searched: set[str], path: str = "") -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 
+from mlpipe.errors import ConfigError
 from mlpipe.running.sweeps import trials
+from mlpipe.runs import studies
 from mlpipe.runs.project import Project
 from tests.build import make_record
 
@@ -32,3 +36,40 @@ def test_heads_of_several_outputs_are_no_folds(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(trials.launch, "execute", lambda prepared, **more: {"run": run})
     trial: Any = SimpleNamespace(params={}, number=0, set_user_attr=lambda name, value: None)
     assert trials._measure(search, trial, None, SimpleNamespace(), None) == [4.0]  # type: ignore[arg-type]
+
+
+def _search(task_name: str, **sections: Any) -> Any:
+    search = SimpleNamespace(
+        study="s", address="x", task=task_name, metrics=("val/loss",), directions=("minimize",), space={}
+    )
+    search.shared = lambda: {"seed": 0, "task": {"file": "/work/table.csv"}, **sections}
+    return search
+
+
+def _older_study(task: dict[str, str]) -> optuna.Study:
+    """Return a study as version 0.1.0 began it, without its task."""
+    study = optuna.create_study()
+    study.set_user_attr(studies.BASE, json.dumps({"seed": 0, "task": task}))
+    study.set_user_attr(studies.METRICS, ["val/loss"])
+    return study
+
+
+def test_a_refused_command_leaves_an_older_study_as_it_was() -> None:
+    study = _older_study({"file": "/work/table.csv"})
+    with pytest.raises(ConfigError, match="was begun with another seed"):
+        trials._require_same(_search("other", seed=1), study)
+    trials._require_same(_search("table"), study)
+    assert study.user_attrs[studies.TASK] == "table"
+    with pytest.raises(ConfigError, match="with the images of task table, these are other"):
+        trials._require_same(_search("other"), study)
+
+
+def test_an_older_study_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths are as they were typed, and it has no section of stages."""
+    monkeypatch.chdir(tmp_path)
+    now = {"task": {"val_file": str(tmp_path / "boxes.json")}, "stages": {"list": [{"epochs": 1}]}}
+    study = _older_study({"val_file": "boxes.json"})
+    trials._require_same(_search("boxes", **now), study)
+    assert json.loads(study.user_attrs[studies.BASE]) == {"seed": 0, **now}
+    with pytest.raises(ConfigError, match="was begun with another stages"):
+        trials._require_same(_search("boxes", **{**now, "stages": {"list": []}}), study)

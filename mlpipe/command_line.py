@@ -376,7 +376,7 @@ class _Known:
         fix = self._fix_of_word(text)
         if (match := re.fullmatch(r"write (\w+)=(\S+)", fix)) and match[2] == text:
             override = next((word for word in others if word.startswith(f"{match[1]}=")), "")
-            fix = f"write {override},{text} -m to run each of them" if override else fix
+            fix = f"write {override.rstrip(',')},{text} -m to run each of them" if override else fix
         return [], problem(text, "is not an override", fix=fix)
 
     def _key_of_path(self, path: Path) -> str:
@@ -417,6 +417,9 @@ class _Known:
     def _fix_of_word(self, text: str) -> str:
         """Return what to write in place of a word that is not a path."""
         plain = self._squashed(text)
+        if plain in ("true", "false", "yes", "no"):
+            # A value after a flag, which takes none: `--json true`.
+            return "leave it out, or write KEY=" + ("true" if plain in ("true", "yes") else "false")
         if flag := {self._squashed(option): option for option in FLAGS if option.startswith("--")}.get(plain):
             return f"write {flag}"
         if text in self._top or ("." in text and self._keys.find(text)):

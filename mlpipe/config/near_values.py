@@ -98,7 +98,7 @@ def other_forms(value: object) -> list[tuple[str, object]]:
     if isinstance(value, int) and value in (0, 1):
         return [(str(bool(value)).lower(), bool(value)), (f"[{value}]", [value])]
     if isinstance(value, list) and len(value) == 1:
-        return [(str(value[0]), value[0])]
+        return [(str(value[0]).lower() if isinstance(value[0], bool) else str(value[0]), value[0])]
     if not isinstance(value, int | float) or (isinstance(value, float) and not math.isfinite(value)):
         return []
     # A percentage instead of a share, a fractional number instead of an integer.

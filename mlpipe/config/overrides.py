@@ -173,7 +173,10 @@ def expand(texts: Sequence[str]) -> list[list[str]]:
             problems.append(problem(parsed.key_or_group, wrong, got=text.partition("=")[2], fix=fix))
         elif parsed.is_sweep_override():
             key, count = parsed.get_key_element(), _length(parsed)
-            if count > limits.JOBS:
+            if count <= 0:
+                fix = "write range(FIRST,END), where END is larger"
+                problems.append(problem(key, "has no value to run", got=text.partition("=")[2], fix=fix))
+            elif count > limits.JOBS:
                 problems.append(_too_many(parsed.key_or_group, count, text.partition("=")[2]))
             else:
                 choices.append([f"{key}={value}" for value in parsed.sweep_string_iterator()])

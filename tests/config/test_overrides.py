@@ -184,3 +184,8 @@ def test_a_range_whose_ends_or_step_say_no_number_makes_runs_without_end(text: s
 def test_a_pattern_of_options_is_told_to_be_listed() -> None:
     with pytest.raises(ConfigError, match=r"arch: is a pattern of options, which are not looked up, got 'glob\(u\*\)'"):
         expand(["arch=glob(u*)"])
+
+
+def test_a_range_without_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer.lr: has no value to run, got 'range\(1,0\)'"):
+        expand(["optimizer.lr=range(1,0)"])

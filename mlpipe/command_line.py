@@ -144,8 +144,11 @@ def check_mode(call: Call) -> None:
     if not call.mode and call.overrides in (["v=true"], ["V=true"]):
         raise ConfigError(problem(f"-{call.overrides[0][0]}", "unknown option", fix="write mml --version"))
     if not call.mode and call.overrides:
+        from mlpipe.config.compose import unknown_keys
+
         wrong, fix = "the first word is the mode", f"write mml train {rest}, or another mode: see mml --help"
-        raise ConfigError(problem("mode", wrong, fix=fix))
+        unknown = unknown_keys("train", call.overrides, tuple(call.config_dirs))
+        raise ConfigError([problem("mode", wrong, fix=fix), *unknown])
     if "/" in call.mode or (call.mode and Path(call.mode).exists()):
         fix = f"write mml train {typed([call.mode, *call.overrides])}, or mml predict {shlex.quote(call.mode)}"
         raise ConfigError(problem("mode", "the first word is the mode", got=call.mode, fix=fix))
@@ -156,9 +159,11 @@ def check_mode(call: Call) -> None:
 
 def _plain_word(text: str) -> str:
     """Undo the typographic dashes and quotes of a word processor."""
-    if text[:1] in "\u2013\u2014\u2212" and text:
-        text = "--" + text.lstrip("\u2013\u2014\u2212-")
-    quotes = "\u201c\u201d\u201e"
+    dashes, quotes = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "\u201c\u201d\u201e"
+    if text and text[0] in dashes:
+        text = "--" + text.lstrip(f"{dashes}-")
+    # An apostrophe may be part of a name, a pair around a value is not.
+    text = re.sub(r"=[\u2018\u201a](.*)[\u2018\u2019]$", r"='\1'", text)
     return text.translate(dict.fromkeys(map(ord, quotes), '"')) if set(quotes) & set(text) else text
 
 

@@ -114,9 +114,21 @@ def test_words_behind_help_are_left_to_it() -> None:
         (["evaluation", "proj=a"], "write mml test proj=a"),
         (["pictures"], "write mml train pictures, or mml predict pictures"),
         (["trian"], "did you mean 'train'?"),
+        (["presett=fast"], "presett: unknown key; write preset=fast"),
+        (["task=folder", "epochs=3"], "epochs: unknown key; write trainer.max_epochs=3"),
+        (["optimzer.lr=0.1"], "write optimizer.lr=0.1"),
     ],
 )
 def test_a_first_word_that_is_no_mode(words: list[str], sentence: str, picture_folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check_mode(parse(words))
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "word", ["task=folder", "task.root=a", "recipe=a.yaml", "continue=latest", "cbs.early.patience=3"]
+)
+def test_a_right_key_without_a_mode_is_answered_with_the_mode_alone(word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_mode(parse([word]))
+    assert [sentence.partition(":")[0] for sentence in caught.value.problems] == ["mode"]

@@ -73,7 +73,7 @@ def test_nothing_asks_for_a_kind_or_a_source_by_name() -> None:
 # Modules that a single kind needs, and what may import them beside it: what joins images with targets of every form, what
 # reads any network out of a file, and what shows samples as training sees them.
 OF_ONE_KIND = re.compile(r"(^|[._])(box|boxes|boxed|detector|yolov3)([._]|$)")
-JOINS = ("data/loading/collating.py", "arch/keras/keras_json.py", "modes/info.py")
+JOINS = ("data/loading/collating.py", "arch/keras/keras_json.py", "reports/drawn_targets.py")
 
 
 def leaning(source: str) -> Iterator[int]:

@@ -12,6 +12,7 @@ project.out_of_fold("digits")
 from __future__ import annotations
 
 import html
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ from mlpipe.running.loaded_model import Model, load
 from mlpipe.runs import records
 from mlpipe.runs.project import Project
 from mlpipe.runs.records import ModelRecord
+
+# Without ipywidgets, tqdm advises to install them as soon as any library imports it in a notebook. The progress of a run is
+# shown without them.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 __all__ = [
     "ImageClassifier",
@@ -145,7 +150,9 @@ class ProjectFrames:
         return pd.DataFrame([row for name in names for row in out_of_fold.rows(self._project, name)])
 
     def leaderboard(self, task: str | None = None) -> pd.DataFrame:
-        """Return one row per cross-validation, the best first, as `mml info` shows them.
+        """Return one row for each cross-validation and each ensemble with all figures, the best first.
+
+        `mml info`, the report and a notebook's view of the project show an ensemble of a single recipe in the recipe's row.
 
         Args:
             task: Only this task.
@@ -165,7 +172,7 @@ class ProjectFrames:
         return ReportPage(file)
 
     def _repr_html_(self) -> str:
-        return tables.as_html(tables.seeds_together(tables.leaderboard(self._project), self._project))
+        return tables.as_html(tables.for_people(tables.leaderboard(self._project), self._project))
 
     def _record(self, record_id: str) -> ModelRecord:
         for record in records.load_all(self._project):

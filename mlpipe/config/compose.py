@@ -28,6 +28,12 @@ _FREE_SECTIONS = (
     *("preset.recipes", "preset.pretrained", "preset.common", "preset.sizes", "search_space.params"),
     *catalog.ALIASES,
 )
+# Sections whose values are always mappings, each with one of its keys.
+_MAPPINGS = {
+    "given": "given.NAME=VALUE",
+    "recommend": "recommend.lr=0.001",
+    "search_space.params": "search_space.params.seed='choice(1,2)'",
+}
 # An upper bound that no folder of configurations reaches, unlike a whole disk.
 _MOST_FILES = 1000
 
@@ -83,6 +89,9 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
             problems += wrong
         elif change.key.endswith("._target_"):
             targets.append(_forced_callback_key(change))
+        elif change.key in _MAPPINGS and not isinstance(change.value, dict) and not change.deletes:
+            fix = f"write {_MAPPINGS[change.key]}"
+            problems.append(problem(change.key, "is a section of several keys", got=change.value, fix=fix))
         elif change.key in _TEXTS and isinstance(change.value, list | dict):
             problems.append(problem(change.key, "must be text", got=change.value, fix="give it such a value"))
         else:
@@ -115,6 +124,25 @@ def compose(mode: str, texts: Sequence[str], facts: Facts) -> RunConfig:
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
     return run_config
+
+
+def unknown_keys(mode: str, texts: Sequence[str], extra_dirs: tuple[Path, ...] = ()) -> list[str]:
+    """Return a sentence for every override whose key has a first word that no configuration of a mode has.
+
+    Args:
+        mode: The mode's name.
+        texts: Overrides, in Hydra's grammar or not.
+        extra_dirs: Further folders of configuration files.
+    """
+    # Imported only after an error.
+    from mlpipe.config.keys import WORDS
+
+    changes, _ = parse(texts)
+    groups, base = catalog.groups(extra_dirs), Composer([f"mode={mode}"], extra_dirs).base
+    heads = {*groups, *catalog.ALIASES, *base, *WORDS, *rules.LATER_KEYS}
+    known = mode, catalog.options("task", extra_dirs), groups
+    odd = [change for change in changes if change.key.partition(".")[0] not in heads]
+    return [wrong for change in odd if (wrong := _placed_override(change, base, known)[1])]
 
 
 def _loggers(section: Any, changes: Sequence[Change], extra_dirs: Sequence[Path]) -> Any:

@@ -235,6 +235,9 @@ def _read_by_grammar(text: str, *, sweeping: bool) -> Override | str:
         override = parser.parse_override(text)
         if override.is_delete() and not isinstance(override.value(), str | None):
             return problem(key, "takes the name of an option or nothing", got=value, fix=f"write {key}")
+        if override.package is not None:
+            fix = f"write {override.key_or_group}={value}"
+            return problem(key, "options cannot be moved to another place with @", fix=fix)
         if sweeping or not override.is_sweep_override():
             return override
     except (HydraException, ValueError) as error:

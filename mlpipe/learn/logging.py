@@ -145,8 +145,9 @@ def tensorboard(
         raise ConfigError(sentence)
     # The last parts of the folder name the record and its stage.
     place = folder if log_dir is None else current_folder.expanded(log_dir) / Path(*folder.parts[-2:])
-    # Readers skip what a stopped training had written after the state that it resumes from.
-    purged: dict[str, Any] = {} if fold is None or fold.step is None else {"purge_step": fold.step}
+    # Readers skip what an attempt before had written after the state that this one resumes from, or all of it.
+    step = 0 if fold is None or fold.step is None else fold.step
+    purged: dict[str, Any] = {"purge_step": step} if any(place.glob("events.out.tfevents.*")) else {}
     return [TensorBoardLogger(place, name="", version="", default_hp_metric=False, **purged)]
 
 

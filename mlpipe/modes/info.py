@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from mlpipe.running.scheduler import Scheduler
 from mlpipe.running.steps import RunContext, Step, raise_all
 from mlpipe.runs import records, studies
 from mlpipe.runs.journal import Run
-
-if TYPE_CHECKING:
-    from mlpipe.reports.kind import Draw
 
 log = logging.getLogger("mlpipe")
 
@@ -189,9 +186,9 @@ class InfoScheduler(Scheduler):
 
     def _augmented_images(self, of: Task, rows: sampling.Rows) -> list[Pixels]:
         """Return cached images after the training augmentations of epoch 0."""
-        from mlpipe.data.augment import boxed, libraries, samples
+        from mlpipe.data.augment import libraries
         from mlpipe.data.cache import packs, variant_packs
-        from mlpipe.data.sources.targets import boxes
+        from mlpipe.reports import drawn_targets
 
         config = self.run_config
         preprocessing = tasks.preprocessing_of(config, of)
@@ -209,16 +206,12 @@ class InfoScheduler(Scheduler):
         seeds = sampling.epoch_seeds(seeds, config.seed, 0, 0)
         built = [(step.target, step.build()) for step in config.recipe.augmentations.cpu]
         built = [(target, transform) for target, transform in built if libraries.changes_images(transform)]
-        if (draw := _drawing(of)) is None:
-            return list(samples.apply([libraries.adapt(transform) for _, transform in built], images, seeds))
-        places = boxes.seen(sources.open(of).objects(), rows, preprocessing, images)
-        images, places = boxed.apply([boxed.adapt(*step) for step in built], images, places, seeds)
-        return [draw(*both) for both in zip(images, places, strict=True)]
+        return drawn_targets.augmented(of, rows, images, preprocessing, built, seeds)
 
     def _models(self, run: Run | None) -> None:
         project = self.context.project
         board = tables.leaderboard(project)
-        together = tables.seeds_together(board, project)
+        together = tables.for_people(board, project)
         self.context.facts["models"] = board
         log.info(tables.as_text(together))
         for joined in (row for row in together if row.get("seeds")):
@@ -358,27 +351,18 @@ def _write_unless_read_only(write: Callable[[], T]) -> T | None:
         return None
 
 
-def _drawing(of: Task) -> Draw | None:
-    """Return the function that draws targets with positions in a task's images; None if targets have none."""
-    if not sources.open(of).has_objects:
-        return None
-    from mlpipe.reports import kind
-
-    return kind.of(of.kind).DRAW
-
-
 def _examples(of: Task, rows: sampling.Rows, count: int) -> list[tuple[int, Pixels]]:
-    """Return the first readable images of some rows, with their targets that have positions."""
-    source, draw = sources.open(of), _drawing(of)
-    read = source.inputs(of.channels)
-    own = None if draw is None else source.objects()
+    """Return the first readable images of some rows, with their targets that have places drawn on them."""
+    from mlpipe.reports import drawn_targets
+
+    read, drawing = sources.reader(of, of.channels), drawn_targets.of_task(of)
     examples: list[tuple[int, Pixels]] = []
     for row in rows.tolist():
         if len(examples) == count:
             break
         try:
             pixels = read(row)
-            examples.append((row, pixels if own is None or draw is None else draw(pixels, own.of_row(row))))
+            examples.append((row, pixels if drawing is None else drawing(pixels, row)))
         except UnreadableImageError:
             continue
     return examples

@@ -77,7 +77,17 @@ def _flattened(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = "" if value is None else _plain(value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _plain(value: Any) -> str:
+    """Return a value as people write it: `true`, `[0, 1]`, and a component as `random_crop(padding=0.1)`."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, dict):
+        target = str(value.get("_target_", "")).rpartition(".")[2]
+        return f"{target}({', '.join(f'{key}={_plain(item)}' for key, item in value.items() if key != '_target_')})"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return str(value)

@@ -31,11 +31,13 @@ class Words:
         noun: The words before `of 0.91`.
         unit: The unit after the figure.
         more: The rest of the noun phrase, where no figure comes in between.
+        is_share: Whether it is a share of images, which is formatted in percent.
     """
 
     noun: str
     unit: str = ""
     more: str = ""
+    is_share: bool = False
 
     @property
     def whole(self) -> str:
@@ -49,7 +51,7 @@ class Words:
             value: The figure.
             count: The number of images behind it; None: unknown.
         """
-        return f"{number(value, count)} {self.unit}".strip()
+        return percent(value, count) if self.is_share else f"{number(value, count)} {self.unit}".strip()
 
     def ends(self, low: float | None, high: float | None, count: int | None) -> str:
         """Format an interval with its unit; empty for a missing one.
@@ -60,12 +62,14 @@ class Words:
             count: The number of images behind it; None: unknown.
         """
         ends = interval(low, high, count)
+        if self.is_share and ends and low is not None and high is not None:
+            return f"{percent(low, count)} to {percent(high, count)}"
         return f"{ends} {self.unit}".strip() if ends else ""
 
 
 WORDS = {
     "map": Words("mean average precision"),
-    "accuracy": Words("accuracy"),
+    "accuracy": Words("accuracy", is_share=True),
     "auroc": Words("area under the ROC curve"),
     "rmse": Words("root mean squared error"),
     "dice": Words("mean Dice coefficient", more="of the classes"),
@@ -221,11 +225,8 @@ def _baseline_comparison(
     value, low, high = score
     sign = -1 if metrics.direction(name) == "min" else 1
     worse_end = low if sign > 0 else high
-    is_share = name == "accuracy"
-    words = WORDS[name]
-    clause = f"have {_article(words.noun)} {words.noun} of {words.figure(baseline, count)}"
-    if is_share:
-        clause = f"be right on {percent(baseline, count)}"
+    words, figure = WORDS[name], WORDS[name].figure(baseline, count)
+    clause = f"be right on {figure}" if words.is_share else f"have {_article(words.noun)} {words.noun} of {figure}"
     begun = f"Always predicting {always} would {clause}"
     if sign * (value - baseline) <= 0:
         return f"{begun}: this is no better."
@@ -247,13 +248,11 @@ def _sentence(
     if value is None:
         reason = metrics.UNDEFINED.get(name, "it is not defined on them")
         return f"{who} has no {WORDS[name].whole} on {where}: {reason}."
-    if name == "accuracy":
-        ends = None if low is None or high is None else f"{percent(low, count)} to {percent(high, count)}"
-        between = f" (95 % interval {ends})" if ends else ""
-        return f"{who} is right on {percent(value, count)} of {where}{between}."
     words = WORDS[name]
     ends = words.ends(low, high, count)
     between = f" (95 % interval {ends})" if ends else ""
+    if words.is_share:
+        return f"{who} is right on {words.figure(value, count)} of {where}{between}."
     return f"{who} reaches {_article(words.noun)} {words.noun} of {words.figure(value, count)} on {where}{between}."
 
 

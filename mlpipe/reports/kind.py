@@ -23,8 +23,8 @@ class Part(Protocol):
     Attributes:
         SECTIONS: Functions that make the sections on results, between those on training and on ensembles.
         MISTAKES: Chooses the rows to look at first; None: rows are not right or wrong as a whole.
-        DRAW: Draws targets with places in an image on its pixels, see `mlpipe.data.sources.source.Source.objects`; None:
-            targets have no places.
+        DRAW: Draws targets with places in an image on its pixels, see `mlpipe.reports.drawn_targets`; None: targets have no
+            places.
     """
 
     SECTIONS: Sequence[Callable[[TaskFacts], Section]]

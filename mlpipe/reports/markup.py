@@ -33,6 +33,15 @@ def joined(parts: Iterable[Content | None]) -> Markup:
     return Markup("\n".join(_html(part) for part in parts if part is not None))
 
 
+def for_notebook(parts: Iterable[Content | None]) -> Markup:
+    """Return pieces for the output of a notebook's cell, with the colours of its theme; what is too wide scrolls.
+
+    Args:
+        parts: The pieces; None is left out.
+    """
+    return element("div", joined(parts), style="overflow-x: auto; max-width: 100%")
+
+
 def element(tag: str, content: Content = "", **attributes: str) -> Markup:
     """Return an element with attributes; an underscore in a name becomes a hyphen, a trailing one is dropped.
 

@@ -35,13 +35,7 @@ def facts(study: Study, address: str) -> dict[str, Any]:
     """
     trials = [_trial(trial) for trial in study.get_trials(deepcopy=False)]
     finished_trials = studies.finished(study)
-    best = (
-        [study.best_trial]
-        if len(study.directions) == 1 and finished_trials
-        else studies.front(study)
-        if finished_trials
-        else []
-    )
+    best = studies.best_trials(study)
     mixed = mixed_losses(study)
     # Of trials that have ended some are best, unless they are too many to tell.
     uncompared = f"its {len(finished_trials):,} trials are too many to compare each with each"
@@ -121,16 +115,41 @@ def as_text(study_facts: Mapping[str, Any]) -> str:
         ]
         lines.append(tables.grid(header, rows))
         lines += [f"and {len(trials) - _SHOWN} more"] if len(trials) > _SHOWN else []
-        best = ", ".join(f"trial {row['trial']}" for row in study_facts["best"]) or f"none, {study_facts['note']}"
-        lines.append(
-            f"{'best' if len(study_facts['directions']) == 1 else 'best (none beats another in everything)'}: {best}"
-        )
+        word = "best" if len(study_facts["directions"]) == 1 else "best (none beats another in everything)"
+        lines.append(f"{word}: {best_in_words(study_facts)}")
     if study_facts["importance"]:
         lines.append(
             "importance: " + ", ".join(f"{key} {value:.2f}" for key, value in study_facts["importance"].items())
         )
     lines += [f"trial {row['trial']} failed: {row['error']}" for row in study_facts["trials"] if row["state"] == "fail"]
     return "\n".join(lines)
+
+
+def best_in_words(study_facts: Mapping[str, Any]) -> str:
+    """Name the best trials of a study; trials of the same value are all named, or none if no trial is worse.
+
+    Args:
+        study_facts: What `facts` returned.
+    """
+    best = study_facts["best"]
+    if not best:
+        return f"none, {study_facts['note'] or 'no trial has ended'}"
+    if len(study_facts["directions"]) > 1 or len(best) == 1:
+        return ", ".join(f"trial {row['trial']}" for row in best)
+    score = f"{study_facts['metrics'][0]} {number(best[0]['values'][0]) or best[0]['values'][0]}"
+    if are_all_alike(study_facts):
+        return f"none, all {len(best)} trials have {score}"
+    return f"trials {listing([row['trial'] for row in best])}, which have the same {score}"
+
+
+def are_all_alike(study_facts: Mapping[str, Any]) -> bool:
+    """Return whether a study of one metric has several finished trials, all with the same value.
+
+    Args:
+        study_facts: What `facts` returned.
+    """
+    values = [row["values"] for row in study_facts["trials"] if row["state"] == "complete"]
+    return len(study_facts["directions"]) == 1 and len(values) > 1 and all(value == values[0] for value in values)
 
 
 def write(told: Mapping[str, Any], project: Project) -> list[Path]:

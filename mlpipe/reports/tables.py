@@ -82,6 +82,58 @@ def leaderboard(project: Project, task: str | None = None) -> list[dict[str, Any
     return sorted(rows, key=lambda row: (row["task"], _rank(row)))
 
 
+def for_people(board: Sequence[dict[str, Any]], project: Project) -> list[dict[str, Any]]:
+    """Return the leaderboard with one row for each thing that predicts.
+
+    An ensemble of a single recipe is the mean of its folds, mostly with a calibration: its scores stand in the recipe's row,
+    with a remark on it (`own_ensemble`). Recipes that differ only in their seed are one row, see `seeds_together`.
+
+    Args:
+        board: What `leaderboard` returned.
+        project: The project.
+    """
+    joined = seeds_together(board, project)
+    by_id = {row["ensemble"]: row for row in joined if row["ensemble"]}
+    own: dict[tuple[str, ...], list[EnsembleRecord]] = defaultdict(list)
+    for task in dict.fromkeys(row["task"] for row in by_id.values()):
+        # The oldest first.
+        for ensemble in ensembles.load_all(project, task):
+            if ensemble.id in by_id and ensemble.is_of_one_recipe and ensemble.other_prevalence is None:
+                own[_models_key(by_id[ensemble.id])].append(ensemble)
+    rows, replaced = list[dict[str, Any]](), set[str]()
+    for row in joined:
+        of_row = [] if row["ensemble"] else own.get(_models_key(row), [])
+        if not of_row:
+            rows.append(row)
+            continue
+        newest = by_id[of_row[-1].id]
+        rows.append(_with_own_ensemble(row, newest, of_row[-1]))
+        # An earlier ensemble of the same models has a row only if its scores differ.
+        alike = [ensemble.id for ensemble in of_row if _shown_scores(by_id[ensemble.id]) == _shown_scores(newest)]
+        replaced |= {*alike}
+    rows = [row for row in rows if row["ensemble"] not in replaced]
+    return sorted(rows, key=lambda row: (row["task"], _rank(row)))
+
+
+def _models_key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return row["task"], row["metric"], row["records"], row["refit"]
+
+
+def _shown_scores(row: Mapping[str, Any]) -> list[float | None]:
+    return [row[key] for key in ("out_of_fold", "test", "test_nll")]
+
+
+def _with_own_ensemble(row: dict[str, Any], own: Mapping[str, Any], ensemble: EnsembleRecord) -> dict[str, Any]:
+    """Return a recipe's row with the scores of the ensemble that has only this recipe."""
+    # Images that chose the recipe among others give an optimistic score, and repeats have a mean of their own.
+    keeps_own = ensemble.is_chosen or row["out_of_fold_sd"] is not None
+    keys = ["test", "test_nll", *([] if keeps_own else ["out_of_fold"])]
+    scores = {key: own[key] for key in keys if own[key] is not None}
+    ends = {key: own[key] for key in ("test_low", "test_high")} if "test" in scores else {}
+    parts = [*(["chosen"] if ensemble.is_chosen else []), *(["calibrated"] if ensemble.is_calibrated else [])]
+    return {**row, **scores, **ends, "own_ensemble": f"{' and '.join(parts)} as {ensemble.id}" if parts else ""}
+
+
 def seeds_together(board: Sequence[dict[str, Any]], project: Project) -> list[dict[str, Any]]:
     """Return the leaderboard with one row for recipes that differ only in their `seed`.
 
@@ -220,7 +272,7 @@ def as_html(board: Sequence[dict[str, Any]]) -> str:
         title = f"{task}: {metric} of {_row_counts(rows)}, {better} is better"
         cells = list(zip(*columns.values(), strict=True))
         parts.append(markup.table(title, [_SHORT[key] or "note" for key in columns], cells))
-    return markup.joined(parts).html if parts else markup.paragraph("Nothing is trained yet.").html
+    return markup.for_notebook(parts or [markup.paragraph("Nothing is trained yet.")]).html
 
 
 def _by_task(board: Sequence[dict[str, Any]]) -> Iterator[tuple[tuple[str, str], list[dict[str, Any]]]]:
@@ -467,6 +519,7 @@ def _ensemble_row(ensemble: EnsembleRecord) -> dict[str, Any]:
     name = post_kind.of(ensemble.kind).HEADLINE
     chosen_on, test = ensemble.scores.get("chosen on", {}), ensemble.scores.get("test", {})
     members = [record for member in ensemble.members for record in member["records"]]
+    names = [str(member["name"]) for member in ensemble.members]
     ours = ensemble.select_on == "oof"
     alone = CALIBRATION if ensemble.is_calibrated else NOTHING
     chosen_by = {"oof": "ensemble" if ensemble.is_chosen else alone, "none": NOTHING}.get(ensemble.select_on, "")
@@ -475,7 +528,7 @@ def _ensemble_row(ensemble: EnsembleRecord) -> dict[str, Any]:
         "task": ensemble.task,
         "recipe": ensemble.id,
         "number": 0,
-        "arch": f"ensemble of {len(ensemble.members)}",
+        "arch": names[0] if len(names) == 1 else f"ensemble of {len(names)}",
         "folds": None,
         "nested": False,
         "repeats": None,
@@ -560,7 +613,7 @@ def _cell(row: dict[str, Any], key: str, counts: Digits) -> str:
         is_optimistic = row["val_used_for"] and not row["nested"]
         refit = "a refit on all images predicts" if row["refit"] else ""
         notes = ["val is optimistic" if is_optimistic else "nested" if row["nested"] else "", row["uneven"], refit]
-        notes = [seed_count_text(row), *notes]
+        notes = [seed_count_text(row), row.get("own_ensemble", ""), *notes]
         return ", ".join(note for note in notes if note)
     if key == "folds_interval":
         return interval(row.get("folds_low"), row.get("folds_high"), counts.val)

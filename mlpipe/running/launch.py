@@ -457,13 +457,15 @@ def with_best_trial(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
             raise ConfigError(problem(f"study {study.study_name}", f"{mixed}, so that none is the best", fix=fix))
         trial = studies.best(study, int(number) if number else None)
         label = f"use_best_params: trial {trial.number} of study {study.study_name}"
+        alike = [] if number else studies.best_trials(study)
     if wrong := fixed_key_problems(dict.fromkeys(trial.params)) if trial.params else []:
         raise ConfigError(wrong)
     recipe_file.check_code(label, trial.params, rest)
     # Overrides on the command line take precedence.
     own = {key_of(text) for text in rest}
     texts = as_overrides({key: value for key, value in trial.params.items() if key not in own})
-    return [*texts, *rest], [f"{label}: {' '.join(texts)}"]
+    more = f", the first of {len(alike)} with the same value" if len(alike) > 1 else ""
+    return [*texts, *rest], [f"{label}{more}: {' '.join(texts)}"]
 
 
 def project_of(overrides: Sequence[str]) -> Project:

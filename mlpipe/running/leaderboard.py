@@ -80,7 +80,7 @@ def _board(context: RunContext, names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _print(board: Sequence[dict[str, Any]], project: Project, tell: Callable[[str], None]) -> None:
-    tell("\n" + tables.as_text(tables.seeds_together(board, project), progress.columns()))
+    tell("\n" + tables.as_text(tables.for_people(board, project), progress.columns()))
     for note in tables.notes(board, project):
         tell(note)
 

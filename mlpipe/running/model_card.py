@@ -346,4 +346,4 @@ def as_html(card: Mapping[str, Any]) -> str:
         markup.table("Models", ["model", *_MODELS], models, numbers=range(2, 5)),
         markup.details_block("Input, notes and what it was made with", markup.bullets(rest) or ""),
     ]
-    return markup.joined(parts).html
+    return markup.for_notebook(parts).html

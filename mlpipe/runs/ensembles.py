@@ -150,6 +150,11 @@ class EnsembleRecord:
         return any(_has_learned(calibration) for calibration in [*used, *self.calibrations.values()])
 
     @property
+    def is_of_one_recipe(self) -> bool:
+        """Whether it predicts as a single recipe, maybe with a calibration."""
+        return len(self.members) == 1 and self.select_on != "test"
+
+    @property
     def is_chosen(self) -> bool:
         """Whether its images chose among members, which makes its scores optimistic; calibrations are cross-fitted."""
         several = max(len(self.members), len(self.losses.get("members", {})), len(self.losses.get("soup", {})))

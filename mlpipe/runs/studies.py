@@ -437,6 +437,14 @@ def best(study: Study, number: int | None = None) -> FrozenTrial:
     return study.best_trial
 
 
+def best_trials(study: Study) -> list[FrozenTrial]:
+    """Return the finished trials with the best value, by number; of several metrics the Pareto front, see `front`."""
+    if len(study.directions) > 1:
+        return front(study)
+    trials = finished(study)
+    return [trial for trial in trials if trial.value == study.best_value] if trials else []
+
+
 def front(study: Study) -> list[FrozenTrial]:
     """Return the Pareto-optimal trials; none if there are too many for pairwise comparison."""
     return study.best_trials if len(finished(study)) <= limits.STUDY_FRONT else []

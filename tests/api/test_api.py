@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +140,15 @@ def test_a_notebook_shows_a_project_and_its_report(tmp_path: Path) -> None:
     # The page is one attribute, whatever stands in it, and nothing that it runs is of the notebook's origin.
     (inside,) = re.findall(r'^<iframe sandbox="allow-scripts" srcdoc="([^"]*)"[^<>]*></iframe>$', shown)
     assert html.unescape(inside) == page.read_text("utf-8")
+
+
+def test_a_notebook_without_widgets_has_no_hint_of_them() -> None:
+    """Libraries import tqdm, which warns in a notebook; the progress of a run needs no widgets."""
+    lines = [
+        "import sys, types",
+        "sys.modules['ipykernel.zmqshell'], sys.modules['ipywidgets'] = types.ModuleType('zmqshell'), None",
+        "import IPython, mlpipe.api, tqdm.auto, tqdm.notebook",
+        "print(tqdm.notebook.IProgress)",
+    ]
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, capture_output=True, text=True)
+    assert ended.stdout == "None\n" and "IProgress" not in ended.stderr

@@ -285,6 +285,14 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ),
         ("task=folder", "task.root: a value is needed; add task.root=VALUE"),
         ("mode=predict", "mode: is the first word of the command; write mml predict ..."),
+        ("given=3", "given: is a section of several keys, got 3; write given.NAME=VALUE"),
+        ("+given=[1]", "given: is a section of several keys, got [1]; write given.NAME=VALUE"),
+        ("recommend=3", "recommend: is a section of several keys, got 3; write recommend.lr=0.001"),
+        (
+            "search_space.params=3",
+            "search_space.params: is a section of several keys, got 3; write search_space.params.seed='choice(1,2)'",
+        ),
+        ("optimizer@x=adam", "optimizer@x: options cannot be moved to another place with @; write optimizer=adam"),
     ],
 )
 def test_one_mistake_one_sentence(override: str, sentence: str) -> None:

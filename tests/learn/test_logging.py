@@ -68,6 +68,31 @@ def test_lines_before_the_saved_state_stay_and_those_after_it_are_written_once(t
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("epochs", "step", "kept"), [(0, None, []), (2, 4, [0, 1, 2, 3])])
+def test_points_of_a_failed_attempt_do_not_count(
+    epochs: int, step: int | None, kept: list[int], tmp_path: Path
+) -> None:
+    """TensorBoard reads all files of a folder: points of an attempt without a saved state stood beside those of the next."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (failed,) = logging.tensorboard(tmp_path, followed(tmp_path, 0, None))
+    for number in range(6):
+        failed.log_metrics({"loss": float(number)}, step=number)
+    failed.finalize("failed")
+    (again,) = logging.tensorboard(tmp_path, followed(tmp_path, epochs, step))
+    for number in range(step or 0, 7):
+        again.log_metrics({"loss": 10.0 + number}, step=number)
+    again.finalize("success")
+    events: Any = EventAccumulator(str(tmp_path))
+    events.Reload()
+    later = [(number, 10.0 + number) for number in range(step or 0, 7)]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [
+        *((number, number) for number in kept),
+        *later,
+    ]
+
+
 def test_a_full_disk_of_a_logger_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Full(CSVLogger):
         def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:

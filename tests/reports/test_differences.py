@@ -11,3 +11,11 @@ def test_keys_that_differ() -> None:
     found = differences([one, other])
     assert found == [("new", ["", "[1]"]), ("optimizer.lr", ["0.1", "0.2"]), ("optimizer.nesterov", ["true", "false"])]
     assert differences([one, one]) == []
+
+
+def test_components_are_written_as_people_write_them() -> None:
+    crop = {"_target_": "mlpipe.data.augment.samples.random_crop", "padding": 0.1}
+    flip = {"_target_": "mlpipe.data.augment.samples.horizontal_flip", "p": None}
+    assert differences([{"pipeline": [crop, flip]}, {"pipeline": []}]) == [
+        ("pipeline", ["[random_crop(padding=0.1), horizontal_flip(p=null)]", "[]"])
+    ]

@@ -77,3 +77,22 @@ def test_trials_that_are_too_many_for_a_front_have_ended(monkeypatch: pytest.Mon
     told = studies.facts(study, "here")
     assert _sentence(told) == "Study s: 4 complete; best: none, its 4 trials are too many to compare each with each."
     assert studies.as_text(told).endswith(": none, its 4 trials are too many to compare each with each")
+
+
+@pytest.mark.parametrize(
+    ("values", "best"),
+    [
+        ([0.25, 0.5, 0.5], "trials 1, 2, which have the same value 0 0.5000"),
+        ([0.5, 0.5, 0.5], "none, all 3 trials have value 0 0.5000"),
+        ([0.5], "trial 0"),
+        ([], "none, no trial has ended"),
+    ],
+)
+def test_trials_of_the_same_value_are_all_the_best_or_none_is(values: list[float], best: str) -> None:
+    study = optuna.create_study(study_name="s", direction="maximize")
+    for value in values:
+        study.add_trial(optuna.trial.create_trial(value=value))
+    told = studies.facts(study, "here")
+    assert studies.best_in_words(told) == best
+    assert not values or f"\nbest: {best}" in studies.as_text(told)
+    assert studies.are_all_alike(told) == (values == [0.5, 0.5, 0.5])

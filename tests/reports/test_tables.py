@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 import statistics
 from pathlib import Path
@@ -304,6 +305,70 @@ def test_ensembles_have_a_row(tmp_path: Path) -> None:
     assert tables.headline([first, second]) == tables.headline([second]) != ""
     with tables.write_csv([first, second], project).open(encoding="utf-8") as handle:
         assert [row["ensemble"] for row in csv.DictReader(handle)] == ["ens-1", ""]
+
+
+def made_ensemble(project: Project, name: str, test: float, **changes: Any) -> None:
+    score = {"value": test, "low": test - 0.1, "high": test + 0.1}
+    record = EnsembleRecord(
+        id=name, created="now", run="r", task="t", kind="classification", classes=["a"], mixing="logits", way="search",
+        members=[{"name": "abc net", "weight": 1.0, "records": ["abc-0"]}], select_on="oof", stage="before", calibration=None,
+        prior={}, losses={}, scores={"chosen on": {"accuracy": {**score, "value": 0.99}}, "test": {"accuracy": score}},
+        calibrations={"abc-0": {"method": "affine"}},
+    )  # fmt: skip
+    ensembles.save(project, dataclasses.replace(record, **changes))
+
+
+def test_an_ensemble_of_a_single_recipe_stands_in_the_recipe_s_row(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    fold(project, 0)
+    made_ensemble(project, "ens-1", 0.7)
+    (row,) = tables.for_people(tables.leaderboard(project), project)
+    assert (row["recipe"], row["arch"], row["ensemble"]) == ("abc", "net", "")
+    assert (row["out_of_fold"], row["test"]) == (0.99, 0.7)
+    assert (row["test_low"], row["test_high"]) == pytest.approx((0.6, 0.8))
+    shown = tables.as_text([row])
+    assert "accuracy of 1 recipe\n" in shown and shown.endswith("calibrated as ens-1, val is optimistic")
+    # The files and frames have both rows.
+    assert len(tables.leaderboard(project)) == 2
+
+
+def test_the_newest_ensemble_of_a_recipe_counts_and_others_have_rows_if_they_predict_otherwise(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p")
+    fold(project, 0)
+    for name, test, created in (("ens-a", 0.7, "1"), ("ens-b", 0.6, "2"), ("ens-c", 0.7, "3")):
+        made_ensemble(project, name, test, created=created)
+    rows = tables.for_people(tables.leaderboard(project), project)
+    assert {row["recipe"]: (row["arch"], row["test"]) for row in rows} == {
+        "abc": ("net", 0.7),
+        "ens-b": ("abc net", 0.6),
+    }
+    assert "calibrated as ens-c" in tables.as_text(rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "remark"),
+    [
+        ({"losses": {"members": {"abc net": 0.4, "def net": 0.5}}, "calibrations": {}}, "chosen as ens-1"),
+        ({"losses": {"members": {"abc net": 0.4, "def net": 0.5}}}, "chosen and calibrated as ens-1"),
+        ({"calibrations": {}}, ""),
+        ({"prior": {"kind": "values", "values": [0.5]}}, None),
+        ({"select_on": "test"}, None),
+        ({"members": [{"name": "abc net", "weight": 1.0, "records": ["gone"]}]}, None),
+    ],
+)
+def test_what_makes_an_ensemble_another_thing_than_its_recipe(
+    changes: dict[str, Any], remark: str | None, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "p")
+    fold(project, 0)
+    (plain,) = tables.leaderboard(project)
+    made_ensemble(project, "ens-1", 0.7, **changes)
+    rows = tables.for_people(tables.leaderboard(project), project)
+    assert len(rows) == (1 if remark is not None else 2)
+    (row,) = [row for row in rows if not row["ensemble"]]
+    assert row.get("own_ensemble") == remark and row["test"] == (plain["test"] if remark is None else 0.7)
+    # Images that chose the recipe among others say nothing new about it.
+    assert row["out_of_fold"] == (0.99 if remark == "" else plain["out_of_fold"])
 
 
 def test_a_metric_without_a_value_has_a_dash_and_the_reason() -> None:

@@ -218,7 +218,13 @@ class Variant(Source):
 
     def inputs(self, channels: int, least: int | None = None) -> Read:
         """Return the pixels of each row from the task that the row comes from."""
-        reads = [base.inputs(channels, least) for base in self._bases]
+        return self._by_origin([base.inputs(channels, least) for base in self._bases])
+
+    def targets(self, channels: int, least: int | None = None) -> Read:
+        """Return the target of each row from the task that the row comes from."""
+        return self._by_origin([base.targets(channels, least) for base in self._bases])
+
+    def _by_origin(self, reads: list[Read]) -> Read:
         part, row = origins(self.task)
         return lambda place: reads[part[place]](int(row[place]))
 

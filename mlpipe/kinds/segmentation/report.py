@@ -32,4 +32,4 @@ SECTIONS: Sequence[Callable[[TaskFacts], Section]] = (
     masks.masks,
 )
 MISTAKES = mistakes
-DRAW = None
+DRAW = masks.image_with_mask

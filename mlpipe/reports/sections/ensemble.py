@@ -9,12 +9,19 @@ from mlpipe.post.figures import interval, number
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import bullets, paragraph, table
 from mlpipe.reports.sections.parts import Section
+from mlpipe.runs.ensembles import EnsembleRecord
 
 _STAGES = {
     "none": "nothing is calibrated",
     "before": "its members are calibrated",
     "after": "the mixture is calibrated",
     "both": "members and mixture are calibrated",
+}
+_STAGES_OF_ONE = {
+    "none": "it is not calibrated",
+    "before": "its folds are calibrated",
+    "after": "it is calibrated",
+    "both": "its folds and their mean are calibrated",
 }
 
 
@@ -44,11 +51,21 @@ def ensembles(facts: TaskFacts) -> Section:
     count = test if "test" in newest.scores else held_out
     # Numbers are never calibrated.
     can_be = kind.is_dense or post_kind.of(newest.kind).PROBABILITIES is not None
-    stage = f"; {_STAGES.get(newest.stage, newest.stage)}" if can_be else ""
-    how = f" of {max(len(alone), 1)}, chosen by {chosen} ({newest.way})" if newest.is_chosen else "; nothing was chosen"
-    mixed = newest.mixing if kind.has_probabilities else kind.words.VALUES
-    mixes = f"; it mixes {mixed}" if len(newest.members) > 1 else ""
-    text = f"{newest.id} has {counted(len(newest.members), 'member')}{how}{mixes}{stage}."
+    # A calibration that gained nothing is none.
+    stage = newest.stage if newest.is_calibrated else "none"
+    if is_mixture := len(newest.members) > 1:
+        how = (
+            f" of {max(len(alone), 1)}, chosen by {chosen} ({newest.way})"
+            if newest.is_chosen
+            else "; nothing was chosen"
+        )
+        mixes = f"; it mixes {newest.mixing if kind.has_probabilities else kind.words.VALUES}"
+        begun = f"{newest.id} has {counted(len(newest.members), 'member')}{how}{mixes}"
+    else:
+        how = f", chosen from {max(len(alone), 1)} by {chosen}" if newest.is_chosen else ""
+        begun = f"{newest.id} is {_single_member(newest, facts)}{how}"
+    words = (_STAGES if is_mixture else _STAGES_OF_ONE).get(stage, stage)
+    text = f"{begun}; {words}." if can_be else f"{begun}."
     scores = [
         [
             name,
@@ -62,12 +79,12 @@ def ensembles(facts: TaskFacts) -> Section:
     chose = "rows that chose it (optimistic)" if newest.is_chosen else "out-of-fold rows"
     where = "test" if "test" in newest.scores else chose
     return Section(
-        "Ensemble",
+        "Ensemble" if is_mixture else "Model that predicts",
         [
             paragraph(text),
-            table(
-                f"Members of {newest.id}", ["member", "weight", "its own loss", "records"], rows, numbers=range(1, 3)
-            ),
+            table(f"Members of {newest.id}", ["member", "weight", "its own loss", "records"], rows, numbers=range(1, 3))
+            if is_mixture
+            else None,
             table(
                 f"Scores of {newest.id}: {where}",
                 [
@@ -84,6 +101,15 @@ def ensembles(facts: TaskFacts) -> Section:
         ],
         is_wide=True,
     )
+
+
+def _single_member(ensemble: EnsembleRecord, facts: TaskFacts) -> str:
+    """Describe the only member of an ensemble."""
+    member = ensemble.members[0]
+    name = facts.called(member["name"])
+    if ensemble.select_on == "test":
+        return f"the model {name}"
+    return f"the {'refit' if 'refit' in member else 'mean'} of the folds of {name}"
 
 
 def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str, rows: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -74,7 +74,7 @@ def masks(facts: TaskFacts) -> Section:
             if figures:
                 parts += [heading(4, title), element("div", joined(figures), class_="pictures rows")]
         ignored = "Grey pixels do not count." if has_ignored else ""
-        parts.insert(0, paragraph(*_legend(facts.classes), ignored, picture_sentence(facts)))
+        parts.insert(0, paragraph(*legend(facts.classes), ignored, picture_sentence(facts)))
     if lost:
         parts.append(paragraph(missing_sentence(lost)))
     return Section("Masks", parts, is_wide=True)
@@ -118,13 +118,19 @@ def chosen(order: list[int]) -> dict[str, list[int]]:
     }
 
 
-def _legend(classes: list[str]) -> list[Content]:
+def legend(classes: Sequence[str], first: int = 0) -> list[Content]:
+    """Return the colours and names of classes.
+
+    Args:
+        classes: The names.
+        first: The number of the first one.
+    """
     names = classes[:_NAMED]
     boxes: list[Content] = [
         joined(
             [element("span", "\u00a0\u00a0", style=f"background:rgb{colour_of(place)};border:1px solid"), f" {name}  "]
         )
-        for place, name in enumerate(names)
+        for place, name in enumerate(names, first)
     ]
     more = f" and {len(classes) - len(names)} more" if len(classes) > len(names) else ""
     return [*boxes, more]
@@ -237,6 +243,20 @@ def coloured(mask: Bytes) -> Bytes:
     table = np.array([colour_of(place) for place in range(256)], np.uint8)
     table[IGNORED] = _GREY
     return np.asarray(table[mask], np.uint8)
+
+
+def image_with_mask(pixels: npt.NDArray[Any], mask: Bytes) -> Bytes:
+    """Return an image under the colours of its pixels' classes, shape (height, width, 3); the first class has no colour.
+
+    Args:
+        pixels: Shape (*spatial, channels), 8 or 16 bit, or from 0 to 1.
+        mask: Class numbers, shape (*spatial, 1), maybe in another resolution; `IGNORED` in grey.
+    """
+    under = gallery.picture(pixels)
+    numbers = Image.fromarray(gallery.plane(mask)[:, :, 0]).resize(under.size, Image.Resampling.NEAREST)
+    classes, plain = np.asarray(numbers), np.asarray(under)
+    blended = (plain.astype(np.uint16) + coloured(classes)) // 2
+    return np.where(classes[:, :, np.newaxis] > 0, blended, plain).astype(np.uint8)
 
 
 def reduced(picture: Image.Image, method: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:

@@ -17,7 +17,7 @@ from mlpipe.post.rows import row_groups
 from mlpipe.reports import tables
 from mlpipe.reports.facts import Shown, TaskFacts
 from mlpipe.reports.headline import WORDS, Headline, headline
-from mlpipe.reports.markup import Content, Markup, bullets, details_block, element, paragraph, table, tiles
+from mlpipe.reports.markup import Content, bullets, details_block, element, joined, paragraph, table, tiles
 from mlpipe.reports.plots import shares, style
 from mlpipe.reports.sections.parts import Section
 
@@ -55,7 +55,8 @@ def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
     assert subject is not None
     wording = WORDS[result.metric]
     value = "" if result.value is None else wording.figure(result.value, result.images)
-    words = [(f"{result.where} {result.metric}", value, _interval_text(result))]
+    ends = wording.ends(result.low, result.high, result.images)
+    words = [(f"{result.where} {result.metric}", value, f"95\u00a0% {ends}" if ends else "")]
     if result.baseline is not None:
         words.append(("the best constant prediction", wording.figure(result.baseline, result.images), ""))
     if subject.test is not None and subject.held_out is not None:
@@ -67,10 +68,6 @@ def _tiles(facts: TaskFacts, result: Headline) -> Content | None:
     models = sum(map(len, facts.recipes.values())) + len(facts.refits)
     words.append(("models trained", str(models), counted(len(facts.recipes), "recipe")))
     return tiles(words)
-
-
-def _interval_text(outcome: Headline) -> str:
-    return f"95\u00a0% {interval(outcome.low, outcome.high, outcome.images)}" if outcome.low is not None else ""
 
 
 def _out_of_fold_score(facts: TaskFacts, subject: Shown, name: str) -> float | None:
@@ -94,8 +91,8 @@ def _next_commands(facts: TaskFacts) -> Content:
     if len({row["recipe"] for row in facts.board if not row["ensemble"]}) > 1:
         commands[f"mml info{project} mode.compare=[A,B]"] = "compares two rows of the leaderboard"
     commands = commands or {f"mml info{project}": "shows every figure"}
-    text = "; ".join(f"{element('code', command)} {purpose}" for command, purpose in commands.items())
-    return paragraph(Markup(f"Next: {text}."), class_="muted")
+    lines = [joined([element("code", command), f" {purpose}"]) for command, purpose in commands.items()]
+    return joined([paragraph("What to do next:"), bullets(lines)])
 
 
 def out_of_fold_and_test(facts: TaskFacts) -> Section:
@@ -145,7 +142,7 @@ def leaderboard(facts: TaskFacts) -> Section:
     name = post_kind.of(facts.kind).HEADLINE
     header = ["recipe or ensemble", "network", "folds", "validation", "out-of-fold", "test by fold"]
     header += ["folds' mean, 95 % interval", "test", "test 95 % interval", "test nll", "remark"]
-    counts, board = tables.digits(facts.board), tables.seeds_together(facts.board, facts.project)
+    counts, board = tables.digits(facts.board), tables.for_people(facts.board, facts.project)
     rows = [
         [
             facts.called(row["recipe"]),
@@ -268,5 +265,5 @@ def _remark(row: dict[str, Any]) -> str:
         remark = "nested: validation chose, the fold set aside judges"
     else:
         remark = "validation score is optimistic" if row["val_used_for"] else ""
-    remark = "; ".join(part for part in (tables.seed_count_text(row), remark) if part)
+    remark = "; ".join(part for part in (tables.seed_count_text(row), row.get("own_ensemble", ""), remark) if part)
     return "; ".join(part for part in (remark, "a refit on all images predicts" if row["refit"] else "") if part)

@@ -18,6 +18,8 @@ from mlpipe.reports.plots.shares import Value
 from mlpipe.reports.sections.parts import Section
 
 _MOST_CLASSES = 16
+# Shares of parts that differ less than this, also relative to each other, are the same for people.
+_ALIKE, _ALIKE_RATIO = 0.02, 1.25
 
 
 def prevalence(facts: TaskFacts) -> Section:
@@ -43,8 +45,9 @@ def prevalence(facts: TaskFacts) -> Section:
     ]
     noun = kinds.of(facts.kind).words.OUTPUT
     share_table = table(f"Share of images by {noun}", [noun, *(part for part, _ in parts)], rows)
-    plots = []
-    if len(facts.classes) <= _MOST_CLASSES:
+    plots, are_alike = [], _are_alike([values for _, values in parts])
+    # Of shares that are the same in all parts a plot would repeat the table.
+    if len(facts.classes) <= _MOST_CLASSES and not are_alike:
         summary = "; ".join(
             f"{part}: " + ", ".join(f"{share.name} {percent(share.value)}" for share in values)
             for part, values in parts
@@ -60,7 +63,17 @@ def prevalence(facts: TaskFacts) -> Section:
                 [[part, share.name, share.value, share.low, share.high] for part, values in parts for share in values],
             )
         )
-    return Section("Prevalence", [paragraph(sentence) if sentence else None, share_table], plots)
+    alike = "The shares of all parts are about the same." if are_alike and len(parts) > 1 else ""
+    text = " ".join(filter(None, [sentence, alike]))
+    return Section("Prevalence", [paragraph(text) if text else None, share_table], plots)
+
+
+def _are_alike(parts: list[list[Value]]) -> bool:
+    """Return whether the shares of all parts are about the same, and none has an interval."""
+    if any(share.low is not None for values in parts for share in values):
+        return False
+    ends = [(min(own), max(own)) for own in zip(*([share.value for share in values] for values in parts), strict=True)]
+    return all(high - low < _ALIKE and (low == high or high < _ALIKE_RATIO * low) for low, high in ends)
 
 
 def _test_ids(facts: TaskFacts) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,25 @@ from mlpipe import files, kinds
 from mlpipe.config import components
 from mlpipe.data import sampling, sources
 from mlpipe.data.augment import samples as changes
+from mlpipe.data.augment.samples import Seeds
+from mlpipe.data.cache import packs
+from mlpipe.data.cache.packs import Pack
 from mlpipe.data.decoding.images import UnreadableImageError
 from mlpipe.data.task import Task
-from mlpipe.errors import DataError
-from mlpipe.reports import kind as report_kind
+from mlpipe.errors import MlpipeError
+from mlpipe.reports import drawn_targets
+from mlpipe.reports.drawn_targets import Drawing
 from mlpipe.reports.facts import TaskFacts
 from mlpipe.reports.markup import Content, Markup, details_block, element, figure, heading, image, joined, paragraph
+from mlpipe.reports.sections import masks
 from mlpipe.reports.sections.parts import Section
 from mlpipe.reports.sections.pictures import Album, uri_of
 from mlpipe.runs import records
 
 _CLASSES, _EACH, _MOST, _CHANGED, _TIMES = 12, 2, 12, 4, 3
 _OWN = "mlpipe.data.augment.samples."
+# Errors of images and targets that are gone, have changed, or may not be read.
+_UNREADABLE = (UnreadableImageError, MlpipeError, OSError, ValueError)
 
 
 def samples(facts: TaskFacts) -> Section:
@@ -33,19 +40,20 @@ def samples(facts: TaskFacts) -> Section:
     """
     if facts.task is None or not len(facts.task.samples):
         return Section("Images learned from")
-    album = Album(facts.task, facts.data_dir)
+    album, drawing = Album(facts.task, facts.data_dir), _drawing(facts.task)
     rows = _example_rows(facts.task)
-    picture = _drawn_pictures(facts.task, album)
+    picture = _drawn_pictures(facts.task, album, drawing)
     pictures = {row: picture(row) for row in rows}
     cells = [cell for row, uri in pictures.items() if (cell := _cell(facts.task, uri, row)) is not None]
     if not cells:
         return Section("Images learned from")
     parts: list[Content | None] = [element("div", joined(cells), class_="pictures")]
-    return Section(
-        "Images learned from",
-        [*parts, *_augmented_images(facts, album, rows[:: max(1, len(rows) // _CHANGED)])],
-        is_wide=True,
-    )
+    if drawing is not None and facts.task.samples.masks:
+        parts.insert(
+            0, paragraph("The colours of pixels are their classes:", *masks.legend(facts.classes[1:], first=1))
+        )
+    few = rows[:: max(1, len(rows) // _CHANGED)]
+    return Section("Images learned from", [*parts, *_augmented_images(facts, album, drawing, few)], is_wide=True)
 
 
 def _example_rows(task: Task) -> list[int]:
@@ -61,29 +69,27 @@ def _example_rows(task: Task) -> list[int]:
     return [row for rows in by_class for row in rows]
 
 
-def _drawn_pictures(task: Task, album: Album) -> Callable[[int], str | None]:
-    """Pictures of samples by row, with targets drawn on them that stand at places of an image; None where one is lost."""
-    names, draw, errors = task.samples.ids, report_kind.of(task.kind).DRAW, (DataError, OSError, ValueError)
-
-    def plain(row: int) -> str | None:
-        return album.uri(names[row])
-
-    if draw is None:
-        return plain
+def _drawing(task: Task) -> Drawing | None:
+    """Return the drawing of targets on images; None if they have no places in them, or the images may not be read."""
     try:
-        source = sources.open(task)
-        if not source.has_objects:
-            return plain
-        objects, read = source.objects(), source.inputs(task.channels)
-    except errors:
-        return plain
+        return drawn_targets.of_task(task)
+    except _UNREADABLE:
+        return None
+
+
+def _drawn_pictures(task: Task, album: Album, drawing: Drawing | None) -> Callable[[int], str | None]:
+    """Return a function from row to a picture of the sample with its target drawn on it; None if it is lost."""
+    names = task.samples.ids
+    if drawing is None:
+        return lambda row: album.uri(names[row])
+    read = sources.reader(task, task.channels)
 
     def picture(row: int) -> str | None:
         try:
-            return uri_of(draw(read(row), objects.of_row(row)))
-        except (UnreadableImageError, *errors):
+            return uri_of(drawing(read(row), row))
+        except _UNREADABLE:
             # Only the cache has the image still, whose pixels are not those that targets stand at.
-            return plain(row)
+            return album.uri(names[row])
 
     return picture
 
@@ -97,8 +103,8 @@ def _cell(task: Task, uri: str | None, row: int) -> Markup | None:
     return figure(image(uri, f"Image {name}: {label or 'learned from'}"), caption)
 
 
-def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[Content | None]:
-    """Return images of the pack after the augmentation of several epochs."""
+def _augmented_images(facts: TaskFacts, album: Album, drawing: Drawing | None, rows: list[int]) -> list[Content | None]:
+    """Return cached images after the augmentation of several epochs, with their targets drawn on them."""
     record = facts.newest
     path = facts.project.model_dir(record.pivot, record.id) / records.CONFIG_FILE
     try:
@@ -109,17 +115,18 @@ def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[C
         return []
     if not pipeline or facts.task is None:
         return []
-    steps = [step for node in pipeline if (step := _random_change(node)) is not None]
-    pack = album.packed()
-    if len(steps) < len(pipeline) or pack is None or pack.ndim != 4:
+    transforms = [named for node in pipeline if (named := _random_change(node)) is not None]
+    names = [facts.task.samples.ids[row] for row in rows]
+    seeds, cells = sampling.sample_seeds(tuple(names)), list[Markup]()
+    try:
+        change = _changes(facts, album, drawing, rows, transforms) if len(transforms) == len(pipeline) else None
+        own_seeds = [sampling.epoch_seeds(seeds, seed, record.fold, epoch) for epoch in range(_TIMES)]
+        by_epoch = [] if change is None else [change(of_epoch) for of_epoch in own_seeds]
+    except _UNREADABLE:
+        by_epoch = []
+    if not by_epoch:
         hint = "Random changes are drawn by mml info mode.subroutines=[samples] mode.augmented=true."
         return [paragraph(hint, class_="muted")]
-    names = [facts.task.samples.ids[row] for row in rows]
-    seeds, images, cells = sampling.sample_seeds(tuple(names)), np.asarray(pack[rows]), list[Markup]()
-    by_epoch = [
-        changes.apply(steps, images.copy(), sampling.epoch_seeds(seeds, seed, record.fold, epoch))
-        for epoch in range(_TIMES)
-    ]
     for place, name in enumerate(names):
         for epoch, drawn in enumerate(by_epoch, 1):
             caption = element("span", f"{name}, epoch {epoch}", class_="sample")
@@ -128,10 +135,51 @@ def _augmented_images(facts: TaskFacts, album: Album, rows: list[int]) -> list[C
     return [details_block("Random changes", joined([title, element("div", joined(cells), class_="pictures")]))]
 
 
-def _random_change(node: Any) -> changes.Step | None:
-    """Return a random transform of this package; None for any other, because a stored configuration must not run code."""
+def _changes(
+    facts: TaskFacts, album: Album, drawing: Drawing | None, rows: list[int], transforms: list[tuple[str, Any]]
+) -> Callable[[Seeds], Sequence[Any]] | None:
+    """Return the random changes of cached images as a function of their seeds; None if the cache does not have them."""
+    task = facts.task
+    assert task is not None
+    if drawing is None:
+        pack = album.packed()
+        if pack is None or pack.ndim != 4:
+            return None
+        images = np.asarray(pack[rows])
+        return lambda seeds: changes.apply([transform for _, transform in transforms], images.copy(), seeds)
+    # Targets are moved from the pixels of a file to those of the cache, so it must be that of this recipe.
+    cached = _pack_of_recipe(facts, task)
+    if cached is None:
+        return None
+    places = np.array(rows, np.int64)
+    return lambda seeds: drawn_targets.augmented(
+        task, places, np.array(cached.take(places)), cached.preprocessing, transforms, seeds
+    )
+
+
+def _pack_of_recipe(facts: TaskFacts, task: Task) -> Pack | None:
+    """Return the cached images of one size that the newest recipe learned from; None if there are none.
+
+    Raises:
+        DataError: When the cache is damaged.
+    """
+    path = facts.project.model_dir(facts.newest.pivot, facts.newest.id) / records.CONFIG_FILE
+    tree = files.read_yaml(path)
+    component, wrong = components.check("preprocessing", "preprocessing", tree.get("preprocessing"))
+    # Steps before the resize may be anybody's code, and a stored configuration must not run it.
+    if wrong or component is None or component.name != "standard" or component.params.get("before"):
+        return None
+    arch = tree.get("arch")
+    channels = arch.get("in_chans") if isinstance(arch, dict) else None
+    preprocessing = component.build(channels or task.channels)
+    folder = facts.data_dir / task.name / "cache" / packs.pack_id(task, preprocessing)
+    return packs.load(folder, preprocessing) if packs.is_complete(folder) and not preprocessing.is_ragged else None
+
+
+def _random_change(node: Any) -> tuple[str, changes.Step] | None:
+    """Return a random transform of this package and its name; None for any other: a stored configuration must run no code."""
     component, wrong = components.check("augmentations.cpu.pipeline", "augmentations", node)
     if wrong or component is None or not component.target.startswith(_OWN):
         return None
     step: changes.Step = component.build()
-    return step
+    return component.target, step

@@ -46,11 +46,7 @@ def studies(facts: TaskFacts) -> Section:
 
 def _sentence(study_facts: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(study_facts["states"].items()))
-    best = (
-        ", ".join(f"trial {row['trial']}" for row in study_facts["best"])
-        or f"none, {study_facts['note'] or 'no trial has ended'}"
-    )
-    return f"Study {study_facts['study']}: {counts}; best: {best}."
+    return f"Study {study_facts['study']}: {counts}; best: {told.best_in_words(study_facts)}."
 
 
 def _ended_trials(study_facts: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,12 +66,14 @@ def _table(study_facts: dict[str, Any]) -> Content | None:
         ]
         for row in trials[:_SHOWN]
     ]
-    return table(f"The best trials of {study_facts['study']}", ["trial", *study_facts["metrics"], *keys], rows)
+    title = "Trials" if len(trials) <= _SHOWN else f"The best {_SHOWN} trials"
+    return table(f"{title} of {study_facts['study']}", ["trial", *study_facts["metrics"], *keys], rows)
 
 
 def _plots(facts: TaskFacts, study_facts: dict[str, Any]) -> list[style.Plot]:
     rows = sorted(_ended_trials(study_facts), key=lambda row: row["trial"])
-    if len(rows) < 2:
+    # Plots of trials that are all alike would show nothing.
+    if len(rows) < 2 or told.are_all_alike(study_facts):
         return []
     name, metric, is_less = (
         f"{facts.name}_study_{study_facts['study']}",

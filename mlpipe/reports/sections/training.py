@@ -240,25 +240,25 @@ def _plot(facts: TaskFacts, recipe: str, histories: Sequence[learning.History], 
 
 
 def _notes(facts: TaskFacts) -> list[str]:
-    sentences = []
+    """Return the notes of recipes, each once with the recipes that have it."""
+    recipes_of: dict[str, list[str]] = {}
     for recipe, folds in facts.recipes.items():
-        name, used = facts.called(recipe), folds[0].val_used_for
+        used, notes = folds[0].val_used_for, list[str]()
         if used and folds[0].nested:
-            sentences.append(
-                f"{name}: validation images chose {_words(used)}; its scores come from folds that were set aside, so "
-                "they are not affected."
+            notes.append(
+                f"validation images chose {_words(used)}; scores come from folds that were set aside, so they are not affected."
             )
         elif used:
-            sentences.append(
-                f"{name}: validation images also chose {_words(used)}, so its validation and out-of-fold scores are "
-                "optimistic; test scores are not affected."
+            notes.append(
+                f"validation images also chose {_words(used)}, so validation and out-of-fold scores are optimistic; test scores "
+                "are not affected."
             )
-        generic = {note for record in folds for note in record.notes if "val_used_for" not in note}
+        notes += sorted({note for record in folds for note in record.notes if "val_used_for" not in note})
         if recipe in facts.refits:
-            refit = facts.refits[recipe]
-            generic |= {f"its refit {refit.id}: {note}" for note in refit.notes}
-        sentences += [f"{name}: {note}" for note in sorted(generic)]
-    return sentences
+            notes += [f"of the refit: {note}" for note in sorted(facts.refits[recipe].notes)]
+        for note in dict.fromkeys(notes):
+            recipes_of.setdefault(note, []).append(facts.called(recipe))
+    return [f"{', '.join(names)}: {note}" for note, names in recipes_of.items()]
 
 
 def _words(used: Sequence[str]) -> str:

@@ -119,3 +119,11 @@ def test_test_images_that_folds_judged_one_by_one_are_there(two_classes: TaskFac
     assert overview._cautions(of_folds, shown) == [f"Shown are out-of-fold images; {more}."]
     without = dataclasses.replace(of_folds, board=[{**row, "fold_test": None} for row in board])
     assert overview._cautions(without, shown)[0].startswith("There are no test images")
+
+
+def test_the_tiles_say_what_the_sentence_says_and_each_command_has_a_line(two_classes: TaskFacts) -> None:
+    text = str(overview.summary(two_classes).body())
+    (share,) = re.findall(r"is right on ([\d.]+ %)", text)
+    assert f"<dt>test accuracy</dt>\n<dd>{share}</dd>" in text
+    lines = re.findall(r"<li><code>(mml [^<]*)</code>\s+([^<]*)</li>", text)
+    assert [line[0].split()[1] for line in lines] == ["predict", "export", "info"]

@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from mlpipe.data import task
 from mlpipe.data.task import Row
 from mlpipe.reports import facts
+from mlpipe.reports.plots.shares import Value
 from mlpipe.reports.sections import prevalence
 from tests.reports import projects
 
@@ -43,3 +45,18 @@ def test_a_label_is_as_frequent_as_it_is_where_it_is_known(tmp_path: Path) -> No
     assert (part, count) == ("training", 80)
     targets = of.samples.targets
     assert [value.value for value in values] == [0.5, targets[:, 1].mean(), 0.0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "alike"),
+    [
+        ([[0.10, 0.90], [0.11, 0.89]], True),
+        ([[0.10, 0.90], [0.12, 0.88]], False),
+        ([[0.01, 0.99], [0.02, 0.98]], False),
+        ([[0.30, 0.70]], True),
+        ([[0.0, 1.0], [0.0, 1.0]], True),
+    ],
+)
+def test_shares_that_are_the_same_in_all_parts_are_not_drawn(parts: list[list[float]], alike: bool) -> None:
+    assert prevalence._are_alike([[Value("", share) for share in part] for part in parts]) is alike
+    assert not prevalence._are_alike([[Value("", 0.5, 0.4, 0.6)], [Value("", 0.5)]])

@@ -48,6 +48,14 @@ def add_study(facts: TaskFacts, name: str, values: Sequence[float], run: str) ->
             study.add_trial(optuna.trial.create_trial(value=value, user_attrs={stored.RUN: run}))
 
 
+def test_trials_that_are_all_alike_have_a_table_and_no_plot(two_classes: TaskFacts) -> None:
+    add_study(two_classes, "alike", [0.5] * 5, two_classes.recipes["recipe0"][0].run)
+    section = studies.studies(two_classes)
+    assert "Study alike: 5 complete; best: none, all 5 trials have accuracy 0.5000." in str(section.body())
+    assert not section.plots
+    stored.journal_file(two_classes.project, "alike").unlink()
+
+
 def test_a_study_that_cannot_be_read_is_told_of_and_hides_no_other(two_classes: TaskFacts) -> None:
     run = two_classes.recipes["recipe0"][0].run
     add_study(two_classes, "good", [0.5, 0.75], run)

@@ -64,3 +64,11 @@ def test_each_fold_has_its_score_and_the_epoch_that_was_kept(two_classes: TaskFa
     place = cells.index("fold 0")
     # 60 images: two decimals; the second of three epochs.
     assert cells[place + 1 : place + 5] == ["0.75", "0.50", "2 of 3", "12"]
+
+
+def test_a_note_of_several_recipes_stands_once(two_classes: TaskFacts) -> None:
+    first = two_classes.recipes["recipe0"]
+    noted = {**two_classes.recipes, "recipe0": [dataclasses.replace(first[0], notes=["an own note"]), *first[1:]]}
+    text = str(training.trained(dataclasses.replace(two_classes, recipes=noted)).body())
+    (shared,) = re.findall(r"<li>([^<]*): validation images also chose best checkpoint, so", text)
+    assert sorted(shared.split(", ")) == ["recipe0", "recipe1"] and "<li>recipe0: an own note</li>" in text

@@ -1,0 +1,99 @@
+"""Samples with the targets that have places in them drawn on their pixels: boxes, and the classes of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.data import sources
+from mlpipe.data.augment import boxed, libraries, paired, samples
+from mlpipe.data.augment.samples import Images, Seeds
+from mlpipe.data.preprocessing import Preprocessing
+from mlpipe.data.sampling import Rows
+from mlpipe.data.sources.targets import boxes, mask_files
+from mlpipe.data.task import Task
+from mlpipe.reports import kind as report_kind
+from mlpipe.reports.kind import Draw
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Draws the targets of a task's samples.
+
+    Attributes:
+        draw: Draws a target on pixels.
+        target: Returns the target of a row: boxes, or class numbers of pixels.
+    """
+
+    draw: Draw
+    target: Callable[[int], npt.NDArray[Any]]
+
+    def __call__(self, pixels: npt.NDArray[Any], row: int) -> npt.NDArray[np.uint8]:
+        """Return a sample with its target, shape (height, width, 3).
+
+        Args:
+            pixels: The pixels of the sample as its source reads them.
+            row: Its row in the task.
+
+        Raises:
+            UnreadableImageError: If its target cannot be read.
+            DataError: Likewise.
+        """
+        return self.draw(pixels, self.target(row))
+
+
+def of_task(task: Task) -> Drawing | None:
+    """Return the drawing of a task; None if its targets have no places in a sample.
+
+    Args:
+        task: The task.
+
+    Raises:
+        DataError: If its samples may not be read.
+    """
+    draw = report_kind.of(task.kind).DRAW
+    if draw is None:
+        return None
+    source = sources.open(task)
+    if source.has_objects:
+        return Drawing(draw, source.objects().of_row)
+    return Drawing(draw, source.targets(1)) if task.samples.masks else None
+
+
+def augmented(
+    task: Task,
+    rows: Rows,
+    images: Images,
+    preprocessing: Preprocessing,
+    transforms: Sequence[tuple[str, Any]],
+    seeds: Seeds,
+) -> list[npt.NDArray[Any]]:
+    """Return samples after random changes, with their targets, which are moved alike, drawn on them.
+
+    Args:
+        task: The task.
+        rows: Row numbers, shape (n,).
+        images: Their preprocessed pixels, each of shape (height, width, channels).
+        preprocessing: The preprocessing.
+        transforms: The name in the configuration and the object of each change.
+        seeds: One for each sample, shape (n,).
+
+    Raises:
+        DataError: If a transform does not say what happens to targets, or a target cannot be read.
+    """
+    drawing = of_task(task)
+    if drawing is None:
+        return list(samples.apply([libraries.adapt(transform) for _, transform in transforms], images, seeds))
+    if not task.samples.masks:
+        own = boxes.seen(sources.open(task).objects(), rows, preprocessing, images)
+        images, own = boxed.apply([boxed.adapt(*named) for named in transforms], images, own, seeds)
+        return [drawing.draw(*pair) for pair in zip(images, own, strict=True)]
+    alike = mask_files.preprocessing_of(preprocessing)
+    masks = [alike(drawing.target(row)) for row in rows.tolist()]
+    sized = np.stack(masks) if isinstance(images, np.ndarray) else paired.of_size(masks, images, "nearest")
+    images, sized = paired.apply([paired.adapt(*named) for named in transforms], images, sized, seeds)
+    return [drawing.draw(*pair) for pair in zip(images, sized, strict=True)]

@@ -180,9 +180,7 @@ def _continue_sentence(mode: str, jobs: Sequence[Job], number: int, sentence: st
 def _project(job: Job) -> str:
     """Return the overrides that `continue=` needs besides the run's name."""
     words = [text for text in job.overrides if text.partition("=")[0] in ("proj", "out_dir", "data_dir")]
-    return "".join(
-        f" {typed([word])}" for word in [*words, *launch.permissions_to_continue(job.prepared.run_config)]
-    )
+    return "".join(f" {typed([word])}" for word in [*words, *launch.permissions_to_continue(job.prepared.run_config)])
 
 
 def _continue_commands(sentence: str, mode: str, left: Sequence[Job]) -> str:

@@ -62,7 +62,7 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
         return None
     optimizer = keras_names.either_case(name, keras_names.OPTIMIZERS)
     if optimizer is None:
-        known = f"there are {listing(keras_names.OPTIMIZERS)}"
+        known = f"there are {listing(keras_names.OPTIMIZERS, most=len(keras_names.OPTIMIZERS))}"
         fix = did_you_mean(name, keras_names.OPTIMIZERS)
         state.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
         return None

@@ -32,7 +32,7 @@ _FREE_SECTIONS = (
 _MAPPINGS = {
     "given": "given.NAME=VALUE",
     "recommend": "recommend.lr=0.001",
-    "search_space.params": "search_space.params.seed='choice(1,2)'",
+    "search_space.params": "search_space.params.KEY='choice(1,2)'",
 }
 # An upper bound that no folder of configurations reaches, unlike a whole disk.
 _MOST_FILES = 1000

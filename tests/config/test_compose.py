@@ -290,7 +290,7 @@ def test_all_mistakes_are_listed_at_once_with_what_was_meant() -> None:
         ("recommend=3", "recommend: is a section of several keys, got 3; write recommend.lr=0.001"),
         (
             "search_space.params=3",
-            "search_space.params: is a section of several keys, got 3; write search_space.params.seed='choice(1,2)'",
+            "search_space.params: is a section of several keys, got 3; write search_space.params.KEY='choice(1,2)'",
         ),
         ("optimizer@x=adam", "optimizer@x: options cannot be moved to another place with @; write optimizer=adam"),
     ],

@@ -146,6 +146,13 @@ def test_schedules(path: str, params: dict[str, Any], option: str, lr: float, ke
     assert tree["lr_scheduler"] == {"interval": "step", **keys}
 
 
+def test_a_warm_up_to_a_rate_of_0_is_refused_as_keras_would_stay_there() -> None:
+    params = {"initial_learning_rate": 0.1, "decay_steps": 5, "warmup_target": 0, "warmup_steps": 3}
+    block = {"import": "Adam", "learning_rate": {"import": "CosineDecay", "params": params}}
+    with pytest.raises(ConfigError, match=r"params\.warmup_target: must be a number > 0, got 0"):
+        native("solver.optimizer", block)
+
+
 @pytest.mark.parametrize(
     ("path", "params", "first"),
     [

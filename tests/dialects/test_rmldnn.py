@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mlpipe.config import recipe_file
@@ -151,6 +152,20 @@ def test_arrays_of_numbers_are_learned_by_mse(end: str, units: int) -> None:
         assert native(layers=ends, data=ARRAYS, loss={"function": loss})["task"]["labels"] == "files"
     with pytest.raises(ConfigError, match=r"data\.target_path: is needed to train"):
         translated(layers=net(end, units), data={"type": "hdf5", "input_path": "a"}, loss={"function": "MSE"})
+
+
+def test_class_numbers_stay_classes_of_several_outputs_by_mse(tmp_path: Path) -> None:
+    np.savez(tmp_path / "classes.npz", a=np.array(2), b=np.array([0]))
+    np.savez(tmp_path / "rows.npz", a=np.zeros(3), b=np.ones(3))
+    for end in ("linear", "sigmoid"):
+        data = {**ARRAYS, "target_path": str(tmp_path / "classes.npz")}
+        found = translated(layers=net(end), data=data, loss={"function": "MSE"})
+        assert found.native["task"]["labels"] == "files" and found.chosen()["loss"] == "elementwise"
+        assert native(layers=net(end, 1), data=data, loss={"function": "MSE"})["task"]["labels"] == (
+            "numbers" if end == "linear" else "files"
+        )
+        data = {**ARRAYS, "target_path": str(tmp_path / "rows.npz")}
+        assert native(layers=net(end), data=data, loss={"function": "MSE"})["task"]["labels"] == "numbers"
 
 
 def test_a_single_sigmoid_is_the_second_of_two_classes() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlpipe import current_folder
+from mlpipe.data.sources.listings import array_files
 from mlpipe.dialects import translation
 from mlpipe.dialects.rmldnn.network import Network
+from mlpipe.errors import DataError
 
 
 @dataclass
@@ -108,7 +112,8 @@ class State(translation.State):
     def is_of_numbers(self) -> bool:
         """Whether targets are arrays with a number for each output of the network.
 
-        A single sigmoid has classes as targets, for which there is an accuracy.
+        A single sigmoid has classes as targets, for which there is an accuracy, and so have several outputs with a single
+        number for each sample.
         """
         data, end = self.section("data"), self.network.end
         targets = str(data.get("target_type") or data.get("type") or "").lower()
@@ -116,7 +121,21 @@ class State(translation.State):
         is_mse = str(self.section("loss").get("function", "")).lower() == "mse"
         if self.is_of_masks or self.is_of_images or "slicers" in data:
             return False
-        return targets in ("numpy", "hdf5") and is_mse and not is_class and (self.trains or self.has_targets)
+        if targets not in ("numpy", "hdf5") or not is_mse or is_class or not (self.trains or self.has_targets):
+            return False
+        return (self.network.units or 1) == 1 or not self._has_single_targets
+
+    @property
+    def _has_single_targets(self) -> bool:
+        """Whether the first target that is on this machine is a single number."""
+        data = self.section("data")
+        path = data.get("target_path" if self.trains else "test_target_path")
+        if not isinstance(path, str):
+            return False
+        with contextlib.suppress(DataError):
+            _, first = next(array_files.arrays(current_folder.expanded(path), "data.target_path"))
+            return bool(first.size == 1)
+        return False
 
     @property
     def has_targets(self) -> bool:

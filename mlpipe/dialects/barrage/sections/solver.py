@@ -62,7 +62,7 @@ def _optimizer(state: State, block: Mapping[str, Any]) -> Any:
         return None
     optimizer = keras_names.either_case(name, keras_names.OPTIMIZERS)
     if optimizer is None:
-        known = f"there are {listing(keras_names.OPTIMIZERS, most=20)}"
+        known = f"there are {listing(keras_names.OPTIMIZERS, most=len(keras_names.OPTIMIZERS))}"
         fix = did_you_mean(name, keras_names.OPTIMIZERS)
         state.refuse(key, "there is no such optimizer", got=path, fix=f"{fix} {known}".strip())
         return None
@@ -173,6 +173,10 @@ def _first_rate(values: Mapping[str, Any]) -> str:
     return "optimizer.lr" if ratio == 1 else f"{ratio:g} times optimizer.lr"
 
 
+# Ends of the names of a schedule's parameters that cannot be 0. A rate that warms up to 0 would stay there.
+_POSITIVE = ("decay_steps", "warmup_target")
+
+
 def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
     if name in ("staircase", "cycle"):
         if not isinstance(value, bool):
@@ -180,8 +184,8 @@ def _check_parameter(state: State, key: str, name: str, value: Any) -> None:
     elif name in ("boundaries", "values"):
         if not isinstance(value, list) or not all(_is_number(entry) for entry in value):
             state.refuse(key, "must be a list of numbers", got=value)
-    elif not _is_number(value) or value < 0 or (name.endswith("decay_steps") and value == 0):
-        state.refuse(key, "must be a number " + ("> 0" if name.endswith("decay_steps") else ">= 0"), got=value)
+    elif not _is_number(value) or value < 0 or (name.endswith(_POSITIVE) and value == 0):
+        state.refuse(key, "must be a number " + ("> 0" if name.endswith(_POSITIVE) else ">= 0"), got=value)
     elif name == "t_mul" and value < 1:
         state.refuse(key, "must be a number >= 1", got=value)
 

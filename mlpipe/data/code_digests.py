@@ -26,10 +26,10 @@ def digests(paths: Mapping[str, Path]) -> dict[str, str]:
     Returns:
         The hashes of the given files by their names, then those of the others by their paths below that folder, in order.
     """
-    given = {name: path for name, path in paths.items() if path.is_file()}
-    known = {path.resolve() for path in given.values()}
+    modules = {name: path for name, path in paths.items() if path.is_file()}
+    known = {path.resolve() for path in modules.values()}
     others: dict[str, Path] = {}
-    queue = [(_root(name, path), path) for name, path in given.items()]
+    queue = [(_root(name, path), path) for name, path in modules.items()]
     while queue:
         root, path = queue.pop()
         for other in _beside(root, path):
@@ -37,7 +37,7 @@ def digests(paths: Mapping[str, Path]) -> dict[str, str]:
                 known.add(other.resolve())
                 others[other.relative_to(root).as_posix()] = other
                 queue.append((root, other))
-    return {name: files.digest_file(path) for name, path in [*given.items(), *sorted(others.items())]}
+    return {name: files.digest_file(path) for name, path in [*modules.items(), *sorted(others.items())]}
 
 
 def of_modules(names: Iterable[str]) -> dict[str, str]:

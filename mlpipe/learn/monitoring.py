@@ -75,7 +75,7 @@ def has_direction(name: str) -> bool:
     """
     plain = name.rpartition("/")[2]
     known = {"loss", *(metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS)}
-    return any(f"_{plain}".endswith(f"_{metric}") for metric in known) or f"_{metrics.OF_LOSS}" in f"_{plain}"
+    return any(f"_{plain}".endswith(f"_{metric}") for metric in known) or metrics.is_of_loss(plain)
 
 
 def watched_metrics(recipe: Recipe) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mlpipe import kinds
 from mlpipe.errors import ConfigError, did_you_mean, listing, problem
 from mlpipe.post import kind as post_kind
 from mlpipe.post.sums import Statistic
@@ -136,9 +137,21 @@ def statistic(name: str, outputs: npt.NDArray[Any], targets: npt.NDArray[Any], k
 def direction(name: str) -> Literal["min", "max"]:
     """Return `min` or `max`, whichever is better for a metric, or for `OUTPUT_METRIC`, that of one of several outputs."""
     plain = name.rpartition("/")[2]
-    # A metric is the end of the name, and a loss by its name stands behind `loss_`.
-    is_less = any(f"_{plain}".endswith(f"_{metric}") for metric in LESS_IS_BETTER) or f"_{OF_LOSS}" in f"_{plain}"
-    return "min" if is_less else "max"
+    is_less = any(f"_{plain}".endswith(f"_{metric}") for metric in LESS_IS_BETTER)
+    return "min" if is_less or is_of_loss(plain) else "max"
+
+
+def is_of_loss(name: str) -> bool:
+    """Return whether a metric is a loss by its name, `loss_NAME` or `OUTPUT_loss_NAME`.
+
+    The name of an output may contain `loss_` too: `weight_loss_kg_r2` is the metric `r2` of the output `weight_loss_kg`.
+
+    Args:
+        name: The metric without its part.
+    """
+    _, prefix, loss = f"_{name}".rpartition(f"_{OF_LOSS}")
+    known = {metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS}
+    return bool(prefix) and not any(loss.endswith(f"_{metric}") for metric in known)
 
 
 def details(

@@ -34,7 +34,8 @@ class Batch:
         inputs: The network's inputs, shape (n, channels, *spatial) or (n, features).
         target: The targets, as the task's kind has them; None: unknown.
         places: The maps from pixels of the samples' files to those of `inputs`, shape (n, 2, 2), see `Places`; None: not needed.
-        raw: The raw rows for the loss, if a detector was given the targets too; None: it was not.
+        raw: The raw rows for the loss, if a detector was given the targets too, which parts and joined batches lack; None: it
+            was not.
         are_bytes: Whether the values of targets are 8-bit pixels, from 0 to 1, which half precision can hold.
     """
 
@@ -51,7 +52,7 @@ class Batch:
     def __getitem__(self, part: slice) -> Batch:
         target = None if self.target is None else self.target[part]
         places = None if self.places is None else self.places[part]
-        return replace(self, ids=self.ids[part], inputs=self.inputs[part], target=target, places=places)
+        return replace(self, ids=self.ids[part], inputs=self.inputs[part], target=target, places=places, raw=None)
 
 
 def joined(parts: Sequence[Batch]) -> Batch:
@@ -66,6 +67,7 @@ def joined(parts: Sequence[Batch]) -> Batch:
         inputs=torch.cat([part.inputs for part in parts]),
         target=torch.cat(targets) if len(targets) == len(parts) else None,
         places=np.concatenate(places) if len(places) == len(parts) else None,
+        raw=None,
     )
 
 

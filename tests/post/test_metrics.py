@@ -66,6 +66,21 @@ def test_degenerate_rows() -> None:
     assert class_metrics.nll(np.array([[0.0, 1e6]], np.float32), np.array([0])) == pytest.approx(-np.log(1e-12))
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("weight_loss_kg_r2", "max"),
+        ("weight_loss_kg_rmse", "min"),
+        ("loss_dice", "min"),
+        ("out_loss_own", "min"),
+        ("out_dice", "max"),
+    ],
+)
+def test_directions_of_outputs_and_losses(name: str, expected: str) -> None:
+    """An output whose name holds `loss_` was minimised, whatever its metric."""
+    assert metrics.direction(f"val/{name}") == expected
+
+
 def test_directions() -> None:
     assert {name: metrics.direction(f"val/{name}") for name in ("loss", "nll", "brier", "accuracy", "auroc")} == {
         "loss": "min", "nll": "min", "brier": "min", "accuracy": "max", "auroc": "max",

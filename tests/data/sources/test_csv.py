@@ -479,3 +479,20 @@ def test_a_table_of_a_spreadsheet_with_decimal_commas_and_windows_paths(tmp_path
 def test_decimal_commas(cells: list[str], numerals: list[str] | None, delimiter: str) -> None:
     sheet = table_files.Table(Path("t.csv"), ["n"], [[cell] for cell in cells], [], "line", delimiter=delimiter)
     assert sheet.numerals("n") == (cells if numerals is None or delimiter == "," else numerals)
+
+
+@pytest.mark.parametrize("other", ["1,5", "0,125"])
+def test_points_beside_decimal_commas_may_separate_thousands(other: str) -> None:
+    sheet = table_files.Table(Path("t.csv"), ["n", "m"], [["1.500", other], ["20", "7"]], [2, 3], "line", delimiter=";")
+    with pytest.raises(DataError, match="t.csv line 2, column n: may be thousands or a fraction: column m has decimal"):
+        sheet.numerals("n")
+    sheet.rows[0][1] = "1,500"
+    assert sheet.numerals("n") == ["1.500", "20"]
+
+
+def test_missing_numbers_may_be_named_with_a_point_where_the_table_has_commas(tmp_path: Path) -> None:
+    rows = numbered(tmp_path, ",")
+    (tmp_path / "t.csv").write_text("\n".join(["path;age", *rows[:-1], "29.png;-99,5"]))
+    task = sources.csv(file=str(tmp_path / "t.csv"), target="age", kind="regression", missing=["-99.5"])
+    values = dict(zip(task.samples.ids, task.samples.targets[:, 0].tolist(), strict=True))
+    assert values["0.png"] == 0.5 and (missing := values.pop("29.png")) != missing and len(values) == 29

@@ -21,6 +21,7 @@ from mlpipe.errors import DataError, did_you_mean, first_line, listing, no_such_
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 _POINT = re.compile(r"\d\.|\.\d")
+_POINTED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+")
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,30 @@ class Table:
 
         Cells stay as they are if commas separate cells, a number has a point, a cell with a comma is no such number, or all
         commas could separate thousands (`1,500`).
+
+        Raises:
+            DataError: If points may separate thousands (`1.500`), because numbers of another column have decimal commas.
         """
         cells = self.column(name)
         with_comma = [cell for cell in cells if "," in cell]
         if self.delimiter not in (";", "\t") or not all(_DECIMAL_COMMA.fullmatch(cell) for cell in with_comma):
             return cells
+        pointed = [index for index, cell in enumerate(cells) if _POINT.search(cell)]
+        is_unsure = not with_comma and all(_POINTED_THOUSANDS.fullmatch(cells[index]) for index in pointed)
+        others = self.names if pointed and is_unsure else []
+        if other := next((other for other in others if self._has_decimal_commas(other)), None):
+            wrong = f"may be thousands or a fraction: column {other} has decimal commas"
+            fix = "write whole numbers without points, and fractions with commas"
+            raise DataError(problem(self.where(pointed[0], name), wrong, got=cells[pointed[0]], fix=fix))
         if all(_THOUSANDS.fullmatch(cell) for cell in with_comma) or any(_POINT.search(cell) for cell in cells):
             return cells
         return [cell.replace(",", ".") for cell in cells]
+
+    def _has_decimal_commas(self, name: str) -> bool:
+        """Return whether a column has numbers with commas that can only be decimal ones."""
+        with_comma = [cell for cell in self.column(name) if "," in cell]
+        is_decimal = all(_DECIMAL_COMMA.fullmatch(cell) for cell in with_comma)
+        return is_decimal and any(not _THOUSANDS.fullmatch(cell) for cell in with_comma)
 
     def stored(self, name: str) -> list[str]:
         """Return the cells of one column as they are stored in the file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlpipe.data.sources.error_lists import advice, raise_kinds, raise_some
@@ -115,7 +115,10 @@ def _kind(table: Table, columns: list[str], separator: str | None, missing: Miss
     """
     if separator is not None:
         return "multilabel"
-    numbers = [[number(cell) for cell in table.numerals(name) if not missing.means(cell)] for name in columns]
+    numbers = [
+        [number(numeral) for _, numeral, is_missing in _numerals(table, name, missing) if not is_missing]
+        for name in columns
+    ]
     if len(columns) > 1:
         # Non-numeric cells are reported one by one, as those of labels.
         if all(value in (0.0, 1.0, None) for column in numbers for value in column):
@@ -254,14 +257,20 @@ def _numbers(table: Table, columns: list[str], missing: Missing) -> Targets:
     return Targets("regression", columns, [*rows], known, notes)
 
 
+def _numerals(table: Table, name: str, missing: Missing) -> Iterator[tuple[str, str, bool]]:
+    """Yield each cell of a column, its number with a point before decimals, and whether it means a missing value."""
+    for cell, numeral in zip(table.column(name), table.numerals(name), strict=True):
+        yield cell, numeral, missing.means(cell) or missing.means(numeral)
+
+
 def _matrix(
     table: Table, columns: list[str], missing: Missing, *, allowed: tuple[float, ...] | None, what: str
 ) -> tuple[list[tuple[float, ...]], list[str]]:
     wrong, by_column = [], []
     for name in columns:
         values = []
-        for index, (cell, numeral) in enumerate(zip(table.column(name), table.numerals(name), strict=True)):
-            value = math.nan if missing.means(cell) else number(numeral)
+        for index, (cell, numeral, is_missing) in enumerate(_numerals(table, name, missing)):
+            value = math.nan if is_missing else number(numeral)
             if value is None or (allowed is not None and value == value and value not in allowed):
                 fix = "add task.missing=true where it means unknown" if looks_missing(cell) else "correct it"
                 fix = "write a point before decimals in all rows" if _looks_decimal(cell) else fix

@@ -55,13 +55,13 @@ def of_task(task: Task) -> Drawing | None:
     Raises:
         DataError: If its samples may not be read.
     """
-    draw = report_kind.of(task.kind).DRAW
-    if draw is None:
-        return None
     source = sources.open(task)
-    if source.has_objects:
-        return Drawing(draw, source.objects().of_row)
-    return Drawing(draw, source.targets(1)) if task.samples.masks else None
+    # The part of a kind imports what draws its plots, so it is asked last.
+    if not source.has_objects and not task.samples.masks:
+        return None
+    if (draw := report_kind.of(task.kind).DRAW) is None:
+        return None
+    return Drawing(draw, source.objects().of_row if source.has_objects else source.targets(1))
 
 
 def augmented(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.targets import boxes, mask_files
 from mlpipe.data.task import Task
-from mlpipe.reports import kind as report_kind
-from mlpipe.reports.kind import Draw
+
+if TYPE_CHECKING:
+    from mlpipe.reports.kind import Draw
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,11 @@ def of_task(task: Task) -> Drawing | None:
         DataError: If its samples may not be read.
     """
     source = sources.open(task)
-    # The part of a kind imports what draws its plots, so it is asked last.
     if not source.has_objects and not task.samples.masks:
         return None
+    # Matplotlib is slow to import; only targets with places need the part of their kind.
+    from mlpipe.reports import kind as report_kind
+
     if (draw := report_kind.of(task.kind).DRAW) is None:
         return None
     return Drawing(draw, source.objects().of_row if source.has_objects else source.targets(1))

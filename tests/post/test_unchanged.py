@@ -423,7 +423,12 @@ def same(one: Any, other: Any, place: str) -> None:
 
 CASES = dict(cases())
 # These choose among many calibrations, each by cross-validation.
-LONG = ("calibrate labels auto", "calibrate auto for a prior")
+LONG = (
+    "calibrate labels auto",
+    "calibrate auto for a prior",
+    "calibrate auto without a class",
+    "calibrate matrix without a class",
+)
 
 
 @pytest.mark.parametrize(

@@ -94,10 +94,12 @@ def balanced(
         count, unlabelled = sample_count or len(rows), rows[targets < 0]
         unlabelled_count = round(count * len(unlabelled) / len(rows))
         classes, sizes = np.unique(targets[targets >= 0], return_counts=True)
-        by_class = np.split(rows[np.argsort(targets, kind="stable")][len(unlabelled) :], np.cumsum(sizes)[:-1])
-        least, extra = divmod(count - unlabelled_count, len(classes))
         last = (key[0], key[1] + 2**48 * (len(classes) + 1))
         drawn = [_rows_in_turns(unlabelled, unlabelled_count, last, epoch * unlabelled_count)]
+        if not len(classes):
+            return _generator(key, epoch).permutation(drawn[0])
+        by_class = np.split(rows[np.argsort(targets, kind="stable")][len(unlabelled) :], np.cumsum(sizes)[:-1])
+        least, extra = divmod(count - unlabelled_count, len(classes))
         for index, own_rows in enumerate(by_class):
             # The classes that get one sample more rotate from epoch to epoch.
             more = (index - np.arange(epoch % len(classes) + 1)) % len(classes) < extra

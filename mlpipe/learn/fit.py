@@ -351,8 +351,8 @@ def _own_callbacks(training: _Training, recipe: Recipe, number: int) -> list[Any
     direction, limits = monitoring.monitor_direction(training.job.recipe), training.recipe_limits
     built = build_callbacks(recipe, direction)
     if training.plan[number].callbacks is not None:
-        if not limits and any(stage.callbacks is None for stage in training.plan[:number]):
-            # The stages with these limits were trained before a resume; their state is in the saved state of this stage.
+        if not limits and any(stage.callbacks is None for stage in training.plan):
+            # The stages with these limits come later, or came before a resume: then their state is in this stage's saved one.
             others = zip(training.job.recipe.callbacks, build_callbacks(training.job.recipe, direction), strict=True)
             limits.update({name: callback for name, callback in others if isinstance(callback, TimeLimit)})
         return [*built, WaitingLimits(limits)] if limits else built

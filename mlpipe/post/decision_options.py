@@ -14,6 +14,8 @@ from mlpipe.post.threshold import LEVELS
 
 # The largest deviation of a sum of shares from one that omitted digits can explain.
 _ROUNDED = 5e-3
+# The share that thresholds reach if none is given.
+_AT_LEAST = 0.95
 # The most classes that a sentence lists one by one.
 MOST_NAMED = 100
 
@@ -39,7 +41,7 @@ class DecisionOptions:
     threshold: str | None
     deploy_prior: list[float] | None
     costs: list[list[float]] | None = None
-    at_least: float = 0.95
+    at_least: float = _AT_LEAST
     positive: str | None = None
 
     @property
@@ -82,6 +84,9 @@ class DecisionOptions:
             fix = "give mode.costs in its place: a row for each true class, a column for each decision"
             reason = f"is for two classes or for labels, this task has {counted(len(classes), 'class')}"
             wrong.append(problem("mode.threshold", reason, got=self.threshold, fix=fix))
+        if self.at_least != _AT_LEAST and not self.reaches_share:
+            fix = f"add mode.threshold={LEVELS[0]} or mode.threshold={LEVELS[1]}, or leave it out"
+            wrong.append(problem("mode.at_least", "no threshold reaches a share", got=self.at_least, fix=fix))
         return wrong + self._cost_problems(kind, classes, criteria)
 
     def _cost_problems(self, kind: str, classes: Sequence[str], criteria: Collection[str]) -> list[str]:

@@ -129,6 +129,8 @@ def test_samples_without_a_class_keep_their_share_of_balanced_epochs() -> None:
     # Without such samples nothing changes.
     own = made.order(rows[15:], targets[15:], (0, 0), 3)
     assert np.bincount(targets[own]).tolist() == [15, 15, 15]
+    # Nor does a class need to occur.
+    assert sorted(made.order(rows[:15], targets[:15], (0, 0), 3).tolist()) == rows[:15].tolist()
 
 
 def test_balanced_is_for_classes_only() -> None:

@@ -177,6 +177,23 @@ def test_a_time_limit_of_the_recipe_goes_on_in_a_stage_with_callbacks_of_its_own
     assert fit.fit(one, Watch()).epochs == 4
 
 
+def test_a_time_limit_of_the_recipe_counts_a_first_stage_with_callbacks_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs of 10 s within 45 s: two of a stage with own callbacks, and two. The limit began with the second stage."""
+    now, begin = 0.0, FoldModule.on_train_epoch_start
+
+    def on_train_epoch_start(self: FoldModule) -> None:
+        nonlocal now
+        now += 10.0
+        begin(self)
+
+    monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
+    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
+    limited = ["cbs=time_limit", "cbs.time_limit.seconds=45"]
+    assert fit.fit(job(tmp_path, "stages.list=[{epochs:2,callbacks:{}},{epochs:9}]", *limited), Watch()).epochs == 4
+
+
 def test_batches_of_an_earlier_stage_are_kept_when_a_later_one_is_resumed(
     saves_every_epoch: None, tmp_path: Path
 ) -> None:

@@ -324,21 +324,22 @@ def _best_fit(
         fit = fitted(learns, quick, strength, near, start)
         return fit.end, model.lost(np.asarray(means[held] @ fit.weight.T + fit.bias), y[held])
 
-    # The ends of the fits of each strength, one for each fold.
-    ends: list[list[Floats | None]] = [[None] * len(folds)]
-    losses: list[float] = []
+    # The ends of the fits of the last strength and of the best one, one for each fold.
+    ends: list[Floats | None] = [None] * len(folds)
+    best_ends, losses = ends, list[float]()
     with ThreadPoolExecutor(min(threads, max(1, len(folds)))) as pool:
         # One strength at a time in all folds, each starting where its last one ended.
         for strength in map(float, inverse) if folds else ():
-            of_folds = list(pool.map(judged, [strength] * len(folds), *zip(*folds, strict=True), ends[-1]))
-            ends.append([end for end, _ in of_folds])
+            of_folds = list(pool.map(judged, [strength] * len(folds), *zip(*folds, strict=True), ends))
+            ends = [end for end, _ in of_folds]
             losses.append(float(np.mean([loss for _, loss in of_folds])))
+            best_ends = ends if losses[-1] == min(losses) else best_ends
             # From strong penalties to weak ones the loss first falls and then rises, and weak ones take longest.
             if len(losses) > _WORSE and min(losses[-_WORSE:]) > min(losses):
                 break
     best = int(np.argmin(losses)) if losses else len(inverse) // 2
     loss = losses[best] if losses else float("nan")
-    start = _mean_end(ends[best + 1], y, folds) if losses else None
+    start = _mean_end(best_ends, y, folds) if losses else None
     fit = fitted(slice(None), x, float(inverse[best]), End(head.max_iter), start)
     return fit, float(inverse[best]), loss
 

@@ -27,10 +27,12 @@ _WRITTEN: dict[str, tuple[str, ...]] = {
     "stages": _OF_CALLBACKS,
     "logging": ("log_dir", "save_dir", "dir", "tracking_uri"),
     "sys": ("outfile", "artifact_dir"),
-    "mode": ("file", "outfile", "outputs", "output"),
+    "mode": ("outfile", "outputs", "output"),
     "task": ("data_dir",),
     "hpo": ("storage",),
 }
+# A mode with this key writes its `file`, other modes read theirs.
+_FORMAT = "format"
 _FOLDERS = ("out_dir", "data_dir")
 _DATABASE = re.compile(r"sqlite(?:\+\w+)?:///(?:file:)?(.*)", re.DOTALL)
 # The first bytes of each kind of written file; tables and drawings are recognised by their text.
@@ -94,6 +96,10 @@ def paths(tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in _FOLDERS:
         if isinstance(tree.get(key), str):
             yield key, tree[key]
+    mode = tree.get("mode")
+    file = mode.get("file") if isinstance(mode, Mapping) and _FORMAT in mode else None
+    if isinstance(file, str) and file:
+        yield "mode.file", file
     for section, names in _WRITTEN.items():
         for key, text in _texts(tree.get(section), section, names):
             if section != "hpo" and not key.endswith("tracking_uri"):

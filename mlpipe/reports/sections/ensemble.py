@@ -109,7 +109,7 @@ def _single_member(ensemble: EnsembleRecord, facts: TaskFacts) -> str:
     name = facts.called(member["name"])
     if ensemble.select_on == "test":
         return f"the model {name}"
-    return f"the {'refit' if 'refit' in member else 'mean'} of the folds of {name}"
+    return f"the refit {member['refit']} of {name}" if "refit" in member else f"the mean of the folds of {name}"
 
 
 def number_of(scores: dict[str, dict[str, dict[str, float]]], name: str, rows: int | None) -> str:

@@ -79,14 +79,17 @@ def test_every_section_that_writes_is_looked_at() -> None:
         logging={"log_dir": "../c"},
         sys={"outfile": "../d", "artifact_dir": "../e"},
         hpo={"storage": "sqlite:////etc/f.db"},
-        mode={"file": "../g.onnx"},
+        mode={"file": "../g.onnx", "format": "onnx"},
         task={"data_dir": "../h"},
     )
     made["callbacks"] |= {"d": {"exclude_batches_path": "../x"}}
     keys = [sentence.partition(":")[0] for sentence in refused(made)]
     of_callbacks = ["callbacks.a.folder", "callbacks.d.exclude_batches_path"]
     of_lists = [*of_callbacks, "stages.list.callbacks.b.outfile", "logging.log_dir"]
-    assert keys == [*of_lists, "sys.outfile", "sys.artifact_dir", "mode.file", "task.data_dir", "hpo.storage"]
+    others = ["sys.outfile", "sys.artifact_dir", "task.data_dir", "hpo.storage"]
+    assert sorted(keys) == sorted(["mode.file", *of_lists, *others])
+    # The file of any other mode is read.
+    assert refused(tree(mode={"file": "../g.csv"})) == []
     assert refused(tree(hpo={"storage": "postgresql://host/db"})) == []
 
 

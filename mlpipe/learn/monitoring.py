@@ -74,7 +74,7 @@ def has_direction(name: str) -> bool:
         name: The metric, such as `val/accuracy`.
     """
     plain = name.rpartition("/")[2]
-    known = {"loss", *(metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS)}
+    known = {"loss", *metrics.names_of_all_kinds()}
     return any(f"_{plain}".endswith(f"_{metric}") for metric in known) or metrics.is_of_loss(plain)
 
 

@@ -150,8 +150,12 @@ def is_of_loss(name: str) -> bool:
         name: The metric without its part.
     """
     _, prefix, loss = f"_{name}".rpartition(f"_{OF_LOSS}")
-    known = {metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS}
-    return bool(prefix) and not any(loss.endswith(f"_{metric}") for metric in known)
+    return bool(prefix) and not any(loss.endswith(f"_{metric}") for metric in names_of_all_kinds())
+
+
+def names_of_all_kinds() -> set[str]:
+    """Return the names of the metrics of all kinds."""
+    return {metric for kind in kinds.names() for metric in post_kind.of(kind).METRICS}
 
 
 def details(

@@ -105,7 +105,7 @@ def _rows(context: RunContext, pivot: Task, other: Task, seed: int) -> tuple[Ens
 
 def _has_predicted(project: Project, record: ModelRecord, other: Task) -> bool:
     file = project.predictions_file(record.pivot, record.id)
-    return file.is_file() and len(predictions.load(file, other.name, SPLIT)) > 0
+    return file.is_file() and (other.name, SPLIT) in predictions.contents(file)
 
 
 def _positive(ensemble: EnsembleRecord | None, pivot: Task) -> int:

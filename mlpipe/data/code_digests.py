@@ -29,12 +29,13 @@ def digests(paths: Mapping[str, Path]) -> dict[str, str]:
     modules = {name: path for name, path in paths.items() if path.is_file()}
     known = {path.resolve() for path in modules.values()}
     others: dict[str, Path] = {}
+    listed: set[Path] = set()
     queue = [(_root(name, path), path) for name, path in modules.items()]
     while queue:
         root, path = queue.pop()
-        for other in _beside(root, path):
-            if other.resolve() not in known:
-                known.add(other.resolve())
+        for other in _beside(root, path, listed):
+            if (resolved := other.resolve()) not in known:
+                known.add(resolved)
                 others[other.relative_to(root).as_posix()] = other
                 queue.append((root, other))
     return {name: files.digest_file(path) for name, path in [*modules.items(), *sorted(others.items())]}
@@ -67,11 +68,17 @@ def _root(name: str, path: Path) -> Path:
     return path.parents[depth] if depth < len(path.parents) else path.parent
 
 
-def _beside(root: Path, path: Path) -> Iterator[Path]:
-    """Yield the files of the outermost package that a file lies in, and those that it imports from the root."""
+def _beside(root: Path, path: Path, listed: set[Path]) -> Iterator[Path]:
+    """Yield the files of the outermost package that a file lies in, and those that it imports from the root.
+
+    Args:
+        root: The folder that imports start from.
+        path: The file.
+        listed: The packages whose files were yielded before, which are left out; those yielded now are added.
+    """
     top = root / path.relative_to(root).parts[0] if path.is_relative_to(root) else path
     if (top / _START).is_file():
-        yield from _package_files(top)
+        yield from _package_files(top, listed)
     if _INSTALLED & set(root.parts):
         return
     try:
@@ -81,30 +88,33 @@ def _beside(root: Path, path: Path) -> Iterator[Path]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield from _located(root, alias.name.split("."))
+                yield from _located(root, alias.name.split("."), listed)
         elif isinstance(node, ast.ImportFrom):
             base = root if not node.level else path.parents[node.level - 1] if node.level <= len(path.parents) else None
             parts = node.module.split(".") if node.module else []
             if base is not None and base.is_relative_to(root):
                 for alias in node.names:
-                    yield from _located(base, [*parts, alias.name])
+                    yield from _located(base, [*parts, alias.name], listed)
 
 
-def _package_files(package: Path) -> Iterator[Path]:
-    """Yield the files of a package and of the packages inside it."""
+def _package_files(package: Path, listed: set[Path]) -> Iterator[Path]:
+    """Yield the files of a package and of the packages inside it, unless they were listed before."""
+    if package in listed:
+        return
+    listed.add(package)
     yield from sorted(package.glob("*.py"))
     for folder in sorted(package.iterdir()):
         if (folder / _START).is_file():
-            yield from _package_files(folder)
+            yield from _package_files(folder, listed)
 
 
-def _located(folder: Path, parts: list[str]) -> Iterator[Path]:
+def _located(folder: Path, parts: list[str], listed: set[Path]) -> Iterator[Path]:
     """Yield the files of a dotted name below a folder: its packages, or its module; the last part may be any name in it."""
     for part in parts:
         module = folder / f"{part}.py"
         folder = folder / part
         if (folder / _START).is_file():
-            yield from _package_files(folder)
+            yield from _package_files(folder, listed)
         elif module.is_file():
             yield module
             return

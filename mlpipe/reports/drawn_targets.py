@@ -15,6 +15,7 @@ from mlpipe.data.augment.samples import Images, Seeds
 from mlpipe.data.preprocessing import Preprocessing
 from mlpipe.data.sampling import Rows
 from mlpipe.data.sources.targets import boxes, mask_files
+from mlpipe.data.sources.targets.boxes import Boxes
 from mlpipe.data.task import Task
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ class Drawing:
     Attributes:
         draw: Draws a target on pixels.
         target: Returns the target of a row: boxes, or class numbers of pixels.
+        objects: The boxes of the task; None for pixels.
     """
 
     draw: Draw
     target: Callable[[int], npt.NDArray[Any]]
+    objects: Boxes | None
 
     def __call__(self, pixels: npt.NDArray[Any], row: int) -> npt.NDArray[np.uint8]:
         """Return a sample with its target, shape (height, width, 3).
@@ -64,7 +67,10 @@ def of_task(task: Task) -> Drawing | None:
 
     if (draw := report_kind.of(task.kind).DRAW) is None:
         return None
-    return Drawing(draw, source.objects().of_row if source.has_objects else source.targets(1))
+    if source.has_objects:
+        objects = source.objects()
+        return Drawing(draw, objects.of_row, objects)
+    return Drawing(draw, source.targets(1), None)
 
 
 def augmented(
@@ -91,8 +97,8 @@ def augmented(
     drawing = of_task(task)
     if drawing is None:
         return list(samples.apply([libraries.adapt(transform) for _, transform in transforms], images, seeds))
-    if (source := sources.open(task)).has_objects:
-        own = boxes.seen(source.objects(), rows, preprocessing, images)
+    if drawing.objects is not None:
+        own = boxes.seen(drawing.objects, rows, preprocessing, images)
         images, own = boxed.apply([boxed.adapt(*named) for named in transforms], images, own, seeds)
         return [drawing.draw(*pair) for pair in zip(images, own, strict=True)]
     alike = mask_files.preprocessing_of(preprocessing)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,8 @@ def _augmented_images(facts: TaskFacts, album: Album, drawing: Drawing | None, r
     names = [facts.task.samples.ids[row] for row in rows]
     seeds, cells = sampling.sample_seeds(tuple(names)), list[Markup]()
     try:
-        change = _changes(facts, album, drawing, rows, transforms) if len(transforms) == len(pipeline) else None
+        is_ours = len(transforms) == len(pipeline)
+        change = _changes(facts, tree, album, drawing, rows, transforms) if is_ours else None
         own_seeds = [sampling.epoch_seeds(seeds, seed, record.fold, epoch) for epoch in range(_TIMES)]
         by_epoch = [] if change is None else [change(of_epoch) for of_epoch in own_seeds]
     except _UNREADABLE:
@@ -136,7 +138,12 @@ def _augmented_images(facts: TaskFacts, album: Album, drawing: Drawing | None, r
 
 
 def _changes(
-    facts: TaskFacts, album: Album, drawing: Drawing | None, rows: list[int], transforms: list[tuple[str, Any]]
+    facts: TaskFacts,
+    tree: Mapping[str, Any],
+    album: Album,
+    drawing: Drawing | None,
+    rows: list[int],
+    transforms: list[tuple[str, Any]],
 ) -> Callable[[Seeds], Sequence[Any]] | None:
     """Return the random changes of cached images as a function of their seeds; None if the cache does not have them."""
     task = facts.task
@@ -148,23 +155,25 @@ def _changes(
         images = np.asarray(pack[rows])
         return lambda seeds: list(changes.apply([transform for _, transform in transforms], images.copy(), seeds))
     # Targets are moved from the pixels of a file to those of the cache, so it must be that of this recipe.
-    cached = _pack_of_recipe(facts, task)
+    cached = _pack_of_recipe(tree, task, facts.data_dir)
     if cached is None:
         return None
     places = np.array(rows, np.int64)
-    return lambda seeds: drawn_targets.augmented(
-        task, places, np.array(cached.take(places)), cached.preprocessing, transforms, seeds
-    )
+    images = np.asarray(cached.take(places))
+    return lambda seeds: drawn_targets.augmented(task, places, images.copy(), cached.preprocessing, transforms, seeds)
 
 
-def _pack_of_recipe(facts: TaskFacts, task: Task) -> Pack | None:
-    """Return the cached images of one size that the newest recipe learned from; None if there are none.
+def _pack_of_recipe(tree: Mapping[str, Any], task: Task, data_dir: Path) -> Pack | None:
+    """Return the cached images of one size that a recipe learned from; None if there are none.
+
+    Args:
+        tree: The stored configuration of a record of the recipe.
+        task: The task.
+        data_dir: The folder of tasks.
 
     Raises:
         DataError: When the cache is damaged.
     """
-    path = facts.project.model_dir(facts.newest.pivot, facts.newest.id) / records.CONFIG_FILE
-    tree = files.read_yaml(path)
     component, wrong = components.check("preprocessing", "preprocessing", tree.get("preprocessing"))
     # Steps before the resize may be anybody's code, and a stored configuration must not run it.
     if wrong or component is None or component.name != "standard" or component.params.get("before"):
@@ -172,7 +181,7 @@ def _pack_of_recipe(facts: TaskFacts, task: Task) -> Pack | None:
     arch = tree.get("arch")
     channels = arch.get("in_chans") if isinstance(arch, dict) else None
     preprocessing = component.build(channels or task.channels)
-    folder = facts.data_dir / task.name / "cache" / packs.pack_id(task, preprocessing)
+    folder = data_dir / task.name / "cache" / packs.pack_id(task, preprocessing)
     return packs.load(folder, preprocessing) if packs.is_complete(folder) and not preprocessing.is_ragged else None
 
 

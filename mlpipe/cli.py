@@ -106,7 +106,7 @@ def _run_arguments(arguments: list[str], *, is_process: bool) -> int:
             # The pipe of a child process or of a server: the command has failed.
             return _unexpected(error)
         for stream in closed:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _discard(stream)
         return 0
     except Exception as error:
         return _unexpected(error)
@@ -152,9 +152,14 @@ def _flush(stream: TextIO | None) -> OSError | None:
         stream.flush()
     except OSError as error:
         with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _discard(stream)
         return error
     return None
+
+
+def _discard(stream: TextIO) -> None:
+    """Send everything that is still written to a stream to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _has_no_reader(stream: TextIO) -> bool:

@@ -152,8 +152,7 @@ def make_task_paths_absolute(task: Any) -> None:
         value = task.get(key)
         if not isinstance(value, str) or value in ("", "???"):
             continue
-        is_word = key in words or key in _TASK_ARRAYS
-        if not is_word or value.endswith(".npy") or (key in words and _exists(value)):
+        if key in _TASK_PATHS or value.endswith(".npy") or (key in words and _exists(value)):
             task[key] = _absolute(value)
 
 

@@ -150,11 +150,9 @@ class PostprocessScheduler(Scheduler):
         self._records = self._records_with_predictions()
         holding.fixed_strength(self._fitting.shrinkage)
         about = self._task.kind, self._task.classes
-        keys = ("mode.prior", "mode.deploy_prior")
-        self._prior, deploy_prior = (
-            in_order(prior, self._task.classes, key=key)
-            for prior, key in zip(self._requested_priors, keys, strict=True)
-        )
+        prior, deploy_prior = self._requested_priors
+        self._prior = in_order(prior, self._task.classes, key="mode.prior")
+        deploy_prior = in_order(deploy_prior, self._task.classes, key="mode.deploy_prior")
         self._options = dataclasses.replace(self._options, deploy_prior=deploy_prior)
         criteria = post_kind.of(self._task.kind).CRITERIA
         raise_all(prior_problems(self._prior, self._stage, *about) + self._options.problems(*about, criteria))

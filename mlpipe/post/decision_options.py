@@ -10,12 +10,10 @@ import numpy as np
 
 from mlpipe import kinds
 from mlpipe.errors import counted, did_you_mean, listing, problem
-from mlpipe.post.threshold import LEVELS
+from mlpipe.post.threshold import AT_LEAST, LEVELS
 
 # The largest deviation of a sum of shares from one that omitted digits can explain.
 _ROUNDED = 5e-3
-# The share that thresholds reach if none is given.
-_AT_LEAST = 0.95
 # The most classes that a sentence lists one by one.
 MOST_NAMED = 100
 
@@ -41,7 +39,7 @@ class DecisionOptions:
     threshold: str | None
     deploy_prior: list[float] | None
     costs: list[list[float]] | None = None
-    at_least: float = _AT_LEAST
+    at_least: float = AT_LEAST
     positive: str | None = None
 
     @property
@@ -84,7 +82,7 @@ class DecisionOptions:
             fix = "give mode.costs in its place: a row for each true class, a column for each decision"
             reason = f"is for two classes or for labels, this task has {counted(len(classes), 'class')}"
             wrong.append(problem("mode.threshold", reason, got=self.threshold, fix=fix))
-        if self.at_least != _AT_LEAST and not self.reaches_share:
+        if self.at_least != AT_LEAST and not self.reaches_share:
             fix = f"add mode.threshold={LEVELS[0]} or mode.threshold={LEVELS[1]}, or leave it out"
             wrong.append(problem("mode.at_least", "no threshold reaches a share", got=self.at_least, fix=fix))
         return wrong + self._cost_problems(kind, classes, criteria)

@@ -19,6 +19,8 @@ from mlpipe.post.rows import Floats, counts_of, labelled, shares
 Criterion = Literal["f1", "balanced_accuracy", "youden", "cost", "sensitivity", "specificity"]
 # Criteria that name a share which must be reached, and not a value to maximise.
 LEVELS = ("sensitivity", "specificity")
+# That share if none is given.
+AT_LEAST = 0.95
 
 # Thresholds are at least this, because a ratio to 0 is not defined.
 _LEAST_CUT = 1e-12
@@ -41,7 +43,7 @@ def best_threshold(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
-    at_least: float = 0.95,
+    at_least: float = AT_LEAST,
     weights: npt.ArrayLike | None = None,
 ) -> Threshold:
     """Return the best of all thresholds of one score, the one nearest to one half among equals.
@@ -143,7 +145,7 @@ def class_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
-    at_least: float = 0.95,
+    at_least: float = AT_LEAST,
     positive: int = 1,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
@@ -185,7 +187,7 @@ def label_thresholds(
     criterion: str = "f1",
     false_positive: float = 1.0,
     false_negative: float = 1.0,
-    at_least: float = 0.95,
+    at_least: float = AT_LEAST,
     prior: npt.ArrayLike | None = None,
 ) -> list[Threshold | None]:
     """Return the best threshold of each label's probability; None for a label with one answer only.

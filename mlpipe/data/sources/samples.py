@@ -248,13 +248,12 @@ def _of_numbers(
 def _columns(part: str, targets: str, count: int) -> Array:
     """Return the numbers of each sample, shape (n, outputs)."""
     key, entries = f"task.{part}_targets", _target_entries(part, targets, count)
-    sizes = {value.size for _, value in entries}
-    if len(sizes) > 1 or any(value.dtype.kind not in "buif" for _, value in entries):
-        wrong = (
-            f"holds targets of {listing(sorted(sizes))} numbers"
-            if len(sizes) > 1
-            else "holds targets that are no numbers"
-        )
+    sizes, wrong = {value.size for _, value in entries}, ""
+    if len(sizes) > 1:
+        wrong = f"holds targets of {listing(sorted(sizes))} numbers"
+    elif any(value.dtype.kind not in "buif" for _, value in entries):
+        wrong = "holds targets that are no numbers"
+    if wrong:
         raise DataError(problem(key, wrong, got=targets, fix="save as many numbers for every sample"))
     return np.stack([np.asarray(value, np.float64).ravel() for _, value in entries])
 

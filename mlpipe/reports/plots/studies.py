@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from mlpipe.reports.plots import style
 
@@ -79,7 +79,7 @@ def slice_plot(pairs: Sequence[tuple[Any, float]], key: str, metric: str) -> Fig
         style.logarithmic_x(panel)
     else:
         panel.xaxis.set_major_locator(MaxNLocator(_MOST_LABELS))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_major_formatter(style.plain_number)
     panel.set_xlabel(style.shortened(key, 40))
     panel.set_ylabel(metric)
     return figure

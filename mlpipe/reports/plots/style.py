@@ -20,7 +20,7 @@ import matplotlib
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mlpipe import files
 from mlpipe.reports.markup import Markup, element, figure
@@ -132,8 +132,13 @@ def logarithmic_x(panel: Axes) -> None:
     low, high = panel.get_xlim()
     # Over few decades, powers of ten alone would leave most of the axis without numbers.
     panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_major_formatter(plain_number)
     panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plain_number(value: float, _: float | None) -> str:
+    """Return the text of a number at an axis: matplotlib's own may have an offset or power of ten, which the page lacks."""
+    return f"{value:g}"
 
 
 def key_columns(labels: Sequence[str]) -> int:

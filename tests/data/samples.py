@@ -34,6 +34,13 @@ def small_task(n: int = 12) -> Task:
     return task.make("small", ["a", "b", "c"], rows, channels=1, source={"type": "none"})
 
 
+def saved_task(folder: Path) -> Path:
+    """Save `small_task` in a folder of tasks, and return its file."""
+    path = folder / "small" / "task.json"
+    task.save(small_task(), path)
+    return path
+
+
 def make_masks(root: Path, many: int) -> Path:
     """Images of `fashion_mini` below `root/images`, and below `root/masks` 255 where they are not black."""
     made = sources.fashion_mini()

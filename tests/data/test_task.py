@@ -16,14 +16,12 @@ from mlpipe.data import kind as kind_data
 from mlpipe.data import task
 from mlpipe.data.task import Row
 from mlpipe.errors import DataError
-from tests.data.samples import small_task
+from tests.data.samples import saved_task, small_task
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    path = tmp_path / "small" / "task.json"
-    task.save(small_task(), path)
-    return path
+    return saved_task(tmp_path)
 
 
 def test_round_trip(saved: Path) -> None:

@@ -134,8 +134,9 @@ def test_resumed_inside_any_stage_is_bit_identical(
     assert (record.scores, record.best_epoch) == (expected.scores, expected.best_epoch)
 
 
-def test_a_time_limit_of_the_recipe_is_one_of_all_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Epochs of 10 s within 25 s: two of the first stage, and of the second one a batch. Each stage had 25 s of its own."""
+@pytest.fixture
+def epochs_of_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of time limits goes on by 10 s at the start of every epoch, and not otherwise."""
     now, begin = 0.0, FoldModule.on_train_epoch_start
 
     def on_train_epoch_start(self: FoldModule) -> None:
@@ -145,6 +146,10 @@ def test_a_time_limit_of_the_recipe_is_one_of_all_stages(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
     monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
+
+
+def test_a_time_limit_of_the_recipe_is_one_of_all_stages(epochs_of_ten_seconds: None, tmp_path: Path) -> None:
+    """Epochs of 10 s within 25 s: two of the first stage, and of the second one a batch. Each stage had 25 s of its own."""
     limited = ["cbs=time_limit", "cbs.time_limit.seconds=25"]
     one = job(tmp_path / "a", "stages.list=[{epochs:2},{epochs:4}]", *limited)
     assert fit.fit(one, Watch()).epochs == 3
@@ -156,18 +161,9 @@ def test_a_time_limit_of_the_recipe_is_one_of_all_stages(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_time_limit_of_the_recipe_goes_on_in_a_stage_with_callbacks_of_its_own(
-    saves_every_epoch: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+    epochs_of_ten_seconds: None, saves_every_epoch: None, tmp_path: Path, resumed: bool
 ) -> None:
     """Epochs of 10 s within 45 s: one, two of a stage with own callbacks, and one. After a resume there, all began anew."""
-    now, begin = 0.0, FoldModule.on_train_epoch_start
-
-    def on_train_epoch_start(self: FoldModule) -> None:
-        nonlocal now
-        now += 10.0
-        begin(self)
-
-    monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
-    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
     limited = ["cbs=time_limit", "cbs.time_limit.seconds=45"]
     one = job(tmp_path, "stages.list=[{epochs:1},{epochs:2,callbacks:{}},{epochs:9}]", *limited)
     if resumed:
@@ -178,18 +174,9 @@ def test_a_time_limit_of_the_recipe_goes_on_in_a_stage_with_callbacks_of_its_own
 
 
 def test_a_time_limit_of_the_recipe_counts_a_first_stage_with_callbacks_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    epochs_of_ten_seconds: None, tmp_path: Path
 ) -> None:
     """Epochs of 10 s within 45 s: two of a stage with own callbacks, and two. The limit began with the second stage."""
-    now, begin = 0.0, FoldModule.on_train_epoch_start
-
-    def on_train_epoch_start(self: FoldModule) -> None:
-        nonlocal now
-        now += 10.0
-        begin(self)
-
-    monkeypatch.setattr(FoldModule, "on_train_epoch_start", on_train_epoch_start)
-    monkeypatch.setattr("mlpipe.learn.callbacks.time_limit.time.monotonic", lambda: now)
     limited = ["cbs=time_limit", "cbs.time_limit.seconds=45"]
     assert fit.fit(job(tmp_path, "stages.list=[{epochs:2,callbacks:{}},{epochs:9}]", *limited), Watch()).epochs == 4
 

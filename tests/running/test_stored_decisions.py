@@ -13,14 +13,12 @@ from mlpipe import files
 from mlpipe.config.components import Component
 from mlpipe.data import task
 from mlpipe.running import stored_decisions, tasks
-from tests.data.samples import small_task
+from tests.data.samples import saved_task
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    path = tmp_path / "small" / "task.json"
-    task.save(small_task(), path)
-    return path
+    return saved_task(tmp_path)
 
 
 def config(path: Path) -> Any:
